@@ -1,0 +1,1 @@
+//! What predicts the noise at a level, and its adapters.

@@ -1,0 +1,1 @@
+//! The paper's tau: strictly monotone lists of levels.

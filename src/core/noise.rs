@@ -1,0 +1,1 @@
+//! Noise as a pure function of (seed, sample, draw).

@@ -1,0 +1,1 @@
+//! What carries a state across one step.

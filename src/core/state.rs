@@ -1,0 +1,1 @@
+//! What a sampler needs of a tensor.

@@ -1,0 +1,18 @@
+//! From a manifest to tables: manifest -> plan -> build -> runner -> sink -> table and plots.
+
+pub mod build;
+pub mod claims;
+pub mod diagnostic;
+pub mod error;
+pub mod image_grid;
+pub mod manifest;
+pub mod overlay;
+pub mod plan;
+pub mod plot;
+pub mod progress;
+pub mod provenance;
+pub mod record;
+pub mod reference;
+pub mod runner;
+pub mod sink;
+pub mod table;

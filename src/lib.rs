@@ -1,0 +1,9 @@
+//! A harness for research on diffusion samplers.
+
+pub mod backends;
+pub mod core;
+pub mod data;
+pub mod harness;
+pub mod metrics;
+pub mod models;
+pub mod solvers;

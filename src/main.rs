@@ -1,0 +1,3 @@
+//! The `ddim` binary.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! Pure functions on feature matrices.
+
+mod frechet;
+mod jackknife;
+mod moments;

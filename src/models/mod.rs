@@ -1,0 +1,9 @@
+//! Denoisers and feature extractors.
+
+pub mod classifier;
+pub mod gaussian;
+pub mod mixture;
+pub mod network;
+pub mod unet;
+pub mod unet_config;
+pub mod weights;
