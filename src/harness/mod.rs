@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod overlay;
 pub mod plan;
 pub mod plot;
+pub mod presentation;
 pub mod progress;
 pub mod provenance;
 pub mod record;

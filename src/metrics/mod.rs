@@ -3,3 +3,5 @@
 mod frechet;
 mod jackknife;
 mod moments;
+
+pub use jackknife::Jackknife;
