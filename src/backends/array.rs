@@ -1,1 +1,61 @@
-//! array
+//! `State` and `Noise` for ndarray in f64: exact-score models, order studies, tests.
+
+use ndarray::ArrayD;
+use rayon::prelude::*;
+
+use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
+
+/// The state of exact-score models: [N, ...] in f64.
+pub type Array = ArrayD<f64>;
+
+impl State for Array {
+    fn lincomb(terms: &[(f64, &Self)]) -> Result<Self> {
+        let Some(&(first, x)) = terms.first() else {
+            return Err(Error::model("a linear combination needs at least one term"));
+        };
+        // In the order given: bitwise equal for any batch, and for any number of threads.
+        let mut sum = x.mapv(|value| first * value);
+        for &(coefficient, x) in &terms[1..] {
+            if x.shape() != sum.shape() {
+                return Err(Error::model(format!(
+                    "shapes differ in a linear combination: {:?} and {:?}",
+                    sum.shape(),
+                    x.shape()
+                )));
+            }
+            sum.scaled_add(coefficient, x);
+        }
+        Ok(sum)
+    }
+
+    fn clamp(&self, low: f64, high: f64) -> Result<Self> {
+        Ok(self.mapv(|value| value.clamp(low, high)))
+    }
+
+    fn is_finite(&self) -> Result<bool> {
+        Ok(self.iter().all(|value| value.is_finite()))
+    }
+}
+
+impl Noise<Array> for KeyedNoise {
+    fn draw(&self, like: &Array, draw: Draw) -> Result<Array> {
+        let rows = like.shape().first().copied().unwrap_or(1);
+        let mut out = vec![0.0; like.len()];
+        self.fill(&mut out, rows, draw, |z| z);
+        Array::from_shape_vec(like.raw_dim(), out).map_err(Error::model)
+    }
+}
+
+/// Applies `f(sample, out)` to every row of `x` in parallel; rows never mix.
+///
+/// # Errors
+/// Never in practice: the shape of `x` is kept.
+pub(crate) fn map_rows(x: &Array, f: impl Fn(&[f64], &mut [f64]) + Sync) -> Result<Array> {
+    let x = x.as_standard_layout();
+    let width = x.len() / x.shape().first().copied().unwrap_or(1).max(1);
+    let mut out = vec![0.0; x.len()];
+    if let (Some(input), true) = (x.as_slice(), width > 0) {
+        out.par_chunks_mut(width).zip(input.par_chunks(width)).for_each(|(out, row)| f(row, out));
+    }
+    Array::from_shape_vec(x.raw_dim(), out).map_err(Error::model)
+}

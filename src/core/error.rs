@@ -1,1 +1,104 @@
 //! Errors of the numerical core.
+
+use super::Level;
+
+/// Shorthand for results of the numerical core.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong between a schedule and a sample.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A schedule's parameters describe no noise axis.
+    #[error("schedule: {0}")]
+    Schedule(String),
+
+    /// The requested levels do not form a grid.
+    #[error("grid: {0}")]
+    Grid(String),
+
+    /// A label outside the schedule.
+    #[error("label t = {t} is outside the schedule: labels run from -1 (clean) to {last}")]
+    Label {
+        /// The label asked for.
+        t: f64,
+        /// The largest label of the schedule.
+        last: usize,
+    },
+
+    /// An eta that makes `1 - alpha_bar_to - s^2` negative.
+    #[error(
+        "eta = {eta} is too large for the step from t = {} to t = {}: the largest possible here is {largest:.6}",
+        .from.t, .to.t
+    )]
+    EtaTooLarge {
+        /// The eta asked for.
+        eta: f64,
+        /// The largest one that leaves a real direction towards x_t.
+        largest: f64,
+        /// Start of the step.
+        from: Level,
+        /// End of the step.
+        to: Level,
+    },
+
+    /// An eta below zero or not a number.
+    #[error("eta = {eta} is not a standard deviation's factor: it must be finite and at least 0")]
+    EtaNegative {
+        /// The eta asked for.
+        eta: f64,
+    },
+
+    /// A stochastic method on a reversed grid.
+    #[error(
+        "{solver} adds noise and cannot run from clean to noisy: only deterministic methods invert (use eta = 0)"
+    )]
+    StochasticReversed {
+        /// The method.
+        solver: &'static str,
+    },
+
+    /// A method that divides by the sigma it starts from, at sigma = 0.
+    #[error(
+        "{solver} divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = \"first-level\")"
+    )]
+    CleanStart {
+        /// The method.
+        solver: &'static str,
+    },
+
+    /// A model whose eps is not defined where it was asked.
+    #[error("{model} has no eps at the clean end, where sigma = 0")]
+    NoEpsAtClean {
+        /// The model or adapter.
+        model: &'static str,
+    },
+
+    /// The state became NaN or infinite.
+    #[error("{solver} diverged at step {index}, from t = {} to t = {}: the state is not finite", .from.t, .to.t)]
+    NotFinite {
+        /// The method.
+        solver: &'static str,
+        /// Position of the step in the grid, from 0.
+        index: usize,
+        /// Start of the step.
+        from: Level,
+        /// End of the step.
+        to: Level,
+    },
+
+    /// The model or the tensor library failed.
+    #[error("model: {0}")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// An observer asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Wraps an error of a model or a tensor library.
+    pub fn model(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Model(source.into())
+    }
+}

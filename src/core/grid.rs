@@ -1,1 +1,289 @@
 //! The paper's tau: strictly monotone lists of levels.
+//!
+//! The paper gives two formulas, the official code implements two others, and the peers have
+//! their own spacings; all are named here and none is "the" default of this module. What a
+//! spacing asks for and what it yields can differ (the quadratic ones repeat small labels), so a
+//! grid keeps the requested S, the number of entries dropped and, for each step, its position in
+//! the requested sequence: noise is indexed by that position and does not shift when a duplicate
+//! is dropped.
+
+use super::{CLEAN, Error, Level, Result, Schedule};
+
+/// A family of spacings, by its name in manifests.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tau {
+    /// `range(0, T, T / S)` of the official code: starts at T - T/S, and has more than S entries
+    /// when S does not divide T.
+    OfficialUniform,
+    /// `[int(s) for s in linspace(0, sqrt(0.8 T), S) ** 2]` of the official code, duplicates
+    /// dropped. The 0.8 is the code's, not the paper's.
+    OfficialQuad,
+    /// $\tau_i = \lfloor c i \rfloor$ with c = T / S (Song et al. 2021, appendix D.2), 1-based.
+    PaperLinear,
+    /// $\tau_i = \lfloor c i^2 \rfloor$ with c = T / S^2 (appendix D.2), 1-based; entries below 1
+    /// and duplicates dropped.
+    PaperQuadratic,
+    /// diffusers' `leading`: `i * (T / S)` for i < S.
+    Leading,
+    /// diffusers' `trailing`: `round(T - i T / S) - 1` for i < S.
+    Trailing,
+    /// diffusers' `linspace` for DDIM: S points from 0 to T-1, rounded.
+    Linspace,
+    /// diffusers' `linspace` for Heun: S points from 0 to T-1, not rounded.
+    LinspaceReal,
+    /// diffusers' `linspace` for DPM-Solver++: S + 1 points from 0 to T-1, rounded, without the 0.
+    LinspaceOpen,
+    /// S sigmas with $\sigma^{1/\rho}$ evenly spaced between the schedule's largest and smallest
+    /// (Karras et al. 2022, Eq. 5).
+    Karras {
+        /// The exponent; 7 in the paper.
+        rho: f64,
+    },
+    /// The labels as listed.
+    Explicit(Vec<f64>),
+}
+
+/// Where a grid ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At $\bar\alpha = 1$, as in the paper ($\alpha_0 := 1$).
+    Clean,
+    /// At the level of label 0 (`set_alpha_to_one = False` in diffusers): the last step of a
+    /// spacing that contains 0 falls away.
+    FirstLevel,
+}
+
+/// Two neighbours of a grid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Position in the grid, from 0.
+    pub index: usize,
+    /// Position in the requested sequence, duplicates counted: the index of the step's noise.
+    pub draw: u32,
+    /// Where x is.
+    pub from: Level,
+    /// Where x goes.
+    pub to: Level,
+}
+
+/// A strictly monotone list of levels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    levels: Vec<Level>,
+    draws: Vec<u32>,
+    requested: usize,
+    dropped: usize,
+}
+
+impl Grid {
+    /// The grid of a family for `steps` steps, from noisy to clean.
+    ///
+    /// # Errors
+    /// No steps, more steps than the family has labels for, or labels outside the schedule.
+    pub fn new(schedule: &Schedule, tau: &Tau, steps: usize, end: End) -> Result<Self> {
+        let (mut levels, mut dropped) = tau.levels(schedule, steps)?;
+        levels.reverse();
+        match end {
+            End::Clean => levels.push(CLEAN),
+            End::FirstLevel => levels.push(schedule.level(0.0)?),
+        }
+        let mut grid =
+            Self { levels: vec![levels[0]], draws: vec![], requested: steps, dropped: 0 };
+        for (position, pair) in (0_u32..).zip(levels.windows(2)) {
+            // A repeated level is a step that goes nowhere: the model's call and the noise of the
+            // step that leaves it are those of its last occurrence.
+            if pair[1].alpha_bar > pair[0].alpha_bar {
+                grid.levels.push(pair[1]);
+                grid.draws.push(position);
+            } else {
+                dropped += 1;
+            }
+        }
+        grid.dropped = dropped;
+        if grid.draws.is_empty() {
+            return Err(Error::Grid("no step is left: all levels coincide".into()));
+        }
+        Ok(grid)
+    }
+
+    /// The grid of any strictly monotone levels, in the order given.
+    ///
+    /// # Errors
+    /// Fewer than two levels, or levels that are not strictly monotone.
+    pub fn from_levels(levels: Vec<Level>) -> Result<Self> {
+        let rising = levels.windows(2).all(|pair| pair[1].alpha_bar > pair[0].alpha_bar);
+        let falling = levels.windows(2).all(|pair| pair[1].alpha_bar < pair[0].alpha_bar);
+        if levels.len() < 2 || !(rising || falling) {
+            return Err(Error::Grid("a grid needs at least two strictly monotone levels".into()));
+        }
+        let steps = levels.len() - 1;
+        let draws = (0_u32..).take(steps).collect();
+        Ok(Self { levels, draws, requested: steps, dropped: 0 })
+    }
+
+    /// The same levels in the other direction: what inversion runs on.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        self.levels.reverse();
+        self.draws.reverse();
+        self
+    }
+
+    /// Whether the grid runs from clean to noisy.
+    pub fn is_reversed(&self) -> bool {
+        self.first().alpha_bar > self.last().alpha_bar
+    }
+
+    /// The levels in order, the ends included.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// The level the grid starts at.
+    pub fn first(&self) -> Level {
+        self.levels[0]
+    }
+
+    /// The level the grid ends at.
+    pub fn last(&self) -> Level {
+        self.levels[self.levels.len() - 1]
+    }
+
+    /// The steps in order.
+    pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        self.levels.windows(2).zip(&self.draws).enumerate().map(|(index, (pair, &draw))| Step {
+            index,
+            draw,
+            from: pair[0],
+            to: pair[1],
+        })
+    }
+
+    /// S as asked for.
+    pub fn requested(&self) -> usize {
+        self.requested
+    }
+
+    /// Distinct noisy levels: what is left of S, the clean end not counted.
+    pub fn distinct(&self) -> usize {
+        self.levels.iter().filter(|level| !level.is_clean()).count()
+    }
+
+    /// Entries of the requested sequence that were dropped as duplicates or below the first label.
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+}
+
+impl Tau {
+    /// The requested levels from clean to noisy, duplicates included, and how many entries lay
+    /// below the first label.
+    fn levels(&self, schedule: &Schedule, steps: usize) -> Result<(Vec<Level>, usize)> {
+        let horizon = schedule.horizon();
+        let least = match self {
+            // One point of a linspace is its start, label 0: no sampler starts there.
+            Self::OfficialQuad | Self::Linspace | Self::LinspaceReal | Self::Karras { .. } => 2,
+            _ => 1,
+        };
+        if steps < least || steps > horizon {
+            return Err(Error::Grid(format!(
+                "S = {steps}: this tau needs at least {least} and at most T = {horizon} steps"
+            )));
+        }
+        if let Self::Karras { rho } = *self {
+            return karras(schedule, steps, rho).map(|levels| (levels, 0));
+        }
+        let labels = self.labels(horizon, steps)?;
+        let requested = labels.len();
+        let levels = labels
+            .into_iter()
+            .filter(|&t| t >= 0.0)
+            .map(|t| schedule.level(t))
+            .collect::<Result<Vec<_>>>()?;
+        let below = requested - levels.len();
+        if levels.is_empty() {
+            return Err(Error::Grid("no label is left: all lie below the first".into()));
+        }
+        Ok((levels, below))
+    }
+
+    /// The requested labels, 0-based and ascending; those of the paper's formulas may be -1.
+    fn labels(&self, horizon: usize, steps: usize) -> Result<Vec<f64>> {
+        let top = (horizon - 1) as f64;
+        let (t, s) = (horizon as f64, steps as f64);
+        let linspace = |end: f64, points: usize| {
+            let gap = end / (points - 1) as f64;
+            (0..points).map(move |i| if i == points - 1 { end } else { i as f64 * gap })
+        };
+        Ok(match self {
+            Self::OfficialUniform => {
+                (0..horizon).step_by(horizon / steps).map(|i| i as f64).collect()
+            }
+            Self::OfficialQuad => {
+                linspace((t * 0.8).sqrt(), steps).map(|root| (root * root).floor()).collect()
+            }
+            // Integer division is the floor, free of rounding; the paper's tau is 1-based.
+            Self::PaperLinear => (1..=steps).map(|i| (horizon * i / steps) as f64 - 1.0).collect(),
+            Self::PaperQuadratic => {
+                (1..=steps).map(|i| (horizon * i * i / (steps * steps)) as f64 - 1.0).collect()
+            }
+            Self::Leading => (0..steps).map(|i| (i * (horizon / steps)) as f64).collect(),
+            Self::Trailing => {
+                (0..steps).rev().map(|i| (t - i as f64 * (t / s)).round_ties_even() - 1.0).collect()
+            }
+            Self::Linspace => linspace(top, steps).map(f64::round_ties_even).collect(),
+            Self::LinspaceReal => linspace(top, steps).collect(),
+            Self::LinspaceOpen => {
+                linspace(top, steps + 1).skip(1).map(f64::round_ties_even).collect()
+            }
+            Self::Karras { .. } => unreachable!("invariant: spaced in sigma, not in labels"),
+            Self::Explicit(labels) => explicit(labels, steps)?,
+        })
+    }
+}
+
+/// The listed labels in ascending order; strictly monotone either way.
+fn explicit(labels: &[f64], steps: usize) -> Result<Vec<f64>> {
+    if labels.len() != steps {
+        return Err(Error::Grid(format!(
+            "S = {steps}, but tau lists {} labels: leave `steps` out or make them agree",
+            labels.len()
+        )));
+    }
+    let mut labels = labels.to_vec();
+    if labels.len() > 1 && labels[0] > labels[1] {
+        labels.reverse();
+    }
+    if let Some(pair) = labels
+        .windows(2)
+        .find(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
+    {
+        return Err(Error::Grid(format!(
+            "tau lists {} beside {}: labels must be strictly monotone",
+            pair[0], pair[1]
+        )));
+    }
+    if labels.first().is_some_and(|&t| t < 0.0) {
+        return Err(Error::Grid("tau lists a label below 0: labels are 0-based".into()));
+    }
+    Ok(labels)
+}
+
+/// $\sigma_i = (\sigma_\max^{1/\rho} + \tfrac{i}{S-1}(\sigma_\min^{1/\rho} - \sigma_\max^{1/\rho}))^\rho$,
+/// ascending in sigma.
+fn karras(schedule: &Schedule, steps: usize, rho: f64) -> Result<Vec<Level>> {
+    if !(rho > 0.0 && rho.is_finite()) {
+        return Err(Error::Grid(format!("rho = {rho} must be positive and finite")));
+    }
+    let top = (schedule.horizon() - 1) as f64;
+    let (low, high) = (schedule.level(0.0)?, schedule.level(top)?);
+    let (a, b) = (low.sigma().powf(1.0 / rho), high.sigma().powf(1.0 / rho));
+    (0..steps)
+        .map(|i| match i {
+            // The ends are the schedule's own levels, not their images under a power and a root.
+            0 => Ok(low),
+            i if i == steps - 1 => Ok(high),
+            i => schedule.level_at_sigma((a + (b - a) * i as f64 / (steps - 1) as f64).powf(rho)),
+        })
+        .collect()
+}

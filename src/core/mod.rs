@@ -1,4 +1,10 @@
 //! Levels, grids, noise, denoisers, solvers and the one loop over them.
+//!
+//! A [`Level`] is a point on the noise axis. A [`Grid`] (the paper's tau) is a strictly monotone
+//! list of levels, and a [`Step`] is two neighbours. A [`Denoiser`] predicts the noise at a level,
+//! a [`Solver`] carries a state across one step, and [`integrate`] is the only loop. Inversion is
+//! the same solver on the reversed grid. What a solver needs of a tensor is [`State`], in essence
+//! one linear combination. Nothing here knows a file, a terminal or a tensor library.
 
 mod denoiser;
 mod error;
@@ -9,3 +15,13 @@ mod noise;
 mod schedule;
 mod solver;
 mod state;
+
+pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0};
+pub use error::{Error, Result};
+pub use grid::{End, Grid, Step, Tau};
+pub use integrate::{Outcome, count_calls, integrate};
+pub use level::{CLEAN, Level};
+pub use noise::{Draw, KeyedNoise, NoNoise, Noise};
+pub use schedule::Schedule;
+pub use solver::{Eval, Kind, Solver};
+pub use state::{Ghost, State};

@@ -1,1 +1,120 @@
 //! What carries a state across one step.
+
+use std::collections::VecDeque;
+
+use super::{At, Denoiser, Draw, Grid, Level, Noise, Result, State, Step};
+
+/// Whether a method draws noise, and its order of convergence if it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The same x_T gives the same sample; the error falls as step size to the `order`.
+    Deterministic {
+        /// Order of convergence between two positive levels.
+        order: u32,
+    },
+    /// Draws noise at every step.
+    Stochastic,
+}
+
+/// A sampling method.
+///
+/// The solver calls the model, never the reverse, and sees a step's two levels, never `t - 1`.
+/// The same `step` runs towards the data and, for deterministic methods, away from it.
+pub trait Solver<S: State> {
+    /// The method's name, as manifests and CSV files spell it.
+    fn name(&self) -> &'static str;
+
+    /// Deterministic of some order, or stochastic.
+    fn kind(&self) -> Kind;
+
+    /// How many earlier predictions the method looks back at; 0 for one-step methods.
+    fn memory(&self) -> usize {
+        0
+    }
+
+    /// Refuses a grid the method cannot run on, before anything is computed.
+    ///
+    /// # Errors
+    /// What is wrong with the grid for this method.
+    fn admits(&self, _grid: &Grid) -> Result<()> {
+        Ok(())
+    }
+
+    /// Carries `x` from `step.from` to `step.to`.
+    ///
+    /// # Errors
+    /// Whatever the model, the noise or the tensor library returns.
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S>;
+}
+
+/// What a solver may ask for during a trajectory: the model, noise, and what it saw before.
+///
+/// Calls are counted here, at the model, and not reported by the method.
+pub struct Eval<'a, S: State> {
+    denoiser: &'a dyn Denoiser<State = S>,
+    noise: &'a dyn Noise<S>,
+    calls: u64,
+    memory: VecDeque<(Level, S)>,
+    capacity: usize,
+}
+
+impl<'a, S: State> Eval<'a, S> {
+    /// Starts a trajectory that remembers up to `capacity` predictions.
+    pub fn new(
+        denoiser: &'a dyn Denoiser<State = S>,
+        noise: &'a dyn Noise<S>,
+        capacity: usize,
+    ) -> Self {
+        Self { denoiser, noise, calls: 0, memory: VecDeque::new(), capacity }
+    }
+
+    /// The predicted noise for an `x` at a level; counts one call.
+    ///
+    /// # Errors
+    /// Whatever the model returns.
+    pub fn eps(&mut self, x: &S, at: impl Into<At>) -> Result<S> {
+        self.calls += 1;
+        self.denoiser.predict(x, at.into())
+    }
+
+    /// The predicted noise and the x0 it implies, $(x - \sqrt{1-\bar\alpha}\,\epsilon)/\sqrt{\bar\alpha}$
+    /// (Song et al. 2021, Eq. 9); counts one call.
+    ///
+    /// # Errors
+    /// Whatever the model returns.
+    pub fn eps_and_x0(&mut self, x: &S, level: Level) -> Result<(S, S)> {
+        let eps = self.eps(x, level)?;
+        let signal = level.signal();
+        let x0 = S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, &eps)])?;
+        Ok((eps, x0))
+    }
+
+    /// The `sub`-th standard normal of a step.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    pub fn noise(&self, like: &S, step: Step, sub: u8) -> Result<S> {
+        self.noise.draw(like, Draw::Step { position: step.draw, sub })
+    }
+
+    /// Keeps a prediction for later steps; the oldest is dropped beyond the solver's `memory`.
+    pub fn remember(&mut self, level: Level, prediction: S) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.memory.len() == self.capacity {
+            self.memory.pop_back();
+        }
+        self.memory.push_front((level, prediction));
+    }
+
+    /// The prediction remembered `back` steps ago; 0 is the latest.
+    pub fn recall(&self, back: usize) -> Option<&(Level, S)> {
+        self.memory.get(back)
+    }
+
+    /// Model calls so far.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+}

@@ -1,1 +1,46 @@
 //! What a sampler needs of a tensor.
+
+use super::Result;
+
+/// A tensor as a sampler sees it: one linear combination, a clamp and a sanity check.
+///
+/// The first axis counts samples. Coefficients are f64 whatever the tensor's type.
+pub trait State: Sized {
+    /// $\sum_i c_i x_i$ over terms of equal shape; at least one term.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns, mismatching shapes among them.
+    fn lincomb(terms: &[(f64, &Self)]) -> Result<Self>;
+
+    /// Every element clamped to `[low, high]`.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn clamp(&self, low: f64, high: f64) -> Result<Self>;
+
+    /// Whether no element is NaN or infinite.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn is_finite(&self) -> Result<bool>;
+}
+
+/// A state without elements: runs a solver for what it asks, not for what it computes.
+///
+/// Counting the calls of a method on a grid this way needs no table of costs to keep true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ghost;
+
+impl State for Ghost {
+    fn lincomb(_: &[(f64, &Self)]) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn clamp(&self, _: f64, _: f64) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn is_finite(&self) -> Result<bool> {
+        Ok(true)
+    }
+}

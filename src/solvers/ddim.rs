@@ -1,1 +1,46 @@
-//! ddim
+//! The generalised update of Denoising Diffusion Implicit Models.
+
+use super::Variance;
+use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
+
+/// DDIM, with the noise of any [`Variance`].
+///
+/// $$x_\text{to} = \sqrt{\bar\alpha_\text{to}}\,\hat x_0
+/// + \sqrt{1-\bar\alpha_\text{to}-s^2}\,\epsilon + s'\,z$$
+///
+/// with $s' = s$ of Eq. (16) for an eta and $s' = \hat\sigma$ of appendix D.3 for sigma-hat.
+/// Cost: one model call. `eta = 0` is deterministic, of order 1, and runs on a reversed grid.
+///
+/// # References
+/// Song, Meng, Ermon, *Denoising Diffusion Implicit Models*, ICLR 2021, Eqs. (9), (12), (16).
+/// arXiv:2010.02502.
+#[derive(Clone, Copy, Debug)]
+pub struct Ddim {
+    /// How much noise a step adds.
+    pub variance: Variance,
+}
+
+impl<S: State> Solver<S> for Ddim {
+    fn name(&self) -> &'static str {
+        "ddim"
+    }
+
+    fn kind(&self) -> Kind {
+        self.variance.kind()
+    }
+
+    fn admits(&self, grid: &Grid) -> Result<()> {
+        self.variance.admits(grid)
+    }
+
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let spread = self.variance.spread(step)?;
+        let (eps, x0) = eval.eps_and_x0(x, step.from)?; // Eq. (9)
+        let mean = [(step.to.signal(), &x0), (spread.direction, &eps)]; // Eq. (12)
+        if spread.noise <= 0.0 {
+            return S::lincomb(&mean);
+        }
+        let z = eval.noise(x, step, 0)?;
+        S::lincomb(&[mean[0], mean[1], (spread.noise, &z)])
+    }
+}

@@ -1,1 +1,49 @@
-//! euler
+//! Euler steps of the probability-flow ODE.
+
+use crate::core::{Error, Eval, Grid, Kind, Result, Solver, State, Step};
+
+/// Euler's method on $\bar x = x/\sqrt{\bar\alpha}$, by the clock it steps with.
+///
+/// Cost: one model call; order 1.
+///
+/// # References
+/// Song, Meng, Ermon, *Denoising Diffusion Implicit Models*, ICLR 2021, Eqs. (13) to (15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Euler {
+    /// $\bar x' = \bar x + (\sigma' - \sigma)\,\epsilon$ (Eq. 13): the same map as DDIM at eta = 0.
+    Sigma,
+    /// $\bar x' = \bar x + \tfrac12 (\sigma'^2 - \sigma^2)\,\epsilon/\sigma$ (Eq. 15), the step of
+    /// the score SDE's ODE. It divides by sigma and cannot start at the clean end.
+    SigmaSquared,
+}
+
+impl<S: State> Solver<S> for Euler {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sigma => "euler",
+            Self::SigmaSquared => "euler-sigma2",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Deterministic { order: 1 }
+    }
+
+    fn admits(&self, grid: &Grid) -> Result<()> {
+        if *self == Self::SigmaSquared && grid.first().is_clean() {
+            return Err(Error::CleanStart { solver: "euler-sigma2" });
+        }
+        Ok(())
+    }
+
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let (sigma, sigma_to) = (step.from.sigma(), step.to.sigma());
+        let h = match self {
+            Self::Sigma => sigma_to - sigma, // Eq. (13)
+            Self::SigmaSquared => 0.5 * (sigma_to * sigma_to - sigma * sigma) / sigma, // Eq. (15)
+        };
+        let eps = eval.eps(x, step.from)?;
+        let to = step.to.signal();
+        S::lincomb(&[(to / step.from.signal(), x), (to * h, &eps)])
+    }
+}

@@ -1,1 +1,68 @@
-//! variance
+//! How much noise an ancestral step adds: one enum, never two flags.
+
+use crate::core::{Error, Grid, Kind, Result, Step};
+
+/// The variance of a stochastic step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Variance {
+    /// $s = \eta\,\sigma(1)$ (Song et al. 2021, Eq. 16): 0 is DDIM, 1 is DDPM's posterior variance.
+    Eta(f64),
+    /// Noise of $\hat\sigma^2 = 1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$ on the
+    /// deterministic part of $\eta = 1$ (Song et al. 2021, appendix D.3; "fixed large" elsewhere).
+    SigmaHat,
+}
+
+/// The two standard deviations of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    /// The one that shortens the direction towards x_t: $\sqrt{1 - \bar\alpha_\text{to} - s^2}$.
+    pub direction: f64,
+    /// The factor of the noise.
+    pub noise: f64,
+}
+
+impl Variance {
+    /// Whether a step draws noise.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Eta(eta) if eta.abs() <= 0.0 => Kind::Deterministic { order: 1 },
+            _ => Kind::Stochastic,
+        }
+    }
+
+    /// The standard deviations of one step.
+    ///
+    /// $$\sigma(1)^2 = \frac{1-\bar\alpha_\text{to}}{1-\bar\alpha_\text{from}}
+    /// \left(1 - \frac{\bar\alpha_\text{from}}{\bar\alpha_\text{to}}\right)$$
+    ///
+    /// No noise is added on a step to the clean end, whatever the variance.
+    pub(super) fn spread(self, step: Step) -> Result<Spread> {
+        let Step { from, to, .. } = step;
+        if self.kind() != Kind::Stochastic || to.is_clean() {
+            return Ok(Spread { direction: to.noise(), noise: 0.0 });
+        }
+        let removed = 1.0 - from.alpha_bar / to.alpha_bar; // beta of the step
+        let posterior = ((1.0 - to.alpha_bar) / (1.0 - from.alpha_bar) * removed).sqrt(); // Eq. (16)
+        let (s, noise) = match self {
+            Self::Eta(eta) => (eta * posterior, eta * posterior),
+            Self::SigmaHat => (posterior, removed.sqrt()), // D.3
+        };
+        let left = 1.0 - to.alpha_bar - s * s;
+        if left < 0.0 {
+            let eta = s / posterior;
+            let largest = to.noise() / posterior;
+            return Err(Error::EtaTooLarge { eta, largest, from, to });
+        }
+        Ok(Spread { direction: left.sqrt(), noise })
+    }
+
+    /// Refuses an eta that is no factor, or too large for a step of the grid.
+    pub(super) fn admits(self, grid: &Grid) -> Result<()> {
+        if let Self::Eta(eta) = self
+            && !(eta >= 0.0 && eta.is_finite())
+        {
+            return Err(Error::EtaNegative { eta });
+        }
+        grid.steps().try_for_each(|step| self.spread(step).map(drop))
+    }
+}
