@@ -1,4 +1,4 @@
-//! The UNet against golden outputs of the official network, and against itself.
+//! Networks against golden outputs of independent code, and against themselves.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/fill.rs"]
@@ -6,10 +6,15 @@ mod fill;
 
 use std::{collections::BTreeMap, path::Path};
 
-use ddim::models::{
-    unet::{Layout, Placement, Precision, Unet, UnetError},
-    unet_config::UnetConfig,
-    weights::{self, Weights, WeightsError},
+use ddim::{
+    core::{CLEAN, Denoiser, Level},
+    models::{
+        classifier::{self, Classifier, FeatureError, FeatureExtractor},
+        network::{Network, OpenError},
+        unet::{Layout, Placement, Precision, Unet, UnetError},
+        unet_config::UnetConfig,
+        weights::{self, Weights, WeightsError},
+    },
 };
 use tch::{Device, Kind, Tensor};
 
@@ -66,7 +71,9 @@ fn golden_difference(case: &str, config: &UnetConfig) -> f64 {
     let out = &golden.tensors["out"];
     let x = f32_tensor(&fill::normal(&format!("{case}/x"), out.numel()), &out.size());
     let unet = Unet::new(config, &filled(config), Placement::default()).unwrap();
-    max_difference(&unet.forward(&x, &golden.tensors["t"]).unwrap(), out)
+    let difference = max_difference(&unet.forward(&x, &golden.tensors["t"]).unwrap(), out);
+    println!("{case}: {difference:e}");
+    difference
 }
 
 #[test]
@@ -206,4 +213,114 @@ fn a_folder_without_weights_says_which_file_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
     let error = Weights::read_folder(folder.path()).unwrap_err();
     assert!(error.to_string().ends_with("holds no diffusion_pytorch_model.safetensors"), "{error}");
+}
+
+#[test]
+fn half_precision_files_with_old_attention_names_are_read_as_f32() {
+    let config = official(&[32, 32], 1, 8, 4);
+    let original = filled(&config);
+    for (kind, tolerance) in [(Kind::Half, 1e-3), (Kind::BFloat16, 8e-3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(weights::SAFETENSORS);
+        let renamed = |name: &str| {
+            let attention = name.contains("attentions");
+            let old =
+                [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+            old.iter()
+                .filter(|_| attention)
+                .fold(name.to_owned(), |name, (new, old)| name.replace(new, old))
+        };
+        let rounded: Vec<(String, Tensor)> = original
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (renamed(name), tensor.to_kind(kind)))
+            .collect();
+        assert!(rounded.iter().any(|(name, _)| name.ends_with("proj_attn.weight")));
+        Tensor::write_safetensors(&rounded, &path).unwrap();
+        let read = Weights::read_folder(folder.path()).unwrap();
+        read.check(&config.tensors()).unwrap();
+        for (name, tensor) in &original.tensors {
+            assert_eq!(read.tensors[name].kind(), Kind::Float);
+            let difference = max_difference(&read.tensors[name], tensor);
+            assert!(difference < tolerance, "{name}: {difference:e}");
+        }
+    }
+}
+
+fn level(t: f64) -> Level {
+    // Networks read the label alone.
+    Level { t, ..CLEAN }
+}
+
+#[test]
+fn the_embedded_network_is_the_one_in_the_folder() {
+    let network = Network::embedded(Placement::default()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let opened = Network::open(&folder, Placement::default()).unwrap();
+    assert_eq!((network.tensors(), network.parameters()), (182, 1_113_955));
+    assert_eq!(network.sha256(), opened.sha256());
+    let x = noise(2);
+    let (a, b) = (network.predict(&x, level(40.0).into()), opened.predict(&x, level(40.0).into()));
+    assert!(a.unwrap() == b.unwrap());
+}
+
+#[test]
+fn the_clean_end_is_asked_with_the_first_label() {
+    let network = Network::embedded(Placement::default()).unwrap();
+    let x = noise(2);
+    let clean = network.predict(&x, CLEAN.into()).unwrap();
+    assert!(clean == network.predict(&x, level(0.0).into()).unwrap());
+    assert!(max_difference(&clean, &network.predict(&x, level(30.0).into()).unwrap()) > 1e-3);
+}
+
+#[test]
+fn a_network_with_learned_variances_is_no_model_of_eps() {
+    let config = UnetConfig { out_channels: 6, ..official(&[32, 32], 1, 8, 4) };
+    let error =
+        Network::new("improved", &config, &filled(&config), Placement::default()).unwrap_err();
+    assert!(matches!(error, OpenError::Channels { out: 6, image: 3, .. }), "{error}");
+}
+
+/// Three byte images: noise, blocks of 8 x 8 pixels, and dark noise.
+fn images() -> Tensor {
+    let mut bytes: Vec<f64> = fill::unit("classifier/images", 3 * 3 * 32 * 32)
+        .iter()
+        .map(|v| (v.midpoint(1.0) * 255.0).floor())
+        .collect();
+    let noise = bytes.clone();
+    for (i, value) in bytes.iter_mut().enumerate() {
+        let (image, channel, row, column) = (i / 3072, i / 1024 % 3, i / 32 % 32, i % 32);
+        if image == 1 {
+            *value = noise[image * 3072 + channel * 1024 + row / 8 * 8 * 32 + column / 8 * 8];
+        } else if image == 2 {
+            *value *= 0.25;
+        }
+    }
+    f32_tensor(&bytes, &[3, 3, 32, 32])
+}
+
+#[test]
+fn the_features_agree_with_an_independent_implementation() {
+    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    assert_eq!((classifier.id(), classifier.dim()), ("cifar10-features", 64));
+    let unit = classifier::from_bytes(&images()).unwrap();
+    let features = classifier.features(&unit).unwrap();
+    let difference =
+        max_difference(&features, &golden("classifier.safetensors").tensors["features"]);
+    println!("features: {difference:e}");
+    assert!(difference < 1e-5, "{difference:e}");
+    let signed = classifier::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
+    assert!(max_difference(&classifier.features(&signed).unwrap(), &features) < 1e-5);
+    assert_eq!(classifier.logits(&unit).unwrap().size(), [3, 10]);
+}
+
+#[test]
+fn images_without_colour_have_no_features() {
+    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    let error = classifier.features(&images().narrow(1, 0, 1)).unwrap_err();
+    assert!(matches!(error, FeatureError::Images { .. }));
+    assert_eq!(
+        error.to_string(),
+        "images have shape [3, 1, 32, 32]; cifar10-features takes [N, 3, H, W]"
+    );
 }

@@ -51,7 +51,7 @@ pub enum Layout {
 
 impl Layout {
     /// The same `[N, C, H, W]` tensor with its values in this order.
-    fn of(self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+    pub(crate) fn of(self, x: &Tensor) -> Result<Tensor, tch::TchError> {
         match self {
             Self::ChannelsFirst => x.f_contiguous(),
             // tch has no memory-format argument; a contiguous [N, H, W, C] seen as [N, C, H, W] is it.
@@ -177,8 +177,8 @@ impl Unet {
         }
         Ok(Self {
             frequencies: frequencies(config)?.f_to_device(placement.device)?,
-            label1: builder.linear("time_embedding.linear_1", Kind::Float)?,
-            label2: builder.linear("time_embedding.linear_2", Kind::Float)?,
+            label1: builder.linear("time_embedding.linear_1")?,
+            label2: builder.linear("time_embedding.linear_2")?,
             norm_out: builder.norm("conv_norm_out")?,
             conv_out: builder.conv("conv_out", 1, 1)?,
             label_projections: builder.label_projections()?,
@@ -319,10 +319,10 @@ impl Builder<'_> {
         self.placement.precision.kind()
     }
 
-    fn linear(&self, layer: &str, kind: Kind) -> Result<Linear, tch::TchError> {
+    fn linear(&self, layer: &str) -> Result<Linear, tch::TchError> {
         Ok(Linear {
-            weight: self.put(self.tensor(layer, "weight"), kind)?,
-            bias: self.put(self.tensor(layer, "bias"), kind)?,
+            weight: self.put(self.tensor(layer, "weight"), Kind::Float)?,
+            bias: self.put(self.tensor(layer, "bias"), Kind::Float)?,
         })
     }
 
@@ -387,17 +387,23 @@ impl Builder<'_> {
     }
 
     fn attention(&self, name: &str) -> Result<Attention, tch::TchError> {
-        let joined = |leaf: &str| {
-            let parts = ["to_q", "to_k", "to_v"].map(|p| self.tensor(&format!("{name}.{p}"), leaf));
+        let joined = |parts: &[&str], leaf: &str| {
+            let parts: Vec<&Tensor> =
+                parts.iter().map(|part| self.tensor(&format!("{name}.{part}"), leaf)).collect();
             self.put(&Tensor::f_cat(&parts, 0)?, self.kind())
         };
-        let out = self.linear(&format!("{name}.to_out.0"), self.kind())?;
-        let width = out.weight.size2()?.0;
+        let conv = |parts: &[&str]| -> Result<Conv, tch::TchError> {
+            let weight = joined(parts, "weight")?.f_unsqueeze(2)?.f_unsqueeze(3)?;
+            let weight = self.placement.layout.of(&weight)?;
+            Ok(Conv { weight, bias: Some(joined(parts, "bias")?), stride: 1, padding: 0 })
+        };
+        let norm = self.norm(&format!("{name}.group_norm"))?;
+        let width = norm.weight.size1()?;
         Ok(Attention {
-            norm: self.norm(&format!("{name}.group_norm"))?,
-            qkv: Linear { weight: joined("weight")?, bias: joined("bias")? },
+            norm,
+            qkv: conv(&["to_q", "to_k", "to_v"])?,
+            out: conv(&["to_out.0"])?,
             heads: width / self.config.attention_head_dim.unwrap_or(width),
-            out,
         })
     }
 
@@ -485,11 +491,13 @@ impl Resnet {
 }
 
 /// Self-attention over the pixels, with a residual connection.
+///
+/// The linear maps are 1x1 convolutions, which add their bias without another pass.
 #[derive(Debug)]
 struct Attention {
     norm: Norm,
-    qkv: Linear,
-    out: Linear,
+    qkv: Conv,
+    out: Conv,
     heads: i64,
 }
 
@@ -497,9 +505,9 @@ impl Attention {
     fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
         let (n, c, height, width) = x.size4()?;
         let pixels = height * width;
-        // [N, H W, C], a view of a channels-last tensor.
-        let y = self.norm.apply(x)?.f_permute([0, 2, 3, 1])?.f_reshape([n, pixels, c])?;
-        let qkv = self.qkv.apply(&y)?;
+        // [N, H W, 3 C], a view of a channels-last tensor.
+        let qkv = self.qkv.apply(&self.norm.apply(x)?, None)?;
+        let qkv = qkv.f_permute([0, 2, 3, 1])?.f_reshape([n, pixels, 3 * c])?;
         let head = |i: i64| {
             let part = qkv.f_narrow(2, i * c, c)?;
             part.f_reshape([n, pixels, self.heads, c / self.heads])?.f_transpose(1, 2)
@@ -514,9 +522,8 @@ impl Attention {
             None,
             false,
         )?;
-        let y = self.out.apply(&y.f_transpose(1, 2)?.f_reshape([n, pixels, c])?)?;
-        let mut y = y.f_reshape([n, height, width, c])?.f_permute([0, 3, 1, 2])?;
-        y.f_add_(x)
+        let y = y.f_transpose(1, 2)?.f_reshape([n, height, width, c])?.f_permute([0, 3, 1, 2])?;
+        self.out.apply(&y, None)?.f_add_(x)
     }
 }
 
