@@ -22,7 +22,7 @@ fn run(
     grid: &Grid,
     x: Array,
 ) -> (Array, u64) {
-    let outcome = integrate(solver, model, &ReplayedNoise, grid, x, |_, _| Ok(())).unwrap();
+    let outcome = integrate(solver, model, &ReplayedNoise, grid, x, |_, _, _| Ok(())).unwrap();
     (outcome.x, outcome.calls)
 }
 

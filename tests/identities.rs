@@ -25,7 +25,7 @@ fn x_t(rows: usize) -> Array {
 }
 
 fn run(solver: &dyn Solver<Array>, grid: &Grid) -> Array {
-    integrate(solver, &ClosedForm, &NOISE, grid, x_t(4), |_, _| Ok(())).unwrap().x
+    integrate(solver, &ClosedForm, &NOISE, grid, x_t(4), |_, _, _| Ok(())).unwrap().x
 }
 
 fn ddim(eta: f64) -> Ddim {
@@ -115,7 +115,7 @@ fn one_step_of_each_solver_is_its_equation_by_hand() {
     let grid = Grid::from_levels(vec![from, to]).unwrap();
     let x = Array::from_elem(vec![1], 1.0);
     let one = |solver: &dyn Solver<Array>| {
-        integrate(solver, &Half, &NoNoise, &grid, x.clone(), |_, _| Ok(())).unwrap().x[0]
+        integrate(solver, &Half, &NoNoise, &grid, x.clone(), |_, _, _| Ok(())).unwrap().x[0]
     };
     let root3 = 3.0_f64.sqrt();
     // x-bar = 2; x' = 0.8 (2 + (0.75 - root 3) / 2)
@@ -140,12 +140,12 @@ fn ddim_is_exact_on_a_single_point_in_one_step() {
     let solvers: [&dyn Solver<Array>; 4] = [&ddim(0.0), &Euler::Sigma, &Heun, &DpmSolverPp2M];
     for solver in solvers {
         let x0 =
-            integrate(solver, &model, &NoNoise, &one_step, x.clone(), |_, _| Ok(())).unwrap().x;
+            integrate(solver, &model, &NoNoise, &one_step, x.clone(), |_, _, _| Ok(())).unwrap().x;
         assert!(x0.iter().all(|value| (value - 0.4).abs() < 1e-12), "{}", solver.name());
         // eps is constant along the trajectory, so the path between is exact as well.
         let middle = schedule.level(300.0).unwrap();
         let half = Grid::from_levels(vec![start, middle]).unwrap();
-        let there = integrate(solver, &model, &NoNoise, &half, x.clone(), |_, _| Ok(())).unwrap().x;
+        let there = integrate(solver, &model, &NoNoise, &half, x.clone(), |_, _, _| Ok(())).unwrap().x;
         let error = max_abs_diff(&there, &model.flow_map(&x, start, middle));
         // x-bar starts at 157: this is its rounding.
         assert!(error < 1e-11, "{}: {error:.1e}", solver.name());
@@ -161,7 +161,7 @@ fn inversion_is_the_same_solver_on_the_reversed_grid() {
     for solver in solvers {
         let noisy = model.flow_map(&x, CLEAN, forward.first());
         let latent =
-            integrate(solver, &model, &NoNoise, &forward.clone().reversed(), x.clone(), |_, _| {
+            integrate(solver, &model, &NoNoise, &forward.clone().reversed(), x.clone(), |_, _, _| {
                 Ok(())
             })
             .unwrap()
@@ -268,7 +268,7 @@ fn ancestral_samples_have_the_moments_of_the_data() {
     for variance in [Variance::Eta(0.5), Variance::Eta(1.0), Variance::SigmaHat] {
         let x = NOISE.draw(&zeros, Draw::Initial).unwrap();
         let grid = grid(&Tau::Linspace, 1000);
-        let x0 = integrate(&Ddpm { variance }, &model, &NOISE, &grid, x, |_, _| Ok(())).unwrap().x;
+        let x0 = integrate(&Ddpm { variance }, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
         let mean = x0.mean().unwrap();
         let std = x0.std(1.0);
         // Four standard errors; the bias of 1000 steps is below one of them.
@@ -281,7 +281,7 @@ fn ancestral_samples_have_the_moments_of_the_data() {
 #[test]
 fn what_a_method_cannot_do_is_refused_with_a_reason() {
     let run = |solver: &dyn Solver<Array>, grid: &Grid| {
-        integrate(solver, &ClosedForm, &NOISE, grid, x_t(1), |_, _| Ok(())).unwrap_err().to_string()
+        integrate(solver, &ClosedForm, &NOISE, grid, x_t(1), |_, _, _| Ok(())).unwrap_err().to_string()
     };
     let forward = grid(&Tau::Linspace, 10);
     let back = forward.clone().reversed();
@@ -290,7 +290,7 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     insta::assert_snapshot!(run(&Ddpm { variance: Variance::Eta(0.0) }, &back), @r#"ddpm divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&ddim(-1.0), &forward), @"eta = -1 is not a standard deviation's factor: it must be finite and at least 0");
     insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large for the step from t = 999 to t = 888: the largest possible here is 1.066110");
-    let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _| Ok(()));
+    let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _, _| Ok(()));
     assert!(largest.is_ok());
 }
 
@@ -304,7 +304,7 @@ fn a_state_that_is_no_longer_finite_names_solver_and_step() {
         }
     }
     let grid = Grid::new(&linear(), &Tau::Leading, 4, End::Clean).unwrap();
-    let error = integrate(&Heun, &Broken, &NoNoise, &grid, x_t(1), |_, _| Ok(())).unwrap_err();
+    let error = integrate(&Heun, &Broken, &NoNoise, &grid, x_t(1), |_, _, _| Ok(())).unwrap_err();
     insta::assert_snapshot!(error, @"heun diverged at step 1, from t = 500 to t = 250: the state is not finite");
 }
 

@@ -42,7 +42,7 @@ fn end(
     grid: &Grid,
     x: &Array,
 ) -> Array {
-    integrate(solver, model, &NoNoise, grid, x.clone(), |_, _| Ok(())).unwrap().x
+    integrate(solver, model, &NoNoise, grid, x.clone(), |_, _, _| Ok(())).unwrap().x
 }
 
 fn rms(a: &Array, b: &Array) -> f64 {

@@ -25,7 +25,7 @@ fn sample(
         let noise = KeyedNoise { seed: 11, first: first as u64 };
         let like = Array::zeros(vec![batch.min(n - first), 3, 4, 4]);
         let x = noise.draw(&like, Draw::Initial).unwrap();
-        let x = integrate(solver, model, &noise, &grid, x, |_, _| Ok(())).unwrap().x;
+        let x = integrate(solver, model, &noise, &grid, x, |_, _, _| Ok(())).unwrap().x;
         bits.extend(x.iter().map(|value| value.to_bits()));
     }
     bits
