@@ -1,1 +1,376 @@
-//! overlay
+//! A manifest as a tree whose every value remembers where it was written, and what may be laid
+//! over it.
+//!
+//! Three things change a base manifest: a `[profile.NAME]`, the `--set path=value` arguments, and
+//! the values of a sweep. All three are tables of the same shape as the base, laid over it by one
+//! rule: tables merge, everything else replaces. A value keeps its [`Place`] through this, so a
+//! mistake in a profile is reported in the profile.
+//!
+//! In `[sweep]`, paths are flattened before anything is laid over anything:
+//! `"grid.steps" = [..]` and `grid.steps = [..]` name one axis, whoever writes which.
+
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Place, Source};
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub value: Value,
+}
+
+/// The kinds of value TOML has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A string.
+    String(String),
+    /// An integer.
+    Integer(i64),
+    /// A float.
+    Float(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A date or time, which no manifest needs.
+    Datetime(toml::value::Datetime),
+    /// A list.
+    Array(Vec<Node>),
+    /// A table.
+    Table(Table),
+}
+
+/// A key of a table with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key was written.
+    pub place: Place,
+    /// Its value.
+    pub node: Node,
+}
+
+/// Keys and values in the order in which they were written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table(Vec<Entry>);
+
+impl Node {
+    /// The value as a reader of the manifest would name it.
+    pub fn describe(&self) -> String {
+        match &self.value {
+            Value::String(text) => format!("the string `{text}`"),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Table(_) => "a table".to_owned(),
+            Value::Integer(number) => format!("`{number}`"),
+            Value::Float(number) => format!("`{number:?}`"),
+            Value::Boolean(flag) => format!("`{flag}`"),
+            Value::Datetime(date) => format!("the date `{date}`"),
+        }
+    }
+
+    /// The table, if it is one.
+    pub fn as_table(&self) -> Option<&Table> {
+        match &self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    fn to_toml(&self) -> toml::Value {
+        match &self.value {
+            Value::String(text) => toml::Value::String(text.clone()),
+            Value::Integer(number) => toml::Value::Integer(*number),
+            Value::Float(number) => toml::Value::Float(*number),
+            Value::Boolean(flag) => toml::Value::Boolean(*flag),
+            Value::Datetime(date) => toml::Value::Datetime(*date),
+            Value::Array(items) => toml::Value::Array(items.iter().map(Node::to_toml).collect()),
+            Value::Table(table) => toml::Value::Table(table.to_toml()),
+        }
+    }
+}
+
+impl Table {
+    /// Reads a document; the problems are those of TOML's grammar.
+    pub fn parse(source: &Arc<Source>) -> (Self, Vec<Diagnostic>) {
+        Self::parse_from(source, 0)
+    }
+
+    /// Reads one `path=value` argument: TOML, or a bare word that stands for a string.
+    ///
+    /// # Errors
+    /// If there is no `=`, or if either side is not what TOML allows there.
+    pub fn parse_argument(index: usize, argument: &str) -> Result<Self, Vec<Diagnostic>> {
+        const FLAG: &str = "--set ";
+        let source = Source::argument(index, format!("{FLAG}{argument}"));
+        let (mut table, problems) = Self::parse_from(&source, FLAG.len());
+        if !problems.is_empty() {
+            let Some((key, word)) = argument.split_once('=') else {
+                let place = Place::new(&source, FLAG.len()..source.text().len());
+                return Err(vec![
+                    Diagnostic::error(place, "expected `path=value`")
+                        .help("for instance `--set grid.steps=20`"),
+                ]);
+            };
+            // `--set model.source=models/own` should not need quotes inside the shell's quotes.
+            let word = word.trim();
+            let stand_in = format!("{key}=0");
+            let keys = DeTable::parse_recoverable(&stand_in);
+            if word.is_empty() || word.starts_with(['[', '{', '"', '\'']) || !keys.1.is_empty() {
+                return Err(problems);
+            }
+            let end = source.text().trim_end().len();
+            let place = Place::new(&source, end - word.len()..end);
+            let mut ignored = Vec::new();
+            table = convert(keys.0.get_ref(), &source, FLAG.len(), &mut ignored);
+            table.replace_leaf(&Node { place, value: Value::String(word.to_owned()) });
+        }
+        table.flatten_sweep();
+        Ok(table)
+    }
+
+    fn parse_from(source: &Arc<Source>, offset: usize) -> (Self, Vec<Diagnostic>) {
+        let (table, errors) = DeTable::parse_recoverable(&source.text()[offset..]);
+        let mut problems: Vec<Diagnostic> = errors
+            .iter()
+            .map(|error| {
+                let place = error.span().map_or_else(
+                    || Place::whole(source),
+                    |span| Place::new(source, span.start + offset..span.end + offset),
+                );
+                Diagnostic::error(place, format!("not valid TOML: {}", error.message()))
+            })
+            .collect();
+        let table = convert(table.get_ref(), source, offset, &mut problems);
+        (table, problems)
+    }
+
+    fn replace_leaf(&mut self, leaf: &Node) {
+        for entry in &mut self.0 {
+            match &mut entry.node.value {
+                Value::Table(table) => table.replace_leaf(leaf),
+                _ => entry.node = leaf.clone(),
+            }
+        }
+    }
+
+    /// The entries, in the order in which they were written.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// The entry of a key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.key == key)
+    }
+
+    /// The entry at a dotted path.
+    pub fn lookup(&self, path: &str) -> Option<&Entry> {
+        match path.split_once('.') {
+            None => self.get(path),
+            Some((head, rest)) => self.get(head)?.node.as_table()?.lookup(rest),
+        }
+    }
+
+    /// Removes an entry and returns it.
+    pub fn take(&mut self, key: &str) -> Option<Entry> {
+        let index = self.0.iter().position(|entry| entry.key == key)?;
+        Some(self.0.remove(index))
+    }
+
+    /// Lays a table over this one: tables merge, everything else replaces.
+    pub fn overlay(&mut self, over: &Self) {
+        for entry in &over.0 {
+            match self.0.iter_mut().find(|known| known.key == entry.key) {
+                None => self.0.push(entry.clone()),
+                Some(known) => match (&mut known.node.value, &entry.node.value) {
+                    (Value::Table(below), Value::Table(above)) => below.overlay(above),
+                    _ => *known = entry.clone(),
+                },
+            }
+        }
+    }
+
+    /// Sets the value at a dotted path.
+    pub fn set(&mut self, path: &str, place: &Place, node: &Node) {
+        let node = node.clone();
+        let place = place.clone();
+        match path.rsplit_once('.') {
+            None => self.overlay(&Self(vec![Entry { key: path.to_owned(), place, node }])),
+            Some((parent, key)) => {
+                let leaf = Self(vec![Entry { key: key.to_owned(), place: place.clone(), node }]);
+                let node = Node { place: place.clone(), value: Value::Table(leaf) };
+                self.set(parent, &place, &node);
+            }
+        }
+    }
+
+    /// The dotted paths of all values that are not tables, with their entries.
+    pub fn leaves(&self) -> Vec<(String, &Entry)> {
+        let mut leaves = Vec::new();
+        for entry in &self.0 {
+            match entry.node.as_table() {
+                None => leaves.push((entry.key.clone(), entry)),
+                Some(table) => leaves.extend(
+                    table
+                        .leaves()
+                        .into_iter()
+                        .map(|(path, leaf)| (format!("{}.{path}", entry.key), leaf)),
+                ),
+            }
+        }
+        leaves
+    }
+
+    /// Writes every path below `[sweep]` as one key, in this table and in its profiles.
+    pub fn flatten_sweep(&mut self) {
+        for entry in &mut self.0 {
+            let Value::Table(table) = &mut entry.node.value else { continue };
+            match entry.key.as_str() {
+                "sweep" => {
+                    *table = table.flattened();
+                    for axis in &mut table.0 {
+                        let Value::Array(items) = &mut axis.node.value else { continue };
+                        for item in items {
+                            if let Value::Table(bundle) = &mut item.value {
+                                *bundle = bundle.flattened();
+                            }
+                        }
+                    }
+                }
+                "profile" => {
+                    for profile in &mut table.0 {
+                        if let Value::Table(table) = &mut profile.node.value {
+                            table.flatten_sweep();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn flattened(&self) -> Self {
+        let flat = |(key, leaf): (String, &Entry)| Entry {
+            key,
+            place: leaf.place.clone(),
+            node: leaf.node.clone(),
+        };
+        Self(self.leaves().into_iter().map(flat).collect())
+    }
+
+    /// The same table for the `toml` crate, without places.
+    pub fn to_toml(&self) -> toml::Table {
+        self.0.iter().map(|entry| (entry.key.clone(), entry.node.to_toml())).collect()
+    }
+}
+
+/// Copies TOML's own spanned tree into ours, whose values may come from several texts.
+fn convert(
+    table: &DeTable<'_>,
+    source: &Arc<Source>,
+    offset: usize,
+    problems: &mut Vec<Diagnostic>,
+) -> Table {
+    let place =
+        |span: std::ops::Range<usize>| Place::new(source, span.start + offset..span.end + offset);
+    let entries = table.iter().map(|(key, value)| Entry {
+        key: key.get_ref().to_string(),
+        place: place(key.span()),
+        node: convert_value(value.get_ref(), place(value.span()), offset, problems),
+    });
+    Table(entries.collect())
+}
+
+fn convert_value(
+    value: &DeValue<'_>,
+    place: Place,
+    offset: usize,
+    problems: &mut Vec<Diagnostic>,
+) -> Node {
+    let source = Arc::clone(place.source());
+    let value = match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Boolean(flag) => Value::Boolean(*flag),
+        DeValue::Datetime(date) => Value::Datetime(*date),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(
+                |_| {
+                    let message = format!("`{number}` does not fit into 64 bits");
+                    problems.push(Diagnostic::error(place.clone(), message));
+                    Value::Integer(0)
+                },
+                Value::Integer,
+            ),
+        // Every float of TOML's grammar is one of Rust's; NaN makes the reader refuse it.
+        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Array(items) => {
+            let convert_item = |item: &toml::Spanned<DeValue<'_>>| {
+                let span = item.span();
+                let place = Place::new(&source, span.start + offset..span.end + offset);
+                convert_value(item.get_ref(), place, offset, problems)
+            };
+            Value::Array(items.iter().map(convert_item).collect())
+        }
+        DeValue::Table(table) => Value::Table(convert(table, &source, offset, problems)),
+    };
+    Node { place, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Table {
+        let (mut table, problems) = Table::parse(&Source::file("a.toml", text));
+        assert_eq!(problems, []);
+        table.flatten_sweep();
+        table
+    }
+
+    #[test]
+    fn keys_keep_the_order_of_the_file() {
+        let table = parse("z = 1\na = 2\n[m]\nc = 3\nb = 4\n");
+        let paths: Vec<String> = table.leaves().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["z", "a", "m.c", "m.b"]);
+    }
+
+    #[test]
+    fn an_overlay_merges_tables_replaces_values_and_keeps_places() {
+        let mut base = parse("[model]\nsource = \"a\"\nclip_x0 = false\n");
+        base.overlay(&parse("[model]\nsource = 'other'\n"));
+        assert_eq!(base.lookup("model.source").unwrap().node.place.text(), "'other'");
+        assert_eq!(base.lookup("model.clip_x0").unwrap().node.value, Value::Boolean(false));
+    }
+
+    #[test]
+    fn a_quoted_and_a_bare_path_name_the_same_axis() {
+        let mut base = parse("[sweep]\n\"grid.steps\" = [10, 20]\n");
+        base.overlay(&Table::parse_argument(0, "sweep.grid.steps=[5]").unwrap());
+        let sweep = base.get("sweep").unwrap().node.as_table().unwrap();
+        assert_eq!(sweep.entries().len(), 1);
+        assert_eq!(sweep.entries()[0].node.place.text(), "[5]");
+    }
+
+    #[test]
+    fn an_argument_is_toml_or_a_bare_word() {
+        let number = Table::parse_argument(0, "grid.steps=20").unwrap();
+        assert_eq!(number.lookup("grid.steps").unwrap().node.value, Value::Integer(20));
+        let word = Table::parse_argument(1, "model.source=hf:owner/name").unwrap();
+        let node = &word.lookup("model.source").unwrap().node;
+        assert_eq!(node.value, Value::String("hf:owner/name".to_owned()));
+        assert_eq!(node.place.text(), "hf:owner/name");
+    }
+
+    #[test]
+    fn setting_a_path_creates_the_tables_on_the_way() {
+        let mut table = Table::default();
+        let source = Source::file("a.toml", "5");
+        let place = Place::new(&source, 0..1);
+        table.set("a.b.c", &place, &Node { place: place.clone(), value: Value::Integer(5) });
+        assert_eq!(table.lookup("a.b.c").unwrap().node.value, Value::Integer(5));
+    }
+}
