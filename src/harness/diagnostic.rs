@@ -221,11 +221,17 @@ impl<'a> IntoIterator for &'a Diagnostics {
 }
 
 /// The known name nearest to a mistyped one, if one is near: a third of its letters may differ.
+///
+/// Numbers have no neighbours: whoever wrote 100 did not mean 10.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = name.chars().count();
+    if length < 3 || !name.contains(char::is_alphabetic) {
+        return None;
+    }
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= name.chars().count().max(3) / 3)
+        .filter(|(distance, _)| *distance <= length / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -250,6 +256,7 @@ mod tests {
         assert_eq!(nearest("setps", known), Some("steps"));
         assert_eq!(nearest("step", known), Some("steps"));
         assert_eq!(nearest("quality", known), None);
+        assert_eq!(nearest("100", ["10", "1000"]), None);
     }
 
     #[test]
@@ -269,6 +276,19 @@ mod tests {
         let problem = Diagnostic::error(Place::new(&argument, 15..22), "both are given")
             .also(Place::new(&file, 6..9), "given here")
             .help("remove one");
-        insta::assert_snapshot!(Diagnostics::new(vec![problem]), @r"");
+        insta::assert_snapshot!(Diagnostics::new(vec![problem]), @r"
+        error: both are given
+         --> command line:1:16
+          |
+        1 | --set variance=learned
+          |                ^^^^^^^
+          |
+         ::: a.toml:1:7
+          |
+        1 | eta = 1.0
+          |       --- given here
+          |
+          = help: remove one
+        ");
     }
 }

@@ -257,22 +257,18 @@ impl Manifest {
             return self.source.text().to_owned();
         }
         // The opening comment is the question and the expected answer: it outlives the overlay.
-        let mut text: String = self
-            .source
-            .text()
-            .lines()
-            .take_while(|line| line.starts_with('#'))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        text.push_str("#\n# As run: ");
-        text.push_str(self.source.name());
-        if let Some(name) = profile {
-            text.push_str(&format!(" --profile {name}"));
+        let opening = self.source.text().lines().take_while(|line| line.starts_with('#'));
+        let mut command = format!("# As run: {}", self.source.name());
+        for (flag, value) in profile
+            .map(|name| ("--profile", name))
+            .into_iter()
+            .chain(arguments.iter().map(|argument| ("--set", argument.as_str())))
+        {
+            command = format!("{command} {flag} {}", value.replace('\n', " "));
         }
-        for argument in arguments {
-            text.push_str(&format!(" --set {}", argument.replace('\n', " ")));
-        }
-        text.push_str("\n\n");
+        let mut lines: Vec<&str> = opening.collect();
+        lines.extend(["#", &command, "\n"]);
+        let mut text = lines.join("\n");
         let tree = self.laid_over(overlays).to_toml();
         text.push_str(&toml::to_string(&tree).expect("invariant: what was TOML is TOML"));
         text

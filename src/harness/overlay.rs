@@ -41,6 +41,8 @@ pub enum Value {
     Array(Vec<Node>),
     /// A table.
     Table(Table),
+    /// Nothing: laid over a value, it removes it (`--set solver.eta=`).
+    Nothing,
 }
 
 /// A key of a table with its value.
@@ -69,6 +71,7 @@ impl Node {
             Value::Float(number) => format!("`{number:?}`"),
             Value::Boolean(flag) => format!("`{flag}`"),
             Value::Datetime(date) => format!("the date `{date}`"),
+            Value::Nothing => "an empty value".to_owned(),
         }
     }
 
@@ -80,16 +83,19 @@ impl Node {
         }
     }
 
-    fn to_toml(&self) -> toml::Value {
-        match &self.value {
+    fn to_toml(&self) -> Option<toml::Value> {
+        Some(match &self.value {
             Value::String(text) => toml::Value::String(text.clone()),
             Value::Integer(number) => toml::Value::Integer(*number),
             Value::Float(number) => toml::Value::Float(*number),
             Value::Boolean(flag) => toml::Value::Boolean(*flag),
             Value::Datetime(date) => toml::Value::Datetime(*date),
-            Value::Array(items) => toml::Value::Array(items.iter().map(Node::to_toml).collect()),
+            Value::Array(items) => {
+                toml::Value::Array(items.iter().filter_map(Node::to_toml).collect())
+            }
             Value::Table(table) => toml::Value::Table(table.to_toml()),
-        }
+            Value::Nothing => return None,
+        })
     }
 }
 
@@ -99,7 +105,8 @@ impl Table {
         Self::parse_from(source, 0)
     }
 
-    /// Reads one `path=value` argument: TOML, or a bare word that stands for a string.
+    /// Reads one `path=value` argument: TOML, a bare word that stands for a string, or nothing
+    /// at all, which removes what is there.
     ///
     /// # Errors
     /// If there is no `=`, or if either side is not what TOML allows there.
@@ -119,14 +126,18 @@ impl Table {
             let word = word.trim();
             let stand_in = format!("{key}=0");
             let keys = DeTable::parse_recoverable(&stand_in);
-            if word.is_empty() || word.starts_with(['[', '{', '"', '\'']) || !keys.1.is_empty() {
+            if word.starts_with(['[', '{', '"', '\'']) || !keys.1.is_empty() {
                 return Err(problems);
             }
             let end = source.text().trim_end().len();
             let place = Place::new(&source, end - word.len()..end);
             let mut ignored = Vec::new();
             table = convert(keys.0.get_ref(), &source, FLAG.len(), &mut ignored);
-            table.replace_leaf(&Node { place, value: Value::String(word.to_owned()) });
+            let value = match word {
+                "" => Value::Nothing,
+                word => Value::String(word.to_owned()),
+            };
+            table.replace_leaf(&Node { place, value });
         }
         table.flatten_sweep();
         Ok(table)
@@ -184,9 +195,14 @@ impl Table {
     /// Lays a table over this one: tables merge, everything else replaces.
     pub fn overlay(&mut self, over: &Self) {
         for entry in &over.0 {
-            match self.0.iter_mut().find(|known| known.key == entry.key) {
+            let index = self.0.iter().position(|known| known.key == entry.key);
+            match index.map(|index| (index, &mut self.0[index])) {
+                // Removing what is not there stays in the tree, for the reader to complain about.
                 None => self.0.push(entry.clone()),
-                Some(known) => match (&mut known.node.value, &entry.node.value) {
+                Some((index, _)) if entry.node.value == Value::Nothing => {
+                    self.0.remove(index);
+                }
+                Some((_, known)) => match (&mut known.node.value, &entry.node.value) {
                     (Value::Table(below), Value::Table(above)) => below.overlay(above),
                     _ => *known = entry.clone(),
                 },
@@ -264,7 +280,7 @@ impl Table {
 
     /// The same table for the `toml` crate, without places.
     pub fn to_toml(&self) -> toml::Table {
-        self.0.iter().map(|entry| (entry.key.clone(), entry.node.to_toml())).collect()
+        self.0.iter().filter_map(|entry| Some((entry.key.clone(), entry.node.to_toml()?))).collect()
     }
 }
 
@@ -363,6 +379,14 @@ mod tests {
         let node = &word.lookup("model.source").unwrap().node;
         assert_eq!(node.value, Value::String("hf:owner/name".to_owned()));
         assert_eq!(node.place.text(), "hf:owner/name");
+    }
+
+    #[test]
+    fn an_argument_without_a_value_removes_what_is_there() {
+        let mut base = parse("[solver]\nkind = \"heun\"\neta = 0.5\n");
+        base.overlay(&Table::parse_argument(0, "solver.eta=").unwrap());
+        assert_eq!(base.lookup("solver.eta"), None);
+        assert!(base.lookup("solver.kind").is_some());
     }
 
     #[test]

@@ -293,7 +293,9 @@ mod tests {
 
     #[test]
     fn the_canonical_json_is_pinned_because_keys_on_disk_depend_on_it() {
-        insta::assert_snapshot!(spec().canonical_json(), @"");
+        insta::assert_snapshot!(spec().canonical_json(), @r#"
+        {"seed":0,"samples":8,"batch":4,"precision":"f32","model":{"source":"models/a","prediction":"eps","clip_x0":false},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"},"solver":{"kind":"ddim","variance":{"eta":0.2}},"metrics":null}
+        "#);
     }
 
     #[test]

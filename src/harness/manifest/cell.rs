@@ -27,7 +27,7 @@ pub(super) fn read(
     root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
     let batch: usize = root
         .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
-    root.ensure("batch", batch > 0, "at least 1", "results depend on it to the byte");
+    root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
     let precision = root
         .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
         .unwrap_or(Precision::F32);
@@ -37,7 +37,7 @@ pub(super) fn read(
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
     if let Some(metrics) = &metrics
-        && root.entry("samples").is_some()
+        && root.sound("samples")
         && samples < 2 * metrics.blocks
     {
         let blocks = metrics.blocks;
@@ -56,6 +56,7 @@ pub(super) fn read(
 
 fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
     let models = &vocabulary.models;
+    r.chosen_by = "source";
     let source: String = r.need(
         "source",
         "a folder or file of weights, `hf:owner/name`, or the name of an exact-score model",
@@ -67,7 +68,7 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
     let weights = Kind::new("weights from a file", &[]);
     let exact = models.iter().find(|kind| kind.name == source);
     let is_path = source.contains(['/', '\\', '.', ':']);
-    if exact.is_none() && !is_path && r.entry("source").is_some() && !source.is_empty() {
+    if exact.is_none() && !is_path && r.sound("source") {
         let message = format!("there is no exact-score model called `{source}`");
         let help = format!(
             "{} (weights in a folder of that name: `./{source}`)",
@@ -99,10 +100,15 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
                 r.missing(key, help);
             }
         }
+        let mean = mean.unwrap_or_default().0;
+        let mut std = std.unwrap_or_default().0;
+        if let [one] = std[..] {
+            std = vec![one; mean.len().max(1)];
+        }
         let spec = ExactSpec {
             shape: shape.unwrap_or_default(),
-            mean: mean.unwrap_or_default().0,
-            std: std.unwrap_or_default().0,
+            mean,
+            std,
             weights: component_weights.unwrap_or_default(),
         };
         check_exact(r, kind, &spec);
@@ -113,10 +119,14 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
 
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
     let sized = !spec.shape.is_empty() && spec.shape.iter().all(|&length| length > 0);
-    r.ensure("shape", sized, "one or more positive lengths", "for instance `shape = [3, 8, 8]`");
-    let positive = |numbers: &[f64]| numbers.iter().all(|&number| number > 0.0);
-    r.ensure("std", positive(&spec.std), "positive", "a model without spread is called `dirac`");
-    r.ensure("weights", positive(&spec.weights), "positive", "leave out components of weight 0");
+    r.ensure("shape", sized, "a list of positive lengths", "for instance `shape = [3, 8, 8]`");
+    for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
+        for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
+            let message = format!("`{}` must be positive, not `{number}`", r.path(key));
+            let help = "a component has some spread and some weight, or is left out";
+            r.report(Diagnostic::error(r.item_place(key, index), message).help(help));
+        }
+    }
     let components = spec.mean.len();
     if !kind.keys.contains(&"weights") {
         let help = format!("`{}` has a single component", kind.name);
@@ -148,10 +158,9 @@ fn read_schedule(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ScheduleSpec {
         && start > end
     {
         let message = format!("the betas fall from {start} to {end}");
-        let problem = Diagnostic::error(r.place("beta_start"), message)
-            .also(r.place("beta_end"), "the last one")
-            .help("`beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)");
-        r.report(problem);
+        let place = if r.sound("beta_start") { r.place("beta_start") } else { r.place("beta_end") };
+        let help = "`beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)";
+        r.report(Diagnostic::error(place, message).help(help));
     }
     let horizon = r.get("horizon").unwrap_or(1000);
     r.ensure("horizon", horizon > 0, "at least 1", "the number of training levels T, often 1000");
@@ -165,6 +174,7 @@ fn read_schedule(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ScheduleSpec {
 
 fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> GridSpec {
     let kinds = &vocabulary.taus;
+    r.chosen_by = "tau";
     let list = Kind::new("an explicit list", &[]);
     let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
     let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
@@ -181,6 +191,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
     if let Some(labels) = &labels {
         check_labels(r, labels, horizon);
         if let Some(steps) = steps
+            && r.sound("steps")
             && steps != labels.len()
         {
             let message = format!("{steps} steps, but `grid.tau` lists {} labels", labels.len());
@@ -199,19 +210,25 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
 }
 
 fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
-    let place = r.place("tau");
-    let last = horizon.saturating_sub(1);
-    if labels.is_empty() {
+    if labels.is_empty() && r.sound("tau") {
         let help = "labels from the noisiest down: `tau = [999, 500, 0]`";
-        r.report(Diagnostic::error(place, "`grid.tau` lists no labels").help(help));
-    } else if !labels.is_sorted_by(|a, b| a > b) {
-        let message = "the labels of `grid.tau` do not fall from each to the next";
-        let help = "list them from the noisiest down, each once: `tau = [999, 500, 0]`";
-        r.report(Diagnostic::error(place, message).help(help));
-    } else if labels.iter().any(|&label| label < 0.0 || label > last as f64) {
-        let message = format!("`grid.tau` lists a label outside 0 to {last}");
-        let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
-        r.report(Diagnostic::error(place, message).help(help));
+        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no labels");
+        r.report(problem.help(help));
+    }
+    let last = horizon.saturating_sub(1) as f64;
+    for (index, &label) in labels.iter().enumerate() {
+        let place = r.item_place("tau", index);
+        if label < 0.0 || label > last {
+            let message = format!("the label {label} does not lie between 0 and {last}");
+            let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
+            r.report(Diagnostic::error(place.clone(), message).help(help));
+        }
+        if index > 0 && label >= labels[index - 1] {
+            let message =
+                format!("the label {label} does not lie below {}, before it", labels[index - 1]);
+            let help = "list labels from the noisiest down, each once: `tau = [999, 500, 0]`";
+            r.report(Diagnostic::error(place, message).help(help));
+        }
     }
 }
 
@@ -239,7 +256,7 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
                     "the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores \
                      `--eta`; here the noise of a step is one choice",
                 )
-                .help("remove one of them");
+                .help("remove one of them (on the command line, `--set solver.eta=` removes it)");
             r.report(problem);
             None
         }

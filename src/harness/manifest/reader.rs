@@ -118,12 +118,24 @@ pub(super) struct Reader<'a> {
     /// The place of what is missing.
     place: Place,
     asked: Vec<String>,
+    /// Keys whose values were refused: a rule about their stand-ins would be noise.
+    refused: Vec<String>,
+    /// The key that decides which others have a meaning: `kind`.
+    pub(super) chosen_by: &'static str,
     problems: &'a mut Problems,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(table: &'a Table, whole: Place, problems: &'a mut Problems) -> Self {
-        Self { table, prefix: String::new(), place: whole, asked: Vec::new(), problems }
+        Self {
+            table,
+            prefix: String::new(),
+            place: whole,
+            asked: Vec::new(),
+            refused: Vec::new(),
+            chosen_by: "kind",
+            problems,
+        }
     }
 
     /// The entry of a key, which is thereby known.
@@ -146,9 +158,23 @@ impl<'a> Reader<'a> {
         self.table.get(key).map_or_else(|| self.place.clone(), |entry| entry.node.place.clone())
     }
 
+    /// The place of one entry of a list.
+    pub(super) fn item_place(&self, key: &str, index: usize) -> Place {
+        let node = self.table.get(key).map(|entry| &entry.node);
+        match node.map(|node| &node.value) {
+            Some(Value::Array(items)) if index < items.len() => items[index].place.clone(),
+            _ => self.place(key),
+        }
+    }
+
     /// The full path of a key.
     pub(super) fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
+    }
+
+    /// Whether a key is there and its value could be read.
+    pub(super) fn sound(&self, key: &str) -> bool {
+        self.table.get(key).is_some() && !self.refused.iter().any(|refused| refused == key)
     }
 
     pub(super) fn report(&mut self, problem: Diagnostic) {
@@ -161,6 +187,7 @@ impl<'a> Reader<'a> {
         match T::from_node(&entry.node) {
             Ok(value) => Some(value),
             Err(wrong) => {
+                self.refused.push(key.to_owned());
                 let path = self.path(key);
                 let what = if wrong.in_list { "every entry of " } else { "" };
                 let found = wrong.node.describe();
@@ -199,10 +226,11 @@ impl<'a> Reader<'a> {
 
     /// Reports a value that is there and breaks a rule.
     pub(super) fn ensure(&mut self, key: &str, holds: bool, rule: &str, help: &str) {
-        if let (false, Some(entry)) = (holds, self.table.get(key)) {
-            let message =
-                format!("`{}` must be {rule}, not {}", self.path(key), entry.node.describe());
-            self.report(Diagnostic::error(entry.node.place.clone(), message).help(help));
+        if !holds && self.sound(key) {
+            let place = self.place(key);
+            let written = place.text().split_whitespace().collect::<Vec<_>>().join(" ");
+            let message = format!("`{}` must be {rule}, not `{written}`", self.path(key));
+            self.report(Diagnostic::error(place, message).help(help));
         }
     }
 
@@ -259,15 +287,21 @@ impl<'a> Reader<'a> {
                 .filter(|kind| kind.keys.contains(&key))
                 .map(|kind| kind.name.as_str())
                 .collect();
-            let message = format!("`{}` means nothing to `{}`", self.path(key), kind.name);
+            let message = format!("`{}` means nothing to {}", self.path(key), kind.name);
             let help = match owners.as_slice() {
                 [] => "remove it".to_owned(),
                 owners => format!(
-                    "it belongs to {}; in a sweep, set it only in the entries that use it",
-                    owners.join(", ")
+                    "it belongs to {}; remove it, or set it only in those entries of the sweep \
+                     that use it (on the command line, `--set {}=` removes it)",
+                    owners.join(", "),
+                    self.path(key)
                 ),
             };
-            self.report(Diagnostic::error(entry.place.clone(), message).help(help));
+            let mut problem = Diagnostic::error(entry.place.clone(), message).help(help);
+            if let Some(chosen) = self.table.get(self.chosen_by) {
+                problem = problem.also(chosen.node.place.clone(), "chosen here");
+            }
+            self.report(problem);
             return None;
         }
         self.get(key)
@@ -293,8 +327,15 @@ impl<'a> Reader<'a> {
             }
         };
         let prefix = format!("{}.", self.path(key));
-        let mut inner =
-            Reader { table, prefix, place, asked: Vec::new(), problems: &mut *self.problems };
+        let mut inner = Reader {
+            table,
+            prefix,
+            place,
+            asked: Vec::new(),
+            refused: Vec::new(),
+            chosen_by: "kind",
+            problems: &mut *self.problems,
+        };
         let value = read(&mut inner);
         inner.finish();
         value
@@ -322,8 +363,15 @@ impl<'a> Reader<'a> {
         };
         let read_one = |(table, place)| {
             let prefix = format!("{path}.");
-            let mut inner =
-                Reader { table, prefix, place, asked: Vec::new(), problems: &mut *self.problems };
+            let mut inner = Reader {
+                table,
+                prefix,
+                place,
+                asked: Vec::new(),
+                refused: Vec::new(),
+                chosen_by: "kind",
+                problems: &mut *self.problems,
+            };
             let value = read(&mut inner);
             inner.finish();
             value

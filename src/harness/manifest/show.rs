@@ -91,8 +91,9 @@ pub(super) fn read(
         let claim = read_claim(r);
         if checked {
             check_name(r, "row", "row", &claim.row, &rows);
-            for column in &claim.columns {
-                check_name(r, "columns", "column", column, &columns);
+            for (index, column) in claim.columns.iter().enumerate() {
+                let place = r.item_place("columns", index);
+                check_name_at(r, place, "column", column, &columns);
             }
         }
         claim
@@ -151,7 +152,7 @@ fn read_claim(r: &mut Reader<'_>) -> ClaimSpec {
     let row: String = r.need("row", "the label of the row the sentence is about");
     let columns: Vec<String> = r.need("columns", "the labels of the columns it is about");
     let least = if check == Some(ClaimCheck::Decreases) { 2 } else { 1 };
-    if r.entry("columns").is_some() && columns.len() < least {
+    if r.sound("columns") && columns.len() < least {
         let rule = if least == 2 { "at least two columns" } else { "at least one column" };
         let message = format!("a claim needs {rule} to be checked on");
         let help = "list the labels of the columns, in order";
@@ -187,17 +188,28 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], vocabulary: &Vocabulary) -> Plot
 
 /// Reports a name that is given and not known; an absent one was reported already.
 fn check_name<S: AsRef<str>>(r: &mut Reader<'_>, key: &str, what: &str, name: &str, known: &[S]) {
+    let place = r.place(key);
+    check_name_at(r, place, what, name, known);
+}
+
+fn check_name_at<S: AsRef<str>>(
+    r: &mut Reader<'_>,
+    place: Place,
+    what: &str,
+    name: &str,
+    known: &[S],
+) {
     if name.is_empty() || known.iter().any(|known| known.as_ref() == name) {
         return;
     }
     let message = format!("there is no {what} `{name}`");
     let help = suggest(name, known.iter().map(AsRef::as_ref));
-    r.report(Diagnostic::error(r.place(key), message).help(help));
+    r.report(Diagnostic::error(place, message).help(help));
 }
 
 fn check_file_name(r: &mut Reader<'_>, key: &str, name: &str) {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !name.chars().all(fits) || (name.is_empty() && r.entry(key).is_some()) {
+    if !name.chars().all(fits) || (name.is_empty() && r.sound(key)) {
         let message = format!("`{}` cannot be the name of a file: `{name}`", r.path(key));
         let help = "use letters, digits, `-` and `_`";
         r.report(Diagnostic::error(r.place(key), message).help(help));

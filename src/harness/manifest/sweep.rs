@@ -48,79 +48,91 @@ pub(super) fn read_axes(tree: &Table, problems: &mut Problems) -> Vec<SweepAxis>
     };
     let mut axes: Vec<SweepAxis> = Vec::new();
     for entry in table.entries() {
-        match read_axis(entry) {
-            Err(problem) => {
-                problems.push(problem);
-                problems.incomplete = true;
-            }
-            Ok(axis) => {
-                check_labels(&axis, problems);
-                for (path, first) in collisions(&axes, &axis) {
-                    let message = format!("two axes of the sweep set `{path}`");
-                    problems.push(
-                        Diagnostic::error(axis.place.clone(), message)
-                            .also(first, "the other axis")
-                            .help("put both into one axis of bundles, each with a `label`"),
-                    );
-                }
-                axes.push(axis);
-            }
+        let Some(axis) = read_axis(entry, problems) else {
+            problems.incomplete = true;
+            continue;
+        };
+        check_labels(&axis, problems);
+        for (path, first) in collisions(&axes, &axis) {
+            let message = format!("two axes of the sweep set `{path}`");
+            problems.push(
+                Diagnostic::error(axis.place.clone(), message)
+                    .also(first, "the other axis")
+                    .help("put both into one axis of bundles, each with a `label`"),
+            );
         }
+        axes.push(axis);
     }
     axes
 }
 
-fn read_axis(entry: &Entry) -> Result<SweepAxis, Diagnostic> {
+/// An axis without the values that cannot be used; none if there is no other.
+fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
     let name = &entry.key;
-    let at = |place: &Place, message: String| Diagnostic::error(place.clone(), message);
+    let mut refuse = |message: String, help: &str| {
+        problems.push(Diagnostic::error(entry.node.place.clone(), message).help(help));
+        None
+    };
     let Value::Array(items) = &entry.node.value else {
         let message = format!("the axis `{name}` must be a list, not {}", entry.node.describe());
-        return Err(at(&entry.node.place, message)
-            .help(format!("write the values it takes: `\"{name}\" = [..]`")));
+        return refuse(message, &format!("write the values it takes: `\"{name}\" = [..]`"));
     };
     if items.is_empty() {
-        return Err(at(&entry.node.place, format!("the axis `{name}` has no values"))
-            .help("remove the axis, or list at least one value"));
+        let message = format!("the axis `{name}` has no values");
+        return refuse(message, "remove the axis, or list at least one value");
     }
     let bundles = items.iter().filter(|item| item.as_table().is_some()).count();
     if bundles > 0 && bundles < items.len() {
-        return Err(at(&entry.node.place, format!("the axis `{name}` mixes values and tables"))
-            .help("list values for one path, or tables that each have a `label`"));
+        let message = format!("the axis `{name}` mixes values and tables");
+        return refuse(message, "list values for one path, or tables that each have a `label`");
     }
-    let points: Result<Vec<Point>, Diagnostic> = items
+    let mut points: Vec<Point> = items
         .iter()
         .map(|item| match item.as_table() {
-            Some(table) => read_bundle(name, item, table),
-            None => Ok(Point {
+            Some(table) => read_bundle(name, item, table, problems),
+            None => Point {
                 label: label_of(item),
                 place: item.place.clone(),
                 sets: vec![(name.clone(), entry.place.clone(), item.clone())],
-            }),
+            },
         })
         .collect();
-    let axis = SweepAxis { name: name.clone(), place: entry.place.clone(), points: points? };
-    for (path, place, _) in axis.points.iter().flat_map(|point| &point.sets) {
-        let head = path.split('.').next().unwrap_or(path);
-        if SHARED.contains(&head) {
-            return Err(at(place, format!("a sweep cannot set `{path}`"))
-                .help(format!("`{head}` is the same for every cell")));
-        }
+    for point in &mut points {
+        point.sets.retain(|(path, place, _)| {
+            let head = path.split('.').next().unwrap_or(path);
+            let shared = SHARED.contains(&head);
+            if shared {
+                let message = format!("a sweep cannot set `{path}`");
+                problems.push(
+                    Diagnostic::error(place.clone(), message)
+                        .help(format!("`{head}` is the same for every cell")),
+                );
+            }
+            !shared
+        });
     }
-    Ok(axis)
+    Some(SweepAxis { name: name.clone(), place: entry.place.clone(), points })
 }
 
-fn read_bundle(name: &str, item: &Node, table: &Table) -> Result<Point, Diagnostic> {
-    let help = "what the table and the plots should call it: `label = \"eta = 0.2\"`";
+fn read_bundle(name: &str, item: &Node, table: &Table, problems: &mut Problems) -> Point {
     let label = match table.get("label").map(|entry| &entry.node) {
         Some(Node { value: Value::String(label), .. }) => label.clone(),
-        Some(node) => {
-            let message =
-                format!("a label of the axis `{name}` must be a string, not {}", node.describe());
-            return Err(Diagnostic::error(node.place.clone(), message).help(help));
-        }
-        None => {
-            let message = format!("an entry of the axis `{name}` has no label");
-            return Err(Diagnostic::error(item.place.clone(), message).help(help));
+        other => {
+            let (place, message) = match other {
+                Some(node) => (
+                    &node.place,
+                    format!(
+                        "a label of the axis `{name}` must be a string, not {}",
+                        node.describe()
+                    ),
+                ),
+                None => (&item.place, format!("an entry of the axis `{name}` has no label")),
+            };
+            problems.push(
+                Diagnostic::error(place.clone(), message)
+                    .help("what the table and the plots should call it: `label = \"eta = 0.2\"`"),
+            );
+            String::new()
         }
     };
     let sets = table
@@ -129,7 +141,7 @@ fn read_bundle(name: &str, item: &Node, table: &Table) -> Result<Point, Diagnost
         .filter(|entry| entry.key != "label")
         .map(|entry| (entry.key.clone(), entry.place.clone(), entry.node.clone()))
         .collect();
-    Ok(Point { label, place: item.place.clone(), sets })
+    Point { label, place: item.place.clone(), sets }
 }
 
 /// A value as it was written, strings without their quotes.
@@ -143,7 +155,7 @@ fn label_of(node: &Node) -> String {
 fn check_labels(axis: &SweepAxis, problems: &mut Problems) {
     for (index, point) in axis.points.iter().enumerate() {
         let earlier = axis.points[..index].iter().find(|earlier| earlier.label == point.label);
-        if let Some(earlier) = earlier {
+        if let Some(earlier) = earlier.filter(|earlier| !earlier.label.is_empty()) {
             let message =
                 format!("the axis `{}` has two entries called `{}`", axis.name, point.label);
             problems.push(
