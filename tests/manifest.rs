@@ -72,9 +72,9 @@ fn small_with(line: &str, replacement: &str) -> String {
 
 fn table1(profile: Option<&str>, sets: &[&str]) -> Plan {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/table1.toml");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("the manifest ships with the crate");
     let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-    let manifest = Manifest::parse("experiments/table1.toml", text).unwrap();
+    let manifest = Manifest::parse("experiments/table1.toml", text).expect("it is TOML");
     manifest.plan(profile, &sets, &vocabulary()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -548,7 +548,14 @@ fn every_profile_is_checked_and_its_problems_stand_in_it() {
 
 #[test]
 fn problems_of_an_argument_point_into_the_command_line() {
-    let sets = ["grid.steps=many", "grid.stepz=5", "samples", "model.mean=[0.1,", "=3"];
+    let sets = [
+        "grid.steps=many",
+        "grid.stepz=5",
+        "samples",
+        "model.mean=[0.1,",
+        "=3",
+        "profile.full.seed=1",
+    ];
     insta::assert_snapshot!(problems(SMALL, None, &sets), @r"
     error: `grid.steps` must be a whole number, 0 or more, not the string `many`
      --> command line:1:18
@@ -583,6 +590,14 @@ fn problems_of_an_argument_point_into_the_command_line() {
       |
     1 | --set =3
       |       ^
+
+    error: an argument cannot change a profile
+     --> command line:1:7
+      |
+    1 | --set profile.full.seed=1
+      |       ^^^^^^^
+      |
+      = help: set the value itself: arguments are laid over the profile
     ");
 }
 
@@ -909,6 +924,38 @@ fn text_that_is_not_toml_is_shown_where_it_stops_being_toml() {
 }
 
 #[test]
+fn numbers_are_read_in_every_form_that_toml_has() {
+    let sets = ["samples=1_000", "batch=0x10", "model.std=1_0.5", "model.mean=-0.0", "seed=0b11"];
+    let plan = plan(SMALL, None, &sets).unwrap();
+    let spec = &plan.cells[0].spec;
+    assert_eq!((spec.samples, spec.batch, spec.seed), (1000, 16, 3));
+    let exact = spec.model.exact.as_ref().unwrap();
+    assert_eq!(format!("{:?} {:?}", exact.mean, exact.std), "[0.0] [10.5]");
+    insta::assert_snapshot!(problems(SMALL, None, &["model.std=inf", "seed=9_999_999_999_999_999_999"]), @r"
+    error: `model.std` must be a finite number, not `inf`
+     --> command line:1:17
+      |
+    1 | --set model.std=inf
+      |                 ^^^
+
+    error: `9999999999999999999` does not fit into 64 bits
+     --> command line:1:12
+      |
+    1 | --set seed=9_999_999_999_999_999_999
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn an_axis_can_be_removed_on_the_command_line() {
+    let text = format!("{SMALL}\n[sweep]\n\"grid.steps\" = [10, 20]\nseed = [0, 1]\n");
+    let plan = plan(&text, None, &["sweep.grid.steps=", "grid.steps=5"]).unwrap();
+    assert_eq!(plan.cells.len(), 2);
+    assert_eq!(plan.cells[1].params, [("seed".to_owned(), "1".to_owned())]);
+    assert_eq!(plan.cells[1].spec.grid.steps, 5);
+}
+
+#[test]
 fn later_checks_report_where_a_value_was_written() {
     let text = format!("{SMALL}\n[sweep]\n\"solver.eta\" = [0.5, 3.0]\n");
     let plan = plan(&text, None, &["seed=7"]).unwrap();
@@ -1018,7 +1065,8 @@ fn the_claims_of_table_1_hold_in_the_published_table() {
 
 #[test]
 fn the_manifest_as_run_gives_the_same_cells_by_itself() {
-    let run = table1(Some("full"), &["samples=512", "model.source=weights/own model"]);
+    let sets = ["samples=512", "model.source=weights/own model", "sweep.grid.steps=[1_0, 20]"];
+    let run = table1(Some("full"), &sets);
     let again = Manifest::parse("results/table1/manifest.toml", run.text.as_str()).unwrap();
     let again = again.plan(None, &[], &vocabulary()).unwrap();
     assert_eq!(again.axes, run.axes);

@@ -130,7 +130,16 @@ impl Manifest {
         }
         for (index, argument) in arguments.iter().enumerate() {
             match Table::parse_argument(index + 1, argument) {
-                Ok(table) => overlays.push(table),
+                Ok(table) => {
+                    if let Some(entry) = table.get("profile") {
+                        let message = "an argument cannot change a profile";
+                        problems.push(
+                            Diagnostic::error(entry.place.clone(), message)
+                                .help("set the value itself: arguments are laid over the profile"),
+                        );
+                    }
+                    overlays.push(table);
+                }
                 Err(errors) => problems.list.extend(errors),
             }
         }
@@ -138,7 +147,7 @@ impl Manifest {
         let plan = self.read(&overlays, &labels, vocabulary, &mut problems);
         // The others are read for their problems alone, and without the arguments.
         for other in std::iter::once(None).chain(self.profiles().map(Some)) {
-            if other == profile || (other.is_none() && profile.is_none()) {
+            if other == profile {
                 continue;
             }
             let overlay: Vec<Table> =
@@ -177,11 +186,9 @@ impl Manifest {
     fn labels(&self, overlays: &[Table]) -> Labels {
         let profiles = self.profiles.entries().iter().filter_map(|entry| entry.node.as_table());
         let mut labels = Labels::new();
-        for over in std::iter::once(None).chain(profiles.chain(overlays).map(Some)) {
-            let mut tree = self.base.clone();
-            if let Some(over) = over {
-                tree.overlay(over);
-            }
+        let mut trees = vec![self.base.clone(), self.laid_over(overlays)];
+        trees.extend(profiles.map(|profile| self.laid_over(std::slice::from_ref(profile))));
+        for tree in trees {
             for axis in sweep::read_axes(&tree, &mut Problems::default()) {
                 let known = labels.entry(axis.name).or_default();
                 for point in axis.points {
@@ -269,8 +276,7 @@ impl Manifest {
         let mut lines: Vec<&str> = opening.collect();
         lines.extend(["#", &command, "\n"]);
         let mut text = lines.join("\n");
-        let tree = self.laid_over(overlays).to_toml();
-        text.push_str(&toml::to_string(&tree).expect("invariant: what was TOML is TOML"));
+        text.push_str(&self.laid_over(overlays).to_toml());
         text
     }
 }

@@ -83,20 +83,29 @@ impl Node {
         }
     }
 
-    fn to_toml(&self) -> Option<toml::Value> {
-        Some(match &self.value {
-            Value::String(text) => toml::Value::String(text.clone()),
-            Value::Integer(number) => toml::Value::Integer(*number),
-            Value::Float(number) => toml::Value::Float(*number),
-            Value::Boolean(flag) => toml::Value::Boolean(*flag),
-            Value::Datetime(date) => toml::Value::Datetime(*date),
-            Value::Array(items) => {
-                toml::Value::Array(items.iter().filter_map(Node::to_toml).collect())
-            }
-            Value::Table(table) => toml::Value::Table(table.to_toml()),
-            Value::Nothing => return None,
-        })
+    /// The tables of a list of tables, which a document writes as `[[sections]]`.
+    fn as_tables(&self) -> Option<Vec<&Table>> {
+        match &self.value {
+            Value::Array(items) if !items.is_empty() => items.iter().map(Self::as_table).collect(),
+            _ => None,
+        }
     }
+
+    /// The value as TOML. Numbers stay as they were written, because they name rows and columns.
+    fn to_toml(&self) -> String {
+        match &self.value {
+            Value::String(text) => quoted(text),
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(Self::to_toml).collect();
+                format!("[{}]", items.join(", "))
+            }
+            _ => self.place.text().to_owned(),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 impl Table {
@@ -122,11 +131,13 @@ impl Table {
                         .help("for instance `--set grid.steps=20`"),
                 ]);
             };
-            // `--set model.source=models/own` should not need quotes inside the shell's quotes.
+            // `--set model.source=models/own` should not need quotes inside the shell's quotes; what
+            // begins like a number, a list or a string was meant as one.
             let word = word.trim();
             let stand_in = format!("{key}=0");
             let keys = DeTable::parse_recoverable(&stand_in);
-            if word.starts_with(['[', '{', '"', '\'']) || !keys.1.is_empty() {
+            let begun = |c: char| c.is_ascii_digit() || "[{\"'+-".contains(c);
+            if word.starts_with(begun) || !keys.1.is_empty() {
                 return Err(problems);
             }
             let end = source.text().trim_end().len();
@@ -278,10 +289,39 @@ impl Table {
         Self(self.leaves().into_iter().map(flat).collect())
     }
 
-    /// The same table for the `toml` crate, without places.
-    pub fn to_toml(&self) -> toml::Table {
-        self.0.iter().filter_map(|entry| Some((entry.key.clone(), entry.node.to_toml()?))).collect()
+    /// The document that parses to this table.
+    pub fn to_toml(&self) -> String {
+        let mut lines = Vec::new();
+        self.write_toml("", &mut lines);
+        lines.push(String::new());
+        lines.join("\n")
     }
+
+    fn write_toml(&self, path: &str, lines: &mut Vec<String>) {
+        let is_section = |node: &Node| node.as_table().is_some() || node.as_tables().is_some();
+        let (sections, values): (Vec<&Entry>, Vec<&Entry>) =
+            self.0.iter().partition(|entry| is_section(&entry.node));
+        for Entry { key, node, .. } in values {
+            lines.push(format!("{} = {}", key_to_toml(key), node.to_toml()));
+        }
+        for Entry { key, node, .. } in sections {
+            let dot = if path.is_empty() { "" } else { "." };
+            let path = format!("{path}{dot}{}", key_to_toml(key));
+            if let Some(table) = node.as_table() {
+                lines.extend([String::new(), format!("[{path}]")]);
+                table.write_toml(&path, lines);
+            }
+            for table in node.as_tables().into_iter().flatten() {
+                lines.extend([String::new(), format!("[[{path}]]")]);
+                table.write_toml(&path, lines);
+            }
+        }
+    }
+}
+
+fn key_to_toml(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { quoted(key) }
 }
 
 /// Copies TOML's own spanned tree into ours, whose values may come from several texts.
@@ -387,6 +427,19 @@ mod tests {
         base.overlay(&Table::parse_argument(0, "solver.eta=").unwrap());
         assert_eq!(base.lookup("solver.eta"), None);
         assert!(base.lookup("solver.kind").is_some());
+    }
+
+    #[test]
+    fn a_table_written_out_parses_to_the_same_values_with_the_same_digits() {
+        let text = "a = 1e-4\nb = 0x10\n\n[s]\n\"x.y\" = [1_0, [2.50], []]\n\n[[s.c]]\nd = \"é\\n\"\n\n[[s.c]]\n";
+        let table = parse(text);
+        let again = table.to_toml();
+        assert!(again.starts_with("a = 1e-4\nb = 0x10\n\n[s]\n\"x.y\" = [1_0, [2.50], []]\n"));
+        assert_eq!(parse(&again).to_toml(), again);
+        let node = &parse(&again).lookup("s.c").unwrap().node.clone();
+        let tables = node.as_tables().unwrap();
+        assert_eq!(tables[0].get("d").unwrap().node.value, Value::String("é\n".to_owned()));
+        assert_eq!(tables.len(), 2);
     }
 
     #[test]

@@ -21,7 +21,6 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> CellSpec {
     let mut root = Reader::new(tree, whole.clone(), problems);
-    root.known(&["name"]);
     let seed = root.get("seed").unwrap_or(0);
     let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
     root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
@@ -128,9 +127,11 @@ fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
         }
     }
     let components = spec.mean.len();
-    if !kind.keys.contains(&"weights") {
+    if kind.keys.contains(&"weights") {
+        r.ensure("mean", components > 0, "one number per component", "name at least one");
+    } else {
         let help = format!("`{}` has a single component", kind.name);
-        r.ensure("mean", components <= 1, "a single number", &help);
+        r.ensure("mean", components == 1, "a single number", &help);
     }
     for (key, length) in [("std", spec.std.len()), ("weights", spec.weights.len())] {
         if length > 0 && components > 0 && length != components {
