@@ -1,8 +1,6 @@
 //! Networks against golden outputs of independent code, and against themselves.
-#![allow(clippy::unwrap_used)]
 
-#[path = "support/fill.rs"]
-mod fill;
+mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -16,11 +14,11 @@ use ddim::{
         weights::{self, Weights, WeightsError},
     },
 };
+use support::fill;
 use tch::{Device, Kind, Tensor};
 
 fn golden(name: &str) -> Weights {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    Weights::read_safetensors(&folder.join(name)).unwrap()
+    Weights::read_safetensors(&support::golden(name)).unwrap()
 }
 
 fn f32_tensor(values: &[f64], shape: &[i64]) -> Tensor {

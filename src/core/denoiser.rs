@@ -3,6 +3,8 @@
 //! Clipping and the v and x0 parametrisations are adapters on the denoiser, not options of a
 //! solver: every solver gets them at once and none can get them wrong.
 
+use std::rc::Rc;
+
 use super::{Error, Level, Result, State};
 
 /// Where the state is, and the level whose label the model is asked with.
@@ -39,7 +41,7 @@ pub trait Denoiser {
     fn predict(&self, x: &Self::State, at: At) -> Result<Self::State>;
 }
 
-impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
+impl<D: Denoiser + ?Sized> Denoiser for Rc<D> {
     type State = D::State;
 
     fn predict(&self, x: &Self::State, at: At) -> Result<Self::State> {

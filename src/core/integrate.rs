@@ -15,8 +15,8 @@ pub struct Outcome<S> {
 
 /// Carries `x` along the grid with a solver.
 ///
-/// `observe` sees every step and the state after it; an error it returns ends the run, which is
-/// how a run is interrupted.
+/// `observe` sees every step, the state after it and the model calls so far; an error it returns
+/// ends the run, which is how a run is interrupted.
 ///
 /// # Errors
 /// A grid the solver does not admit, a stochastic method on a reversed grid, a state that is no
@@ -27,7 +27,7 @@ pub fn integrate<S: State>(
     noise: &dyn Noise<S>,
     grid: &Grid,
     x: S,
-    mut observe: impl FnMut(Step, &S) -> Result<()>,
+    mut observe: impl FnMut(Step, &S, u64) -> Result<()>,
 ) -> Result<Outcome<S>> {
     if solver.kind() == Kind::Stochastic && grid.is_reversed() {
         return Err(Error::StochasticReversed { solver: solver.name() });
@@ -41,7 +41,7 @@ pub fn integrate<S: State>(
             let Step { index, from, to, .. } = step;
             return Err(Error::NotFinite { solver: solver.name(), index, from, to });
         }
-        observe(step, &x)?;
+        observe(step, &x, eval.calls())?;
     }
     Ok(Outcome { x, calls: eval.calls() })
 }
@@ -65,5 +65,5 @@ pub fn count_calls(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
             Ok(Ghost)
         }
     }
-    integrate(solver, &Free, &Silence, grid, Ghost, |_, _| Ok(())).map(|outcome| outcome.calls)
+    integrate(solver, &Free, &Silence, grid, Ghost, |_, _, _| Ok(())).map(|outcome| outcome.calls)
 }

@@ -1,1 +1,311 @@
-//! plan
+//! What a manifest asks for, checked and complete: the cells to run and how to show them.
+//!
+//! The [`CellSpec`] holds everything that decides a cell's numbers and nothing else, with every
+//! default written out: two manifests that mean the same cell give the same JSON, and so the same
+//! key. Names of methods stay strings here; `harness/build.rs` gives them meaning.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::diagnostic::Place;
+use super::overlay::Table;
+use super::presentation::{ClaimSpec, PaperValues, PlotSpec, TableSpec};
+
+/// A manifest, read in full.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the experiment and of its results folder.
+    pub name: String,
+    /// The profile laid over the base, if any.
+    pub profile: Option<String>,
+    /// The axes of the sweep, in file order.
+    pub axes: Vec<Axis>,
+    /// The product of the axes; the last axis changes fastest. One cell if there is no sweep.
+    pub cells: Vec<Cell>,
+    /// `[table]`.
+    pub table: Option<TableSpec>,
+    /// `[paper]`.
+    pub paper: Option<PaperValues>,
+    /// `[[claim]]`.
+    pub claims: Vec<ClaimSpec>,
+    /// `[[plot]]`.
+    pub plots: Vec<PlotSpec>,
+    /// The manifest that gives this plan without a profile or arguments, for the results folder.
+    pub text: String,
+}
+
+/// One axis of the sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// A dotted path (`grid.steps`), or the free name of a bundle (`variance`).
+    pub name: String,
+    /// One label per value: what was written, or the bundle's `label`.
+    pub labels: Vec<String>,
+}
+
+/// One combination of the axes' values.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Position in the plan.
+    pub index: usize,
+    /// `(axis, label)` in the order of the axes.
+    pub params: Vec<(String, String)>,
+    /// What decides the cell's numbers.
+    pub spec: CellSpec,
+    /// The manifest with this cell's values laid over it.
+    pub(super) tree: Table,
+    /// The manifest as a whole, for what is written nowhere.
+    pub(super) whole: Place,
+}
+
+impl Cell {
+    /// Where the value at a dotted path was written: in the base, a profile, the sweep or an
+    /// argument. A default has the place of its section, or of the manifest as a whole.
+    pub fn locate(&self, path: &str) -> Place {
+        if let Some(entry) = self.tree.lookup(path) {
+            return entry.node.place.clone();
+        }
+        match path.rsplit_once('.') {
+            Some((section, _)) => {
+                self.tree.lookup(section).map_or_else(|| self.whole.clone(), |e| e.place.clone())
+            }
+            None => self.whole.clone(),
+        }
+    }
+}
+
+/// Everything that decides a cell's numbers, defaults written out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellSpec {
+    /// Seed of all noise.
+    pub seed: u64,
+    /// Number of samples N.
+    pub samples: usize,
+    /// Samples per model call; part of what is promised to the byte.
+    pub batch: usize,
+    /// Precision of the network.
+    pub precision: Precision,
+    /// `[model]`.
+    pub model: ModelSpec,
+    /// `[schedule]`.
+    pub schedule: ScheduleSpec,
+    /// `[grid]`.
+    pub grid: GridSpec,
+    /// `[solver]`.
+    pub solver: SolverSpec,
+    /// `[metrics]`; none if nothing is to be measured.
+    pub metrics: Option<MetricsSpec>,
+}
+
+impl CellSpec {
+    /// The spec as JSON with its keys in a fixed order and floats in their shortest form.
+    ///
+    /// # Panics
+    /// Never: the spec has string keys and finite numbers.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("invariant: plain data serialises")
+    }
+
+    /// The cell's key: SHA-256 of the canonical JSON and of the hashes of the files it reads.
+    ///
+    /// `inputs` maps a role (`weights`, `reference`) to the hash of its content, so that a file
+    /// changed in place is a different cell.
+    pub fn key(&self, inputs: &BTreeMap<String, String>) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.canonical_json());
+        for (role, hash) in inputs {
+            hasher.update(format!("\n{role}={hash}"));
+        }
+        hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Precision of a network's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision, the default of a measured result.
+    F32,
+    /// Half precision with eight bits of exponent; to be stated wherever it was used.
+    Bf16,
+}
+
+/// What a network was trained to predict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PredictionKind {
+    /// The noise.
+    Eps,
+    /// The velocity of Salimans and Ho 2022.
+    V,
+    /// The clean sample.
+    X0,
+}
+
+/// `[model]`: where the denoiser comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelSpec {
+    /// A folder or file of weights, `hf:owner/name`, or the name of an exact-score model.
+    pub source: String,
+    /// What it predicts.
+    pub prediction: PredictionKind,
+    /// Whether the predicted x0 is clamped to [-1, 1], and the noise derived from it again.
+    pub clip_x0: bool,
+    /// Numbers of an exact-score model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactSpec>,
+}
+
+/// Numbers of an exact-score model, one entry per component.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExactSpec {
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// Means.
+    pub mean: Vec<f64>,
+    /// Standard deviations; empty for a model that has none.
+    pub std: Vec<f64>,
+    /// Weights of a mixture, as written; empty means equal ones.
+    pub weights: Vec<f64>,
+}
+
+/// `[schedule]`: the levels of noise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScheduleSpec {
+    /// Name of the schedule.
+    pub kind: String,
+    /// First beta, for schedules that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_start: Option<f64>,
+    /// Last beta, for schedules that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_end: Option<f64>,
+    /// Number of training levels T.
+    pub horizon: usize,
+}
+
+/// `[grid]`: which levels a sample visits.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GridSpec {
+    /// The rule, or the labels themselves.
+    pub tau: Tau,
+    /// The requested number of steps S.
+    pub steps: usize,
+    /// Where the last step goes.
+    pub end: End,
+    /// Exponent of Karras et al. 2022, eq. (5), for grids that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rho: Option<f64>,
+}
+
+/// A rule for the levels, or an explicit list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Tau {
+    /// Name of a rule.
+    Rule(String),
+    /// 0-based labels, from the noisiest down.
+    Labels(Vec<f64>),
+}
+
+/// Where the last step goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// To the clean sample.
+    Clean,
+    /// To the grid's lowest level.
+    FirstLevel,
+}
+
+/// `[solver]`: the method.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SolverSpec {
+    /// Name of the method.
+    pub kind: String,
+    /// How much noise a step adds; none for methods without that choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variance: Option<VarianceSpec>,
+}
+
+/// The noise a step adds: one choice, never two flags.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VarianceSpec {
+    /// Song et al. 2021, eq. (16).
+    Eta(f64),
+    /// A named rule, for instance `sigma-hat`.
+    Named(String),
+}
+
+/// `[metrics]`: what is measured on the samples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MetricsSpec {
+    /// The network whose features are compared.
+    pub features: String,
+    /// Features of the data set.
+    pub reference: String,
+    /// Number of disjoint blocks of samples behind an interval.
+    pub blocks: usize,
+    /// Whether samples are rounded to 8 bits first, as they would be when saved.
+    pub quantise: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> CellSpec {
+        CellSpec {
+            seed: 0,
+            samples: 8,
+            batch: 4,
+            precision: Precision::F32,
+            model: ModelSpec {
+                source: "models/a".to_owned(),
+                prediction: PredictionKind::Eps,
+                clip_x0: false,
+                exact: None,
+            },
+            schedule: ScheduleSpec {
+                kind: "linear".to_owned(),
+                beta_start: Some(1e-4),
+                beta_end: Some(0.02),
+                horizon: 1000,
+            },
+            grid: GridSpec {
+                tau: Tau::Labels(vec![999.0, 0.0]),
+                steps: 2,
+                end: End::FirstLevel,
+                rho: None,
+            },
+            solver: SolverSpec { kind: "ddim".to_owned(), variance: Some(VarianceSpec::Eta(0.2)) },
+            metrics: None,
+        }
+    }
+
+    #[test]
+    fn the_canonical_json_is_pinned_because_keys_on_disk_depend_on_it() {
+        insta::assert_snapshot!(spec().canonical_json(), @r#"
+        {"seed":0,"samples":8,"batch":4,"precision":"f32","model":{"source":"models/a","prediction":"eps","clip_x0":false},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"},"solver":{"kind":"ddim","variance":{"eta":0.2}},"metrics":null}
+        "#);
+    }
+
+    #[test]
+    fn a_key_changes_with_the_spec_and_with_the_content_of_its_files() {
+        let none = BTreeMap::new();
+        let weights = BTreeMap::from([("weights".to_owned(), "ab".to_owned())]);
+        let other = CellSpec { seed: 1, ..spec() };
+        assert_eq!(spec().key(&none), spec().key(&none));
+        assert_eq!(spec().key(&none).len(), 64);
+        assert_ne!(spec().key(&none), spec().key(&weights));
+        assert_ne!(spec().key(&none), other.key(&none));
+    }
+}

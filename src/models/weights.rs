@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -231,7 +232,10 @@ fn signed(side: usize) -> i64 {
 
 /// SHA-256 in lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The current diffusers name of a tensor that may carry one of its earlier names.
@@ -296,7 +300,7 @@ fn first(pairs: &[(&'static str, &'static str)], second: &str) -> Option<&'stati
 /// attention weights are 1x1 convolutions `[c, c, 1, 1]` there and `[c, c]` here.
 ///
 /// # References
-/// The `Model` class of ermongroup/ddim (the same modules as pesser/pytorch_diffusion), and
+/// The `Model` class of `ermongroup/ddim` (the same modules as `pesser/pytorch_diffusion`), and
 /// diffusers' `scripts/convert_ddpm_original_checkpoint_to_diffusers.py`.
 pub fn diffusers_name(official: &str, levels: usize) -> Option<String> {
     let (layer, leaf) = official.rsplit_once('.')?;

@@ -1,37 +1,30 @@
-//! Pseudo-random tensors that any language rebuilds bit for bit from a name.
-//!
-//! Element `i` of the tensor `name`: seed = FNV-1a-64(name), `z = seed + (i + 1) * 0x9E3779B97F4A7C15`
-//! through the finaliser of `SplitMix64` (all modulo 2^64), `v = 2 (z >> 11) 2^-53 - 1` in [-1, 1).
-//! The golden files of `tests/golden` were computed with inputs and weights built by this rule,
-//! so that no large file has to travel with the tests.
+//! Tensors that any language can rebuild bit for bit, by name: the inputs of the golden values.
 
-/// Values in [-1, 1), exact in f64.
+/// `len` numbers in [-1, 1) from splitmix64, seeded by the FNV-1a hash of the name.
 pub fn unit(name: &str, len: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
-    let mut z = seed;
-    (0..len)
-        .map(|_| {
-            z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut y = z;
-            y = (y ^ (y >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            y = (y ^ (y >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            y ^= y >> 31;
-            2.0 * ((y >> 11) as f64 * (-53_f64).exp2()) - 1.0
+    let seed = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+    (1..=len as u64)
+        .map(|i| {
+            let mut z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^= z >> 31;
+            2.0 * ((z >> 11) as f64 * 2_f64.powi(-53)) - 1.0
         })
         .collect()
 }
 
-/// Standard normals: Box-Muller on `unit(name/u1)` and `unit(name/u2)`.
+/// `len` standard normals by Box-Muller from `unit(name/u1)` and `unit(name/u2)`.
 pub fn normal(name: &str, len: usize) -> Vec<f64> {
     let u1 = unit(&format!("{name}/u1"), len);
     let u2 = unit(&format!("{name}/u2"), len);
     u1.iter()
         .zip(&u2)
-        .map(|(u1, u2)| {
-            let (u1, u2) = (u1.midpoint(1.0), u2.midpoint(1.0));
-            (-2.0 * (1.0 - u1).ln()).sqrt() * (2.0 * std::f64::consts::PI * u2).cos()
+        .map(|(a, b)| {
+            let (a, b) = (f64::midpoint(*a, 1.0), f64::midpoint(*b, 1.0));
+            (-2.0 * (1.0 - a).ln()).sqrt() * (2.0 * std::f64::consts::PI * b).cos()
         })
         .collect()
 }

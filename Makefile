@@ -1,0 +1,29 @@
+# `make table1` and `make test` do all the set-up a fresh machine needs.
+# After either, plain `cargo run --release -- ...`, `cargo test` and `cargo bench` work as they are.
+
+CARGO ?= cargo
+
+.PHONY: table1 test setup cuda build check bench
+
+table1: build                 ## measure Table 1 of the paper on the embedded weights
+	./target/release/ddim run experiments/table1.toml
+
+test: setup                   ## all tests, in release: networks are slow without it
+	$(CARGO) test --release --locked
+
+build: setup
+	$(CARGO) build --release --locked
+
+setup:                        ## LibTorch 2.11.0 into .libtorch/, unless LIBTORCH is set
+	scripts/setup-libtorch
+
+cuda:                         ## and the CUDA libraries for --device cuda
+	scripts/setup-libtorch --cuda
+
+check: setup                  ## format, lints, docs
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
+
+bench: setup
+	$(CARGO) bench --locked

@@ -1,0 +1,285 @@
+//! A cell's tree read as a [`CellSpec`], defaults filled in.
+
+use super::reader::{OneOrMany, Problems, Reader};
+use super::{Kind, Vocabulary, known_names};
+use crate::harness::diagnostic::{Diagnostic, Place, suggest};
+use crate::harness::overlay::{Table, Value};
+use crate::harness::plan::{
+    CellSpec, End, ExactSpec, GridSpec, MetricsSpec, ModelSpec, Precision, PredictionKind,
+    ScheduleSpec, SolverSpec, Tau, VarianceSpec,
+};
+
+/// Top-level keys that are the same for every cell.
+pub(super) const SHARED: [&str; 7] =
+    ["name", "sweep", "profile", "table", "paper", "claim", "plot"];
+
+/// Reads everything that decides the cell's numbers, and reports what belongs nowhere.
+pub(super) fn read(
+    tree: &Table,
+    whole: &Place,
+    vocabulary: &Vocabulary,
+    problems: &mut Problems,
+) -> CellSpec {
+    let mut root = Reader::new(tree, whole.clone(), problems);
+    let seed = root.get("seed").unwrap_or(0);
+    let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
+    root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
+    let batch: usize = root
+        .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
+    root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
+    let precision = root
+        .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
+        .unwrap_or(Precision::F32);
+    let model = root.section("model", |r| read_model(r, vocabulary));
+    let schedule = root.section("schedule", |r| read_schedule(r, vocabulary));
+    let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
+    let solver = root.section("solver", |r| read_solver(r, vocabulary));
+    let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
+    if let Some(metrics) = &metrics
+        && root.sound("samples")
+        && samples < 2 * metrics.blocks
+    {
+        let blocks = metrics.blocks;
+        let message = format!("{samples} samples are too few for {blocks} blocks");
+        let help = format!(
+            "an interval needs at least two samples in each block: `samples` of at least {}, or \
+             fewer `metrics.blocks`",
+            2 * blocks
+        );
+        root.report(Diagnostic::error(root.place("samples"), message).help(help));
+    }
+    root.known(&SHARED);
+    root.finish();
+    CellSpec { seed, samples, batch, precision, model, schedule, grid, solver, metrics }
+}
+
+fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
+    let models = &vocabulary.models;
+    r.chosen_by = "source";
+    let source: String = r.need(
+        "source",
+        "a folder or file of weights, `hf:owner/name`, or the name of an exact-score model",
+    );
+    let clip_x0 = r.get("clip_x0").unwrap_or(false);
+    let predictions =
+        [("eps", PredictionKind::Eps), ("v", PredictionKind::V), ("x0", PredictionKind::X0)];
+    let prediction = r.choice("prediction", &predictions).unwrap_or(PredictionKind::Eps);
+    let weights = Kind::new("weights from a file", &[]);
+    let exact = models.iter().find(|kind| kind.name == source);
+    let is_path = source.contains(['/', '\\', '.', ':']);
+    if exact.is_none() && !is_path && r.sound("source") {
+        let message = format!("there is no exact-score model called `{source}`");
+        let help = format!(
+            "{} (weights in a folder of that name: `./{source}`)",
+            suggest(&source, known_names(models))
+        );
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
+    if let Some(repository) = source.strip_prefix("hf:")
+        && !matches!(repository.split('/').collect::<Vec<_>>()[..], [owner, name]
+            if !owner.is_empty() && !name.is_empty())
+    {
+        let message = format!("`{source}` does not name a repository");
+        let help = "write `hf:owner/name`";
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
+    // A misspelled source says nothing about which of the other keys belong to it.
+    let kind = exact.or(is_path.then_some(&weights));
+    let shape: Option<Vec<usize>> = r.own("shape", kind, models);
+    let mean: Option<OneOrMany> = r.own("mean", kind, models);
+    let std: Option<OneOrMany> = r.own("std", kind, models);
+    let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
+    let exact = exact.map(|kind| {
+        for (key, help) in [
+            ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
+            ("mean", "a number, or one per component"),
+            ("std", "a number, or one per component"),
+        ] {
+            if kind.keys.contains(&key) && r.entry(key).is_none() {
+                r.missing(key, help);
+            }
+        }
+        let mean = mean.unwrap_or_default().0;
+        let mut std = std.unwrap_or_default().0;
+        if let [one] = std[..] {
+            std = vec![one; mean.len().max(1)];
+        }
+        let spec = ExactSpec {
+            shape: shape.unwrap_or_default(),
+            mean,
+            std,
+            weights: component_weights.unwrap_or_default(),
+        };
+        check_exact(r, kind, &spec);
+        spec
+    });
+    ModelSpec { source, prediction, clip_x0, exact }
+}
+
+fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
+    let sized = !spec.shape.is_empty() && spec.shape.iter().all(|&length| length > 0);
+    r.ensure("shape", sized, "a list of positive lengths", "for instance `shape = [3, 8, 8]`");
+    for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
+        for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
+            let message = format!("`{}` must be positive, not `{number}`", r.path(key));
+            let help = "a component has some spread and some weight, or is left out";
+            r.report(Diagnostic::error(r.item_place(key, index), message).help(help));
+        }
+    }
+    let components = spec.mean.len();
+    if kind.keys.contains(&"weights") {
+        r.ensure("mean", components > 0, "one number per component", "name at least one");
+    } else {
+        let help = format!("`{}` has a single component", kind.name);
+        r.ensure("mean", components == 1, "a single number", &help);
+    }
+    for (key, length) in [("std", spec.std.len()), ("weights", spec.weights.len())] {
+        if length > 0 && components > 0 && length != components {
+            let message = format!("{components} means, but {length} in `{}`", r.path(key));
+            let problem = Diagnostic::error(r.place(key), message)
+                .also(r.place("mean"), "the means")
+                .help("give one number per component");
+            r.report(problem);
+        }
+    }
+}
+
+fn read_schedule(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ScheduleSpec {
+    let kinds = &vocabulary.schedules;
+    let kind = r.kind("kind", "schedule", Some("linear"), kinds);
+    let mut beta = |key, default| {
+        let value = r.own::<f64>(key, kind, kinds);
+        let value = value.or_else(|| kind?.keys.contains(&key).then_some(default));
+        let inside = value.is_none_or(|beta| beta > 0.0 && beta < 1.0);
+        r.ensure(key, inside, "between 0 and 1", "a beta is the variance one training step adds");
+        value
+    };
+    let (beta_start, beta_end) = (beta("beta_start", 1e-4), beta("beta_end", 0.02));
+    if let (Some(start), Some(end)) = (beta_start, beta_end)
+        && start > end
+    {
+        let message = format!("the betas fall from {start} to {end}");
+        let place = if r.sound("beta_start") { r.place("beta_start") } else { r.place("beta_end") };
+        let help = "`beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)";
+        r.report(Diagnostic::error(place, message).help(help));
+    }
+    let horizon = r.get("horizon").unwrap_or(1000);
+    r.ensure("horizon", horizon > 0, "at least 1", "the number of training levels T, often 1000");
+    ScheduleSpec {
+        kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
+        beta_start,
+        beta_end,
+        horizon,
+    }
+}
+
+fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> GridSpec {
+    let kinds = &vocabulary.taus;
+    r.chosen_by = "tau";
+    let list = Kind::new("an explicit list", &[]);
+    let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
+    let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
+    let kind = if is_list { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
+    let rho = r.own::<f64>("rho", kind, kinds);
+    let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(7.0));
+    r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
+    let steps = if is_list {
+        r.get("steps")
+    } else {
+        Some(r.need("steps", "the number of steps S: `steps = 50`"))
+    };
+    r.ensure("steps", steps != Some(0), "at least 1", "S = 0 would return the noise");
+    if let Some(labels) = &labels {
+        check_labels(r, labels, horizon);
+        if let Some(steps) = steps
+            && r.sound("steps")
+            && steps != labels.len()
+        {
+            let message = format!("{steps} steps, but `grid.tau` lists {} labels", labels.len());
+            let problem = Diagnostic::error(r.place("steps"), message)
+                .also(r.place("tau"), "the labels")
+                .help("leave out `grid.steps`: the list says how many there are");
+            r.report(problem);
+        }
+    }
+    let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
+    let rule = || Tau::Rule(kind.map(|kind| kind.name.clone()).unwrap_or_default());
+    let end = r
+        .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])
+        .unwrap_or(End::Clean);
+    GridSpec { tau: labels.map_or_else(rule, Tau::Labels), steps, end, rho }
+}
+
+fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
+    if labels.is_empty() && r.sound("tau") {
+        let help = "labels from the noisiest down: `tau = [999, 500, 0]`";
+        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no labels");
+        r.report(problem.help(help));
+    }
+    let last = horizon.saturating_sub(1) as f64;
+    for (index, &label) in labels.iter().enumerate() {
+        let place = r.item_place("tau", index);
+        if label < 0.0 || label > last {
+            let message = format!("the label {label} does not lie between 0 and {last}");
+            let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
+            r.report(Diagnostic::error(place.clone(), message).help(help));
+        }
+        if index > 0 && label >= labels[index - 1] {
+            let message =
+                format!("the label {label} does not lie below {}, before it", labels[index - 1]);
+            let help = "list labels from the noisiest down, each once: `tau = [999, 500, 0]`";
+            r.report(Diagnostic::error(place, message).help(help));
+        }
+    }
+}
+
+fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
+    let kinds = &vocabulary.solvers;
+    let kind = r.kind("kind", "solver", None, kinds);
+    let eta = r.own::<f64>("eta", kind, kinds);
+    let help = "0 is deterministic DDIM, 1 has DDPM's posterior variance";
+    r.ensure("eta", eta.is_none_or(|eta| eta >= 0.0), "0 or more", help);
+    let variance = r.own::<String>("variance", kind, kinds);
+    if let Some(name) = &variance
+        && !vocabulary.variances.contains(name)
+    {
+        let message = format!("there is no variance called `{name}`");
+        let known = vocabulary.variances.iter().map(String::as_str);
+        let help = format!("{} (or give a number: `eta`)", suggest(name, known));
+        r.report(Diagnostic::error(r.place("variance"), message).help(help));
+    }
+    let variance = match (eta, variance) {
+        (Some(_), Some(_)) => {
+            let message = "`solver.eta` and `solver.variance` are both given";
+            let problem = Diagnostic::error(r.place("variance"), message)
+                .also(r.place("eta"), "`eta` is given here")
+                .note(
+                    "the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores \
+                     `--eta`; here the noise of a step is one choice",
+                )
+                .help("remove one of them (on the command line, `--set solver.eta=` removes it)");
+            r.report(problem);
+            None
+        }
+        (Some(eta), None) => Some(VarianceSpec::Eta(eta)),
+        (None, Some(name)) => Some(VarianceSpec::Named(name)),
+        // The paper's DDIM.
+        (None, None) => {
+            kind.and_then(|kind| kind.keys.contains(&"eta").then_some(VarianceSpec::Eta(0.0)))
+        }
+    };
+    SolverSpec { kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(), variance }
+}
+
+fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
+    let features = r.need("features", "the folder or file of the feature network");
+    let reference = r.need("reference", "the file with the features of the data set");
+    let blocks = r.get("blocks").unwrap_or(16);
+    r.ensure(
+        "blocks",
+        blocks >= 2,
+        "at least 2",
+        "the interval comes from leaving out one at a time",
+    );
+    MetricsSpec { features, reference, blocks, quantise: r.get("quantise").unwrap_or(true) }
+}

@@ -1,0 +1,217 @@
+//! `name`, `[table]`, `[paper]`, `[[claim]]` and `[[plot]]`: what is the same for every cell.
+
+use std::collections::BTreeMap;
+
+use super::Vocabulary;
+use super::reader::{Problems, Reader};
+use crate::harness::diagnostic::{Diagnostic, Place, suggest};
+use crate::harness::overlay::Table;
+use crate::harness::presentation::{
+    ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
+};
+
+/// How the results of a plan are shown and judged.
+pub(super) struct Show {
+    pub(super) name: String,
+    pub(super) table: Option<TableSpec>,
+    pub(super) paper: Option<PaperValues>,
+    pub(super) claims: Vec<ClaimSpec>,
+    pub(super) plots: Vec<PlotSpec>,
+}
+
+/// The axes of a manifest with every label they have in the base or in a profile: a claim may
+/// speak of a column that only one profile runs.
+pub(super) type Labels = BTreeMap<String, Vec<String>>;
+
+pub(super) fn read(
+    tree: &Table,
+    whole: &Place,
+    labels: &Labels,
+    vocabulary: &Vocabulary,
+    problems: &mut Problems,
+) -> Show {
+    let axes: Vec<&str> = tree
+        .get("sweep")
+        .and_then(|entry| entry.node.as_table())
+        .map(|table| table.entries().iter().map(|entry| entry.key.as_str()).collect())
+        .unwrap_or_default();
+    let incomplete = problems.incomplete;
+    // The keys of the cells were read, and unknown ones reported, with the cells.
+    let mut root = Reader::new(tree, whole.clone(), problems);
+    let name: String = root.need("name", "the name of the results folder: `name = \"table1\"`");
+    check_file_name(&mut root, "name", &name);
+    let table = root.entry("table").map(|_| {
+        root.section("table", |r| {
+            let rows: String = r.need("rows", "the axis whose labels are the rows");
+            let columns: String = r.need("columns", "the axis whose labels are the columns");
+            check_name(r, "rows", "axis", &rows, &axes);
+            check_name(r, "columns", "axis", &columns, &axes);
+            if rows == columns && !rows.is_empty() {
+                let message = format!("rows and columns are both `{rows}`");
+                r.report(
+                    Diagnostic::error(r.place("columns"), message)
+                        .also(r.place("rows"), "the rows")
+                        .help("a table is spanned by two axes"),
+                );
+            }
+            let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
+            check_name(r, "value", "metric", &value, &vocabulary.metrics);
+            TableSpec { rows, columns, value, caption: r.get("caption").unwrap_or_default() }
+        })
+    });
+    let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
+    for key in ["paper", "claim"] {
+        if let (Some(entry), None) = (root.entry(key), &table) {
+            let message = format!("`{key}` needs a `[table]`");
+            let help = "`[table]` says which axes are the rows and the columns";
+            root.report(Diagnostic::error(entry.place.clone(), message).help(help));
+        }
+    }
+    let known = |axis: Option<&String>, published: Vec<&str>| -> Vec<String> {
+        let swept = axis.and_then(|axis| labels.get(axis)).cloned().unwrap_or_default();
+        let published = published.into_iter().map(str::to_owned);
+        let mut known = swept;
+        for label in published {
+            if !known.contains(&label) {
+                known.push(label);
+            }
+        }
+        known
+    };
+    let rows = known(
+        table.as_ref().map(|table| &table.rows),
+        paper.iter().flat_map(|paper| &paper.rows).map(|row| row.label.as_str()).collect(),
+    );
+    let columns = known(
+        table.as_ref().map(|table| &table.columns),
+        paper.iter().flat_map(|paper| &paper.columns).map(String::as_str).collect(),
+    );
+    let checked = table.is_some() && !incomplete;
+    let claims = root.each("claim", |r| {
+        let claim = read_claim(r);
+        if checked {
+            check_name(r, "row", "row", &claim.row, &rows);
+            for (index, column) in claim.columns.iter().enumerate() {
+                let place = r.item_place("columns", index);
+                check_name_at(r, place, "column", column, &columns);
+            }
+        }
+        claim
+    });
+    let mut names: Vec<String> = Vec::new();
+    let plots = root.each("plot", |r| {
+        let plot = read_plot(r, &axes, vocabulary);
+        if names.contains(&plot.name) && !plot.name.is_empty() {
+            let message = format!("two plots are called `{}`", plot.name);
+            let help = "each is written to a file of its name";
+            r.report(Diagnostic::error(r.place("name"), message).help(help));
+        }
+        names.push(plot.name.clone());
+        plot
+    });
+    Show { name, table, paper, claims, plots }
+}
+
+fn read_paper(r: &mut Reader<'_>) -> PaperValues {
+    let source: String =
+        r.need("source", "where the numbers stand: `source = \"Song et al. 2021, Table 1\"`");
+    let metric = r.need("metric", "what they are: `metric = \"FID, N = 50,000\"`");
+    let columns: Vec<String> = r.need("columns", "the labels of the published columns");
+    if r.entry("rows").is_none() {
+        r.missing("rows", "one line per row: `rows = [{ label = \"..\", values = [..] }]`");
+    }
+    let rows = r.each("rows", |r| {
+        let label: String = r.need("label", "the label of the row on its axis");
+        let values: Vec<f64> = r.need("values", "one number per column");
+        if values.len() != columns.len() && !columns.is_empty() && !values.is_empty() {
+            let message = format!(
+                "the row `{label}` has {} values, but there are {} columns",
+                values.len(),
+                columns.len()
+            );
+            let help = format!("the columns are {}", columns.join(", "));
+            r.report(Diagnostic::error(r.place("values"), message).help(help));
+        }
+        PaperRow { label, values }
+    });
+    PaperValues { source, metric, columns, rows }
+}
+
+fn read_claim(r: &mut Reader<'_>) -> ClaimSpec {
+    let text: String = r.need("text", "the sentence, as a reader would say it");
+    let source: String = r.need("source", "where the paper says or shows it");
+    let checks = [
+        ("lowest", ClaimCheck::Lowest),
+        ("highest", ClaimCheck::Highest),
+        ("decreases", ClaimCheck::Decreases),
+    ];
+    if r.entry("check").is_none() {
+        r.missing("check", "one of lowest, highest, decreases");
+    }
+    let check = r.choice("check", &checks);
+    let row: String = r.need("row", "the label of the row the sentence is about");
+    let columns: Vec<String> = r.need("columns", "the labels of the columns it is about");
+    let least = if check == Some(ClaimCheck::Decreases) { 2 } else { 1 };
+    if r.sound("columns") && columns.len() < least {
+        let rule = if least == 2 { "at least two columns" } else { "at least one column" };
+        let message = format!("a claim needs {rule} to be checked on");
+        let help = "list the labels of the columns, in order";
+        r.report(Diagnostic::error(r.place("columns"), message).help(help));
+    }
+    ClaimSpec { text, source, check: check.unwrap_or(ClaimCheck::Lowest), row, columns }
+}
+
+fn read_plot(r: &mut Reader<'_>, axes: &[&str], vocabulary: &Vocabulary) -> PlotSpec {
+    let name: String = r.need("name", "the name of the file, without its ending");
+    check_file_name(r, "name", &name);
+    let title = r.need("title", "the question the figure answers");
+    let x: String = r.need("x", "an axis, or a column of `metrics.csv`");
+    let known: Vec<&str> =
+        axes.iter().copied().chain(vocabulary.columns.iter().map(String::as_str)).collect();
+    check_name(r, "x", "axis or column", &x, &known);
+    let y: String = r.need("y", "the metric: `y = \"fd\"`");
+    check_name(r, "y", "metric", &y, &vocabulary.metrics);
+    let series: String = r.need("series", "the axis whose labels are the curves");
+    check_name(r, "series", "axis", &series, axes);
+    PlotSpec {
+        name,
+        title,
+        x,
+        y,
+        series,
+        x_label: r.need("x_label", "the label of the horizontal axis, with its unit"),
+        y_label: r.need("y_label", "the label of the vertical axis, with its unit"),
+        log_x: r.get("log_x").unwrap_or(false),
+        log_y: r.get("log_y").unwrap_or(false),
+    }
+}
+
+/// Reports a name that is given and not known; an absent one was reported already.
+fn check_name<S: AsRef<str>>(r: &mut Reader<'_>, key: &str, what: &str, name: &str, known: &[S]) {
+    let place = r.place(key);
+    check_name_at(r, place, what, name, known);
+}
+
+fn check_name_at<S: AsRef<str>>(
+    r: &mut Reader<'_>,
+    place: Place,
+    what: &str,
+    name: &str,
+    known: &[S],
+) {
+    if name.is_empty() || known.iter().any(|known| known.as_ref() == name) {
+        return;
+    }
+    let message = format!("there is no {what} `{name}`");
+    let help = suggest(name, known.iter().map(AsRef::as_ref));
+    r.report(Diagnostic::error(place, message).help(help));
+}
+
+fn check_file_name(r: &mut Reader<'_>, key: &str, name: &str) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.chars().all(fits) || (name.is_empty() && r.sound(key)) {
+        let message = format!("`{}` cannot be the name of a file: `{name}`", r.path(key));
+        let help = "use letters, digits, `-` and `_`";
+        r.report(Diagnostic::error(r.place(key), message).help(help));
+    }
+}

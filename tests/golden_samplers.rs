@@ -1,0 +1,155 @@
+//! Every solver against the peers' own samplers.
+//!
+//! The numbers were made by ermongroup/ddim (f32) and diffusers 0.42.1 (f64) on a closed-form
+//! model with replayed noise; tests/golden/README.md says how. The tolerances are those that
+//! independent f64 code reaches; none is to be loosened.
+
+mod support;
+
+use ddim::{
+    backends::array::Array,
+    core::{
+        At, ClipX0, Denoiser, End, Eval, Grid, Kind, Level, Result, Schedule, Solver, State, Step,
+        Tau, integrate,
+    },
+    solvers::{Ddim, Ddpm, DpmSolverPp2M, Euler, Heun, Variance},
+};
+use support::{ClosedForm, ReplayedNoise, golden_json, golden_tensor, grid, linear, max_abs_diff};
+
+fn run(
+    solver: &dyn Solver<Array>,
+    model: &dyn Denoiser<State = Array>,
+    grid: &Grid,
+    x: Array,
+) -> (Array, u64) {
+    let outcome = integrate(solver, model, &ReplayedNoise, grid, x, |_, _, _| Ok(())).unwrap();
+    (outcome.x, outcome.calls)
+}
+
+/// Largest error over all cases, each held to its tolerance.
+fn hold(file: &str, case: &str, x: &Array, tolerance: f64) {
+    let error = max_abs_diff(x, &golden_tensor(file, case));
+    assert!(error <= tolerance, "{case}: off by {error:.2e}, tolerance {tolerance:.0e}");
+}
+
+#[test]
+fn the_official_samplers_are_reproduced_for_every_eta_tau_and_s() {
+    let file = "samplers_official.safetensors";
+    let x_t = golden_tensor(file, "x_T");
+    // The official code rounds the betas to f32; the tolerances presume it.
+    let schedule = Schedule::linear_f32(1e-4, 0.02, 1000).unwrap();
+    for (name, tau) in [("uniform", Tau::OfficialUniform), ("quad", Tau::OfficialQuad)] {
+        for steps in [10, 20, 50, 100, 1000] {
+            let grid = Grid::new(&schedule, &tau, steps, End::Clean).unwrap();
+            for eta in [0.0, 0.2, 0.5, 1.0] {
+                let variance = Variance::Eta(eta);
+                let tolerance = if eta > 0.0 { 2e-5 } else { 3e-6 };
+                let case = format!("official/{name}/S{steps}/eta{eta:.1}");
+                let (x, _) = run(&Ddim { variance }, &ClosedForm, &grid, x_t.clone());
+                hold(file, &case, &x, tolerance);
+                let (x, _) = run(&Ddpm { variance }, &ClosedForm, &grid, x_t.clone());
+                hold(file, &case, &x, tolerance);
+            }
+            // The official sigma-hat sampler clips x0; the eta rows do not.
+            let model = ClipX0 { inner: ClosedForm, low: -1.0, high: 1.0 };
+            let variance = Variance::SigmaHat;
+            let case = format!("official/{name}/S{steps}/sigma-hat");
+            let (x, _) = run(&Ddpm { variance }, &model, &grid, x_t.clone());
+            hold(file, &case, &x, 1e-4);
+            let (x, _) = run(&Ddim { variance }, &model, &grid, x_t.clone());
+            hold(file, &case, &x, 1e-4);
+        }
+    }
+}
+
+const DIFFUSERS: &str = "samplers_diffusers.safetensors";
+
+/// Runs one solver on one spacing at S = 10, 20, 50 and holds values, labels and calls.
+fn hold_diffusers(
+    name: &str,
+    solver: &dyn Solver<Array>,
+    tau: &Tau,
+    start: fn(Level) -> f64,
+    tolerance: f64,
+) {
+    let expected = golden_json("samplers_diffusers.json");
+    for steps in [10, 20, 50] {
+        let grid = grid(tau, steps);
+        let x_t = golden_tensor(DIFFUSERS, "x_T").mapv(|z| start(grid.first()) * z);
+        let (x, calls) = run(solver, &ClosedForm, &grid, x_t);
+        hold(DIFFUSERS, &format!("diffusers/{name}/S{steps}"), &x, tolerance);
+        assert_eq!(expected["cases"][format!("{name}/S{steps}")]["model_calls"], calls, "{name}");
+    }
+}
+
+#[test]
+fn ddim_agrees_with_diffusers() {
+    let ddim = Ddim { variance: Variance::Eta(0.0) };
+    hold_diffusers("ddim-leading", &ddim, &Tau::Leading, |_| 1.0, 2e-6);
+}
+
+#[test]
+fn ddpm_with_the_posterior_variance_agrees_with_diffusers() {
+    let ddpm = Ddpm { variance: Variance::Eta(1.0) };
+    hold_diffusers("ddpm-fixed_small", &ddpm, &Tau::Leading, |_| 1.0, 1e-5);
+}
+
+#[test]
+fn heun_agrees_with_diffusers_on_both_of_its_spacings() {
+    // Its cases start at x-bar = sigma_max x_T, which is x = noise x_T.
+    let start = |level: Level| level.noise();
+    hold_diffusers("heun-linspace", &Heun, &Tau::LinspaceReal, start, 3e-6);
+    hold_diffusers("heun-karras", &Heun, &Tau::Karras { rho: 7.0 }, start, 3e-6);
+}
+
+#[test]
+fn dpm_solver_pp_2m_agrees_with_diffusers() {
+    hold_diffusers("dpmsolver++2m-linspace", &DpmSolverPp2M, &Tau::LinspaceOpen, |_| 1.0, 5e-6);
+}
+
+/// Euler in sigma that asks the model with the label of the level it goes to: the convention of
+/// diffusers' inverse scheduler.
+struct AsksNext;
+
+impl Solver<Array> for AsksNext {
+    fn name(&self) -> &'static str {
+        "asks-next"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Deterministic { order: 1 }
+    }
+
+    fn step(
+        &self,
+        eval: &mut Eval<'_, Array>,
+        x: &Array,
+        Step { from, to, .. }: Step,
+    ) -> Result<Array> {
+        let eps = eval.eps(x, At { state: from, asked: to })?;
+        let h = to.signal() * (to.sigma() - from.sigma());
+        State::lincomb(&[(to.signal() / from.signal(), x), (h, &eps)])
+    }
+}
+
+#[test]
+fn a_reversed_grid_with_the_next_label_is_diffusers_inverse_scheduler() {
+    for steps in [10, 20, 50] {
+        let grid = grid(&Tau::Leading, steps).reversed();
+        let (x, calls) = run(&AsksNext, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+        hold(DIFFUSERS, &format!("diffusers/ddim-inverse-leading/S{steps}"), &x, 5e-6);
+        assert_eq!(calls, steps as u64);
+    }
+}
+
+#[test]
+fn the_exact_model_call_counts_of_each_method_are_pinned() {
+    let x = golden_tensor(DIFFUSERS, "x_T");
+    let grid = Grid::new(&linear(), &Tau::Linspace, 10, End::Clean).unwrap();
+    let calls = |solver: &dyn Solver<Array>| run(solver, &ClosedForm, &grid, x.clone()).1;
+    assert_eq!(calls(&Ddim { variance: Variance::Eta(1.0) }), 10);
+    assert_eq!(calls(&Ddpm { variance: Variance::SigmaHat }), 10);
+    assert_eq!(calls(&Euler::SigmaSquared), 10);
+    assert_eq!(calls(&Heun), 19);
+    assert_eq!(calls(&DpmSolverPp2M), 10);
+}

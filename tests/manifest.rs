@@ -1,0 +1,1085 @@
+//! What a reader of a broken manifest sees, and what the shipped one plans.
+
+use std::path::Path;
+
+use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
+use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
+use ddim::harness::plan::{Plan, Tau, VarianceSpec};
+use ddim::harness::presentation::ClaimCheck;
+
+fn vocabulary() -> Vocabulary {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Vocabulary {
+        models: vec![
+            Kind::new("gaussian", &["shape", "mean", "std"]),
+            Kind::new("mixture", &["shape", "mean", "std", "weights"]),
+            Kind::new("dirac", &["shape", "mean"]),
+        ],
+        schedules: vec![
+            Kind::new("linear", &["beta_start", "beta_end"]),
+            Kind::new("linear-f32", &["beta_start", "beta_end"]),
+            Kind::new("cosine", &[]),
+        ],
+        taus: vec![
+            Kind::new("official-quad", &[]),
+            Kind::new("official-uniform", &[]),
+            Kind::new("karras", &["rho"]),
+        ],
+        solvers: vec![
+            Kind::new("ddim", &["eta", "variance"]),
+            Kind::new("euler", &[]),
+            Kind::new("heun", &[]),
+        ],
+        variances: names(&["sigma-hat", "learned"]),
+        metrics: names(&["fd"]),
+        columns: names(&["steps", "levels", "calls"]),
+    }
+}
+
+const SMALL: &str = r#"name = "small"
+samples = 64
+batch = 32
+
+[model]
+source = "gaussian"
+shape = [3, 8, 8]
+mean = 0.1
+std = 0.5
+
+[grid]
+tau = "official-quad"
+steps = 10
+
+[solver]
+kind = "ddim"
+eta = 0.0
+"#;
+
+fn plan(text: &str, profile: Option<&str>, sets: &[&str]) -> Result<Plan, Diagnostics> {
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    Manifest::parse("small.toml", text)?.plan(profile, &sets, &vocabulary())
+}
+
+fn problems(text: &str, profile: Option<&str>, sets: &[&str]) -> String {
+    plan(text, profile, sets).expect_err("the manifest is wrong").to_string()
+}
+
+/// `SMALL` with one line replaced.
+fn small_with(line: &str, replacement: &str) -> String {
+    assert!(SMALL.contains(line));
+    SMALL.replace(line, replacement)
+}
+
+fn table1(profile: Option<&str>, sets: &[&str]) -> Plan {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/table1.toml");
+    let text = std::fs::read_to_string(path).expect("the manifest ships with the crate");
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let manifest = Manifest::parse("experiments/table1.toml", text).expect("it is TOML");
+    manifest.plan(profile, &sets, &vocabulary()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn unknown_keys_and_names_come_with_the_nearest_known_one() {
+    let text = small_with("eta = 0.0", "etta = 0.0\n\n[metrcs]\nblocks = 2")
+        .replace("\"ddim\"", "\"dimm\"")
+        .replace("\"official-quad\"", "\"oficial-quad\"")
+        .replace("\"gaussian\"", "\"gausian\"");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: there is no exact-score model called `gausian`
+     --> small.toml:6:10
+      |
+    6 | source = "gausian"
+      |          ^^^^^^^^^
+      |
+      = help: did you mean `gaussian`? (weights in a folder of that name: `./gausian`)
+
+    error: there is no rule for tau called `oficial-quad`
+      --> small.toml:12:7
+       |
+    12 | tau = "oficial-quad"
+       |       ^^^^^^^^^^^^^^
+       |
+       = help: did you mean `official-quad`?
+
+    error: there is no solver called `dimm`
+      --> small.toml:16:8
+       |
+    16 | kind = "dimm"
+       |        ^^^^^^
+       |
+       = help: known here: ddim, euler, heun
+
+    error: unknown key `solver.etta`
+      --> small.toml:17:1
+       |
+    17 | etta = 0.0
+       | ^^^^
+       |
+       = help: did you mean `solver.eta`?
+
+    error: unknown key `metrcs`
+      --> small.toml:19:2
+       |
+    19 | [metrcs]
+       |  ^^^^^^
+       |
+       = help: did you mean `metrics`?
+    "#);
+}
+
+#[test]
+fn wrong_types_say_what_was_expected_and_what_was_found() {
+    let text = small_with("steps = 10", "steps = \"10\"\nend = 3")
+        .replace("samples = 64", "samples = -64")
+        .replace("[3, 8, 8]", "[3, 8, 8.5]")
+        .replace("name = \"small\"", "name = 5");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `name` must be a string, not `5`
+     --> small.toml:1:8
+      |
+    1 | name = 5
+      |        ^
+      |
+      = help: write it in quotes
+
+    error: `samples` must be a whole number, 0 or more, not `-64`
+     --> small.toml:2:11
+      |
+    2 | samples = -64
+      |           ^^^
+
+    error: every entry of `model.shape` must be a whole number, 0 or more, not `8.5`
+     --> small.toml:7:16
+      |
+    7 | shape = [3, 8, 8.5]
+      |                ^^^
+
+    error: `grid.steps` must be a whole number, 0 or more, not the string `10`
+      --> small.toml:13:9
+       |
+    13 | steps = "10"
+       |         ^^^^
+       |
+       = help: write the number without quotes
+
+    error: `grid.end` must be a string, not `3`
+      --> small.toml:14:7
+       |
+    14 | end = 3
+       |       ^
+       |
+       = help: write it in quotes
+    "#);
+}
+
+#[test]
+fn values_out_of_range_say_what_the_range_is() {
+    let text = small_with("eta = 0.0", "eta = -0.5")
+        .replace("batch = 32", "batch = 0\nseed = 1\nprecision = \"f16\"")
+        .replace("steps = 10", "steps = 0")
+        .replace("std = 0.5", "std = 0.0\n\n[schedule]\nbeta_start = 0.1\nhorizon = 0");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `batch` must be at least 1, not `0`
+     --> small.toml:3:9
+      |
+    3 | batch = 0
+      |         ^
+      |
+      = help: samples per model call, for instance 64
+
+    error: `precision` cannot be `f16`
+     --> small.toml:5:13
+      |
+    5 | precision = "f16"
+      |             ^^^^^
+      |
+      = help: did you mean `bf16`?
+
+    error: `model.std` must be positive, not `0`
+      --> small.toml:11:7
+       |
+    11 | std = 0.0
+       |       ^^^
+       |
+       = help: a component has some spread and some weight, or is left out
+
+    error: the betas fall from 0.1 to 0.02
+      --> small.toml:14:14
+       |
+    14 | beta_start = 0.1
+       |              ^^^
+       |
+       = help: `beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)
+
+    error: `schedule.horizon` must be at least 1, not `0`
+      --> small.toml:15:11
+       |
+    15 | horizon = 0
+       |           ^
+       |
+       = help: the number of training levels T, often 1000
+
+    error: `grid.steps` must be at least 1, not `0`
+      --> small.toml:19:9
+       |
+    19 | steps = 0
+       |         ^
+       |
+       = help: S = 0 would return the noise
+
+    error: `solver.eta` must be 0 or more, not `-0.5`
+      --> small.toml:23:7
+       |
+    23 | eta = -0.5
+       |       ^^^^
+       |
+       = help: 0 is deterministic DDIM, 1 has DDPM's posterior variance
+    "#);
+}
+
+#[test]
+fn missing_keys_point_at_the_section_that_lacks_them() {
+    insta::assert_snapshot!(problems("name = \"small\"\n\n[grid]\ntau = \"karras\"\n", None, &[]), @r"
+    error: `samples` is missing
+    --> small.toml
+     = help: the number of samples per cell: `samples = 256`
+
+    error: `batch` is missing
+    --> small.toml
+     = help: samples per model call: `batch = 64`; results depend on it to the byte
+
+    error: `model.source` is missing
+    --> small.toml
+     = help: a folder or file of weights, `hf:owner/name`, or the name of an exact-score model
+
+    error: `solver.kind` is missing
+    --> small.toml
+     = help: known here: ddim, euler, heun
+
+    error: `grid.steps` is missing
+     --> small.toml:3:2
+      |
+    3 | [grid]
+      |  ^^^^
+      |
+      = help: the number of steps S: `steps = 50`
+    ");
+}
+
+#[test]
+fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
+    insta::assert_snapshot!(problems(SMALL, None, &["solver.variance=sigma-hat"]), @r"
+    error: `solver.eta` and `solver.variance` are both given
+      --> command line:1:23
+       |
+     1 | --set solver.variance=sigma-hat
+       |                       ^^^^^^^^^
+       |
+      ::: small.toml:17:7
+       |
+    17 | eta = 0.0
+       |       --- `eta` is given here
+       |
+       = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
+       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+    ");
+    let text = small_with("eta = 0.0", "eta = 0.0\nvariance = \"sigma-hat\"");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `solver.eta` and `solver.variance` are both given
+      --> small.toml:18:12
+       |
+    17 | eta = 0.0
+       |       --- `eta` is given here
+    18 | variance = "sigma-hat"
+       |            ^^^^^^^^^^^
+       |
+       = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
+       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+    "#);
+}
+
+#[test]
+fn a_key_that_the_chosen_kind_would_ignore_is_refused() {
+    let text = small_with("\"ddim\"", "\"heun\"").replace("steps = 10", "steps = 10\nrho = 7");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `grid.rho` means nothing to official-quad
+      --> small.toml:14:1
+       |
+    12 | tau = "official-quad"
+       |       --------------- chosen here
+    13 | steps = 10
+    14 | rho = 7
+       | ^^^
+       |
+       = help: it belongs to karras; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set grid.rho=` removes it)
+
+    error: `solver.eta` means nothing to heun
+      --> small.toml:18:1
+       |
+    17 | kind = "heun"
+       |        ------ chosen here
+    18 | eta = 0.0
+       | ^^^
+       |
+       = help: it belongs to ddim; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.eta=` removes it)
+    "#);
+}
+
+#[test]
+fn problems_of_a_swept_value_point_into_the_sweep() {
+    let text = format!(
+        "{}\n[sweep]\n\"grid.steps\" = [10, \"20\", 0]\n\"grid.spacing\" = [1]\nvariance = [\n  \
+         {{ label = \"a\", \"solver.kindd\" = \"ddim\" }},\n  {{ \"solver.kind\" = \"heum\" }},\n]\n",
+        small_with("eta = 0.0\n", "")
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `grid.steps` must be a whole number, 0 or more, not the string `20`
+      --> small.toml:19:21
+       |
+    19 | "grid.steps" = [10, "20", 0]
+       |                     ^^^^
+       |
+       = help: write the number without quotes
+
+    error: `grid.steps` must be at least 1, not `0`
+      --> small.toml:19:27
+       |
+    19 | "grid.steps" = [10, "20", 0]
+       |                           ^
+       |
+       = help: S = 0 would return the noise
+
+    error: unknown key `grid.spacing`
+      --> small.toml:20:1
+       |
+    20 | "grid.spacing" = [1]
+       | ^^^^^^^^^^^^^^
+       |
+       = help: known here: tau, rho, steps, end
+
+    error: unknown key `solver.kindd`
+      --> small.toml:22:18
+       |
+    22 |   { label = "a", "solver.kindd" = "ddim" },
+       |                  ^^^^^^^^^^^^^^
+       |
+       = help: did you mean `solver.kind`?
+
+    error: an entry of the axis `variance` has no label
+      --> small.toml:23:3
+       |
+    23 |   { "solver.kind" = "heum" },
+       |   ^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: what the table and the plots should call it: `label = "eta = 0.2"`
+
+    error: there is no solver called `heum`
+      --> small.toml:23:21
+       |
+    23 |   { "solver.kind" = "heum" },
+       |                     ^^^^^^
+       |
+       = help: did you mean `heun`?
+    "#);
+}
+
+#[test]
+fn axes_that_cannot_be_swept_say_why() {
+    let text = format!(
+        "{SMALL}\n[sweep]\nseed = []\n\"grid.steps\" = 10\n\"solver.eta\" = [0.0, {{ label = \"x\" }}]\n\
+         name = [\"a\", \"b\"]\n"
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: the axis `seed` has no values
+      --> small.toml:20:8
+       |
+    20 | seed = []
+       |        ^^
+       |
+       = help: remove the axis, or list at least one value
+
+    error: the axis `grid.steps` must be a list, not `10`
+      --> small.toml:21:16
+       |
+    21 | "grid.steps" = 10
+       |                ^^
+       |
+       = help: write the values it takes: `"grid.steps" = [..]`
+
+    error: the axis `solver.eta` mixes values and tables
+      --> small.toml:22:16
+       |
+    22 | "solver.eta" = [0.0, { label = "x" }]
+       |                ^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: list values for one path, or tables that each have a `label`
+
+    error: a sweep cannot set `name`
+      --> small.toml:23:1
+       |
+    23 | name = ["a", "b"]
+       | ^^^^
+       |
+       = help: `name` is the same for every cell
+    "#);
+}
+
+#[test]
+fn two_ways_to_write_one_cell_are_one_cell_too_many() {
+    let text = format!(
+        "{}\n[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0, 0.5, 0.0]\n",
+        small_with("eta = 0.0\n", "")
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `0` and `0.0` of the axis `solver.eta` mean the same cell
+      --> small.toml:20:25
+       |
+    20 | "solver.eta" = [0, 0.5, 0.0]
+       |                 -       ^^^
+       |                 |
+       |                 the first
+       |
+       = help: remove one: they would give the same numbers
+    "#);
+}
+
+#[test]
+fn two_axes_that_set_the_same_path_are_refused() {
+    let text = format!(
+        "{SMALL}\n[sweep]\n\"solver.eta\" = [0.0, 0.5]\nnoise = [\n  {{ label = \"none\", solver.eta = 0.0 }},\n  \
+         {{ label = \"none\", solver.eta = 1.0 }},\n]\n"
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: two axes of the sweep set `solver.eta`
+      --> small.toml:21:1
+       |
+    20 | "solver.eta" = [0.0, 0.5]
+       | ------------ the other axis
+    21 | noise = [
+       | ^^^^^
+       |
+       = help: put both into one axis of bundles, each with a `label`
+
+    error: the axis `noise` has two entries called `none`
+      --> small.toml:23:3
+       |
+    22 |   { label = "none", solver.eta = 0.0 },
+       |   ------------------------------------ the first
+    23 |   { label = "none", solver.eta = 1.0 },
+       |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: labels name the rows and columns of the table: make them different
+    "#);
+}
+
+#[test]
+fn a_product_that_nobody_can_run_is_refused_with_its_size() {
+    let many: Vec<String> = (1..=200).map(|n| n.to_string()).collect();
+    let text = format!("{SMALL}\n[sweep]\nseed = [{0}]\n\"grid.steps\" = [{0}]\n", many.join(", "));
+    let problems = problems(&text, None, &[]);
+    let short: Vec<&str> = problems.lines().filter(|line| !line.starts_with("22 |")).collect();
+    insta::assert_snapshot!(short.join("\n"), @r#"
+    error: the sweep has 40000 cells (200 x 200)
+      --> small.toml:21:1
+       |
+    21 | "grid.steps" = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 3...
+       | ^^^^^^^^^^^^
+       |
+       = help: at most 10000 are accepted; split the experiment
+    "#);
+}
+
+#[test]
+fn every_profile_is_checked_and_its_problems_stand_in_it() {
+    let text = format!(
+        "{SMALL}\n[profile.full]\nsamples = 0\n[profile.full.solver]\nkind = \"heun\"\n\
+         [profile.quick]\nsample = 8\n"
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: `solver.eta` means nothing to heun
+      --> small.toml:17:1
+       |
+    17 | eta = 0.0
+       | ^^^
+    ...
+    22 | kind = "heun"
+       |        ------ chosen here
+       |
+       = note: found under `--profile full`
+       = help: it belongs to ddim; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.eta=` removes it)
+
+    error: `samples` must be at least 1, not `0`
+      --> small.toml:20:11
+       |
+    20 | samples = 0
+       |           ^
+       |
+       = note: found under `--profile full`
+       = help: how many samples should a cell draw?
+
+    error: unknown key `sample`
+      --> small.toml:24:1
+       |
+    24 | sample = 8
+       | ^^^^^^
+       |
+       = note: found under `--profile quick`
+       = help: did you mean `samples`?
+    "#);
+    insta::assert_snapshot!(problems(SMALL, Some("ful"), &[]), @r"
+    error: there is no profile `ful`
+     --> command line:1:11
+      |
+    1 | --profile ful
+      |           ^^^
+      |
+      = help: small.toml has no profiles
+    ");
+    insta::assert_snapshot!(problems(&format!("{SMALL}[profile.full]\n"), Some("ful"), &[]), @r"
+    error: there is no profile `ful`
+     --> command line:1:11
+      |
+    1 | --profile ful
+      |           ^^^
+      |
+      = help: did you mean `full`?
+    ");
+}
+
+#[test]
+fn problems_of_an_argument_point_into_the_command_line() {
+    let sets = [
+        "grid.steps=many",
+        "grid.stepz=5",
+        "samples",
+        "model.mean=[0.1,",
+        "=3",
+        "profile.full.seed=1",
+    ];
+    insta::assert_snapshot!(problems(SMALL, None, &sets), @r"
+    error: `grid.steps` must be a whole number, 0 or more, not the string `many`
+     --> command line:1:18
+      |
+    1 | --set grid.steps=many
+      |                  ^^^^
+
+    error: unknown key `grid.stepz`
+     --> command line:1:12
+      |
+    1 | --set grid.stepz=5
+      |            ^^^^^
+      |
+      = help: did you mean `grid.steps`?
+
+    error: expected `path=value`
+     --> command line:1:7
+      |
+    1 | --set samples
+      |       ^^^^^^^
+      |
+      = help: for instance `--set grid.steps=20`
+
+    error: not valid TOML: unclosed array, expected `]`
+     --> command line:1:23
+      |
+    1 | --set model.mean=[0.1,
+      |                       ^
+
+    error: not valid TOML: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
+     --> command line:1:7
+      |
+    1 | --set =3
+      |       ^
+
+    error: an argument cannot change a profile
+     --> command line:1:7
+      |
+    1 | --set profile.full.seed=1
+      |       ^^^^^^^
+      |
+      = help: set the value itself: arguments are laid over the profile
+    ");
+}
+
+#[test]
+fn an_argument_that_the_sweep_would_undo_is_refused() {
+    let text = format!("{SMALL}\n[sweep]\n\"grid.steps\" = [10, 20]\n");
+    insta::assert_snapshot!(problems(&text, None, &["grid.steps=50"]), @r#"
+    error: `grid.steps` has no effect: the sweep sets it in every cell
+      --> command line:1:12
+       |
+     1 | --set grid.steps=50
+       |            ^^^^^
+       |
+      ::: small.toml:20:1
+       |
+    20 | "grid.steps" = [10, 20]
+       | ------------ set by this axis
+       |
+       = help: change the axis instead: `sweep.grid.steps`
+    "#);
+}
+
+#[test]
+fn an_explicit_tau_is_checked_label_by_label() {
+    let list = |list: &str| small_with("\"official-quad\"", list);
+    insta::assert_snapshot!(problems(&list("[999, 500, 0]"), None, &[]), @r"
+    error: 10 steps, but `grid.tau` lists 3 labels
+      --> small.toml:13:9
+       |
+    12 | tau = [999, 500, 0]
+       |       ------------- the labels
+    13 | steps = 10
+       |         ^^
+       |
+       = help: leave out `grid.steps`: the list says how many there are
+    ");
+    let free = |labels: &str| list(labels).replace("steps = 10\n", "");
+    insta::assert_snapshot!(problems(&free("[0, 500, 999]"), None, &[]), @r"
+    error: the label 500 does not lie below 0, before it
+      --> small.toml:12:11
+       |
+    12 | tau = [0, 500, 999]
+       |           ^^^
+       |
+       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+
+    error: the label 999 does not lie below 500, before it
+      --> small.toml:12:16
+       |
+    12 | tau = [0, 500, 999]
+       |                ^^^
+       |
+       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+    ");
+    insta::assert_snapshot!(problems(&free("[1000, 500, 500, -1]"), None, &[]), @r"
+    error: the label 1000 does not lie between 0 and 999
+      --> small.toml:12:8
+       |
+    12 | tau = [1000, 500, 500, -1]
+       |        ^^^^
+       |
+       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+
+    error: the label 500 does not lie below 500, before it
+      --> small.toml:12:19
+       |
+    12 | tau = [1000, 500, 500, -1]
+       |                   ^^^
+       |
+       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+
+    error: the label -1 does not lie between 0 and 999
+      --> small.toml:12:24
+       |
+    12 | tau = [1000, 500, 500, -1]
+       |                        ^^
+       |
+       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+    ");
+}
+
+#[test]
+fn an_argument_without_a_value_makes_room_for_another_choice() {
+    let heun = plan(SMALL, None, &["solver.kind=heun", "solver.eta="]).unwrap();
+    assert_eq!(heun.cells[0].spec.solver.variance, None);
+    assert!(!heun.text.contains("eta = 0.0"));
+    insta::assert_snapshot!(problems(SMALL, None, &["solver.variance="]), @r"
+    error: `solver.variance` must be a string, not an empty value
+     --> command line:1:23
+      |
+    1 | --set solver.variance=
+      |                       ^
+    ");
+}
+
+#[test]
+fn exact_models_state_all_their_numbers_and_weights_none() {
+    let mixture = SMALL
+        .replace("\"gaussian\"", "\"mixture\"")
+        .replace("mean = 0.1", "mean = [-0.5, 0.5]\nweights = [1, 0, 1]")
+        .replace("shape = [3, 8, 8]", "shape = []");
+    insta::assert_snapshot!(problems(&mixture, None, &[]), @r"
+    error: `model.shape` must be a list of positive lengths, not `[]`
+     --> small.toml:7:9
+      |
+    7 | shape = []
+      |         ^^
+      |
+      = help: for instance `shape = [3, 8, 8]`
+
+    error: 2 means, but 3 in `model.weights`
+     --> small.toml:9:11
+      |
+    8 | mean = [-0.5, 0.5]
+      |        ----------- the means
+    9 | weights = [1, 0, 1]
+      |           ^^^^^^^^^
+      |
+      = help: give one number per component
+
+    error: `model.weights` must be positive, not `0`
+     --> small.toml:9:15
+      |
+    9 | weights = [1, 0, 1]
+      |               ^
+      |
+      = help: a component has some spread and some weight, or is left out
+    ");
+    let single = small_with("mean = 0.1\nstd = 0.5", "mean = [0.1, 0.2]");
+    insta::assert_snapshot!(problems(&single, None, &[]), @r"
+    error: `model.std` is missing
+     --> small.toml:5:2
+      |
+    5 | [model]
+      |  ^^^^^
+      |
+      = help: a number, or one per component
+
+    error: `model.mean` must be a single number, not `[0.1, 0.2]`
+     --> small.toml:8:8
+      |
+    8 | mean = [0.1, 0.2]
+      |        ^^^^^^^^^^
+      |
+      = help: `gaussian` has a single component
+    ");
+    let weights = small_with("\"gaussian\"", "\"models/own\"").replace("std = 0.5\n", "");
+    insta::assert_snapshot!(problems(&weights, None, &["model.source=hf:owner"]), @r"
+    error: `model.shape` means nothing to weights from a file
+     --> small.toml:7:1
+      |
+    7 | shape = [3, 8, 8]
+      | ^^^^^
+      |
+     ::: command line:1:20
+      |
+    1 | --set model.source=hf:owner
+      |                    -------- chosen here
+      |
+      = help: it belongs to gaussian, mixture, dirac; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set model.shape=` removes it)
+
+    error: `model.mean` means nothing to weights from a file
+     --> small.toml:8:1
+      |
+    8 | mean = 0.1
+      | ^^^^
+      |
+     ::: command line:1:20
+      |
+    1 | --set model.source=hf:owner
+      |                    -------- chosen here
+      |
+      = help: it belongs to gaussian, mixture, dirac; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set model.mean=` removes it)
+
+    error: `hf:owner` does not name a repository
+     --> command line:1:20
+      |
+    1 | --set model.source=hf:owner
+      |                    ^^^^^^^^
+      |
+      = help: write `hf:owner/name`
+    ");
+}
+
+#[test]
+fn too_few_samples_for_an_interval_are_refused() {
+    let text = format!("{SMALL}\n[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 64\n");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r"
+    error: 64 samples are too few for 64 blocks
+     --> small.toml:2:11
+      |
+    2 | samples = 64
+      |           ^^
+      |
+      = help: an interval needs at least two samples in each block: `samples` of at least 128, or fewer `metrics.blocks`
+    ");
+}
+
+#[test]
+fn tables_claims_and_plots_may_only_speak_of_what_there_is() {
+    let text = format!(
+        r#"{SMALL}
+[sweep]
+"grid.steps" = [10, 20]
+seed = [0, 1]
+
+[table]
+rows = "seeds"
+columns = "grid.steps"
+value = "fid"
+
+[paper]
+source = "Table 1"
+metric = "FID"
+columns = ["10", "20", "50"]
+rows = [{{ label = "0", values = [1.0, 2.0] }}]
+
+[[claim]]
+text = "The seed does not matter."
+source = "nowhere"
+check = "low"
+row = "2"
+columns = ["10", "50", "100"]
+
+[[plot]]
+name = "a/b"
+title = "Which?"
+x = "call"
+y = "fd"
+series = "seed"
+x_label = "calls"
+y_label = "fd"
+"#
+    );
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: there is no axis `seeds`
+      --> small.toml:24:8
+       |
+    24 | rows = "seeds"
+       |        ^^^^^^^
+       |
+       = help: did you mean `seed`?
+
+    error: there is no metric `fid`
+      --> small.toml:26:9
+       |
+    26 | value = "fid"
+       |         ^^^^^
+       |
+       = help: did you mean `fd`?
+
+    error: the row `0` has 2 values, but there are 3 columns
+      --> small.toml:32:33
+       |
+    32 | rows = [{ label = "0", values = [1.0, 2.0] }]
+       |                                 ^^^^^^^^^^
+       |
+       = help: the columns are 10, 20, 50
+
+    error: `claim.check` cannot be `low`
+      --> small.toml:37:9
+       |
+    37 | check = "low"
+       |         ^^^^^
+       |
+       = help: known here: lowest, highest, decreases
+
+    error: there is no row `2`
+      --> small.toml:38:7
+       |
+    38 | row = "2"
+       |       ^^^
+       |
+       = help: known here: 0
+
+    error: there is no column `100`
+      --> small.toml:39:24
+       |
+    39 | columns = ["10", "50", "100"]
+       |                        ^^^^^
+       |
+       = help: known here: 10, 20, 50
+
+    error: `plot.name` cannot be the name of a file: `a/b`
+      --> small.toml:42:8
+       |
+    42 | name = "a/b"
+       |        ^^^^^
+       |
+       = help: use letters, digits, `-` and `_`
+
+    error: there is no axis or column `call`
+      --> small.toml:44:5
+       |
+    44 | x = "call"
+       |     ^^^^^^
+       |
+       = help: did you mean `calls`?
+    "#);
+}
+
+#[test]
+fn text_that_is_not_toml_is_shown_where_it_stops_being_toml() {
+    let text = "name = \"a\"\nsamples = many\nname = \"b\"\n[grid\ntau = 5\n";
+    insta::assert_snapshot!(problems(text, None, &[]), @r#"
+    error: not valid TOML: string values must be quoted, expected literal string
+     --> small.toml:2:11
+      |
+    2 | samples = many
+      |           ^^^^
+
+    error: not valid TOML: duplicate key
+     --> small.toml:3:1
+      |
+    3 | name = "b"
+      | ^^^^
+
+    error: not valid TOML: unclosed table, expected `]`
+     --> small.toml:4:6
+      |
+    4 | [grid
+      |      ^
+    "#);
+}
+
+#[test]
+fn numbers_are_read_in_every_form_that_toml_has() {
+    let sets = ["samples=1_000", "batch=0x10", "model.std=1_0.5", "model.mean=-0.0", "seed=0b11"];
+    let plan = plan(SMALL, None, &sets).unwrap();
+    let spec = &plan.cells[0].spec;
+    assert_eq!((spec.samples, spec.batch, spec.seed), (1000, 16, 3));
+    let exact = spec.model.exact.as_ref().unwrap();
+    assert_eq!(format!("{:?} {:?}", exact.mean, exact.std), "[0.0] [10.5]");
+    insta::assert_snapshot!(problems(SMALL, None, &["model.std=inf", "seed=9_999_999_999_999_999_999"]), @r"
+    error: `model.std` must be a finite number, not `inf`
+     --> command line:1:17
+      |
+    1 | --set model.std=inf
+      |                 ^^^
+
+    error: `9999999999999999999` does not fit into 64 bits
+     --> command line:1:12
+      |
+    1 | --set seed=9_999_999_999_999_999_999
+      |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn an_axis_can_be_removed_on_the_command_line() {
+    let text = format!("{SMALL}\n[sweep]\n\"grid.steps\" = [10, 20]\nseed = [0, 1]\n");
+    let plan = plan(&text, None, &["sweep.grid.steps=", "grid.steps=5"]).unwrap();
+    assert_eq!(plan.cells.len(), 2);
+    assert_eq!(plan.cells[1].params, [("seed".to_owned(), "1".to_owned())]);
+    assert_eq!(plan.cells[1].spec.grid.steps, 5);
+}
+
+#[test]
+fn later_checks_report_where_a_value_was_written() {
+    let text = format!("{SMALL}\n[sweep]\n\"solver.eta\" = [0.5, 3.0]\n");
+    let plan = plan(&text, None, &["seed=7"]).unwrap();
+    let cell = &plan.cells[1];
+    let problem = Diagnostic::error(cell.locate("solver.eta"), "eta = 3 leaves no room for noise")
+        .help("the largest eta for this grid is 1.02");
+    insta::assert_snapshot!(Diagnostics::new(vec![problem]), @r#"
+    error: eta = 3 leaves no room for noise
+      --> small.toml:20:22
+       |
+    20 | "solver.eta" = [0.5, 3.0]
+       |                      ^^^
+       |
+       = help: the largest eta for this grid is 1.02
+    "#);
+    assert_eq!(cell.locate("seed").text(), "7");
+    assert_eq!(cell.locate("grid.end").text(), "grid");
+    assert_eq!(cell.locate("precision").text(), "");
+}
+
+#[test]
+fn the_last_axis_changes_fastest_in_the_order_of_the_file() {
+    let plan = table1(None, &[]);
+    let cells: Vec<String> = plan
+        .cells
+        .iter()
+        .map(|cell| format!("{} {} {}", cell.index, cell.params[0].1, cell.params[1].1))
+        .collect();
+    insta::assert_snapshot!(cells.join("\n"), @r"
+    0 10 eta = 0.0
+    1 10 eta = 0.2
+    2 10 eta = 0.5
+    3 10 eta = 1.0
+    4 10 sigma-hat
+    5 20 eta = 0.0
+    6 20 eta = 0.2
+    7 20 eta = 0.5
+    8 20 eta = 1.0
+    9 20 sigma-hat
+    10 50 eta = 0.0
+    11 50 eta = 0.2
+    12 50 eta = 0.5
+    13 50 eta = 1.0
+    14 50 sigma-hat
+    ");
+}
+
+#[test]
+fn defaults_are_written_out_in_the_spec() {
+    let spelled = plan(SMALL, None, &["seed=0", "grid.end=clean", "schedule.horizon=1000"]);
+    let spelled = &spelled.unwrap().cells[0].spec;
+    let short = &plan(&small_with("eta = 0.0\n", ""), None, &[]).unwrap().cells[0].spec;
+    assert_eq!(spelled, short);
+    insta::assert_snapshot!(short.canonical_json(), @r#"
+    {"seed":0,"samples":64,"batch":32,"precision":"f32","model":{"source":"gaussian","prediction":"eps","clip_x0":false,"exact":{"shape":[3,8,8],"mean":[0.1],"std":[0.5],"weights":[]}},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":"official-quad","steps":10,"end":"clean"},"solver":{"kind":"ddim","variance":{"eta":0.0}},"metrics":null}
+    "#);
+}
+
+#[test]
+fn only_the_sigma_hat_cells_of_table_1_clip_as_the_official_code_does() {
+    for cell in table1(Some("full"), &[]).cells {
+        let sigma_hat =
+            cell.spec.solver.variance == Some(VarianceSpec::Named("sigma-hat".to_owned()));
+        assert_eq!(cell.spec.model.clip_x0, sigma_hat);
+        assert_eq!(cell.spec.grid.tau, Tau::Rule("official-quad".to_owned()));
+    }
+}
+
+#[test]
+fn the_profiles_of_table_1_run_all_five_columns() {
+    assert_eq!(table1(None, &[]).cells.len(), 15);
+    let full = table1(Some("full"), &[]);
+    assert_eq!((full.cells.len(), full.cells[0].spec.samples), (25, 2048));
+    let paper = table1(Some("paper"), &[]);
+    assert_eq!((paper.cells.len(), paper.cells[0].spec.samples), (25, 50_000));
+    assert_eq!(paper.cells[0].spec.schedule.kind, "linear-f32");
+    assert_eq!(paper.name, "table1-paper");
+}
+
+#[test]
+fn the_claims_of_table_1_hold_in_the_published_table() {
+    let plan = table1(None, &[]);
+    let paper = plan.paper.unwrap();
+    let value = |row: &str, column: &str| {
+        let column = paper.columns.iter().position(|label| label == column).unwrap();
+        paper.rows.iter().find(|known| known.label == row).unwrap().values[column]
+    };
+    assert_eq!(plan.claims.len(), 6);
+    for claim in &plan.claims {
+        let others = || paper.rows.iter().filter(|row| row.label != claim.row);
+        let values: Vec<f64> =
+            claim.columns.iter().map(|column| value(&claim.row, column)).collect();
+        let holds = match claim.check {
+            ClaimCheck::Decreases => values.is_sorted_by(|a, b| a > b),
+            ClaimCheck::Lowest => claim
+                .columns
+                .iter()
+                .all(|c| others().all(|row| value(&row.label, c) > value(&claim.row, c))),
+            ClaimCheck::Highest => claim
+                .columns
+                .iter()
+                .all(|c| others().all(|row| value(&row.label, c) < value(&claim.row, c))),
+        };
+        assert!(holds, "{}", claim.text);
+    }
+}
+
+#[test]
+fn the_manifest_as_run_gives_the_same_cells_by_itself() {
+    let sets = ["samples=512", "model.source=weights/own model", "sweep.grid.steps=[1_0, 20]"];
+    let run = table1(Some("full"), &sets);
+    let again = Manifest::parse("results/table1/manifest.toml", run.text.as_str()).unwrap();
+    let again = again.plan(None, &[], &vocabulary()).unwrap();
+    assert_eq!(again.axes, run.axes);
+    assert_eq!(again.claims, run.claims);
+    assert_eq!(again.paper, run.paper);
+    for (a, b) in again.cells.iter().zip(&run.cells) {
+        assert_eq!(a.spec, b.spec);
+    }
+    assert_eq!(again.text, run.text);
+    assert!(run.text.starts_with("# Question:"));
+}
+
+#[test]
+fn without_profile_and_arguments_the_manifest_as_run_is_the_file_itself() {
+    assert_eq!(plan(SMALL, None, &[]).unwrap().text, SMALL);
+}
