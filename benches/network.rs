@@ -1,5 +1,7 @@
 //! The forward pass of the embedded network, by number format, batch and memory layout.
 
+#![allow(missing_docs, reason = "criterion's macros write functions without them")]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

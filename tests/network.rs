@@ -1,5 +1,7 @@
 //! Networks against golden outputs of independent code, and against themselves.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use std::{collections::BTreeMap, path::Path};
@@ -70,7 +72,7 @@ fn golden_difference(case: &str, config: &UnetConfig) -> f64 {
     let x = f32_tensor(&fill::normal(&format!("{case}/x"), out.numel()), &out.size());
     let unet = Unet::new(config, &filled(config), Placement::default()).unwrap();
     let difference = max_difference(&unet.forward(&x, &golden.tensors["t"]).unwrap(), out);
-    println!("{case}: {difference:e}");
+    eprintln!("{case}: {difference:e}");
     difference
 }
 
@@ -133,7 +135,7 @@ fn an_image_is_the_same_in_batches_of_1_7_and_64() {
     for batch in [1, 7] {
         let part = unet.forward(&x.narrow(0, 0, batch), &t).unwrap();
         let difference = max_difference(&part, &all.narrow(0, 0, batch));
-        println!("batch {batch}: {difference:e}");
+        eprintln!("batch {batch}: {difference:e}");
         assert!(difference < 1e-5, "batch {batch}: {difference:e}");
     }
 }
@@ -145,7 +147,7 @@ fn one_shared_label_and_one_label_an_image_agree() {
     let shared = unet.forward(&x, &Tensor::from_slice(&[321.5_f64])).unwrap();
     let each = unet.forward(&x, &Tensor::from_slice(&[321.5_f64; 4])).unwrap();
     let difference = max_difference(&shared, &each);
-    println!("labels: {difference:e}");
+    eprintln!("labels: {difference:e}");
     assert!(difference < 1e-5, "{difference:e}");
     let mixed = unet.forward(&x, &Tensor::from_slice(&[0.0, 999.0, 321.5, 7.0])).unwrap();
     assert!(max_difference(&mixed.get(2), &shared.get(2)) < 1e-5);
@@ -158,7 +160,7 @@ fn both_memory_layouts_agree() {
     let (x, t) = (noise(4), Tensor::from_slice(&[500.0_f64]));
     let last = trained(Placement::default()).forward(&x, &t).unwrap();
     let difference = max_difference(&trained(other).forward(&x, &t).unwrap(), &last);
-    println!("layout: {difference:e}");
+    eprintln!("layout: {difference:e}");
     assert!(difference < 1e-5, "{difference:e}");
 }
 
@@ -172,7 +174,7 @@ fn bfloat16_stays_near_f32() {
         let (a, b) = (exact.forward(&x, &t).unwrap(), rounded.forward(&x, &t).unwrap());
         assert_eq!(b.kind(), Kind::Float);
         let rms = (&a - &b).square().mean(Kind::Float).sqrt().double_value(&[]);
-        println!("label {label}: rms {rms:e}, max {:e}", max_difference(&a, &b));
+        eprintln!("label {label}: rms {rms:e}, max {:e}", max_difference(&a, &b));
         assert!(rms < 1e-2, "label {label}: {rms:e}");
     }
 }
@@ -305,7 +307,7 @@ fn the_features_agree_with_an_independent_implementation() {
     let features = classifier.features(&unit).unwrap();
     let difference =
         max_difference(&features, &golden("classifier.safetensors").tensors["features"]);
-    println!("features: {difference:e}");
+    eprintln!("features: {difference:e}");
     assert!(difference < 1e-5, "{difference:e}");
     let signed = classifier::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
     assert!(max_difference(&classifier.features(&signed).unwrap(), &features) < 1e-5);

@@ -108,7 +108,7 @@ struct Config {
     batch_norm_eps: f64,
 }
 
-/// A CIFAR ResNet (He et al. 2016, section 4.2) with identity shortcuts.
+/// A CIFAR residual network (He et al. 2016, section 4.2) with identity shortcuts.
 #[derive(Debug)]
 pub struct Classifier {
     id: String,

@@ -34,7 +34,8 @@ pub fn normal(name: &str, len: usize) -> Vec<f64> {
 /// Rank 2 and more: `v sqrt(3 / fan_in)`; `running_var`: `1 + |v| / 2`; `running_mean` and `bias`:
 /// `v / 10`; any other vector: `1 + v / 10`.
 pub fn fill(name: &str, shape: &[i64]) -> Vec<f64> {
-    let len = usize::try_from(shape.iter().product::<i64>()).unwrap();
+    let len =
+        usize::try_from(shape.iter().product::<i64>()).expect("invariant: sides are positive");
     let v = unit(name, len);
     let rule: Box<dyn Fn(f64) -> f64> = if shape.len() >= 2 {
         let fan_in = shape[1..].iter().product::<i64>() as f64;
