@@ -1,6 +1,6 @@
 //! `State` and `Noise` for ndarray in f64: exact-score models, order studies, tests.
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 use rayon::prelude::*;
 
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
@@ -30,6 +30,18 @@ impl State for Array {
 
     fn clamp(&self, low: f64, high: f64) -> Result<Self> {
         Ok(self.mapv(|value| value.clamp(low, high)))
+    }
+
+    fn largest_rms(&self) -> Result<f64> {
+        let width = self.len() / self.shape().first().copied().unwrap_or(1).max(1);
+        let squares = |sample: ArrayViewD<'_, f64>| sample.iter().map(|v| v * v).sum::<f64>();
+        let mean = |sample| squares(sample) / width.max(1) as f64;
+        if self.ndim() == 0 {
+            return Ok(squares(self.view()).sqrt());
+        }
+        // f64::max drops a NaN.
+        let larger = |most: f64, rms: f64| if rms > most || rms.is_nan() { rms } else { most };
+        Ok(self.outer_iter().map(|sample| mean(sample).sqrt()).fold(0.0, larger))
     }
 
     fn is_finite(&self) -> Result<bool> {

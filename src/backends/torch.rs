@@ -34,6 +34,17 @@ impl State for Tensor {
         self.f_clamp(low, high).map_err(Error::model)
     }
 
+    fn largest_rms(&self) -> Result<f64> {
+        let rows = self.size().first().copied().unwrap_or(1);
+        let rms = || {
+            // In f64: the squares of an f32 sample need not fit its type.
+            let squares = self.f_to_kind(Kind::Double)?.f_square()?.f_reshape([rows, -1])?;
+            let mean = squares.f_mean_dim(1, false, Kind::Double)?;
+            mean.f_max()?.f_sqrt()?.f_double_value(&[]) // LibTorch's maximum hands on a NaN
+        };
+        tch::no_grad(rms).map_err(|error: tch::TchError| Error::model(error))
+    }
+
     fn is_finite(&self) -> Result<bool> {
         let all = self.f_isfinite().and_then(|finite| finite.f_all()?.f_int64_value(&[]));
         Ok(all.map_err(Error::model)? != 0)

@@ -67,6 +67,30 @@ pub enum Error {
         solver: &'static str,
     },
 
+    /// A setting a method does not have.
+    #[error("{solver}: {problem}")]
+    Setting {
+        /// The method.
+        solver: &'static str,
+        /// What was set, and what can be.
+        problem: String,
+    },
+
+    /// An adaptive method whose internal steps became too short to move.
+    #[error(
+        "{solver} cannot reach rtol = {rtol}, atol = {atol} at sigma = {sigma}: its steps there are below rounding"
+    )]
+    Tolerance {
+        /// The method.
+        solver: &'static str,
+        /// The relative tolerance asked for.
+        rtol: f64,
+        /// The absolute tolerance asked for.
+        atol: f64,
+        /// Where it stopped.
+        sigma: f64,
+    },
+
     /// A model whose eps is not defined where it was asked.
     #[error("{model} has no eps at the clean end, where sigma = 0")]
     NoEpsAtClean {

@@ -113,6 +113,11 @@ impl<'a, S: State> Eval<'a, S> {
         self.memory.get(back)
     }
 
+    /// All remembered predictions, the latest first.
+    pub fn recalled(&self) -> impl Iterator<Item = &(Level, S)> {
+        self.memory.iter()
+    }
+
     /// Model calls so far.
     pub fn calls(&self) -> u64 {
         self.calls

@@ -2,7 +2,7 @@
 
 use super::Result;
 
-/// A tensor as a sampler sees it: one linear combination, a clamp and a sanity check.
+/// A tensor as a sampler sees it: one linear combination, a clamp, a norm and a sanity check.
 ///
 /// The first axis counts samples. Coefficients are f64 whatever the tensor's type.
 pub trait State: Sized {
@@ -17,6 +17,14 @@ pub trait State: Sized {
     /// # Errors
     /// Whatever the tensor library returns.
     fn clamp(&self, low: f64, high: f64) -> Result<Self>;
+
+    /// The largest root mean square of a sample: NaN or infinite where an element is.
+    ///
+    /// What an adaptive method measures its error with, so that no sample hides behind its batch.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn largest_rms(&self) -> Result<f64>;
 
     /// Whether no element is NaN or infinite.
     ///
@@ -38,6 +46,10 @@ impl State for Ghost {
 
     fn clamp(&self, _: f64, _: f64) -> Result<Self> {
         Ok(Self)
+    }
+
+    fn largest_rms(&self) -> Result<f64> {
+        Ok(0.0)
     }
 
     fn is_finite(&self) -> Result<bool> {

@@ -51,3 +51,53 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
         Ok(next)
     }
 }
+
+/// SDE-DPM-Solver++(2M): the same multistep integrator on the diffusion SDE, which puts new noise
+/// into every step.
+///
+/// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,e^{-h}\,x
+/// + \sqrt{\bar\alpha_\text{to}}\,(1 - e^{-2h})\,D
+/// + \sqrt{1-\bar\alpha_\text{to}}\,\sqrt{1 - e^{-2h}}\;z$$
+///
+/// with h and D of [`DpmSolverPp2M`]. Steps of first order ($D = \hat x_0$: the first one, and the one
+/// to the clean end, which is noiseless) are DDPM's. Cost: one model call; memory: one prediction.
+///
+/// # References
+/// Lu et al., *DPM-Solver++*, 2022, section 5 (SDE-DPM-Solver++(2M)). arXiv:2211.01095.
+#[derive(Clone, Copy, Debug)]
+pub struct SdeDpmSolverPp2M;
+
+impl<S: State> Solver<S> for SdeDpmSolverPp2M {
+    fn name(&self) -> &'static str {
+        "sde-dpm-solver++2m"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Stochastic
+    }
+
+    fn memory(&self) -> usize {
+        1
+    }
+
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, .. } = step;
+        let (_, x0) = eval.eps_and_x0(x, from)?;
+        if to.is_clean() {
+            return Ok(x0);
+        }
+        let h = to.lambda() - from.lambda();
+        let slope = eval.recall(0).map_or(0.0, |(previous, _)| {
+            0.5 * h / (from.lambda() - previous.lambda()) // 1 / 2r
+        });
+        let removed = -(-2.0 * h).exp_m1();
+        let (keep, gain) = (to.noise() / from.noise() * (-h).exp(), to.signal() * removed);
+        let z = eval.noise(x, step, 0)?;
+        let mut terms =
+            vec![(keep, x), (gain * (1.0 + slope), &x0), (to.noise() * removed.sqrt(), &z)];
+        terms.extend(eval.recall(0).map(|(_, x0_previous)| (-gain * slope, x0_previous)));
+        let next = S::lincomb(&terms)?;
+        eval.remember(from, x0);
+        Ok(next)
+    }
+}

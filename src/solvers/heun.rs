@@ -25,14 +25,24 @@ impl<S: State> Solver<S> for Heun {
         Kind::Deterministic { order: 2 }
     }
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
-        let (a, h) = (to.signal() / from.signal(), to.signal() * (to.sigma() - from.sigma()));
-        let d = eval.eps(x, from)?;
-        let euler = S::lincomb(&[(a, x), (h, &d)])?;
-        if to.is_clean() {
-            return Ok(euler);
-        }
-        let d2 = eval.eps(&euler, to)?;
-        S::lincomb(&[(a, x), (0.5 * h, &d), (0.5 * h, &d2)])
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let d = eval.eps(x, step.from)?;
+        finish(eval, x, &d, step)
     }
+}
+
+/// The step once its first slope is known.
+pub(super) fn finish<S: State>(
+    eval: &mut Eval<'_, S>,
+    x: &S,
+    d: &S,
+    Step { from, to, .. }: Step,
+) -> Result<S> {
+    let (a, h) = (to.signal() / from.signal(), to.signal() * (to.sigma() - from.sigma()));
+    let euler = S::lincomb(&[(a, x), (h, d)])?;
+    if to.is_clean() {
+        return Ok(euler);
+    }
+    let d2 = eval.eps(&euler, to)?;
+    S::lincomb(&[(a, x), (0.5 * h, d), (0.5 * h, &d2)])
 }

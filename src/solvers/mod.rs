@@ -1,15 +1,43 @@
 //! One sampling method a file, each no longer than its equation needs.
 
+use std::ops::RangeInclusive;
+
+use crate::core::{Error, Result};
+
+mod adams_bashforth;
+mod adaptive;
 mod ddim;
 mod ddpm;
+mod deis;
+mod dpm_solver;
 mod dpm_solver_pp;
+mod edm;
 mod euler;
 mod heun;
+mod rk4;
+mod unipc;
 mod variance;
+mod weights;
 
+pub use adams_bashforth::{AdamsBashforth, Plms};
+pub use adaptive::DormandPrince;
 pub use ddim::Ddim;
 pub use ddpm::Ddpm;
-pub use dpm_solver_pp::DpmSolverPp2M;
+pub use deis::Deis;
+pub use dpm_solver::DpmSolver;
+pub use dpm_solver_pp::{DpmSolverPp2M, SdeDpmSolverPp2M};
+pub use edm::{Churn, Edm};
 pub use euler::Euler;
 pub use heun::Heun;
+pub use rk4::Rk4;
+pub use unipc::{UniPc, UniPcB};
 pub use variance::Variance;
+
+/// Refuses an order the method has no coefficients for.
+fn check_order(solver: &'static str, order: u32, orders: RangeInclusive<u32>) -> Result<()> {
+    if orders.contains(&order) {
+        return Ok(());
+    }
+    let problem = format!("has orders {} to {}, not {order}", orders.start(), orders.end());
+    Err(Error::Setting { solver, problem })
+}
