@@ -9,10 +9,13 @@ mod support;
 use ddim::{
     backends::array::Array,
     core::{
-        At, ClipX0, Denoiser, End, Eval, Grid, Kind, Level, Result, Schedule, Solver, State, Step,
-        Tau, integrate,
+        At, ClipX0, Denoiser, End, Eval, Ghost, Grid, Kind, Level, Result, Schedule, Solver, State,
+        Step, Tau, count_calls, integrate,
     },
-    solvers::{Ddim, Ddpm, DpmSolverPp2M, Euler, Heun, Variance},
+    solvers::{
+        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
+        Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+    },
 };
 use support::{ClosedForm, ReplayedNoise, golden_json, golden_tensor, grid, linear, max_abs_diff};
 
@@ -63,6 +66,7 @@ fn the_official_samplers_are_reproduced_for_every_eta_tau_and_s() {
 }
 
 const DIFFUSERS: &str = "samplers_diffusers.safetensors";
+const MULTISTEP: &str = "samplers_multistep.safetensors";
 
 /// Runs one solver on one spacing at S = 10, 20, 50 and holds values, labels and calls.
 fn hold_diffusers(
@@ -107,6 +111,59 @@ fn dpm_solver_pp_2m_agrees_with_diffusers() {
     hold_diffusers("dpmsolver++2m-linspace", &DpmSolverPp2M, &Tau::LinspaceOpen, |_| 1.0, 5e-6);
 }
 
+#[test]
+fn plms_agrees_with_diffusers() {
+    hold_diffusers("pndm-leading", &Plms, &Tau::Leading, |_| 1.0, 5e-6);
+}
+
+#[test]
+fn unipc_agrees_with_diffusers() {
+    let unipc = UniPc::new(2, UniPcB::Bh2).unwrap();
+    hold_diffusers("unipc-bh2-linspace", &unipc, &Tau::LinspaceOpen, |_| 1.0, 5e-7);
+    // To the first level, where the peer keeps its order up to the last step.
+    for (name, p, b) in [("unipc-bh1", 2, UniPcB::Bh1), ("unipc3-bh2", 3, UniPcB::Bh2)] {
+        let unipc = UniPc::new(p, b).unwrap();
+        for steps in [10, 20, 50] {
+            let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
+            let (x, calls) = run(&unipc, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+            hold(MULTISTEP, &format!("diffusers/{name}-first-level/S{steps}"), &x, 3e-6);
+            assert_eq!(calls, steps as u64);
+        }
+    }
+}
+
+#[test]
+fn deis_agrees_with_diffusers() {
+    let deis = Deis::new(2).unwrap();
+    let expected = golden_json("samplers_diffusers.json");
+    for steps in [10, 20, 50] {
+        let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
+        // Below 15 steps the peer takes its last one in first order.
+        let lowered = usize::from(steps < 15);
+        let (most, last) = grid.levels().split_at(grid.levels().len() - lowered);
+        let most = Grid::from_levels(most.to_vec()).unwrap();
+        let (mut x, mut calls) = run(&deis, &ClosedForm, &most, golden_tensor(DIFFUSERS, "x_T"));
+        for &to in last {
+            let grid = Grid::from_levels(vec![most.last(), to]).unwrap();
+            let (end, more) = run(&Euler::Sigma, &ClosedForm, &grid, x);
+            (x, calls) = (end, calls + more);
+        }
+        hold(DIFFUSERS, &format!("diffusers/deis-linspace/S{steps}"), &x, 5e-6);
+        assert_eq!(expected["cases"][format!("deis-linspace/S{steps}")]["model_calls"], calls);
+    }
+}
+
+#[test]
+fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
+    for steps in [10, 20, 50] {
+        let grid = grid(&Tau::LinspaceOpen, steps);
+        let x_t = golden_tensor(DIFFUSERS, "x_T");
+        let (x, calls) = run(&SdeDpmSolverPp2M, &ClosedForm, &grid, x_t);
+        hold(MULTISTEP, &format!("diffusers/sde-dpmsolver++2m-linspace/S{steps}"), &x, 5e-7);
+        assert_eq!(calls, steps as u64);
+    }
+}
+
 /// Euler in sigma that asks the model with the label of the level it goes to: the convention of
 /// diffusers' inverse scheduler.
 struct AsksNext;
@@ -142,14 +199,53 @@ fn a_reversed_grid_with_the_next_label_is_diffusers_inverse_scheduler() {
     }
 }
 
+/// Costs on ten steps: the calls from noise to the clean end, those back, and the predictions kept.
 #[test]
-fn the_exact_model_call_counts_of_each_method_are_pinned() {
-    let x = golden_tensor(DIFFUSERS, "x_T");
-    let grid = Grid::new(&linear(), &Tau::Linspace, 10, End::Clean).unwrap();
-    let calls = |solver: &dyn Solver<Array>| run(solver, &ClosedForm, &grid, x.clone()).1;
-    assert_eq!(calls(&Ddim { variance: Variance::Eta(1.0) }), 10);
-    assert_eq!(calls(&Ddpm { variance: Variance::SigmaHat }), 10);
-    assert_eq!(calls(&Euler::SigmaSquared), 10);
-    assert_eq!(calls(&Heun), 19);
-    assert_eq!(calls(&DpmSolverPp2M), 10);
+fn the_exact_costs_of_each_method_are_pinned() {
+    /// Runs a method both ways, and on nothing: the three must agree.
+    fn cost(solver: &(impl Solver<Array> + Solver<Ghost>)) -> (u64, Option<u64>, usize) {
+        let grid = grid(&Tau::Linspace, 10);
+        let calls = |grid: &Grid| {
+            let x = golden_tensor(DIFFUSERS, "x_T");
+            let calls = integrate(solver, &ClosedForm, &ReplayedNoise, grid, x, |_, _, _| Ok(()))
+                .ok()?
+                .calls;
+            assert_eq!(count_calls(solver, grid).unwrap(), calls);
+            Some(calls)
+        };
+        let memory = Solver::<Array>::memory(solver);
+        (calls(&grid).unwrap(), calls(&grid.reversed()), memory)
+    }
+    let ab = |order| AdamsBashforth::new(order, linear()).unwrap();
+    let deis = |order| Deis::new(order).unwrap();
+    let dpm = |order| DpmSolver::new(order, linear()).unwrap();
+    let unipc = |p| UniPc::new(p, UniPcB::Bh2).unwrap();
+    let churn = |amount| Churn { amount, ..Churn::default() };
+    let edm = |amount| Edm::new(churn(amount), 10, linear()).unwrap();
+
+    assert_eq!(cost(&Ddim { variance: Variance::Eta(0.0) }), (10, Some(10), 0));
+    assert_eq!(cost(&Ddim { variance: Variance::Eta(1.0) }), (10, None, 0));
+    assert_eq!(cost(&Ddpm { variance: Variance::SigmaHat }), (10, None, 0));
+    assert_eq!(cost(&Euler::Sigma), (10, Some(10), 0));
+    assert_eq!(cost(&Euler::SigmaSquared), (10, None, 0));
+    assert_eq!(cost(&Heun), (19, Some(20), 0));
+    assert_eq!(cost(&edm(0.0)), (19, Some(20), 0));
+    assert_eq!(cost(&edm(4.0)), (19, None, 0));
+    assert_eq!(cost(&Rk4 { schedule: linear() }), (37, Some(40), 0));
+    assert_eq!(cost(&ab(2)), (10, Some(10), 1));
+    assert_eq!(cost(&ab(3)), (11, Some(11), 2));
+    assert_eq!(cost(&ab(4)), (16, Some(16), 3));
+    assert_eq!(cost(&Plms), (11, Some(11), 3));
+    assert_eq!(cost(&DpmSolverPp2M), (10, Some(10), 1));
+    assert_eq!(cost(&SdeDpmSolverPp2M), (10, None, 1));
+    assert_eq!(cost(&dpm(1)), (10, Some(10), 0));
+    assert_eq!(cost(&dpm(2)), (19, Some(19), 0));
+    assert_eq!(cost(&dpm(3)), (28, Some(28), 0));
+    assert_eq!(cost(&deis(2)), (10, Some(10), 1));
+    assert_eq!(cost(&deis(3)), (11, Some(11), 2));
+    assert_eq!(cost(&unipc(2)), (10, Some(10), 2));
+    assert_eq!(cost(&unipc(3)), (10, Some(10), 3));
+    // Where nothing fails the tolerance: seven calls a step and one more at the clean end.
+    let loose = DormandPrince::new(1e9, 1e9, linear()).unwrap();
+    assert_eq!(cost(&loose), (71, Some(70), 0));
 }

@@ -13,7 +13,10 @@ use ddim::{
         gaussian::Gaussian,
         mixture::{Component, Mixture},
     },
-    solvers::{Ddim, Ddpm, DpmSolverPp2M, Euler, Heun, Variance},
+    solvers::{
+        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
+        Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+    },
 };
 use support::{ClosedForm, fill, grid, linear, max_abs_diff};
 
@@ -30,6 +33,46 @@ fn run(solver: &dyn Solver<Array>, grid: &Grid) -> Array {
 
 fn ddim(eta: f64) -> Ddim {
     Ddim { variance: Variance::Eta(eta) }
+}
+
+fn rk4() -> Rk4 {
+    Rk4 { schedule: linear() }
+}
+
+fn adams_bashforth(order: u32) -> AdamsBashforth {
+    AdamsBashforth::new(order, linear()).unwrap()
+}
+
+fn dpm_solver(order: u32) -> DpmSolver {
+    DpmSolver::new(order, linear()).unwrap()
+}
+
+fn edm(amount: f64, steps: usize) -> Edm {
+    Edm::new(Churn { amount, ..Churn::default() }, steps, linear()).unwrap()
+}
+
+/// Every deterministic method that runs on any grid.
+fn deterministic() -> Vec<Box<dyn Solver<Array>>> {
+    let mut solvers: Vec<Box<dyn Solver<Array>>> = vec![
+        Box::new(ddim(0.0)),
+        Box::new(Euler::Sigma),
+        Box::new(Heun),
+        Box::new(edm(0.0, 1)),
+        Box::new(rk4()),
+        Box::new(Plms),
+        Box::new(DpmSolverPp2M),
+        Box::new(DormandPrince::new(1e-6, 1e-6, linear()).unwrap()),
+    ];
+    for order in 1..=3 {
+        solvers.push(Box::new(dpm_solver(order)));
+        solvers.push(Box::new(adams_bashforth(order + 1)));
+    }
+    for order in 2..=3 {
+        solvers.push(Box::new(Deis::new(order).unwrap()));
+        solvers.push(Box::new(UniPc::new(order, UniPcB::Bh1).unwrap()));
+        solvers.push(Box::new(UniPc::new(order, UniPcB::Bh2).unwrap()));
+    }
+    solvers
 }
 
 #[test]
@@ -128,28 +171,200 @@ fn one_step_of_each_solver_is_its_equation_by_hand() {
     assert_relative_eq!(one(&Euler::SigmaSquared), squared, max_relative = 1e-14);
     let heun = 0.8 * (2.0 + 0.5 * (0.75 - root3) * (0.5 + 0.5 * euler));
     assert_relative_eq!(one(&Heun), heun, max_relative = 1e-14);
+    assert_relative_eq!(one(&adams_bashforth(3)), heun, max_relative = 1e-14);
+    assert_relative_eq!(one(&Plms), heun, max_relative = 1e-14);
+    // The slope of x-bar is x-bar / 2 root(1 + sigma^2).
+    let (h, middle) = (0.75 - root3, 0.5 * (0.75 + root3));
+    let slope = |x: f64, sigma: f64| 0.5 * x / (1.0 + sigma * sigma).sqrt();
+    let k1 = slope(2.0, root3);
+    let k2 = slope(2.0 + 0.5 * h * k1, middle);
+    let k3 = slope(2.0 + 0.5 * h * k2, middle);
+    let k4 = slope(2.0 + h * k3, 0.75);
+    let runge = 0.8 * (2.0 + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4));
+    assert_relative_eq!(one(&rk4()), runge, max_relative = 1e-14);
+    assert_relative_eq!(one(&adams_bashforth(4)), runge, max_relative = 1e-14);
+    // Raised to sigma = 2 by z root(4 - 3), at alpha_bar = 0.2; then Heun's step from there.
+    let churn = Churn { amount: 2.0 / root3 - 1.0, std: 1.5, ..Churn::default() };
+    let edm = Edm::new(churn, 1, linear()).unwrap();
+    let z = NOISE.draw(&x, Draw::Step { position: 0, sub: 0 }).unwrap()[0];
+    let (raised, h) = (2.0 + 1.5 * z, 0.75 - 2.0);
+    let (d, end) = (slope(raised, 2.0), |d| raised + h * d);
+    let expected = 0.8 * end(0.5 * (d + slope(end(d), 0.75)));
+    let x = integrate(&edm, &Half, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x[0];
+    assert_relative_eq!(x, expected, max_relative = 1e-14);
+}
+
+/// DPM-Solver-2 and -3 as Lu et al. 2022 print them (algorithms 1 and 2).
+struct LuEtAl {
+    order: u32,
+}
+
+impl Solver<Array> for LuEtAl {
+    fn name(&self) -> &'static str {
+        "lu-et-al"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Deterministic { order: self.order }
+    }
+
+    fn step(
+        &self,
+        eval: &mut Eval<'_, Array>,
+        x: &Array,
+        Step { from, to, .. }: Step,
+    ) -> Result<Array> {
+        let (alpha, sigma) = (|level: Level| level.signal(), |level: Level| level.noise());
+        let lambda = |level: Level| (alpha(level) / sigma(level)).ln();
+        let h = lambda(to) - lambda(from);
+        let t_lambda = |value: f64| linear().level_at_sigma((-value).exp()).unwrap();
+        let eps = eval.eps(x, from)?;
+        if self.order == 2 {
+            let s = t_lambda(f64::midpoint(lambda(from), lambda(to)));
+            let u = x * (alpha(s) / alpha(from)) - &eps * (sigma(s) * ((h / 2.0).exp() - 1.0));
+            return Ok(
+                x * (alpha(to) / alpha(from)) - eval.eps(&u, s)? * (sigma(to) * (h.exp() - 1.0))
+            );
+        }
+        let (r1, r2) = (1.0 / 3.0, 2.0 / 3.0);
+        let (s1, s2) = (t_lambda(lambda(from) + r1 * h), t_lambda(lambda(from) + r2 * h));
+        let u1 = x * (alpha(s1) / alpha(from)) - &eps * (sigma(s1) * ((r1 * h).exp() - 1.0));
+        let d1 = eval.eps(&u1, s1)? - &eps;
+        let u2 = x * (alpha(s2) / alpha(from))
+            - &eps * (sigma(s2) * ((r2 * h).exp() - 1.0))
+            - d1 * (sigma(s2) * r2 / r1 * (((r2 * h).exp() - 1.0) / (r2 * h) - 1.0));
+        let d2 = eval.eps(&u2, s2)? - &eps;
+        Ok(x * (alpha(to) / alpha(from))
+            - eps * (sigma(to) * (h.exp() - 1.0))
+            - d2 * (sigma(to) / r2 * ((h.exp() - 1.0) / h - 1.0)))
+    }
 }
 
 #[test]
-fn ddim_is_exact_on_a_single_point_in_one_step() {
+fn dpm_solver_is_the_papers_algorithm_and_its_first_order_is_ddim() {
+    for steps in [4, 15] {
+        let forward = Grid::new(&linear(), &Tau::Leading, steps, End::FirstLevel).unwrap();
+        for grid in [forward.clone(), forward.reversed()] {
+            for order in [2, 3] {
+                let difference =
+                    max_abs_diff(&run(&dpm_solver(order), &grid), &run(&LuEtAl { order }, &grid));
+                assert!(difference < 1e-12, "order {order}: {difference:.1e}");
+            }
+            assert!(max_abs_diff(&run(&dpm_solver(1), &grid), &run(&ddim(0.0), &grid)) < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn edm_without_churn_or_outside_its_limits_is_heun() {
+    let forward = grid(&Tau::Karras { rho: 7.0 }, 10);
+    let outside = Churn { amount: 4.0, least: 500.0, ..Churn::default() };
+    let outside = Edm::new(outside, 10, linear()).unwrap();
+    assert_eq!(run(&edm(0.0, 10), &forward), run(&Heun, &forward));
+    assert_eq!(run(&outside, &forward), run(&Heun, &forward));
+    let back = forward.reversed();
+    assert_eq!(run(&edm(0.0, 10), &back), run(&Heun, &back));
+}
+
+#[test]
+fn the_first_order_of_sde_dpm_solver_pp_is_ddpm() {
+    // One step between two positive levels, and one more to the clean end: both of first order.
+    let levels = [900.0, 300.0].map(|t| linear().level(t).unwrap());
+    for levels in [levels.to_vec(), vec![levels[0], CLEAN]] {
+        let grid = Grid::from_levels(levels).unwrap();
+        let ddpm = Ddpm { variance: Variance::Eta(1.0) };
+        assert!(max_abs_diff(&run(&SdeDpmSolverPp2M, &grid), &run(&ddpm, &grid)) < 1e-12);
+    }
+}
+
+/// A slope that depends on the level alone.
+struct Slope<F>(F);
+
+impl<F: Fn(f64) -> f64> Denoiser for Slope<F> {
+    type State = Array;
+
+    fn predict(&self, x: &Array, at: At) -> Result<Array> {
+        Ok(Array::from_elem(x.raw_dim(), (self.0)(at.asked.sigma())))
+    }
+}
+
+#[test]
+fn multistep_rules_are_exact_for_slopes_that_are_polynomials_in_their_clock() {
+    // Uneven in sigma and in log sigma alike.
+    let sigmas = [30.0, 21.0, 9.0, 7.0, 2.0, 1.5, 0.3, 0.1];
+    let forward =
+        Grid::from_levels(sigmas.map(|sigma| Level::from_sigma(0.0, sigma)).to_vec()).unwrap();
+    let hold = |solver: &dyn Solver<Array>,
+                slope: &dyn Fn(f64) -> f64,
+                integral: &dyn Fn(f64) -> f64| {
+        for grid in [forward.clone(), forward.clone().reversed()] {
+            let x = Array::from_elem(vec![1], 0.7);
+            let mut bars = vec![0.7 / grid.first().signal()];
+            let keep = |step: Step, x: &Array, _| {
+                bars.push(x[0] / step.to.signal());
+                Ok(())
+            };
+            integrate(solver, &Slope(slope), &NoNoise, &grid, x, keep).unwrap();
+            let steps = grid.steps().zip(bars.windows(2));
+            for (step, bar) in steps.skip(solver.memory()) {
+                let exact = integral(step.to.sigma()) - integral(step.from.sigma());
+                let error = (bar[1] - bar[0] - exact).abs() / (1.0 + bar[0].abs() + bar[1].abs());
+                assert!(error < 1e-13, "{}: {error:.1e}", solver.name());
+            }
+        }
+    };
+    for order in 2..=4 {
+        for k in 0..i32::try_from(order).unwrap() {
+            let integral = |sigma: f64| sigma.powi(k + 1) / f64::from(k + 1);
+            hold(&adams_bashforth(order), &|sigma: f64| sigma.powi(k), &integral);
+        }
+    }
+    // The integrals of 1, log s and log^2 s.
+    let integrals: [fn(f64) -> f64; 3] =
+        [|s| s, |s| s * (s.ln() - 1.0), |s| s * (s.ln().powi(2) - 2.0 * s.ln() + 2.0)];
+    for order in 2..=3_u32 {
+        for (k, integral) in (0..).zip(&integrals[..order as usize]) {
+            hold(&Deis::new(order).unwrap(), &|sigma: f64| sigma.ln().powi(k), integral);
+        }
+    }
+}
+
+#[test]
+fn every_method_is_exact_on_a_single_point() {
+    // eps and x0 are constant along a trajectory, so one step is exact, and so is any number.
     let model = Gaussian::dirac(0.4);
-    let schedule = linear();
-    let start = schedule.level(999.0).unwrap();
+    let [start, middle, low] = [999.0, 300.0, 0.0].map(|t| linear().level(t).unwrap());
     let x = x_t(4);
-    let one_step = Grid::from_levels(vec![start, CLEAN]).unwrap();
-    let solvers: [&dyn Solver<Array>; 4] = [&ddim(0.0), &Euler::Sigma, &Heun, &DpmSolverPp2M];
-    for solver in solvers {
-        let x0 =
-            integrate(solver, &model, &NoNoise, &one_step, x.clone(), |_, _, _| Ok(())).unwrap().x;
-        assert!(x0.iter().all(|value| (value - 0.4).abs() < 1e-12), "{}", solver.name());
-        // eps is constant along the trajectory, so the path between is exact as well.
-        let middle = schedule.level(300.0).unwrap();
-        let half = Grid::from_levels(vec![start, middle]).unwrap();
-        let there =
-            integrate(solver, &model, &NoNoise, &half, x.clone(), |_, _, _| Ok(())).unwrap().x;
-        let error = max_abs_diff(&there, &model.flow_map(&x, start, middle));
-        // x-bar starts at 157: this is its rounding.
-        assert!(error < 1e-11, "{}: {error:.1e}", solver.name());
+    let ten = grid(&Tau::LinspaceOpen, 10);
+    let ten_to_low = Grid::new(&linear(), &Tau::LinspaceOpen, 10, End::FirstLevel).unwrap();
+    let pair = |from, to| Grid::from_levels(vec![from, to]).unwrap();
+    let grids = [
+        pair(start, CLEAN),
+        pair(start, middle),
+        pair(low, start),
+        ten,
+        ten_to_low.clone(),
+        ten_to_low.reversed(),
+    ];
+    for solver in deterministic() {
+        for grid in &grids {
+            let end = integrate(&*solver, &model, &NoNoise, grid, x.clone(), |_, _, _| Ok(()));
+            let exact = model.flow_map(&x, grid.first(), grid.last());
+            // x-bar starts at 157, or grows by a factor of 100 on the way up: this is its rounding.
+            let scale = exact.iter().fold(1.0_f64, |most, value| most.max(value.abs()));
+            let error = max_abs_diff(&end.unwrap().x, &exact) / scale;
+            let (from, to) = (grid.first().t, grid.last().t);
+            // Its stages cancel terms ten times x-bar, in steps a hundred times the last sigma.
+            let rounding = if solver.name() == "dormand-prince" { 1e-10 } else { 1e-11 };
+            assert!(error < rounding, "{} from {from} to {to}: {error:.1e}", solver.name());
+        }
+    }
+    // With noise, the clean end is the point.
+    let noisy: [&dyn Solver<Array>; 3] = [&SdeDpmSolverPp2M, &edm(4.0, 10), &ddim(0.7)];
+    for solver in noisy {
+        let x =
+            integrate(solver, &model, &NOISE, &grids[3], x.clone(), |_, _, _| Ok(())).unwrap().x;
+        assert!(x.iter().all(|value| (value - 0.4).abs() < 1e-11), "{}", solver.name());
     }
 }
 
@@ -158,11 +373,10 @@ fn inversion_is_the_same_solver_on_the_reversed_grid() {
     let model = Gaussian { mean: 0.1, std: 0.5 };
     let forward = grid(&Tau::Linspace, 200);
     let x = x_t(4);
-    let solvers: [&dyn Solver<Array>; 4] = [&ddim(0.0), &Euler::Sigma, &Heun, &DpmSolverPp2M];
-    for solver in solvers {
+    for solver in deterministic() {
         let noisy = model.flow_map(&x, CLEAN, forward.first());
         let latent = integrate(
-            solver,
+            &*solver,
             &model,
             &NoNoise,
             &forward.clone().reversed(),
@@ -266,21 +480,30 @@ fn clipping_moves_eps_so_that_x0_lies_in_range_and_leaves_small_x0_alone() {
 }
 
 #[test]
-fn ancestral_samples_have_the_moments_of_the_data() {
+fn samples_with_noise_have_the_moments_of_the_data() {
     let model = Gaussian { mean: 0.3, std: 0.5 };
     let n = 20_000;
     let zeros = Array::zeros(vec![n / 10, 10]);
-    for variance in [Variance::Eta(0.5), Variance::Eta(1.0), Variance::SigmaHat] {
+    let ddpm = [Variance::Eta(0.5), Variance::Eta(1.0), Variance::SigmaHat];
+    let [half, one, hat] = ddpm.map(|variance| Ddpm { variance });
+    let edm = edm(40.0, 1000);
+    let solvers: [(&str, &dyn Solver<Array>); 5] = [
+        ("eta = 0.5", &half),
+        ("eta = 1", &one),
+        ("sigma-hat", &hat),
+        ("sde-dpm-solver++2m", &SdeDpmSolverPp2M),
+        ("edm", &edm),
+    ];
+    for (name, solver) in solvers {
         let x = NOISE.draw(&zeros, Draw::Initial).unwrap();
         let grid = grid(&Tau::Linspace, 1000);
-        let x0 =
-            integrate(&Ddpm { variance }, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
+        let x0 = integrate(solver, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
         let mean = x0.mean().unwrap();
         let std = x0.std(1.0);
         // Four standard errors; the bias of 1000 steps is below one of them.
         let root = (n as f64).sqrt();
-        assert!((mean - 0.3).abs() < 4.0 * 0.5 / root, "{variance:?}: mean {mean}");
-        assert!((std - 0.5).abs() < 4.0 * 0.5 / (2.0_f64.sqrt() * root), "{variance:?}: std {std}");
+        assert!((mean - 0.3).abs() < 4.0 * 0.5 / root, "{name}: mean {mean}");
+        assert!((std - 0.5).abs() < 4.0 * 0.5 / (2.0_f64.sqrt() * root), "{name}: std {std}");
     }
 }
 
@@ -293,13 +516,50 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     };
     let forward = grid(&Tau::Linspace, 10);
     let back = forward.clone().reversed();
-    insta::assert_snapshot!(run(&ddim(0.3), &back), @"ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (use eta = 0)");
+    insta::assert_snapshot!(run(&ddim(0.3), &back), @"ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&Euler::SigmaSquared, &back), @r#"euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&Ddpm { variance: Variance::Eta(0.0) }, &back), @r#"ddpm divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
+    insta::assert_snapshot!(run(&edm(4.0, 10), &back), @"edm adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
+    insta::assert_snapshot!(run(&SdeDpmSolverPp2M, &back), @"sde-dpm-solver++2m adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&ddim(-1.0), &forward), @"eta = -1 is not a standard deviation's factor: it must be finite and at least 0");
     insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large for the step from t = 999 to t = 888: the largest possible here is 1.066110");
     let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _, _| Ok(()));
     assert!(largest.is_ok());
+}
+
+#[test]
+fn settings_a_method_does_not_have_are_refused_with_those_it_has() {
+    let edm = |amount, least, most, steps| {
+        let churn = Churn { amount, least, most, std: 1.0 };
+        Edm::new(churn, steps, linear()).unwrap_err()
+    };
+    insta::assert_snapshot!(AdamsBashforth::new(5, linear()).unwrap_err(), @"adams-bashforth: order = 5 is not one of 2 to 4");
+    insta::assert_snapshot!(DpmSolver::new(0, linear()).unwrap_err(), @"dpm-solver: order = 0 is not one of 1 to 3");
+    insta::assert_snapshot!(Deis::new(4).unwrap_err(), @"deis: order = 4 is not one of 2 to 3");
+    insta::assert_snapshot!(UniPc::new(1, UniPcB::Bh2).unwrap_err(), @"unipc: order = 1 is not one of 2 to 3");
+    insta::assert_snapshot!(DormandPrince::new(0.0, 1e-6, linear()).unwrap_err(), @"dormand-prince: rtol = 0e0 and atol = 1e-6 must be positive and finite");
+    insta::assert_snapshot!(edm(-1.0, 0.0, 50.0, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1, least = 0, most = 50, 10 steps");
+    insta::assert_snapshot!(edm(1.0, 50.0, 0.05, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 50, most = 0.05, 10 steps");
+    insta::assert_snapshot!(edm(1.0, 0.0, 50.0, 0), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 0, most = 50, 0 steps");
+}
+
+#[test]
+fn an_adaptive_method_says_where_it_cannot_reach_its_tolerance() {
+    // A slope that no step is short enough for: another sign at every call.
+    struct Wild(std::cell::Cell<f64>);
+    impl Denoiser for Wild {
+        type State = Array;
+        fn predict(&self, x: &Array, _: At) -> Result<Array> {
+            self.0.set(-self.0.get());
+            Ok(x.mapv(|_| self.0.get()))
+        }
+    }
+    let levels = [400.0, 300.0].map(|t| linear().level(t).unwrap()).to_vec();
+    let grid = Grid::from_levels(levels).unwrap();
+    let solver = DormandPrince::new(1e-30, 1e-30, linear()).unwrap();
+    let wild = Wild(std::cell::Cell::new(1.0));
+    let error = integrate(&solver, &wild, &NoNoise, &grid, x_t(1), |_, _, _| Ok(())).unwrap_err();
+    insta::assert_snapshot!(error, @"dormand-prince cannot reach rtol = 1e-30, atol = 1e-30 at sigma = 2.041087002614495: its steps there are below rounding");
 }
 
 #[test]

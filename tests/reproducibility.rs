@@ -9,9 +9,12 @@ use ddim::{
         gaussian::Gaussian,
         mixture::{Component, Mixture},
     },
-    solvers::{Ddim, Ddpm, DpmSolverPp2M, Heun, Variance},
+    solvers::{
+        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
+        Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+    },
 };
-use support::grid;
+use support::{grid, linear};
 
 fn sample(
     solver: &dyn Solver<Array>,
@@ -40,12 +43,21 @@ fn exact_score_samples_are_bitwise_equal_for_batch_1_7_and_64() {
     ])
     .unwrap();
     let models: [&dyn Denoiser<State = Array>; 2] = [&gaussian, &mixture];
-    let solvers: [&dyn Solver<Array>; 5] = [
+    let churn = Churn { amount: 4.0, ..Churn::default() };
+    let solvers: [&dyn Solver<Array>; 13] = [
         &Ddim { variance: Variance::Eta(0.0) },
         &Ddim { variance: Variance::Eta(0.7) },
         &Ddpm { variance: Variance::SigmaHat },
         &Heun,
+        &Edm::new(churn, 10, linear()).unwrap(),
+        &Rk4 { schedule: linear() },
+        &AdamsBashforth::new(4, linear()).unwrap(),
+        &Plms,
+        &DpmSolver::new(3, linear()).unwrap(),
         &DpmSolverPp2M,
+        &SdeDpmSolverPp2M,
+        &Deis::new(3).unwrap(),
+        &UniPc::new(3, UniPcB::Bh2).unwrap(),
     ];
     for model in models {
         for solver in solvers {
@@ -54,6 +66,20 @@ fn exact_score_samples_are_bitwise_equal_for_batch_1_7_and_64() {
             assert_eq!(whole, sample(solver, model, 64, 7), "{}", solver.name());
         }
     }
+}
+
+#[test]
+fn adaptive_samples_are_the_same_for_any_batch_within_the_tolerance_alone() {
+    let solver = DormandPrince::new(1e-8, 1e-8, linear()).unwrap();
+    let model = Gaussian { mean: 0.1, std: 0.5 };
+    let whole = sample(&solver, &model, 64, 64);
+    assert_eq!(whole, sample(&solver, &model, 64, 64));
+    let single = sample(&solver, &model, 64, 1);
+    let differences =
+        whole.iter().zip(&single).map(|(a, b)| (f64::from_bits(*a) - f64::from_bits(*b)).abs());
+    let largest = differences.fold(0.0, f64::max);
+    assert!(largest < 1e-7, "{largest:.1e}");
+    assert!(largest > 0.0, "the steps of a batch are shared: the doc would promise too little");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub enum Error {
 
     /// A stochastic method on a reversed grid.
     #[error(
-        "{solver} adds noise and cannot run from clean to noisy: only deterministic methods invert (use eta = 0)"
+        "{solver} adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)"
     )]
     StochasticReversed {
         /// The method.
@@ -78,7 +78,7 @@ pub enum Error {
 
     /// An adaptive method whose internal steps became too short to move.
     #[error(
-        "{solver} cannot reach rtol = {rtol}, atol = {atol} at sigma = {sigma}: its steps there are below rounding"
+        "{solver} cannot reach rtol = {rtol:e}, atol = {atol:e} at sigma = {sigma}: its steps there are below rounding"
     )]
     Tolerance {
         /// The method.

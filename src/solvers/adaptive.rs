@@ -8,11 +8,15 @@ use crate::core::{CLEAN, Error, Eval, Kind, Level, Result, Schedule, Solver, Sta
 /// An internal step is accepted when
 ///
 /// $$\left\| h \sum_i (b_i - \hat b_i)\,k_i \right\| \le
-/// \text{atol} + \text{rtol}\,\max(\|\bar x\|, \|\bar x'\|)$$
+/// \text{atol} + \text{rtol}\,\min(\|\bar x\|, \|\bar x'\|)$$
 ///
-/// with the largest root mean square of a sample for norm. Every sample of a batch is so held to
-/// the tolerance, but all share their steps: a sample depends on its batch, by less than the
-/// tolerance and not bit for bit as with the other methods.
+/// with the largest root mean square of a sample for norm. It is the smaller of the two states that
+/// counts, where others take the larger: sigma falls from 157 to 0, and a step down must be as exact
+/// as the place it leads to needs.
+///
+/// So every sample of a batch is held to the tolerance, but all share their steps: a sample depends
+/// on its batch, by about the tolerance. It is the one method here whose samples are not the same
+/// bits in any batch; for the same batch they are.
 ///
 /// The ODE's slope at sigma = 0 is a limit that not every model knows. A step to the clean end goes
 /// by adaptive steps to sigma = 0.001 and crosses the rest with the midpoint rule, whose calls lie
@@ -71,7 +75,7 @@ impl DormandPrince {
         if [rtol, atol].iter().all(|value| *value > 0.0 && value.is_finite()) {
             return Ok(Self { rtol, atol, schedule });
         }
-        let problem = format!("rtol = {rtol} and atol = {atol} must be positive and finite");
+        let problem = format!("rtol = {rtol:e} and atol = {atol:e} must be positive and finite");
         Err(Error::Setting { solver: "dormand-prince", problem })
     }
 
@@ -107,7 +111,7 @@ impl DormandPrince {
             }
             let next = next.expect("invariant: there are six stages");
             let error = ERROR.iter().zip(&k).map(|(e, k)| (h * e, k)).collect::<Vec<_>>();
-            let scale = x.largest_rms()?.max(next.largest_rms()?);
+            let scale = x.largest_rms()?.min(next.largest_rms()?);
             let ratio = S::lincomb(&error)?.largest_rms()? / (self.atol + self.rtol * scale);
             let accepted = ratio <= 1.0 || !ratio.is_finite(); // what is not finite, `integrate` refuses
             slope = k.swap_remove(if accepted { 6 } else { 0 });
@@ -152,5 +156,30 @@ impl<S: State> Solver<S> for DormandPrince {
         let a = middle.signal();
         let slope = eval.eps(&S::lincomb(&[(a, &x), (0.5 * a * h, &slope)])?, middle)?;
         S::lincomb(&[(CLEAN.signal(), &x), (CLEAN.signal() * h, &slope)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_abs_diff_eq;
+
+    use super::{ERROR, NODES, STAGES};
+
+    #[test]
+    fn the_tableau_meets_the_order_conditions_of_its_quadratures() {
+        for (node, row) in NODES.iter().zip(STAGES) {
+            assert_abs_diff_eq!(row.iter().sum::<f64>(), *node, epsilon = 1e-14);
+        }
+        let moment = |weights: &[f64], k: i32| -> f64 {
+            let nodes = std::iter::once(&0.0).chain(&NODES);
+            weights.iter().zip(nodes).map(|(w, c): (&f64, &f64)| w * c.powi(k)).sum()
+        };
+        for k in 0..5 {
+            assert_abs_diff_eq!(moment(STAGES[5], k), 1.0 / f64::from(k + 1), epsilon = 1e-14);
+        }
+        for k in 0..4 {
+            assert_abs_diff_eq!(moment(&ERROR, k), 0.0, epsilon = 1e-14);
+        }
+        assert!(moment(&ERROR, 4).abs() > 1e-4);
     }
 }

@@ -54,7 +54,8 @@ impl Edm {
         let factor = |value: f64| value >= 0.0 && value.is_finite();
         if !(factor(amount) && factor(std) && least <= most && steps > 0) {
             let problem = format!(
-                "no churn is {amount} of std {std} between sigma {least} and {most} in {steps} steps"
+                "churn needs an amount and a std of at least 0, least <= most and a step; here are \
+                 amount = {amount}, std = {std}, least = {least}, most = {most}, {steps} steps"
             );
             return Err(Error::Setting { solver: "edm", problem });
         }
