@@ -18,9 +18,10 @@ pub enum UniPcB {
 /// UniPC of p = 2 or 3 on the predicted x0, in $\lambda = -\log\sigma$.
 ///
 /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x
-/// + \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}, \qquad
-/// \sum_j w_j \left(\frac{\lambda_j - \lambda_\text{from}}{h}\right)^k = k!\,\varphi_{k+1}(-h), \quad
-/// h = \lambda_\text{to} - \lambda_\text{from}$$
+///   + \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}, \qquad
+///   \sum_j w_j \left(\frac{\lambda_j - \lambda_\text{from}}{h}\right)^k = k!\,\varphi_{k+1}(-h)$$
+///
+/// with $h = \lambda_\text{to} - \lambda_\text{from}$.
 ///
 /// The predictor takes $\hat x_0$ at `from` and at up to p - 1 levels before; the corrector, once the
 /// model has been called at `to`, takes that one as well. B(h) matters only where a rule has two
@@ -93,18 +94,19 @@ impl<S: State> Solver<S> for UniPc {
             let mut levels: Vec<Level> = past().map(|&(level, _)| level).collect();
             // Of x0 at `from`, then of the past, the latest first.
             let mut change = vec![0.0; levels.len() + 1];
-            if !levels.is_empty() {
+            if levels.is_empty() {
+                levels.push(from);
+            } else {
                 // UniC: what the corrector's weights give beyond those of the predictor before.
                 let predictor = self.factors(&levels, from);
                 levels.push(from);
                 let corrector = self.factors(&levels, from);
                 change[0] = corrector[predictor.len()];
-                for (j, (c, p)) in corrector.iter().zip(predictor).enumerate() {
-                    change[j + 1] = c - p;
+                for (change, (c, p)) in change[1..].iter_mut().zip(corrector.iter().zip(predictor))
+                {
+                    *change = c - p;
                 }
                 levels.rotate_right(1);
-            } else {
-                levels.push(from);
             }
             levels.truncate(self.p as usize);
             let mut predictor = self.factors(&levels, to); // UniP

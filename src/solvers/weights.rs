@@ -11,9 +11,9 @@
 pub(super) fn weights(nodes: &[f64], moments: impl Fn(usize) -> f64) -> Vec<f64> {
     let n = nodes.len();
     let mut w: Vec<f64> = (0..n).map(moments).collect();
-    for k in 0..n.saturating_sub(1) {
+    for (k, node) in nodes.iter().enumerate() {
         for i in (k + 1..n).rev() {
-            w[i] -= nodes[k] * w[i - 1];
+            w[i] -= node * w[i - 1];
         }
     }
     for k in (0..n.saturating_sub(1)).rev() {
