@@ -253,11 +253,11 @@ fn decide(claim: &ClaimSpec, pairs: &[Pair]) -> (Verdict, Option<usize>, String)
     let corrected = 1.0 - (1.0 - LEVEL) / pairs.len().max(1) as f64;
     let below = |i: &&usize| pairs[**i].interval(corrected).is_some_and(|(_, high)| high < 0.0);
     if let Some(&i) = all.iter().filter(below).min_by(by_margin) {
-        let level = 100.0 * corrected;
         let why = pairs[i].describe(corrected);
-        let test = format!("{level:.4}").trim_end_matches('0').trim_end_matches('.').to_owned();
+        let level = format!("{:.2}", 100.0 * corrected);
+        let level = level.trim_end_matches('0').trim_end_matches('.');
         let reason = match pairs[i].difference {
-            Difference::Measured(_) => format!("{why} ({test} % interval)"),
+            Difference::Measured(_) => format!("{why} ({level} % interval)"),
             _ => why,
         };
         return (Verdict::Fails, Some(i), reason);
