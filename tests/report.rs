@@ -1,6 +1,9 @@
 //! Tables, verdicts and plots as functions of records.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use ddim::harness::claims::{Cross, Verdict, judge};
+use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
     ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
@@ -98,31 +101,42 @@ fn facts() -> Facts {
     Facts { samples: 256, seed: 0, features: "64 features of cifar10-xs".into() }
 }
 
-/// A table of the records as they come back from `metrics.csv`.
-fn with_table<T>(use_it: impl FnOnce(&Table) -> T) -> T {
+struct Shown {
+    markdown: String,
+    latex: String,
+    terminal: String,
+    claims: String,
+}
+
+/// The table of the records as they come back from `metrics.csv`.
+fn shown() -> Shown {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
-    let columns = Columns {
-        axes: vec!["variance".into(), "grid.steps".into()],
-        metrics: vec!["fd".into()],
-    };
+    let columns =
+        Columns { axes: vec!["variance".into(), "grid.steps".into()], metrics: vec!["fd".into()] };
     std::fs::write(&path, to_csv(&columns, records().iter().enumerate())).unwrap();
     let records: Vec<Record> =
         read_csv(&path).unwrap().1.into_iter().map(|(_, record)| record).collect();
     let (spec, paper, claims, axes, facts) = (table_spec(), paper(), claims(), axes(), facts());
-    use_it(&Table::new(Input {
+    let table = Table::new(Input {
         spec: &spec,
         paper: Some(&paper),
         claims: &claims,
         axes: &axes,
         records: &records,
         facts: &facts,
-    }))
+    });
+    Shown {
+        markdown: table.markdown(),
+        latex: table.latex(),
+        terminal: table.terminal(),
+        claims: table.terminal_claims(),
+    }
 }
 
 #[test]
 fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
-    insta::assert_snapshot!(with_table(|table| table.markdown()), @r"
+    insta::assert_snapshot!(shown().markdown, @r"
     | variance \ grid.steps | 10: fd | 10: paper | 50: fd | 50: paper | 1000: fd | 1000: paper | 100: fd |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
     | eta = 0.0 | 46.2 [44.1, 48.4] | 13.36 | 31.0 [29.8, 32.2] | 4.67 | not run | 4.04 | not run |
@@ -134,7 +148,7 @@ fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
 
     Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything):
 
-    - **holds**: Lowest for eta = 0.0. (Section 5.1) *all 3 differences are positive; the closest, `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2].*
+    - **holds**: Lowest for eta = 0.0. (Section 5.1) *all 3 differences are positive; the closest: `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2].*
     - **fails**: Highest for eta = 0.0. (Section 5.1) *`sigma-hat` at 10 diverged and `eta = 0.0` at 10 did not.*
     - **not run**: Decreases for eta = 0.0. (Section 5.1) *`eta = 0.0` at 1000 was not run.*
     - **not run**: Highest for sigma-hat. (Section 5.1) *`sigma-hat` at 50 was not run.*
@@ -143,7 +157,7 @@ fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
 
 #[test]
 fn the_latex_table_is_for_booktabs() {
-    insta::assert_snapshot!(with_table(|table| table.latex()), @r"
+    insta::assert_snapshot!(shown().latex, @r"
     \begin{table}
       \centering
       \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
@@ -163,7 +177,7 @@ fn the_latex_table_is_for_booktabs() {
 
     Claims, judged on paired differences of the bias-corrected values (95 \% intervals; diverged counts as worse than everything):
     \begin{itemize}
-      \item \textbf{holds}: Lowest for eta = 0.0. (Section 5.1) \emph{all 3 differences are positive; the closest, $\eta = 1.0$ at 10 minus $\eta = 0.0$ at 10 is 42.6 [40.0, 45.2].}
+      \item \textbf{holds}: Lowest for eta = 0.0. (Section 5.1) \emph{all 3 differences are positive; the closest: $\eta = 1.0$ at 10 minus $\eta = 0.0$ at 10 is 42.6 [40.0, 45.2].}
       \item \textbf{fails}: Highest for eta = 0.0. (Section 5.1) \emph{$\hat\sigma$ at 10 diverged and $\eta = 0.0$ at 10 did not.}
       \item \textbf{not run}: Decreases for eta = 0.0. (Section 5.1) \emph{$\eta = 0.0$ at 1000 was not run.}
       \item \textbf{not run}: Highest for sigma-hat. (Section 5.1) \emph{$\hat\sigma$ at 50 was not run.}
@@ -173,7 +187,7 @@ fn the_latex_table_is_for_booktabs() {
 
 #[test]
 fn the_terminal_table_has_columns_of_fixed_width() {
-    insta::assert_snapshot!(with_table(|table| table.terminal()), @r"
+    insta::assert_snapshot!(shown().terminal, @r"
     variance \ grid.steps              10              50            1000             100
     eta = 0.0                  46.2 ± 2.1      31.0 ± 1.2         not run         not run
       paper                         13.36            4.67            4.04
@@ -184,9 +198,9 @@ fn the_terminal_table_has_columns_of_fixed_width() {
     a_b | c                    50.0 ± 2.1         not run         not run         not run
     fd at N = 256, ± 95 %; paper: FID (Inception), N = 50,000
     ");
-    insta::assert_snapshot!(with_table(|table| table.terminal_claims()), @r"
+    insta::assert_snapshot!(shown().claims, @r"
     holds      Lowest for eta = 0.0. (Section 5.1)
-               all 3 differences are positive; the closest, `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2]
+               all 3 differences are positive; the closest: `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2]
     fails      Highest for eta = 0.0. (Section 5.1)
                `sigma-hat` at 10 diverged and `eta = 0.0` at 10 did not
     not run    Decreases for eta = 0.0. (Section 5.1)
@@ -198,10 +212,8 @@ fn the_terminal_table_has_columns_of_fixed_width() {
 
 #[test]
 fn the_csv_carries_all_that_the_verdicts_need() {
-    let columns = Columns {
-        axes: vec!["variance".into(), "grid.steps".into()],
-        metrics: vec!["fd".into()],
-    };
+    let columns =
+        Columns { axes: vec!["variance".into(), "grid.steps".into()], metrics: vec!["fd".into()] };
     let two = [
         cell("eta = 0.0", "10", Some(Jackknife { value: 46.5, leave_out: vec![46.0, 47.25] })),
         cell("sigma-hat", "10", None),
@@ -277,7 +289,7 @@ fn a_claim_holds_only_if_every_pair_does() {
     let cells = [Some(metric(10.0, 1.0)), Some(own_noise(20.0, 1.0)), Some(own_noise(10.1, 1.0))];
     let (verdict, reason) = verdict(ClaimCheck::Lowest, "a", &cells);
     assert_eq!(verdict, Verdict::Undecided);
-    insta::assert_snapshot!(reason, @"`c` at 10 minus `a` at 10 is 0.1 [-2.4, 2.6]; 1 of 2 differences are positive");
+    insta::assert_snapshot!(reason, @"`c` at 10 minus `a` at 10 is 0.1 [-2.4, 2.6]; 1 of 2 differences are beyond their uncertainty");
 }
 
 #[test]
@@ -317,36 +329,66 @@ fn values_without_a_common_uncertainty_decide_nothing() {
     insta::assert_snapshot!(reason, @"`b` at 10 and `a` at 10 have no uncertainty in common");
 }
 
-#[test]
-fn scratch() {
-    let rows = [
-        ("eta = 0.0", [46.0, 37.0, 32.0, 31.0, 30.5]),
-        ("eta = 0.2", [47.5, 37.5, 32.2, 31.1, 30.6]),
-        ("eta = 0.5", [55.0, 41.0, 33.5, 31.6, 30.7]),
-        ("eta = 1.0", [110.0, 70.0, 42.0, 35.0, 31.0]),
-        ("sigma-hat", [340.0, 180.0, 71.0, 44.0, 29.0]),
-    ];
-    let mut records = vec![];
-    for (row, values) in rows {
-        for (s, v) in ["10", "20", "50", "100", "1000"].iter().zip(values) {
-            if row == "eta = 0.5" && *s == "1000" { continue; }
-            let d = row == "eta = 1.0" && *s == "50";
-            records.push(cell(row, s, (!d).then(|| metric(v, 0.03 * v))));
-        }
+fn plot_spec() -> PlotSpec {
+    PlotSpec {
+        name: "steps".into(),
+        title: "How does quality depend on S & eta?".into(),
+        x: "grid.steps".into(),
+        y: "fd".into(),
+        series: "variance".into(),
+        x_label: "steps S".into(),
+        y_label: "Fréchet distance (dimensionless)".into(),
+        log_x: true,
+        log_y: true,
     }
-    let spec = PlotSpec {
-        name: "fd".into(),
-        title: "How does the Fréchet distance fall with the number of steps, for each variance?".into(),
-        x: "grid.steps".into(), y: "fd".into(), series: "variance".into(),
-        x_label: "number of steps S (model calls per sample)".into(),
-        y_label: "Fréchet distance on 64 features (dimensionless, lower is better)".into(),
-        log_x: true, log_y: true,
+}
+
+#[test]
+fn a_figure_is_a_function_of_the_records() {
+    let figure = Figure::new(&plot_spec(), &records()).unwrap();
+    let svg = figure.svg().unwrap();
+    assert_eq!(svg, Figure::new(&plot_spec(), &records()).unwrap().svg().unwrap());
+    let lines: Vec<&str> = svg.lines().filter(|line| !line.starts_with('<')).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    How does quality depend on S &amp; eta?
+    Values at N = 256; bars: 95 % jackknife intervals; 1 diverged cell is not shown
+    Fréchet distance (dimensionless)
+    30
+    50
+    70
+    10
+    50
+    steps S
+    η = 0.0
+    η = 1.0
+    a_b | c
+    ");
+    assert!(svg.starts_with(r#"<svg width="640" height="420" viewBox="0 0 6400 4200""#));
+
+    let png = image::load_from_memory(&figure.png().unwrap()).unwrap();
+    assert_eq!((png.width(), png.height()), (1280, 840));
+}
+
+#[test]
+fn figures_that_cannot_be_drawn_say_why() {
+    let refuse = |change: &dyn Fn(&mut PlotSpec)| {
+        let mut spec = plot_spec();
+        change(&mut spec);
+        Figure::new(&spec, &records()).unwrap_err().to_string()
     };
-    let out = std::path::Path::new("/tmp/fig"); std::fs::create_dir_all(out).unwrap();
-    let f = ddim::harness::plot::Figure::new(&spec, &records).unwrap();
-    std::fs::write(out.join("a.svg"), f.svg().unwrap()).unwrap();
-    std::fs::write(out.join("a.png"), f.png().unwrap()).unwrap();
-    let f = ddim::harness::plot::Figure::new(&PlotSpec { log_y: false, log_x: false, ..spec }, &records).unwrap();
-    std::fs::write(out.join("b.svg"), f.svg().unwrap()).unwrap();
-    std::fs::write(out.join("b.png"), f.png().unwrap()).unwrap();
+    insta::assert_snapshot!(refuse(&|spec| spec.y = "kid".into()), @"plot `steps`: no finished cell has the metric `kid`");
+    insta::assert_snapshot!(refuse(&|spec| spec.x = "variance".into()), @"plot `steps`: `eta = 0.0` on the axis `variance` is not a number, so it has no place on x");
+    insta::assert_snapshot!(refuse(&|spec| spec.series = "clip".into()), @"plot `steps`: there is no axis `clip`");
+    let zero = [cell("eta = 0.0", "10", Some(metric(0.0, 1.0)))];
+    let error = Figure::new(&plot_spec(), &zero).unwrap_err();
+    insta::assert_snapshot!(error, @"plot `steps`: 0 has no place on a logarithmic axis");
+}
+
+#[test]
+fn a_figure_of_one_point_without_uncertainty_can_be_drawn() {
+    let point = Jackknife { value: 3.0, leave_out: vec![] };
+    let spec = PlotSpec { log_x: false, log_y: false, x: "calls".into(), ..plot_spec() };
+    let figure = Figure::new(&spec, &[cell("eta = 0.0", "10", Some(point))]).unwrap();
+    assert!(!figure.svg().unwrap().contains("jackknife"));
+    assert!(figure.png().is_ok());
 }

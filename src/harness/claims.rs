@@ -190,13 +190,10 @@ fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
         (Entry::Diverged, Entry::Diverged) => Difference::BothDiverged,
         (Entry::Diverged, _) => Difference::OneDiverged(higher.clone()),
         (_, Entry::Diverged) => Difference::OneDiverged(lower.clone()),
-        (Entry::Measured(a), Entry::Measured(b)) => {
-            if a.leave_out.len() == b.leave_out.len() && a.leave_out.len() > 1 {
-                Difference::Measured(a.minus(b))
-            } else {
-                Difference::NotPaired
-            }
-        }
+        (Entry::Measured(a), Entry::Measured(b)) => match a.minus(b) {
+            Ok(difference) if difference.leave_out.len() > 1 => Difference::Measured(difference),
+            _ => Difference::NotPaired,
+        },
     }
 }
 
@@ -285,8 +282,8 @@ fn decide(claim: &ClaimSpec, pairs: &[Pair]) -> (Verdict, Option<usize>, String)
     if decided == pairs.len() {
         let reason = match decided {
             1 => why,
-            2 => format!("both differences are positive; the closer, {why}"),
-            n => format!("all {n} differences are positive; the closest, {why}"),
+            2 => format!("both differences are positive; the closer: {why}"),
+            n => format!("all {n} differences are positive; the closest: {why}"),
         };
         return (Verdict::Holds, Some(closest), reason);
     }
@@ -294,7 +291,7 @@ fn decide(claim: &ClaimSpec, pairs: &[Pair]) -> (Verdict, Option<usize>, String)
     let why = pairs[open].describe(LEVEL);
     let reason = match pairs.len() {
         1 => why,
-        n => format!("{why}; {decided} of {n} differences are positive"),
+        n => format!("{why}; {decided} of {n} differences are beyond their uncertainty"),
     };
     (Verdict::Undecided, Some(open), reason)
 }

@@ -10,14 +10,13 @@
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
 
 use std::io::Cursor;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
+use ab_glyph::{Font, FontRef, GlyphId, PxScaleFont, ScaleFont, point};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{
-    Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle, register_font,
-};
+use plotters::style::{Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle};
 
 use super::presentation::PlotSpec;
 use super::record::{Estimate, LEVEL, Record, Status};
@@ -36,7 +35,9 @@ pub enum PlotError {
         metric: String,
     },
     /// The horizontal axis needs numbers.
-    #[error("plot `{name}`: `{label}` on the axis `{axis}` is not a number, so it has no place on x")]
+    #[error(
+        "plot `{name}`: `{label}` on the axis `{axis}` is not a number, so it has no place on x"
+    )]
     NotANumber {
         /// Name of the plot.
         name: String,
@@ -184,7 +185,7 @@ impl Figure {
         let scale = 10;
         let mut svg = String::new();
         let size = (WIDTH * scale, HEIGHT * scale);
-        self.draw(&mut SVGBackend::with_string(&mut svg, size), scale)?;
+        self.draw(&mut SVGBackend::with_string(&mut svg, size), scale, Letters::Text)?;
         let fine = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
         Ok(svg.replacen(&fine, &format!("width=\"{WIDTH}\" height=\"{HEIGHT}\""), 1))
     }
@@ -198,7 +199,9 @@ impl Figure {
         let (width, height) = (WIDTH * scale, HEIGHT * scale);
         let stride = width as usize * 3;
         let mut fine = vec![u8::MAX; stride * height as usize];
-        self.draw(&mut BitMapBackend::with_buffer(&mut fine, (width, height)), scale)?;
+        let mut backend = BitMapBackend::with_buffer(&mut fine, (width, height));
+        self.draw(&mut backend, scale, Letters::Pixels)?;
+        drop(backend);
         let average = |y: usize, x: usize| {
             let (row, channel) = (2 * y * stride, 2 * (x / 3) * 3 + x % 3);
             let at = |row: usize, i: usize| u16::from(fine[row + i]);
@@ -221,11 +224,13 @@ impl Figure {
         PlotError::Draw { name: self.spec.name.clone(), problem }
     }
 
-    fn draw<B: DrawingBackend>(&self, backend: &mut B, scale: u32) -> Result<(), PlotError> {
-        if !fonts_are_registered() {
-            return Err(self.refused("the built-in font cannot be read".into()));
-        }
-        let mut page = Page { backend, scale: f64::from(scale), error: None };
+    fn draw<B: DrawingBackend>(
+        &self,
+        backend: &mut B,
+        scale: u32,
+        letters: Letters,
+    ) -> Result<(), PlotError> {
+        let mut page = Page { backend, scale: f64::from(scale), letters, error: None };
         self.compose(&mut page);
         let error = page.error.or_else(|| page.backend.present().err().map(|e| e.to_string()));
         error.map_or(Ok(()), |problem| Err(self.refused(problem)))
@@ -237,29 +242,29 @@ impl Figure {
 
         // Text above, from the top down.
         let mut y = MARGIN;
-        for (text, size, color, style) in [
-            (&self.spec.title, 15.0, BLACK, FontStyle::Bold),
-            (&self.note, 10.5, GREY, FontStyle::Normal),
-            (&self.spec.y_label, 12.0, BLACK, FontStyle::Normal),
+        for (text, size, color, bold) in [
+            (&self.spec.title, 14.0, BLACK, true),
+            (&self.note, 10.5, GREY, false),
+            (&self.spec.y_label, 12.0, BLACK, false),
         ] {
-            for line in wrap(text, size, style, width - 2.0 * MARGIN) {
-                let write = Text { size, color, style, at: (HPos::Left, VPos::Top) };
+            for line in wrap(text, size, bold, width - 2.0 * MARGIN) {
+                let write = Text { size, color, bold, at: (HPos::Left, VPos::Top) };
                 page.text(&line, (MARGIN, y), write);
                 y += 1.3 * size;
             }
-            y += 0.35 * size;
+            y += 0.6 * size;
         }
-        let x_label = wrap(&self.spec.x_label, 12.0, FontStyle::Normal, width - 2.0 * MARGIN);
-        let labels = self.curves.iter().map(|c| text_width(&c.label, 12.0, FontStyle::Normal));
-        let right = labels.fold(0.0, f64::max).min(0.45 * width) + LEADER + MARGIN;
+        let x_label = wrap(&self.spec.x_label, 12.0, false, width - 2.0 * MARGIN);
+        let labels = self.curves.iter().map(|c| text_width(&c.label, 12.0, false));
+        let right = labels.fold(0.0, f64::max).min(LABEL_WIDTH) + LEADER + MARGIN;
 
         let y_scale = Scale::vertical(self);
         let y_ticks = y_scale.ticks();
-        let tick_width = y_ticks.iter().map(|(_, t)| text_width(t, 11.0, FontStyle::Normal));
+        let tick_width = y_ticks.iter().map(|(_, t)| text_width(t, 11.0, false));
         let frame = Frame {
             left: MARGIN + tick_width.fold(0.0, f64::max) + 8.0,
             right: width - right,
-            top: y + 4.0,
+            top: y + 2.0,
             bottom: height - MARGIN - 15.6 * x_label.len() as f64 - 26.0,
             x: Scale::horizontal(self),
             y: y_scale,
@@ -273,7 +278,6 @@ impl Figure {
     }
 
     fn draw_curves<B: DrawingBackend>(&self, page: &mut Page<B>, frame: &Frame) {
-        let count = self.curves.len();
         let ends: Vec<f64> = self
             .curves
             .iter()
@@ -283,35 +287,52 @@ impl Figure {
             })
             .collect();
         let places = spread(&ends, 15.0, (frame.top + 4.0, frame.bottom - 4.0));
-        for (i, curve) in self.curves.iter().enumerate() {
-            let color = PALETTE[i % PALETTE.len()];
-            // Cells at the same x would hide each other's error bars.
-            let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * 3.0_f64.min(14.0 / count as f64);
-            let place = |x: f64, y: f64| (frame.x_at(x) + shift, frame.y_at(y));
-            for (x, estimate) in &curve.points {
-                let Some(Estimate { interval: Some((low, high)), .. }) = estimate else { continue };
-                let (top, bottom) = (place(*x, *high), place(*x, *low));
-                page.line(&[top, bottom], 1.0, color);
-                for (x, y) in [top, bottom] {
-                    page.line(&[(x - 2.5, y), (x + 2.5, y)], 1.0, color);
-                }
+        // Lines to the labels are dashed, pale and behind everything, so as not to look like data.
+        for pass in [Pass::Leaders, Pass::Curves] {
+            for (i, curve) in self.curves.iter().enumerate() {
+                self.draw_curve(page, frame, (i, curve), places[i], pass);
             }
-            for run in curve.points.split(|(_, y)| y.is_none()) {
-                let path: Vec<_> =
-                    run.iter().filter_map(|(x, y)| Some(place(*x, (*y)?.value))).collect();
-                page.line(&path, 1.6, color);
-                for &point in &path {
-                    page.marker(i, point, 5.2, WHITE);
-                    page.marker(i, point, 4.0, color);
-                }
-                if let Some(&end) = path.last()
-                    && run.last() == curve.points.iter().rfind(|(_, y)| y.is_some())
-                {
-                    let label = (frame.right + LEADER, places[i]);
-                    page.line(&[(end.0 + 6.0, end.1), (label.0 - 4.0, label.1)], 0.6, color);
-                    let text = Text::plain(12.0, color, HPos::Left, VPos::Center);
-                    page.text(&curve.label, label, text);
-                }
+        }
+    }
+
+    fn draw_curve<B: DrawingBackend>(
+        &self,
+        page: &mut Page<B>,
+        frame: &Frame,
+        (i, curve): (usize, &Curve),
+        label_y: f64,
+        pass: Pass,
+    ) {
+        let count = self.curves.len();
+        let color = PALETTE[i % PALETTE.len()];
+        // Cells at the same x would hide each other's error bars.
+        let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * 3.0_f64.min(14.0 / count as f64);
+        let place = |x: f64, y: f64| (frame.x_at(x) + shift, frame.y_at(y));
+        if pass == Pass::Leaders {
+            let label = (frame.right + LEADER, label_y);
+            let last = curve.points.iter().rev().find_map(|(x, y)| Some(place(*x, (*y)?.value)));
+            if let Some(end) = last {
+                page.dashes(end, (label.0 - 4.0, label.1), 0.8, mix(color, WHITE, 0.4));
+            }
+            let text = Text::plain(12.0, mix(color, BLACK, 0.25), HPos::Left, VPos::Center);
+            page.text(&shorten(&curve.label), label, text);
+            return;
+        }
+        for (x, estimate) in &curve.points {
+            let Some(Estimate { interval: Some((low, high)), .. }) = estimate else { continue };
+            let (top, bottom) = (place(*x, *high), place(*x, *low));
+            page.line(&[top, bottom], 1.0, color);
+            for (x, y) in [top, bottom] {
+                page.line(&[(x - 2.5, y), (x + 2.5, y)], 1.0, color);
+            }
+        }
+        for run in curve.points.split(|(_, y)| y.is_none()) {
+            let path: Vec<_> =
+                run.iter().filter_map(|(x, y)| Some(place(*x, (*y)?.value))).collect();
+            page.line(&path, 1.6, color);
+            for &point in &path {
+                page.marker(i, point, 5.0, WHITE);
+                page.marker(i, point, 4.0, color);
             }
         }
     }
@@ -373,7 +394,7 @@ fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
 fn pretty(label: &str) -> String {
     let letter = |name: &str| GREEK.iter().find(|(greek, _)| *greek == name).map(|(_, c)| c);
     if let Some(c) = label.strip_suffix("-hat").and_then(letter) {
-        return format!("{c}\u{302}"); // a combining circumflex
+        return format!("{c}{HAT}");
     }
     match label.split_once('=') {
         Some((name, value)) => match letter(name.trim()) {
@@ -384,11 +405,30 @@ fn pretty(label: &str) -> String {
     }
 }
 
+/// The combining circumflex, on the letter before it.
+const HAT: char = '\u{302}';
+
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 420;
 const MARGIN: f64 = 14.0;
+/// The curves' labels get no wider than this.
+const LABEL_WIDTH: f64 = 260.0;
 /// Room between the axes and the labels of the curves.
 const LEADER: f64 = 22.0;
+
+/// What is drawn of the curves, in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Leaders,
+    Curves,
+}
+
+/// A colour on the way to another.
+fn mix(from: RGBColor, to: RGBColor, part: f64) -> RGBColor {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between two bytes
+    let byte = |a: u8, b: u8| (f64::from(a) * (1.0 - part) + f64::from(b) * part).round() as u8;
+    RGBColor(byte(from.0, to.0), byte(from.1, to.1), byte(from.2, to.2))
+}
 
 /// One direction of the axes: from numbers to [0, 1].
 #[derive(Clone, Copy, Debug)]
@@ -453,10 +493,14 @@ impl Scale {
         values.into_iter().map(|v| (v, if plain { trim(v) } else { power(v) })).collect()
     }
 
-    /// 1, 2, 5 times powers of ten, or those powers alone over many decades; nothing where fewer
+    /// A few digits times powers of ten, the fewer the more decades there are; nothing where fewer
     /// than three would be shown.
     fn log_ticks(&self) -> Option<Vec<f64>> {
-        let digits: &[f64] = if self.high - self.low > 3.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let digits: &[f64] = match self.high - self.low {
+            decades if decades > 3.0 => &[1.0],
+            decades if decades > 1.5 => &[1.0, 2.0, 5.0],
+            _ => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+        };
         let mut ticks = Vec::new();
         let mut exponent = self.low.floor();
         while exponent <= self.high {
@@ -472,7 +516,8 @@ impl Scale {
 fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
     let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0) * power;
+    let step =
+        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0) * power;
     let mut ticks = Vec::new();
     let mut i = (low / step).ceil();
     while i * step <= high {
@@ -542,7 +587,7 @@ impl Frame {
         page.line(&[(left, top), (left, bottom), (right, bottom)], 0.9, BLACK);
         // Where labels would touch, every tick keeps its mark, and the ends keep their labels.
         let mut free_from = f64::NEG_INFINITY;
-        let wide = |value: f64| text_width(&trim(value), 11.0, FontStyle::Normal) + 6.0;
+        let wide = |value: f64| text_width(&trim(value), 11.0, false) + 6.0;
         let last = x_values.last().copied();
         for &value in x_values {
             let (x, half) = (self.x_at(value), 0.5 * wide(value));
@@ -591,31 +636,62 @@ fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     places
 }
 
-fn fonts_are_registered() -> bool {
-    static DONE: OnceLock<bool> = OnceLock::new();
-    *DONE.get_or_init(|| {
-        register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).is_ok()
-            && register_font(FONT, FontStyle::Bold, dejavu::sans::bold()).is_ok()
-    })
+/// The built-in `DejaVu Sans`, regular or bold.
+fn face(bold: bool) -> &'static FontRef<'static> {
+    static FACES: LazyLock<[FontRef<'static>; 2]> = LazyLock::new(|| {
+        [dejavu::sans::regular(), dejavu::sans::bold()].map(|bytes| {
+            FontRef::try_from_slice(bytes).expect("invariant: the built-in font is well-formed")
+        })
+    });
+    &FACES[usize::from(bold)]
 }
 
-fn font(size: f64, style: FontStyle) -> FontDesc<'static> {
-    // plotters sizes are those of a line, 1.24 times the size of the type.
-    FontDesc::new(FontFamily::Name(FONT), 1.24 * size, style)
+/// The font at a size of the type, which `ab_glyph` measures from ascent to descent.
+fn scaled(size: f64, bold: bool) -> PxScaleFont<&'static FontRef<'static>> {
+    let font = face(bold);
+    let em = font.height_unscaled() / font.units_per_em().unwrap_or(2048.0);
+    #[allow(clippy::cast_possible_truncation)] // some hundred pixels
+    let size = size as f32;
+    font.into_scaled(size * em)
 }
 
-fn text_width(text: &str, size: f64, style: FontStyle) -> f64 {
-    // Measured large, because widths are whole numbers.
-    let estimate = font(20.0 * size, style).layout_box(text);
-    estimate.map_or(0.6 * size * text.len() as f64, |(_, (width, _))| f64::from(width) / 20.0)
+/// Calls for every letter with the place where it starts; returns the width of them all.
+fn lay_out(
+    text: &str,
+    font: &PxScaleFont<&FontRef<'static>>,
+    mut place: impl FnMut(GlyphId, f32),
+) -> f32 {
+    let (mut x, mut previous) = (0.0, None);
+    for letter in text.chars().map(|c| font.glyph_id(c)) {
+        x += previous.map_or(0.0, |previous| font.kern(previous, letter));
+        place(letter, x);
+        x += font.h_advance(letter);
+        previous = Some(letter);
+    }
+    x
+}
+
+fn text_width(text: &str, size: f64, bold: bool) -> f64 {
+    f64::from(lay_out(text, &scaled(size, bold), |_, _| {}))
+}
+
+/// A curve's label, cut where it would leave no room for the curve.
+fn shorten(label: &str) -> String {
+    let mut short = label.to_owned();
+    while text_width(&short, 12.0, false) > LABEL_WIDTH {
+        short = short.trim_end_matches('…').to_owned();
+        short.pop();
+        short.push('…');
+    }
+    short
 }
 
 /// Lines no wider than `width`, broken at spaces.
-fn wrap(text: &str, size: f64, style: FontStyle, width: f64) -> Vec<String> {
+fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if text_width(&format!("{line} {word}"), size, style) <= width => {
+            Some(line) if text_width(&format!("{line} {word}"), size, bold) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -625,17 +701,27 @@ fn wrap(text: &str, size: f64, style: FontStyle, width: f64) -> Vec<String> {
     lines
 }
 
+/// How a backend is given its text.
+#[derive(Clone, Copy)]
+enum Letters {
+    /// As text.
+    Text,
+    /// As pixels.
+    Pixels,
+}
+
 /// How a text is written.
+#[derive(Clone, Copy)]
 struct Text {
     size: f64,
     color: RGBColor,
-    style: FontStyle,
+    bold: bool,
     at: (HPos, VPos),
 }
 
 impl Text {
     fn plain(size: f64, color: RGBColor, horizontal: HPos, vertical: VPos) -> Self {
-        Self { size, color, style: FontStyle::Normal, at: (horizontal, vertical) }
+        Self { size, color, bold: false, at: (horizontal, vertical) }
     }
 }
 
@@ -643,6 +729,7 @@ impl Text {
 struct Page<'a, B: DrawingBackend> {
     backend: &'a mut B,
     scale: f64,
+    letters: Letters,
     error: Option<String>,
 }
 
@@ -671,6 +758,17 @@ impl<B: DrawingBackend> Page<'_, B> {
         if path.len() > 1 {
             let outcome = self.backend.draw_path(path, &self.style(width, color));
             self.note(outcome.map_err(|e| e.to_string()));
+        }
+    }
+
+    fn dashes(&mut self, from: Point, to: Point, width: f64, color: RGBColor) {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let (length, period) = (dx.hypot(dy), 4.0);
+        let at = |way: f64| (from.0 + dx * way / length, from.1 + dy * way / length);
+        let mut way = 0.0;
+        while way < length {
+            self.line(&[at(way), at((way + 0.5 * period).min(length))], width, color);
+            way += period;
         }
     }
 
@@ -708,13 +806,64 @@ impl<B: DrawingBackend> Page<'_, B> {
         }
     }
 
-    fn text(&mut self, text: &str, at: Point, write: Text) {
-        let style = TextStyle::from(font(self.scale * write.size, write.style))
-            .color(&write.color)
-            .pos(Pos::new(write.at.0, write.at.1));
-        let place = self.pixel(at);
-        let outcome = self.backend.draw_text(text, &style, place);
-        self.note(outcome.map_err(|e| e.to_string()));
+    fn text(&mut self, text: &str, (x, y): Point, write: Text) {
+        let Text { size, color, bold, at: (horizontal, vertical) } = write;
+        let baseline = match vertical {
+            VPos::Top => y + 0.76 * size,
+            VPos::Center => y + 0.365 * size, // half of a capital's height
+            VPos::Bottom => y,
+        };
+        // Without text shaping, a combining circumflex would stand beside its letter.
+        if let Some((letter, rest)) = text.split_once(HAT) {
+            let width = text_width(letter, size, bold);
+            let (middle, low) = (x + width - 0.29 * size, baseline - 0.65 * size);
+            let hat = [(-0.16, 0.0), (0.0, -0.16), (0.16, 0.0)];
+            let hat = hat.map(|(dx, dy)| (middle + dx * size, low + dy * size));
+            self.line(&hat, 0.08 * size, color);
+            return self.text(&format!("{letter}{rest}"), (x, y), write);
+        }
+        match self.letters {
+            Letters::Text => {
+                let font_style = if bold { FontStyle::Bold } else { FontStyle::Normal };
+                // The SVG backend divides by 1.24, and puts the baseline 0.76 em below the top.
+                let font_size = 1.24 * size * self.scale;
+                let font = FontDesc::new(FontFamily::Name(FONT), font_size, font_style);
+                let style =
+                    TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
+                let place = self.pixel((x, baseline - 0.76 * size));
+                let outcome = self.backend.draw_text(text, &style, place);
+                self.note(outcome.map_err(|e| e.to_string()));
+            }
+            Letters::Pixels => {
+                let start = match horizontal {
+                    HPos::Left => x,
+                    HPos::Center => x - 0.5 * text_width(text, size, bold),
+                    HPos::Right => x - text_width(text, size, bold),
+                };
+                self.pixels(text, (start, baseline), write);
+            }
+        }
+    }
+
+    /// Draws letters as pixels; plotters' own way drops their side bearings, which sets them
+    /// unevenly.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a few thousand pixels
+    fn pixels(&mut self, text: &str, (x, y): Point, write: Text) {
+        let font = scaled(write.size * self.scale, write.bold);
+        let (x, y) = ((x * self.scale) as f32, (y * self.scale) as f32);
+        let mut letters = Vec::new();
+        lay_out(text, &font, |letter, dx| {
+            letters.push(letter.with_scale_and_position(font.scale(), point(x + dx, y)));
+        });
+        for outline in letters.into_iter().filter_map(|letter| font.outline_glyph(letter)) {
+            let corner = outline.px_bounds().min;
+            outline.draw(|dx, dy, alpha| {
+                let at = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
+                let color = write.color.mix(f64::from(alpha.min(1.0))).to_backend_color();
+                let outcome = self.backend.draw_pixel(at, color);
+                self.note(outcome.map_err(|e| e.to_string()));
+            });
+        }
     }
 }
 
@@ -736,9 +885,16 @@ mod tests {
             Scale { log, low, high }.ticks().into_iter().map(|(_, label)| label).collect()
         };
         assert_eq!(ticks(false, -0.3, 1.1), ["−0.25", "0", "0.25", "0.5", "0.75", "1"]);
-        assert_eq!(ticks(true, 0.9, 2.1), ["10", "20", "50", "100"]);
+        assert_eq!(ticks(true, 0.9, 2.5), ["10", "20", "50", "100", "200"]);
         assert_eq!(ticks(true, -6.1, -1.9), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²"]);
         assert_eq!(ticks(true, 1.6, 1.7), ["40", "42", "44", "46", "48", "50"]);
+    }
+
+    #[test]
+    fn labels_too_long_for_the_page_are_cut() {
+        assert_eq!(shorten("eta = 0.5"), "eta = 0.5");
+        let short = shorten(&"very ".repeat(30));
+        assert!(short.ends_with('…') && text_width(&short, 12.0, false) <= LABEL_WIDTH);
     }
 
     #[test]

@@ -32,6 +32,10 @@ impl Mode {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("invariant: the template is well-formed")
+}
+
 /// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
@@ -49,9 +53,6 @@ impl Progress {
             Mode::Lines | Mode::Quiet => ProgressDrawTarget::hidden(),
         };
         let area = MultiProgress::with_draw_target(target);
-        let style = |template: &str| {
-            ProgressStyle::with_template(template).expect("invariant: the template is well-formed")
-        };
         let bar = area.add(ProgressBar::new(total));
         bar.set_style(
             style("{elapsed_precise} {bar:32} {percent:>3} %, {eta} left  {wide_msg}")
@@ -98,11 +99,11 @@ impl Progress {
 
     /// Removes the bar and leaves the table.
     pub fn finish(&self) {
+        let table = self.table.message();
         self.bar.finish_and_clear();
-        if self.table.message().is_empty() {
-            self.table.finish_and_clear();
-        } else {
-            self.table.finish();
+        self.table.finish_and_clear();
+        if self.mode == Mode::Bar && !table.is_empty() {
+            eprintln!("{table}");
         }
     }
 

@@ -138,7 +138,10 @@ impl Columns {
         for (i, name) in expected.iter().enumerate() {
             let found = header.get(i).unwrap_or("nothing");
             if found != name {
-                return Err((name.clone(), format!("expected it as column {}, found `{found}`", i + 1)));
+                return Err((
+                    name.clone(),
+                    format!("expected it as column {}, found `{found}`", i + 1),
+                ));
             }
         }
         Ok(columns)
@@ -234,8 +237,7 @@ pub(super) fn read_lines(
     let lines: Vec<_> = reader.records().collect::<Result<_, _>>().map_err(malformed)?;
     if let Some(line) = lines.iter().find(|line| line.len() != header.len()) {
         let column = header.get(line.len()).or_else(|| header.get(header.len() - 1));
-        let problem =
-            format!("the row has {} fields and the header {}", line.len(), header.len());
+        let problem = format!("the row has {} fields and the header {}", line.len(), header.len());
         let row = Row { path, header: &header, line };
         return Err(row.error(column.unwrap_or("cell"), problem));
     }

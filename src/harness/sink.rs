@@ -245,7 +245,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
-    #[cfg(unix)] // temporary files are private by default; results are for everyone the umask allows
+    #[cfg(unix)]
+    // temporary files are private by default; results are for everyone the umask allows
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
@@ -374,7 +375,8 @@ mod tests {
 
         let sink = Sink::open(&folder, columns(), planned(&["c", "new", "a"])).unwrap();
         assert_eq!((sink.finished(1), sink.dropped()), (None, 0));
-        let keys: Vec<_> = sink.records().into_iter().map(|r| (r.key, r.params[0].1.clone())).collect();
+        let keys: Vec<_> =
+            sink.records().into_iter().map(|r| (r.key, r.params[0].1.clone())).collect();
         assert_eq!(keys, [("c".into(), "0".into()), ("a".into(), "2".into())]);
         let times = read_timing(&sink.path("timing.csv")).unwrap();
         assert_eq!(times, [timing("c"), timing("a")]);

@@ -61,7 +61,7 @@ pub struct Panel<'a> {
     pub judgements: Vec<Judgement>,
 }
 
-/// `\` and the names that LaTeX and the plots write as one letter.
+/// The names that LaTeX and the plots write as one letter.
 pub(super) const GREEK: [(&str, char); 8] = [
     ("alpha", 'α'),
     ("beta", 'β'),
@@ -86,7 +86,8 @@ impl<'a> Table<'a> {
         let rows = union(paper_rows, labels(&spec.rows));
         let columns = union(paper_columns, labels(&spec.columns));
 
-        let others = input.axes.iter().filter(|(n, l)| *n != spec.rows && *n != spec.columns && l.len() > 1);
+        let others =
+            input.axes.iter().filter(|(n, l)| *n != spec.rows && *n != spec.columns && l.len() > 1);
         let mut fixed: Vec<Vec<(&str, &str)>> = vec![vec![]];
         for (axis, labels) in others {
             let with = |one: &Vec<(&'a str, &'a str)>, label: &'a String| {
@@ -259,7 +260,8 @@ impl<'a> Table<'a> {
             if !panel.judgements.is_empty() {
                 let _ = writeln!(out, "\n{}\n\\begin{{itemize}}", latex_text(CLAIMS));
                 for Judgement { claim, verdict, reason, .. } in &panel.judgements {
-                    let (text, source) = (latex_text(&sentence(&claim.text)), latex_text(&claim.source));
+                    let (text, source) =
+                        (latex_text(&sentence(&claim.text)), latex_text(&claim.source));
                     let reason = latex_text(reason);
                     let _ = writeln!(
                         out,
@@ -411,7 +413,8 @@ fn latex_label(label: &str) -> String {
         let (name, value) = (name.trim(), value.trim());
         let (number, rest) = value.split_once(' ').unwrap_or((value, ""));
         if is_greek(name) && number.parse::<f64>().is_ok() {
-            let rest = if rest.is_empty() { String::new() } else { format!(" {}", latex_text(rest)) };
+            let rest =
+                if rest.is_empty() { String::new() } else { format!(" {}", latex_text(rest)) };
             return format!("$\\{name} = {number}${rest}");
         }
     }

@@ -34,9 +34,15 @@ impl Jackknife {
     }
 
     /// The paired difference, group by group.
-    pub fn minus(&self, other: &Self) -> Self {
+    ///
+    /// # Errors
+    /// If the groups are not as many.
+    pub fn minus(&self, other: &Self) -> Result<Self, String> {
+        if self.leave_out.len() != other.leave_out.len() {
+            return Err("the numbers of groups differ".into());
+        }
         let leave_out = self.leave_out.iter().zip(&other.leave_out).map(|(a, b)| a - b).collect();
-        Self { value: self.value - other.value, leave_out }
+        Ok(Self { value: self.value - other.value, leave_out })
     }
 }
 
