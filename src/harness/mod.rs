@@ -1,5 +1,6 @@
 //! From a manifest to tables: manifest -> plan -> build -> runner -> sink -> table and plots.
 
+mod axis;
 pub mod build;
 pub mod claims;
 pub mod diagnostic;
@@ -9,6 +10,7 @@ pub mod hardware;
 pub mod image_grid;
 pub mod manifest;
 pub mod overlay;
+mod page;
 pub mod plan;
 pub mod plot;
 pub mod presentation;

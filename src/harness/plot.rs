@@ -10,17 +10,16 @@
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
 
 use std::io::Cursor;
-use std::sync::LazyLock;
 
-use ab_glyph::{Font, FontRef, GlyphId, PxScaleFont, ScaleFont, point};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle};
+use plotters::style::RGBColor;
+use plotters::style::text_anchor::{HPos, VPos};
 
+use super::axis::{Scale, trim};
+use super::page::{BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap};
 use super::presentation::PlotSpec;
 use super::record::{Estimate, LEVEL, Record, Status};
-use super::table::GREEK;
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -87,14 +86,6 @@ struct Curve {
     /// By increasing x; no value where the cell diverged.
     points: Vec<(f64, Option<Estimate>)>,
 }
-
-/// The family, and what a browser without it may use.
-const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
-
-const BLACK: RGBColor = RGBColor(0, 0, 0);
-const GREY: RGBColor = RGBColor(95, 95, 95);
-const LIGHT: RGBColor = RGBColor(226, 226, 226);
-const WHITE: RGBColor = RGBColor(255, 255, 255);
 
 /// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
 /// lightness.
@@ -258,7 +249,7 @@ impl Figure {
         let labels = self.curves.iter().map(|c| text_width(&c.label, 12.0, false));
         let right = labels.fold(0.0, f64::max).min(LABEL_WIDTH) + LEADER + MARGIN;
 
-        let y_scale = Scale::vertical(self);
+        let y_scale = self.y_scale();
         let y_ticks = y_scale.ticks();
         let tick_width = y_ticks.iter().map(|(_, t)| text_width(t, 11.0, false));
         let frame = Frame {
@@ -266,7 +257,7 @@ impl Figure {
             right: width - right,
             top: y + 2.0,
             bottom: height - MARGIN - 15.6 * x_label.len() as f64 - 26.0,
-            x: Scale::horizontal(self),
+            x: self.x_scale(),
             y: y_scale,
         };
         frame.draw_axes(page, &self.x_values(), &y_ticks);
@@ -338,6 +329,21 @@ impl Figure {
     }
 
     /// All x that were measured, in order.
+    fn x_scale(&self) -> Scale {
+        Scale::over(self.x_values().into_iter(), self.spec.log_x, 0.04)
+    }
+
+    fn y_scale(&self) -> Scale {
+        let log = self.spec.log_y;
+        let estimates = self.curves.iter().flat_map(|curve| &curve.points);
+        let values = estimates.filter_map(|(_, y)| *y).flat_map(|Estimate { value, interval }| {
+            let (low, high) = interval.unwrap_or((value, value));
+            // A bar to nearly zero would squeeze everything else; it runs out of the axes instead.
+            [if log { low.max(0.3 * value) } else { low }, value, high]
+        });
+        Scale::over(values, log, 0.05)
+    }
+
     fn x_values(&self) -> Vec<f64> {
         let mut all: Vec<f64> =
             self.curves.iter().flat_map(|curve| curve.points.iter().map(|(x, _)| *x)).collect();
@@ -390,24 +396,6 @@ fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
     }
 }
 
-/// A label with its Greek letters as letters: `eta = 0.5` as `η = 0.5`.
-fn pretty(label: &str) -> String {
-    let letter = |name: &str| GREEK.iter().find(|(greek, _)| *greek == name).map(|(_, c)| c);
-    if let Some(c) = label.strip_suffix("-hat").and_then(letter) {
-        return format!("{c}{HAT}");
-    }
-    match label.split_once('=') {
-        Some((name, value)) => match letter(name.trim()) {
-            Some(c) => format!("{c} = {}", value.trim()),
-            None => label.to_owned(),
-        },
-        None => label.to_owned(),
-    }
-}
-
-/// The combining circumflex, on the letter before it.
-const HAT: char = '\u{302}';
-
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 420;
 const MARGIN: f64 = 14.0;
@@ -428,128 +416,6 @@ fn mix(from: RGBColor, to: RGBColor, part: f64) -> RGBColor {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between two bytes
     let byte = |a: u8, b: u8| (f64::from(a) * (1.0 - part) + f64::from(b) * part).round() as u8;
     RGBColor(byte(from.0, to.0), byte(from.1, to.1), byte(from.2, to.2))
-}
-
-/// One direction of the axes: from numbers to [0, 1].
-#[derive(Clone, Copy, Debug)]
-struct Scale {
-    log: bool,
-    /// In logarithms where `log`.
-    low: f64,
-    high: f64,
-}
-
-impl Scale {
-    fn over(values: impl Iterator<Item = f64>, log: bool, margin: f64) -> Self {
-        let values = values.map(|value| if log { value.log10() } else { value });
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values.filter(|value| value.is_finite()) {
-            (low, high) = (low.min(value), high.max(value));
-        }
-        let mut room = margin * (high - low);
-        if room <= 0.0 {
-            // A single number: any scale is as good as another.
-            room = if log { 0.1 } else { (0.1 * high.abs()).max(1e-6) };
-        }
-        Self { log, low: low - room, high: high + room }
-    }
-
-    fn horizontal(figure: &Figure) -> Self {
-        Self::over(figure.x_values().into_iter(), figure.spec.log_x, 0.04)
-    }
-
-    fn vertical(figure: &Figure) -> Self {
-        let log = figure.spec.log_y;
-        let estimates = figure.curves.iter().flat_map(|curve| &curve.points);
-        let values = estimates.filter_map(|(_, y)| *y).flat_map(|Estimate { value, interval }| {
-            let (low, high) = interval.unwrap_or((value, value));
-            // A bar to nearly zero would squeeze everything else; it runs out of the axes instead.
-            [if log { low.max(0.3 * value) } else { low }, value, high]
-        });
-        Self::over(values, log, 0.05)
-    }
-
-    fn at(&self, value: f64) -> f64 {
-        let value = match self.log {
-            true if value > 0.0 => value.log10(),
-            true => self.low,
-            false => value,
-        };
-        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
-    }
-
-    /// Round numbers within the scale, with their labels.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let values = if self.log { self.log_ticks() } else { None };
-        let values = values.unwrap_or_else(|| {
-            let ends = if self.log {
-                (10f64.powf(self.low), 10f64.powf(self.high))
-            } else {
-                (self.low, self.high)
-            };
-            linear_ticks(ends)
-        });
-        let plain = values.iter().all(|v| *v == 0.0 || (1e-3..1e5).contains(&v.abs()));
-        values.into_iter().map(|v| (v, if plain { trim(v) } else { power(v) })).collect()
-    }
-
-    /// A few digits times powers of ten, the fewer the more decades there are; nothing where fewer
-    /// than three would be shown.
-    fn log_ticks(&self) -> Option<Vec<f64>> {
-        let digits: &[f64] = match self.high - self.low {
-            decades if decades > 3.0 => &[1.0],
-            decades if decades > 1.5 => &[1.0, 2.0, 5.0],
-            _ => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
-        };
-        let mut ticks = Vec::new();
-        let mut exponent = self.low.floor();
-        while exponent <= self.high {
-            ticks.extend(digits.iter().map(|digit| digit * 10f64.powf(exponent)));
-            exponent += 1.0;
-        }
-        ticks.retain(|tick| (self.low..=self.high).contains(&tick.log10()));
-        (ticks.len() >= 3).then_some(ticks)
-    }
-}
-
-/// About six round numbers between two.
-fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
-    let rough = (high - low) / 6.0;
-    let power = 10f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|m| m * power >= rough).unwrap_or(10.0) * power;
-    let mut ticks = Vec::new();
-    let mut i = (low / step).ceil();
-    while i * step <= high {
-        ticks.push(i * step);
-        i += 1.0;
-    }
-    ticks
-}
-
-/// A number without the dust of its arithmetic.
-fn trim(value: f64) -> String {
-    let text = format!("{value:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.replace('-', "−") }
-}
-
-/// A number as a digit times a power of ten: `2·10⁻⁵`.
-fn power(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    let text = format!("{value:.1e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let digits = digits.trim_end_matches('0').trim_end_matches('.').replace('-', "−");
-    let superscript: String = exponent
-        .chars()
-        .map(|c| match c.to_digit(10) {
-            Some(digit) => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit as usize],
-            None => '⁻',
-        })
-        .collect();
-    if digits == "1" { format!("10{superscript}") } else { format!("{digits}·10{superscript}") }
 }
 
 /// The axes' place on the page.
@@ -636,45 +502,6 @@ fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     places
 }
 
-/// The built-in `DejaVu Sans`, regular or bold.
-fn face(bold: bool) -> &'static FontRef<'static> {
-    static FACES: LazyLock<[FontRef<'static>; 2]> = LazyLock::new(|| {
-        [dejavu::sans::regular(), dejavu::sans::bold()].map(|bytes| {
-            FontRef::try_from_slice(bytes).expect("invariant: the built-in font is well-formed")
-        })
-    });
-    &FACES[usize::from(bold)]
-}
-
-/// The font at a size of the type, which `ab_glyph` measures from ascent to descent.
-fn scaled(size: f64, bold: bool) -> PxScaleFont<&'static FontRef<'static>> {
-    let font = face(bold);
-    let em = font.height_unscaled() / font.units_per_em().unwrap_or(2048.0);
-    #[allow(clippy::cast_possible_truncation)] // some hundred pixels
-    let size = size as f32;
-    font.into_scaled(size * em)
-}
-
-/// Calls for every letter with the place where it starts; returns the width of them all.
-fn lay_out(
-    text: &str,
-    font: &PxScaleFont<&FontRef<'static>>,
-    mut place: impl FnMut(GlyphId, f32),
-) -> f32 {
-    let (mut x, mut previous) = (0.0, None);
-    for letter in text.chars().map(|c| font.glyph_id(c)) {
-        x += previous.map_or(0.0, |previous| font.kern(previous, letter));
-        place(letter, x);
-        x += font.h_advance(letter);
-        previous = Some(letter);
-    }
-    x
-}
-
-fn text_width(text: &str, size: f64, bold: bool) -> f64 {
-    f64::from(lay_out(text, &scaled(size, bold), |_, _| {}))
-}
-
 /// A curve's label, cut where it would leave no room for the curve.
 fn shorten(label: &str) -> String {
     let mut short = label.to_owned();
@@ -684,187 +511,6 @@ fn shorten(label: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// Lines no wider than `width`, broken at spaces.
-fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if text_width(&format!("{line} {word}"), size, bold) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// How a backend is given its text.
-#[derive(Clone, Copy)]
-enum Letters {
-    /// As text.
-    Text,
-    /// As pixels.
-    Pixels,
-}
-
-/// How a text is written.
-#[derive(Clone, Copy)]
-struct Text {
-    size: f64,
-    color: RGBColor,
-    bold: bool,
-    at: (HPos, VPos),
-}
-
-impl Text {
-    fn plain(size: f64, color: RGBColor, horizontal: HPos, vertical: VPos) -> Self {
-        Self { size, color, bold: false, at: (horizontal, vertical) }
-    }
-}
-
-/// A drawing backend with lengths in points; it remembers the first error.
-struct Page<'a, B: DrawingBackend> {
-    backend: &'a mut B,
-    scale: f64,
-    letters: Letters,
-    error: Option<String>,
-}
-
-type Point = (f64, f64);
-
-impl<B: DrawingBackend> Page<'_, B> {
-    #[allow(clippy::cast_possible_truncation)] // a page is far smaller than 2^31 pixels
-    fn pixel(&self, (x, y): Point) -> (i32, i32) {
-        ((self.scale * x).round() as i32, (self.scale * y).round() as i32)
-    }
-
-    fn style(&self, width: f64, color: RGBColor) -> ShapeStyle {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a few pixels
-        let width = (self.scale * width).round().max(1.0) as u32;
-        ShapeStyle { color: color.to_rgba(), filled: true, stroke_width: width }
-    }
-
-    fn note<E: std::fmt::Display>(&mut self, outcome: Result<(), E>) {
-        if let Err(error) = outcome {
-            self.error.get_or_insert(error.to_string());
-        }
-    }
-
-    fn line(&mut self, points: &[Point], width: f64, color: RGBColor) {
-        let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
-        if path.len() > 1 {
-            let outcome = self.backend.draw_path(path, &self.style(width, color));
-            self.note(outcome.map_err(|e| e.to_string()));
-        }
-    }
-
-    fn dashes(&mut self, from: Point, to: Point, width: f64, color: RGBColor) {
-        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let (length, period) = (dx.hypot(dy), 4.0);
-        let at = |way: f64| (from.0 + dx * way / length, from.1 + dy * way / length);
-        let mut way = 0.0;
-        while way < length {
-            self.line(&[at(way), at((way + 0.5 * period).min(length))], width, color);
-            way += period;
-        }
-    }
-
-    fn rectangle(&mut self, corner: Point, opposite: Point, color: RGBColor) {
-        let (a, b) = (self.pixel(corner), self.pixel(opposite));
-        let outcome = self.backend.draw_rect(a, b, &self.style(0.0, color), true);
-        self.note(outcome.map_err(|e| e.to_string()));
-    }
-
-    fn polygon(&mut self, points: &[Point], color: RGBColor) {
-        let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
-        let outcome = self.backend.fill_polygon(path, &self.style(0.0, color));
-        self.note(outcome.map_err(|e| e.to_string()));
-    }
-
-    /// The marker of curve `i`, about as large for every shape.
-    fn marker(&mut self, i: usize, (x, y): Point, radius: f64, color: RGBColor) {
-        let corners = |corners: usize, from: f64, radius: f64| -> Vec<Point> {
-            let angle = |k: usize| (from + 360.0 * k as f64 / corners as f64).to_radians();
-            let corner = |k| (x + radius * angle(k).cos(), y + radius * angle(k).sin());
-            (0..corners).map(corner).collect()
-        };
-        match i % 5 {
-            0 => {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a few pixels
-                let pixels = (self.scale * radius * 0.95).round() as u32;
-                let (center, style) = (self.pixel((x, y)), self.style(0.0, color));
-                let outcome = self.backend.draw_circle(center, pixels, &style, true);
-                self.note(outcome.map_err(|e| e.to_string()));
-            }
-            1 => self.polygon(&corners(4, 45.0, 1.2 * radius), color),
-            2 => self.polygon(&corners(3, -90.0, 1.3 * radius), color),
-            3 => self.polygon(&corners(4, 0.0, 1.25 * radius), color),
-            _ => self.polygon(&corners(3, 90.0, 1.3 * radius), color),
-        }
-    }
-
-    fn text(&mut self, text: &str, (x, y): Point, write: Text) {
-        let Text { size, color, bold, at: (horizontal, vertical) } = write;
-        let baseline = match vertical {
-            VPos::Top => y + 0.76 * size,
-            VPos::Center => y + 0.365 * size, // half of a capital's height
-            VPos::Bottom => y,
-        };
-        // Without text shaping, a combining circumflex would stand beside its letter.
-        if let Some((letter, rest)) = text.split_once(HAT) {
-            let width = text_width(letter, size, bold);
-            let (middle, low) = (x + width - 0.29 * size, baseline - 0.65 * size);
-            let hat = [(-0.16, 0.0), (0.0, -0.16), (0.16, 0.0)];
-            let hat = hat.map(|(dx, dy)| (middle + dx * size, low + dy * size));
-            self.line(&hat, 0.08 * size, color);
-            return self.text(&format!("{letter}{rest}"), (x, y), write);
-        }
-        match self.letters {
-            Letters::Text => {
-                let font_style = if bold { FontStyle::Bold } else { FontStyle::Normal };
-                // The SVG backend divides by 1.24, and puts the baseline 0.76 em below the top.
-                let font_size = 1.24 * size * self.scale;
-                let font = FontDesc::new(FontFamily::Name(FONT), font_size, font_style);
-                let style =
-                    TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
-                let place = self.pixel((x, baseline - 0.76 * size));
-                let outcome = self.backend.draw_text(text, &style, place);
-                self.note(outcome.map_err(|e| e.to_string()));
-            }
-            Letters::Pixels => {
-                let start = match horizontal {
-                    HPos::Left => x,
-                    HPos::Center => x - 0.5 * text_width(text, size, bold),
-                    HPos::Right => x - text_width(text, size, bold),
-                };
-                self.pixels(text, (start, baseline), write);
-            }
-        }
-    }
-
-    /// Draws letters as pixels; plotters' own way drops their side bearings, which sets them
-    /// unevenly.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a few thousand pixels
-    fn pixels(&mut self, text: &str, (x, y): Point, write: Text) {
-        let font = scaled(write.size * self.scale, write.bold);
-        let (x, y) = ((x * self.scale) as f32, (y * self.scale) as f32);
-        let mut letters = Vec::new();
-        lay_out(text, &font, |letter, dx| {
-            letters.push(letter.with_scale_and_position(font.scale(), point(x + dx, y)));
-        });
-        for outline in letters.into_iter().filter_map(|letter| font.outline_glyph(letter)) {
-            let corner = outline.px_bounds().min;
-            outline.draw(|dx, dy, alpha| {
-                let at = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
-                let color = write.color.mix(f64::from(alpha.min(1.0))).to_backend_color();
-                let outcome = self.backend.draw_pixel(at, color);
-                self.note(outcome.map_err(|e| e.to_string()));
-            });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -880,27 +526,9 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round_numbers() {
-        let ticks = |log, low: f64, high: f64| -> Vec<String> {
-            Scale { log, low, high }.ticks().into_iter().map(|(_, label)| label).collect()
-        };
-        assert_eq!(ticks(false, -0.3, 1.1), ["−0.25", "0", "0.25", "0.5", "0.75", "1"]);
-        assert_eq!(ticks(true, 0.9, 2.5), ["10", "20", "50", "100", "200"]);
-        assert_eq!(ticks(true, -6.1, -1.9), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²"]);
-        assert_eq!(ticks(true, 1.6, 1.7), ["40", "42", "44", "46", "48", "50"]);
-    }
-
-    #[test]
     fn labels_too_long_for_the_page_are_cut() {
         assert_eq!(shorten("eta = 0.5"), "eta = 0.5");
         let short = shorten(&"very ".repeat(30));
         assert!(short.ends_with('…') && text_width(&short, 12.0, false) <= LABEL_WIDTH);
-    }
-
-    #[test]
-    fn greek_letters_are_letters() {
-        assert_eq!(pretty("eta = 0.5 (ours)"), "η = 0.5 (ours)");
-        assert_eq!(pretty("sigma-hat"), "σ\u{302}");
-        assert_eq!(pretty("heun = fast"), "heun = fast");
     }
 }
