@@ -6,8 +6,9 @@
 //! files, a folder that holds it (or the archive) under its official name, and the `.tar.gz` itself
 //! are all read as they are; nothing is unpacked to disk.
 //!
-//! Some copies of the set hold images that are not the official bytes. An exclusion list leaves them
-//! out, and the number left out is kept beside the images, to be told wherever they are counted.
+//! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
+//! them out, and the number left out is kept beside the images, to be told wherever they are
+//! counted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -189,7 +190,8 @@ struct Row {
 }
 
 impl Exclusions {
-    /// Reads a list with the columns `file`, `index` (0-based within the file), `label` and `source`.
+    /// Reads a list with the columns `file`, `index` (0-based within the file), `label` and
+    /// `source`.
     ///
     /// # Errors
     /// A file that cannot be read, a line that does not parse, or one that names no batch file.
@@ -236,7 +238,7 @@ impl Exclusions {
 /// A split in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cifar10 {
-    /// Images [N, 3, 32, 32], red, green, blue, rows from the top.
+    /// Images `[N, 3, 32, 32]`, red, green, blue, rows from the top.
     pub images: Array4<u8>,
     /// Classes, 0 to 9.
     pub labels: Vec<u8>,
@@ -264,11 +266,8 @@ impl Cifar10 {
         for (name, path, bytes) in files {
             set.add(name, &path, &bytes, exclude)?;
         }
-        let n = set.labels.len();
-        let images = Array4::from_shape_vec((n, CHANNELS, SIDE, SIDE), set.pixels)
-            .expect("invariant: one record of pixels per label");
-        let Collected { labels, positions, excluded, .. } = set;
-        Ok(Self { images, labels, positions, excluded })
+        let Collected { pixels, labels, positions, excluded, .. } = set;
+        Ok(Self { images: to_images(labels.len(), pixels), labels, positions, excluded })
     }
 
     /// The number of images N.
@@ -288,7 +287,7 @@ impl Cifar10 {
         let mut hash = Sha256::new();
         for (image, label) in self.images.outer_iter().zip(&self.labels) {
             hash.update([*label]);
-            hash.update(image.as_standard_layout().as_slice().expect("invariant: standard layout"));
+            hash.update(image.iter().copied().collect::<Vec<u8>>());
         }
         format!("{:x}", hash.finalize())
     }
@@ -311,7 +310,7 @@ impl Collected {
         bytes: &[u8],
         exclude: Option<&Exclusions>,
     ) -> Result<(), Error> {
-        if bytes.is_empty() || bytes.len() % RECORD != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
             return Err(Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
         }
         let records = bytes.len() / RECORD;
@@ -407,6 +406,11 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
     split.files().iter().map(take).collect()
 }
 
+fn to_images(n: usize, pixels: Vec<u8>) -> Array4<u8> {
+    Array4::from_shape_vec((n, CHANNELS, SIDE, SIDE), pixels)
+        .expect("invariant: one record of pixels per label")
+}
+
 fn read_error(path: &Path, source: io::Error) -> Error {
     Error::Read { path: path.to_path_buf(), source }
 }
@@ -421,10 +425,14 @@ mod tests {
 
     use super::*;
 
-    /// Two records: the label is the file's number plus the index, each plane counts up from it.
+    fn plane(i: usize) -> u8 {
+        u8::try_from(i % 251).unwrap()
+    }
+
+    /// Two records: the label is the file's number plus the index, and marks every pixel.
     fn batch(number: u8) -> Vec<u8> {
         let record = |label: u8| {
-            let pixels = (0..PIXELS).map(move |i| (i % 251) as u8 ^ label);
+            let pixels = (0..PIXELS).map(move |i| plane(i) ^ label);
             std::iter::once(label).chain(pixels)
         };
         record(number).chain(record(number + 1)).collect()
@@ -476,7 +484,7 @@ mod tests {
         let set = Cifar10::read(dir.path(), Split::Train, None).unwrap();
         assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
         assert_eq!(set.images.dim(), (10, 3, 32, 32));
-        assert_eq!(set.images[[3, 2, 5, 9]], ((2 * 1024 + 5 * 32 + 9) % 251) as u8 ^ 2);
+        assert_eq!(set.images[[3, 2, 5, 9]], plane(2 * 1024 + 5 * 32 + 9) ^ 2);
         assert_eq!(set.positions, (0..10).collect::<Vec<_>>());
         assert!(set.excluded.is_empty());
     }
@@ -575,9 +583,9 @@ mod tests {
         for (split, n) in [(Split::Train, 50_000), (Split::Test, 10_000)] {
             let set = Cifar10::read(&path, split, None).unwrap();
             assert_eq!(set.len(), n);
-            for class in 0..CLASSES {
-                assert_eq!(set.labels.iter().filter(|&&l| l == class).count(), n / 10);
-            }
+            let mut classes = [0; 10];
+            set.labels.iter().for_each(|&label| classes[usize::from(label)] += 1);
+            assert_eq!(classes, [n / 10; 10]);
             let kept = Cifar10::read(&path, split, list.as_ref()).unwrap();
             assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
             eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());

@@ -18,7 +18,7 @@ pub enum Error {
     /// The file cannot be opened, or the folder cannot be written to.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// `read`, `write` or `create the folder of`.
+        /// `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -62,8 +62,8 @@ pub enum Error {
 /// - Shape: `[N, C, H, W]`.
 ///
 /// # Errors
-/// A file that cannot be opened, is truncated, holds another type than little- or big-endian f32 of
-/// this machine, or has other than four axes.
+/// A file that cannot be opened, is truncated, holds another type than f32 in this
+/// machine's byte order, or has other than four axes.
 pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
     let file = File::open(path).map_err(|source| io_error("read", path, source))?;
     let array = ArrayD::<f32>::read_npy(BufReader::new(file))
@@ -79,13 +79,7 @@ pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
 /// # Errors
 /// A folder or file that cannot be written; an existing file is then left as it was.
 pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Error> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(|source| io_error("create the folder of", path, source))?;
-    // In the same folder: a rename is atomic within one file system only.
-    let file = NamedTempFile::new_in(folder).map_err(|source| io_error("write", path, source))?;
+    let file = temporary_beside(path).map_err(|source| io_error("write", path, source))?;
     let mut writer = BufWriter::new(file);
     images.write_npy(&mut writer).map_err(|source| Error::Write {
         path: path.to_path_buf(),
@@ -96,6 +90,22 @@ pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Erro
     let file = writer.into_inner().map_err(|error| io_error("write", path, error.into_error()))?;
     file.persist(path).map_err(|error| io_error("write", path, error.error))?;
     Ok(())
+}
+
+/// Opens a temporary file in the folder that `path` names, which is created where it is missing.
+///
+/// In the same folder, since a rename is atomic within one file system only.
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // Without this the result would be readable by its owner alone; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {

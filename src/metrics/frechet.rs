@@ -93,8 +93,8 @@ impl FrechetReference {
 
 /// The Fréchet distance between two sets of features.
 ///
-/// $$d^2 = \lVert\mu_a-\mu_b\rVert^2 + \operatorname{tr}\Sigma_a + \operatorname{tr}\Sigma_b
-/// - 2\operatorname{tr}\bigl(\Sigma_b^{1/2}\Sigma_a\Sigma_b^{1/2}\bigr)^{1/2}$$
+/// $$d^2 = \lVert\mu_a-\mu_b\rVert^2 + \operatorname{tr}\bigl(\Sigma_a + \Sigma_b
+/// -2(\Sigma_b^{1/2}\Sigma_a\Sigma_b^{1/2})^{1/2}\bigr)$$
 ///
 /// The squared distance, as FID is always quoted; no ridge is added to a singular covariance. It is
 /// biased upwards by an amount of the order of D / N: never compare values of different N, and see
@@ -106,9 +106,9 @@ impl FrechetReference {
 /// Different numbers of features, fewer than two samples on a side, or values that are not finite.
 ///
 /// # References
-/// Dowson, Landau, *The Fréchet distance between multivariate normal distributions*, J. Multivariate
-/// Analysis 12 (1982). Heusel et al., *GANs trained by a two time-scale update rule converge to a
-/// local Nash equilibrium*, `NeurIPS` 2017, eq. (6). arXiv:1706.08500.
+/// Dowson, Landau, *The Fréchet distance between multivariate normal distributions*, J.
+/// Multivariate Analysis 12 (1982). Heusel et al., *GANs trained by a two time-scale update rule
+/// converge to a local Nash equilibrium*, NeurIPS 2017, eq. (6). arXiv:1706.08500.
 pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
     FrechetReference::new(b)?.distance(a)
 }
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Tensors that any language rebuilds bit for bit: FNV-1a of the name, `SplitMix64` of the index.
+    /// Tensors that any language rebuilds bit for bit: FNV-1a of the name, SplitMix64 of the index.
     fn unit(name: &str, rows: usize, columns: usize) -> Array2<f64> {
         let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
@@ -189,7 +189,7 @@ mod tests {
     fn a_covariance_of_fewer_samples_than_features_needs_no_ridge() {
         let few = Moments::of(normal("frechet/c", 20, 32).view()).unwrap();
         let many = Moments::of(normal("frechet/d", 200, 32).view()).unwrap();
-        let expected = 21.290083188775;
+        let expected = 21.290_083_188_775;
         // numpy 2.4: eigvalsh of sqrt(S_d) S_c sqrt(S_d), negative eigenvalues set to zero.
         for (a, b) in [(&few, &many), (&many, &few)] {
             assert_relative_eq!(frechet_distance(a, b).unwrap(), expected, max_relative = 1e-6);

@@ -1,18 +1,61 @@
 //! The delete-a-group jackknife: bias, standard error and paired differences of any statistic.
 //!
-//! A Fréchet distance of N samples is biased upwards by about D / N times its scale, far outside the
-//! spread of its own bootstrap, so a bootstrap interval does not contain the truth. The jackknife
-//! computes the statistic B more times, each time without one of B disjoint blocks of samples. The
-//! mean of those values says how the statistic moves with N, hence its bias to first order; their
-//! scatter says how it moves with the draw, hence its standard error. Two cells that share their
-//! noise block by block are compared by the jackknife of the difference, in which the shared part
-//! of the chance cancels.
+//! A Fréchet distance of N samples is biased upwards by an amount of the order of D / N, far
+//! outside the spread of its own bootstrap, so a bootstrap interval does not contain the truth. The
+//! jackknife computes the statistic B more times, each time without one of B disjoint blocks of
+//! samples. The mean of those values says how the statistic moves with N, hence its bias to first
+//! order; their scatter says how it moves with the draw, hence its standard error. Two cells that
+//! share their noise block by block are compared by the jackknife of the difference, in which the
+//! shared part of the chance cancels.
 //!
-//! Measured on Gaussians of known distance (95 % intervals, B = 32, 2000 repetitions each, so that
-//! one standard error of a coverage is 0.5 points; three spectra of the covariance: all equal,
-//! 1 / k, exp(-0.12 k)):
+//! What the interval is for: the distance of the *distribution* of the samples to the reference as
+//! it is given, not the expected plug-in value at N. The reference's own sampling is not in it; in
+//! a paired difference that is common to both sides.
 //!
-//! @@TABLE@@
+//! Measured on Gaussians of known distance: 95 % intervals, B = 32, 2000 repetitions, hence one
+//! standard error of a coverage is 0.5 points. The variances of the reference are all equal, fall
+//! as 1 / k or as exp(-0.12 k). The paired difference is to a second Gaussian, slightly further
+//! away, made of the same noise; its width is in units of the interval of two independent values.
+//!
+//! | D | N | variances | truth | bias, plug-in | bias, corrected | coverage % | paired coverage % | paired width |
+//! |---|---|---|---|---|---|---|---|---|
+//! | 8 | 256 | equal | 1.39 | 0.13 | 0.003 | 94.8 | 94.0 | 0.16 |
+//! | 8 | 256 | 1 / k | 8.98 | 0.66 | 0.048 | 94.0 | 94.5 | 0.10 |
+//! | 8 | 256 | exp | 7.98 | 0.71 | 0.021 | 94.9 | 94.5 | 0.15 |
+//! | 8 | 1024 | equal | 1.39 | 0.03 | -0.002 | 94.2 | 95.2 | 0.16 |
+//! | 8 | 1024 | 1 / k | 8.98 | 0.14 | -0.013 | 93.5 | 95.0 | 0.10 |
+//! | 8 | 1024 | exp | 7.98 | 0.16 | -0.013 | 93.3 | 94.8 | 0.15 |
+//! | 64 | 256 | equal | 10.20 | 5.20 | -0.189 | 94.0 | 96.0 | 0.15 |
+//! | 64 | 256 | 1 / k | 14.74 | 3.62 | -0.127 | 94.2 | 95.0 | 0.10 |
+//! | 64 | 256 | exp | 14.83 | 2.33 | -0.046 | 94.5 | 94.8 | 0.10 |
+//! | 64 | 1024 | equal | 10.20 | 1.26 | -0.014 | 95.0 | 95.4 | 0.17 |
+//! | 64 | 1024 | 1 / k | 14.74 | 0.90 | -0.001 | 95.4 | 94.9 | 0.10 |
+//! | 64 | 1024 | exp | 14.83 | 0.59 | 0.006 | 95.8 | 94.8 | 0.10 |
+//! | 8 | 256 | equal | 0.00 | 0.10 | -0.000 | 99.0 | 95.2 | 0.40 |
+//! | 8 | 256 | 1 / k | 0.00 | 0.49 | 0.004 | 98.5 | 95.5 | 0.34 |
+//! | 8 | 256 | exp | 0.00 | 0.55 | 0.001 | 98.9 | 95.3 | 0.38 |
+//! | 8 | 1024 | equal | 0.00 | 0.03 | 0.000 | 98.9 | 95.0 | 0.65 |
+//! | 8 | 1024 | 1 / k | 0.00 | 0.12 | 0.001 | 98.2 | 94.7 | 0.57 |
+//! | 8 | 1024 | exp | 0.00 | 0.14 | 0.001 | 98.8 | 95.0 | 0.63 |
+//! | 64 | 256 | equal | 0.00 | 4.46 | -0.177 | 91.3 | 95.7 | 0.22 |
+//! | 64 | 256 | 1 / k | 0.00 | 3.09 | -0.097 | 96.3 | 95.5 | 0.25 |
+//! | 64 | 256 | exp | 0.00 | 1.97 | -0.033 | 98.7 | 94.8 | 0.23 |
+//! | 64 | 1024 | equal | 0.00 | 1.09 | -0.010 | 98.7 | 95.0 | 0.41 |
+//! | 64 | 1024 | 1 / k | 0.00 | 0.75 | -0.007 | 98.4 | 95.1 | 0.46 |
+//! | 64 | 1024 | exp | 0.00 | 0.48 | -0.003 | 98.9 | 95.3 | 0.42 |
+//!
+//! So: where the truth is away from zero the interval is what it says, at D / N = 1 / 4 too. At the
+//! truth zero, where the distance has no first-order term, it is wider than it need be, and the
+//! second-order bias, 4 % of what was removed, shows for equal variances alone (91 %). The misses
+//! are lopsided: most have the truth above the interval, for the distance is skewed. Paired
+//! differences, which decide claims, keep their level in every row.
+//!
+//! The same on 64 features of a CIFAR-10 classifier (ResNet-20; not Gaussian, 8 of the 64
+//! directions hold 89 % of the variance), drawn from 10,000 test images, N = 256, B = 32, 1000
+//! repetitions: 97.5 % at distance zero (plug-in 0.36), 94.9 % for slightly blurred images (truth
+//! 0.81, plug-in 1.14), 95.1 % for these with noise (0.93, 1.26), 95.1 % for the paired difference
+//! of the two (0.126, its standard error 0.077 against 0.39 unpaired). At N = 1024: 98.0, 95.5,
+//! 95.3 and 94.2 %.
 
 use ndarray::{ArrayView2, Axis, Slice};
 use rayon::prelude::*;
@@ -38,7 +81,7 @@ pub struct Jackknife {
 impl Jackknife {
     /// The value with its bias of first order in 1 / N removed.
     ///
-    /// $$\hat\theta_J = B\,\hat\theta - (B-1)\,\bar\theta_{(\cdot)}$$
+    /// $$\hat\theta_J = B \hat\theta - (B-1) \bar\theta_{(\cdot)}$$
     ///
     /// It may be negative where the truth is zero. With fewer than two groups it is the plug-in
     /// value.
@@ -81,7 +124,8 @@ impl Jackknife {
     /// If `level` is not in (0, 1).
     pub fn interval(&self, level: f64) -> (f64, f64) {
         assert!(0.0 < level && level < 1.0, "a confidence level lies in (0, 1), not at {level}");
-        // With B < 2 the infinite standard error decides; the distribution needs B - 1 > 0 all the same.
+        // With B < 2 the infinite standard error decides; the distribution needs B - 1 > 0 all the
+        // same.
         let freedom = (self.groups() - 1.0).max(1.0);
         let t = StudentsT::new(0.0, 1.0, freedom)
             .expect("invariant: positive degrees of freedom")
@@ -121,7 +165,7 @@ impl Jackknife {
 /// Block b holds the rows from `b * N / B` up to `(b + 1) * N / B`: contiguous by sample index, of
 /// sizes that differ by one at most, so that the same rows are left out in every cell of a sweep.
 ///
-/// - Shape: `features` [N, D].
+/// - Shape: `features` `[N, D]`.
 /// - Cost: the moments once and B + 1 distances.
 ///
 /// # Errors
@@ -196,8 +240,8 @@ mod tests {
     }
 
     /// A reference whose k-th variance is `spectrum(k)`, and two Gaussians at known distances from
-    /// it: one with another mean and a mixed and scaled covariance (both of the given size; 0 is the
-    /// reference itself), and one slightly further away.
+    /// it: one with another mean and a mixed and scaled covariance (both of the given size; 0 is
+    /// the reference itself), and one slightly further away.
     fn problem(
         d: usize,
         size: f64,
@@ -281,7 +325,7 @@ mod tests {
         );
     }
 
-    const REPEATS: usize = 300;
+    const REPEATS: usize = 200;
 
     #[test]
     fn intervals_hold_a_known_distance_in_few_dimensions() {
@@ -298,7 +342,8 @@ mod tests {
             let found = coverage(64, 256, 1.0, spectrum, REPEATS);
             assert_covers(found.single, REPEATS);
             assert_covers(found.paired, REPEATS);
-            // The plug-in value is far outside its own interval; the correction leaves a few per cent.
+            // The plug-in value is far outside its own interval; the correction leaves a few per
+            // cent.
             assert!(found.bias[0] > 1.5, "plug-in bias {}", found.bias[0]);
             assert!(found.bias[1].abs() < 0.1 * found.bias[0], "corrected bias {}", found.bias[1]);
         }
@@ -408,6 +453,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "features arrive as f32")]
     fn a_jackknife_repeats_to_the_byte() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let reference = Moments::of(normals(200, 16, &mut rng).view()).unwrap();

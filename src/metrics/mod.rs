@@ -1,8 +1,11 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, and [`Jackknife`] says how much of a value, or of a difference of two values, is chance.
-//! Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
+//! of them, and [`Jackknife`] says how much of a value, or of a difference of two values, is
+//! chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
+//! them.
+
+#![allow(clippy::doc_markdown, reason = "the lint takes the subscripts of formulas for code")]
 
 mod frechet;
 mod jackknife;

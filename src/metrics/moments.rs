@@ -1,7 +1,7 @@
 //! Mean and covariance of features that arrive in batches.
 //!
 //! A batch is centred on its own mean before it is squared, and two sets of moments are merged
-//! through the difference of their means (Chan, Golub, `LeVeque` 1983): nothing large is ever
+//! through the difference of their means (Chan, Golub, LeVeque 1983): nothing large is ever
 //! subtracted from something large, so a mean far from zero costs no digits. Everything is f64,
 //! whatever the features are. The result depends on the order of the batches in its last bits, and
 //! on nothing else: the same batches in the same order give the same bytes on the same machine.
@@ -31,7 +31,7 @@ impl Moments {
 
     /// Moments of one batch.
     ///
-    /// - Shape: `features` [N, D].
+    /// - Shape: `features` `[N, D]`.
     ///
     /// # Errors
     /// A feature that is not finite.
@@ -51,7 +51,7 @@ impl Moments {
 
     /// Moments from their published form.
     ///
-    /// - Shape: `mean` [D], `covariance` [D, D], unbiased (divided by N - 1).
+    /// - Shape: `mean` `[D]`, `covariance` `[D, D]`, unbiased (divided by N - 1).
     ///
     /// # Errors
     /// Fewer than two samples, shapes that do not fit, or values that are not finite.
@@ -75,7 +75,7 @@ impl Moments {
 
     /// Adds a batch.
     ///
-    /// - Shape: `batch` [N, D].
+    /// - Shape: `batch` `[N, D]`.
     ///
     /// # Errors
     /// A feature that is not finite, or another number of features.
@@ -85,7 +85,7 @@ impl Moments {
 
     /// Adds the samples of `other`.
     ///
-    /// $$M = M_a + M_b + \frac{n_a n_b}{n}\,\delta\delta^\top, \qquad \delta = m_b - m_a$$
+    /// $$M = M_a + M_b + \frac{n_a n_b}{n} \delta\delta^\top, \qquad \delta = m_b - m_a$$
     ///
     /// with $M$ the centred sum of squares and $m$ the mean.
     ///
@@ -93,7 +93,7 @@ impl Moments {
     /// Another number of features.
     ///
     /// # References
-    /// Chan, Golub, `LeVeque`, *Algorithms for computing the sample variance*, The American
+    /// Chan, Golub, LeVeque, *Algorithms for computing the sample variance*, The American
     /// Statistician 37 (1983), eq. (2.1).
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         self.check_dimension(other)?;
@@ -144,12 +144,12 @@ impl Moments {
         self.mean.len()
     }
 
-    /// The mean [D]; zero before the first sample.
+    /// The mean `[D]`; zero before the first sample.
     pub fn mean(&self) -> &Array1<f64> {
         &self.mean
     }
 
-    /// The unbiased covariance [D, D], divided by N - 1 as in pytorch-fid.
+    /// The unbiased covariance `[D, D]`, divided by N - 1 as in pytorch-fid.
     ///
     /// # Errors
     /// Fewer than two samples.
@@ -234,6 +234,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "features arrive as f32")]
     fn f32_features_are_accumulated_in_f64() {
         let features = features(50, 3).mapv(|x| x as f32);
         let moments = Moments::of(features.view()).unwrap();
