@@ -1,7 +1,7 @@
 //! The delete-a-group jackknife: bias, standard error and paired differences of any statistic.
 //!
-//! A Fréchet distance of N samples is biased upwards by an amount of the order of D / N, far
-//! outside the spread of its own bootstrap, so a bootstrap interval does not contain the truth. The
+//! A Fréchet distance of N samples is biased upwards by an amount of the order of D / N. At D / N =
+//! 1 / 4 that is several standard errors: an interval around the plain value misses the truth. The
 //! jackknife computes the statistic B more times, each time without one of B disjoint blocks of
 //! samples. The mean of those values says how the statistic moves with N, hence its bias to first
 //! order; their scatter says how it moves with the draw, hence its standard error. Two cells that
@@ -65,8 +65,8 @@ use super::{Error, FrechetReference, Moments, Result};
 
 /// The number of blocks unless something else is asked for.
 ///
-/// Student's t at 31 degrees of freedom is 2.04 where the normal has 1.96: more blocks gain little.
-/// Fewer blocks leave a rougher standard error and a larger second-order bias.
+/// Student's t at 31 degrees of freedom is 2.04 where the normal has 1.96: more blocks gain little,
+/// fewer leave a rougher standard error.
 pub const DEFAULT_BLOCKS: usize = 32;
 
 /// A statistic on all samples, and without each of B disjoint groups of samples.
