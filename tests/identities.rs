@@ -145,7 +145,8 @@ fn ddim_is_exact_on_a_single_point_in_one_step() {
         // eps is constant along the trajectory, so the path between is exact as well.
         let middle = schedule.level(300.0).unwrap();
         let half = Grid::from_levels(vec![start, middle]).unwrap();
-        let there = integrate(solver, &model, &NoNoise, &half, x.clone(), |_, _, _| Ok(())).unwrap().x;
+        let there =
+            integrate(solver, &model, &NoNoise, &half, x.clone(), |_, _, _| Ok(())).unwrap().x;
         let error = max_abs_diff(&there, &model.flow_map(&x, start, middle));
         // x-bar starts at 157: this is its rounding.
         assert!(error < 1e-11, "{}: {error:.1e}", solver.name());
@@ -160,12 +161,16 @@ fn inversion_is_the_same_solver_on_the_reversed_grid() {
     let solvers: [&dyn Solver<Array>; 4] = [&ddim(0.0), &Euler::Sigma, &Heun, &DpmSolverPp2M];
     for solver in solvers {
         let noisy = model.flow_map(&x, CLEAN, forward.first());
-        let latent =
-            integrate(solver, &model, &NoNoise, &forward.clone().reversed(), x.clone(), |_, _, _| {
-                Ok(())
-            })
-            .unwrap()
-            .x;
+        let latent = integrate(
+            solver,
+            &model,
+            &NoNoise,
+            &forward.clone().reversed(),
+            x.clone(),
+            |_, _, _| Ok(()),
+        )
+        .unwrap()
+        .x;
         let tolerance =
             if solver.kind() == (Kind::Deterministic { order: 1 }) { 0.08 } else { 0.01 };
         let error = max_abs_diff(&latent, &noisy);
@@ -268,7 +273,8 @@ fn ancestral_samples_have_the_moments_of_the_data() {
     for variance in [Variance::Eta(0.5), Variance::Eta(1.0), Variance::SigmaHat] {
         let x = NOISE.draw(&zeros, Draw::Initial).unwrap();
         let grid = grid(&Tau::Linspace, 1000);
-        let x0 = integrate(&Ddpm { variance }, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
+        let x0 =
+            integrate(&Ddpm { variance }, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
         let mean = x0.mean().unwrap();
         let std = x0.std(1.0);
         // Four standard errors; the bias of 1000 steps is below one of them.
@@ -281,7 +287,9 @@ fn ancestral_samples_have_the_moments_of_the_data() {
 #[test]
 fn what_a_method_cannot_do_is_refused_with_a_reason() {
     let run = |solver: &dyn Solver<Array>, grid: &Grid| {
-        integrate(solver, &ClosedForm, &NOISE, grid, x_t(1), |_, _, _| Ok(())).unwrap_err().to_string()
+        integrate(solver, &ClosedForm, &NOISE, grid, x_t(1), |_, _, _| Ok(()))
+            .unwrap_err()
+            .to_string()
     };
     let forward = grid(&Tau::Linspace, 10);
     let back = forward.clone().reversed();

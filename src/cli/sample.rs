@@ -131,8 +131,9 @@ impl Sample {
                 npy::write_images(path, images.view())?;
             } else {
                 let columns = (1..).find(|c| c * c >= spec.samples).unwrap_or(1);
-                let png = image_grid::png(images.view(), Layout { scale: 2, ..Layout::columns(columns) })
-                    .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+                let png =
+                    image_grid::png(images.view(), Layout { scale: 2, ..Layout::columns(columns) })
+                        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
                 sink::write_atomically(path, &png)?;
             }
         }
@@ -208,7 +209,8 @@ impl Sample {
         for first in (0..spec.samples).step_by(spec.batch) {
             let rows = spec.batch.min(spec.samples - first);
             let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
-            let start = latents.map(|latents| latents.slice(s![first..first + rows, .., .., ..]).to_owned());
+            let start = latents
+                .map(|latents| latents.slice(s![first..first + rows, .., .., ..]).to_owned());
             let mut seen = 0;
             let samples = sampler.sample(noise, rows, start, &mut |calls| {
                 progress.advance((calls - seen) * rows as u64);

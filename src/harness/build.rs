@@ -77,7 +77,9 @@ fn variance(spec: &SolverSpec) -> Result<Variance> {
     match &spec.variance {
         Some(VarianceSpec::Eta(eta)) => Ok(Variance::Eta(*eta)),
         Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Ok(Variance::SigmaHat),
-        Some(VarianceSpec::Named(name)) => Err(Error::input(format!("there is no variance `{name}`"))),
+        Some(VarianceSpec::Named(name)) => {
+            Err(Error::input(format!("there is no variance `{name}`")))
+        }
         None => Ok(Variance::Eta(0.0)),
     }
 }
@@ -192,7 +194,9 @@ impl Route {
                     "solver.eta",
                     "the variance of a step cannot exceed what is left of 1 - alpha_bar",
                 ),
-                Error::Core(core::Error::EtaNegative { .. }) => ("solver.eta", "0 is DDIM, 1 is DDPM"),
+                Error::Core(core::Error::EtaNegative { .. }) => {
+                    ("solver.eta", "0 is DDIM, 1 is DDPM")
+                }
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
                 Error::Core(core::Error::Label { .. }) => {
                     ("grid.tau", "labels are the network's, counted from 0")
@@ -264,10 +268,14 @@ where
         let [c, h, w] = self.shape;
         let x = match latents {
             Some(latents) => (self.exchange.into)(latents)?,
-            None => noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)?,
+            None => {
+                noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)?
+            }
         };
         let outcome =
-            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| observe(calls))?;
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
+                observe(calls)
+            })?;
         Ok(Samples { images: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
     }
 }
@@ -388,13 +396,18 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     if spec.model.exact.is_none()
         && let Err(error) = weights_folder(&spec.model.source)
     {
-        problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
-            "the embedded weights are models/cifar10-xs",
-        ));
+        problems.push(
+            Diagnostic::error(cell.locate("model.source"), error.to_string())
+                .help("the embedded weights are models/cifar10-xs"),
+        );
     }
     if let Some(metrics) = &spec.metrics {
         for (path, file, what) in [
-            ("metrics.features", &metrics.features, "the embedded features are models/cifar10-features"),
+            (
+                "metrics.features",
+                &metrics.features,
+                "the embedded features are models/cifar10-features",
+            ),
             ("metrics.reference", &metrics.reference, "`ddim stats` writes one from a data set"),
         ] {
             if !Path::new(file).exists() {

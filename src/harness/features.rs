@@ -151,6 +151,7 @@ pub fn features(
 
 /// The name of the distance on an extractor's features: never FID, which is Inception's.
 pub fn distance_name(features: &str) -> String {
-    let name = Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
+    let name =
+        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     format!("FD-{name}")
 }

@@ -20,9 +20,13 @@ impl Hardware {
     pub fn open(name: &str, threads: Option<usize>) -> Result<Self> {
         let device = match name {
             "cpu" => Device::Cpu,
-            "cuda" => cuda::open().map_err(|error| Error::input(format!("--device cuda: {error}")))?,
+            "cuda" => {
+                cuda::open().map_err(|error| Error::input(format!("--device cuda: {error}")))?
+            }
             other => {
-                return Err(Error::input(format!("--device {other}: the devices are cpu and cuda")));
+                return Err(Error::input(format!(
+                    "--device {other}: the devices are cpu and cuda"
+                )));
             }
         };
         let available = std::thread::available_parallelism().map_or(1, usize::from);

@@ -41,7 +41,8 @@ impl Provenance {
     /// What can be known without the run.
     pub fn here(device: String, threads: usize, inputs: BTreeMap<String, String>) -> Self {
         // Results are what a run writes: they do not make the code another.
-        let status = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"]);
+        let status =
+            git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"]);
         Self {
             // The first argument is the program's own path.
             command: std::iter::once("ddim".to_owned()).chain(std::env::args().skip(1)).collect(),

@@ -26,8 +26,8 @@ use super::{
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
     sheet,
-    sink::{Planned, Sink, Timing},
     show::Show,
+    sink::{Planned, Sink, Timing},
 };
 use crate::{core, core::KeyedNoise, metrics::frechet_jackknife};
 
@@ -213,16 +213,17 @@ impl Job<'_> {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
             let clock = Instant::now();
-            let samples = match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
-                self.progress.advance(calls * rows as u64);
-            }) {
-                Err(Error::Core(core::Error::NotFinite { .. })) => {
-                    record.status = Status::Diverged;
-                    partial.remove()?;
-                    return Ok((record, 0.0));
-                }
-                samples => samples?,
-            };
+            let samples =
+                match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
+                    self.progress.advance(calls * rows as u64);
+                }) {
+                    Err(Error::Core(core::Error::NotFinite { .. })) => {
+                        record.status = Status::Diverged;
+                        partial.remove()?;
+                        return Ok((record, 0.0));
+                    }
+                    samples => samples?,
+                };
             sampling += clock.elapsed();
             drawn += rows;
             if first == 0 {
@@ -291,8 +292,9 @@ fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
     let kept = samples.len_of(Axis(0)).min(KEPT);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::input(format!("cannot create {}: {source}", folder.display())))?;
+        fs::create_dir_all(folder).map_err(|source| {
+            Error::input(format!("cannot create {}: {source}", folder.display()))
+        })?;
     }
     super::sink::write_atomically(path, &png)?;
     Ok(())

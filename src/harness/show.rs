@@ -102,7 +102,8 @@ impl<'a> Show<'a> {
     pub fn write_plots(&self, sink: &Sink) -> Result<()> {
         let records = sink.records();
         for spec in &self.plots {
-            let figure = Figure::new(spec, &records).map_err(|error| Error::input(error.to_string()))?;
+            let figure =
+                Figure::new(spec, &records).map_err(|error| Error::input(error.to_string()))?;
             let failed = |error: super::plot::PlotError| Error::input(error.to_string());
             sink.write(&format!("{}.svg", spec.name), figure.svg().map_err(failed)?.as_bytes())?;
             sink.write(&format!("{}.png", spec.name), &figure.png().map_err(failed)?)?;
@@ -126,7 +127,8 @@ impl<'a> Show<'a> {
                 let label = |axis: &str| cell.params.iter().find(|(name, _)| name == axis);
                 let here = label(&spec.columns).is_some_and(|(_, label)| label == column);
                 if here && strip.exists() {
-                    let label = label(&spec.rows).map_or_else(String::new, |(_, label)| label.clone());
+                    let label =
+                        label(&spec.rows).map_or_else(String::new, |(_, label)| label.clone());
                     rows.push(Row { label, strip: strip.clone() });
                 }
             }

@@ -5,8 +5,6 @@
 //! chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
 //! them.
 
-#![allow(clippy::doc_markdown, reason = "the lint takes the subscripts of formulas for code")]
-
 mod frechet;
 mod jackknife;
 mod moments;
