@@ -1,1 +1,166 @@
-//! cuda
+//! CUDA on demand: one binary runs with and without it.
+//!
+//! The program links LibTorch's CPU libraries alone. `--device cuda` loads `libtorch_cuda.so` at
+//! run time, which registers its kernels with the library that is already there. This must
+//! happen before LibTorch is first asked about CUDA, because it keeps its first answer; so
+//! every such question goes through [`device`].
+#![allow(unsafe_code)]
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+
+/// Why there is no CUDA device.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CudaError {
+    /// No folder holds LibTorch's CUDA library.
+    #[error(
+        "--device cuda: LibTorch has no CUDA library ({CUDA_LIBRARY} is not in {}); run `make cuda`",
+        list(searched)
+    )]
+    NoLibrary {
+        /// The folders looked into.
+        searched: Vec<PathBuf>,
+    },
+    /// LibTorch's CUDA library is there, and one that it needs is not.
+    #[error("--device cuda: the CUDA libraries are incomplete ({message}); run `make cuda`")]
+    Incomplete {
+        /// What the loader said.
+        message: String,
+    },
+    /// The machine has no NVIDIA driver.
+    #[error("--device cuda: this machine has no NVIDIA driver ({message})")]
+    NoDriver {
+        /// What the loader said.
+        message: String,
+    },
+    /// The driver shows no device.
+    #[error("--device cuda: the NVIDIA driver shows no GPU that LibTorch can use")]
+    NoGpu,
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    if names.is_empty() { "any folder known".into() } else { names.join(", ") }
+}
+
+/// The first CUDA device, after loading LibTorch's CUDA library if need be.
+///
+/// # Errors
+/// Says which of the three is missing: the CUDA libraries, the driver, the GPU.
+pub fn device() -> Result<Device, CudaError> {
+    static ANSWER: OnceLock<Result<Device, CudaError>> = OnceLock::new();
+    ANSWER.get_or_init(find).clone()
+}
+
+fn find() -> Result<Device, CudaError> {
+    load(&folders())?;
+    // Asked after the load only: LibTorch keeps its first answer.
+    if Cuda::is_available() {
+        return Ok(Device::Cuda(0));
+    }
+    // SAFETY: the driver's library has no initialisers that touch this program's state.
+    match unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW) } {
+        Err(error) => Err(CudaError::NoDriver { message: reason(&error) }),
+        Ok(_) => Err(CudaError::NoGpu),
+    }
+}
+
+/// Loads the CUDA library of the first folder that has one, for the rest of the process.
+fn load(folders: &[PathBuf]) -> Result<(), CudaError> {
+    let Some(path) = folders.iter().map(|f| f.join(CUDA_LIBRARY)).find(|path| path.exists()) else {
+        return Err(CudaError::NoLibrary { searched: folders.to_vec() });
+    };
+    // SAFETY: it is the CUDA half of the LibTorch already loaded; its initialisers register
+    // kernels with that half. Global, so that its symbols meet those of the CPU library.
+    match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            // Never unloaded: the registered kernels point into it.
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(error) => Err(CudaError::Incomplete { message: reason(&error) }),
+    }
+}
+
+/// What the loader said, without the wording of `libloading` around it.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Where LibTorch's CUDA library may be: beside the CPU library in use, then where it was set up.
+fn folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    folders.extend(loaded_from("libtorch_cpu.so"));
+    let homes = env::var_os("LIBTORCH").map(PathBuf::from).into_iter();
+    for home in homes.chain([PathBuf::from(".libtorch")]) {
+        folders.extend([home.join("runtime"), home.join("lib")]);
+    }
+    let mut known: Vec<PathBuf> = Vec::new();
+    for folder in folders.iter().filter_map(|folder| folder.canonicalize().ok()) {
+        if !known.contains(&folder) {
+            known.push(folder);
+        }
+    }
+    known
+}
+
+/// The folder that a library of this process was loaded from.
+fn loaded_from(library: &str) -> Option<PathBuf> {
+    folder_in_maps(&std::fs::read_to_string("/proc/self/maps").ok()?, library)
+}
+
+/// The same, from the text of `/proc/self/maps`: six columns, the last is the path.
+fn folder_in_maps(maps: &str, library: &str) -> Option<PathBuf> {
+    maps.lines()
+        .filter_map(|line| line.find('/').map(|start| Path::new(&line[start..])))
+        .find(|path| path.file_name().is_some_and(|name| name == library))
+        .and_then(Path::parent)
+        .map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_library_is_read_from_the_memory_map() {
+        let maps = "7f00-7f01 r-xp 00000000 08:01 12   /opt/some where/lib/libtorch_cpu.so\n\
+                    7f02-7f03 rw-p 00000000 00:00 0\n\
+                    7f04-7f05 r-xp 00000000 08:01 13   /usr/lib/libc.so.6\n";
+        let folder = folder_in_maps(maps, "libtorch_cpu.so");
+        assert_eq!(folder.as_deref(), Some(Path::new("/opt/some where/lib")));
+        assert_eq!(folder_in_maps(maps, "libtorch_cuda.so"), None);
+    }
+
+    #[test]
+    fn a_library_that_is_nowhere_is_answered_with_the_folders_searched() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load(&[folder.path().to_owned()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "--device cuda: LibTorch has no CUDA library (libtorch_cuda.so is not in {}); \
+                 run `make cuda`",
+                folder.path().display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_library_that_does_not_load_is_answered_with_the_loaders_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CUDA_LIBRARY), b"no library").unwrap();
+        let error = load(&[folder.path().to_owned()]).unwrap_err();
+        assert!(matches!(error, CudaError::Incomplete { .. }), "{error}");
+        assert!(error.to_string().contains("libtorch_cuda.so"), "{error}");
+    }
+}

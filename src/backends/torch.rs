@@ -1,1 +1,121 @@
-//! torch
+//! `State` and `Noise` for LibTorch tensors: networks, on the CPU and on CUDA.
+
+use tch::{Kind, Tensor};
+
+use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
+
+impl State for Tensor {
+    /// One pass over memory a term, in place after the first; the coefficient is rounded once, to
+    /// the tensor's own type.
+    fn lincomb(terms: &[(f64, &Self)]) -> Result<Self> {
+        let Some((&(first, x), rest)) = terms.split_first() else {
+            return Err(Error::model("a linear combination needs at least one term"));
+        };
+        if let Some((_, other)) = rest.iter().find(|(_, other)| other.size() != x.size()) {
+            return Err(Error::model(format!(
+                "shapes differ in a linear combination: {:?} and {:?}",
+                x.size(),
+                other.size()
+            )));
+        }
+        tch::no_grad(|| {
+            let mut sum = x.f_mul_scalar(first)?;
+            for &(coefficient, x) in rest {
+                // tch's add has no factor. A tensor of rank 0 is one: sum + x * coefficient.
+                let factor = Tensor::f_full([], coefficient, (sum.f_kind()?, sum.device()))?;
+                sum = sum.f_addcmul_(x, &factor)?;
+            }
+            Ok(sum)
+        })
+        .map_err(|error: tch::TchError| Error::model(error))
+    }
+
+    fn clamp(&self, low: f64, high: f64) -> Result<Self> {
+        self.f_clamp(low, high).map_err(Error::model)
+    }
+
+    fn is_finite(&self) -> Result<bool> {
+        let all = self.f_isfinite().and_then(|finite| finite.f_all()?.f_int64_value(&[]));
+        Ok(all.map_err(Error::model)? != 0)
+    }
+}
+
+impl Noise<Tensor> for KeyedNoise {
+    /// Drawn on the host and copied to the place of `like`: the same values on every device.
+    fn draw(&self, like: &Tensor, draw: Draw) -> Result<Tensor> {
+        let size = like.size();
+        let rows = size.first().map_or(1, |&n| usize::try_from(n).unwrap_or(0));
+        let host = match like.f_kind().map_err(Error::model)? {
+            Kind::Float => {
+                let mut out = vec![0.0_f32; like.numel()];
+                #[allow(clippy::cast_possible_truncation)] // the rounded f64 normal is meant
+                self.fill(&mut out, rows, draw, |z| z as f32);
+                Tensor::f_from_slice(&out)
+            }
+            Kind::Double => {
+                let mut out = vec![0.0_f64; like.numel()];
+                self.fill(&mut out, rows, draw, |z| z);
+                Tensor::f_from_slice(&out)
+            }
+            other => return Err(Error::model(format!("a state is f32 or f64, not {other:?}"))),
+        };
+        host.and_then(|noise| noise.f_reshape(&size)?.f_to_device(like.device()))
+            .map_err(Error::model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn values(tensor: &Tensor) -> Vec<f64> {
+        Vec::try_from(tensor.to_kind(Kind::Double).flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn a_linear_combination_is_the_sum_of_scaled_terms_and_leaves_them_alone() {
+        for kind in [Kind::Float, Kind::Double] {
+            let x = Tensor::from_slice(&[1.0, -2.0, 0.5]).to_kind(kind);
+            let y = Tensor::from_slice(&[0.25, 8.0, -1.0]).to_kind(kind);
+            let sum = Tensor::lincomb(&[(2.0, &x), (-0.5, &y), (1.0, &x)]).unwrap();
+            assert_eq!((sum.kind(), sum.size()), (kind, vec![3]));
+            approx::assert_abs_diff_eq!(values(&sum)[..], [2.875, -10.0, 2.0]);
+            approx::assert_abs_diff_eq!(values(&x)[..], [1.0, -2.0, 0.5]);
+        }
+    }
+
+    #[test]
+    fn terms_of_different_shapes_are_refused_and_not_broadcast() {
+        let x = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+        let error = Tensor::lincomb(&[(1.0, &x), (1.0, &x.narrow(0, 0, 1))]).unwrap_err();
+        assert!(error.to_string().contains("[2, 3] and [1, 3]"), "{error}");
+        assert!(Tensor::lincomb(&[]).is_err());
+    }
+
+    #[test]
+    fn a_clamp_and_a_check_see_every_element() {
+        let x = Tensor::from_slice(&[-3.0_f32, 0.5, 2.0]);
+        approx::assert_abs_diff_eq!(
+            values(&State::clamp(&x, -1.0, 1.0).unwrap())[..],
+            [-1.0, 0.5, 1.0]
+        );
+        assert!(State::is_finite(&x).unwrap());
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!State::is_finite(&Tensor::from_slice(&[0.0, bad])).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_noise_is_the_host_noise_rounded_to_the_type_of_the_state() {
+        let noise = KeyedNoise { seed: 3, first: 5 };
+        let mut expected = vec![0.0; 12];
+        noise.fill(&mut expected, 2, Draw::Initial, |z| z);
+        let state = Tensor::zeros([2, 3, 1, 2], (Kind::Double, Device::Cpu));
+        let exact = noise.draw(&state, Draw::Initial).unwrap();
+        assert_eq!((exact.size(), values(&exact)), (vec![2, 3, 1, 2], expected.clone()));
+        let rounded = noise.draw(&state.to_kind(Kind::Float), Draw::Initial).unwrap();
+        assert_eq!(rounded.kind(), Kind::Float);
+        approx::assert_abs_diff_eq!(values(&rounded)[..], expected[..], epsilon = 1e-6);
+    }
+}

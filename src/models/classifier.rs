@@ -1,1 +1,353 @@
-//! classifier
+//! Features of images: what the Fréchet distance compares.
+//!
+//! [`FeatureExtractor`] is the one interface of every feature network. The one here is small and
+//! comes with the program: a CIFAR ResNet-20, whose 64 values after the global mean of its last
+//! stage are the features. A distance in these features is not the FID of the literature, which
+//! needs the Inception network; they order samplers of CIFAR-10 models without a download.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    unet::Layout,
+    weights::{Weights, WeightsError, first_line},
+};
+
+/// The classifier that comes with the program.
+pub const EMBEDDED: &str = "cifar10-features";
+
+/// A network whose features describe images.
+pub trait FeatureExtractor {
+    /// The name in manifests, file names and columns.
+    fn id(&self) -> &str;
+
+    /// The number of features of an image.
+    fn dim(&self) -> usize;
+
+    /// SHA-256 of the weights file: features of different weights must not be compared.
+    fn sha256(&self) -> &str;
+
+    /// The features of a batch of images.
+    ///
+    /// - Shape: `[N, C, H, W]` to `[N, dim]`; result f32 on the CPU.
+    /// - Units: image values in [0, 1]; whether they were rounded to bytes is the caller's choice.
+    ///
+    /// # Errors
+    /// When the images have another shape, or LibTorch refuses an operation.
+    fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError>;
+}
+
+/// Why there are no features.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeatureError {
+    /// A file of the network could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration is not that of such a network.
+    #[error("{}: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The images do not have the shape that the network takes.
+    #[error("images have shape {found:?}; {id} takes {needed}")]
+    Images {
+        /// The extractor.
+        id: String,
+        /// The shape given.
+        found: Vec<i64>,
+        /// The shape it takes.
+        needed: &'static str,
+    },
+    /// LibTorch refused an operation.
+    #[error("LibTorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+}
+
+/// Byte images as values in [0, 1].
+///
+/// # Errors
+/// When LibTorch refuses an operation.
+pub fn from_bytes(images: &Tensor) -> Result<Tensor, FeatureError> {
+    Ok(images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?)
+}
+
+/// Images in [-1, 1], the range of a sampler, as values in [0, 1]: `clamp((x + 1) / 2, 0, 1)`.
+///
+/// # Errors
+/// When LibTorch refuses an operation.
+pub fn from_signed(images: &Tensor) -> Result<Tensor, FeatureError> {
+    Ok(images.f_add_scalar(1.0)?.f_div_scalar(2.0)?.f_clamp(0.0, 1.0)?.f_to_kind(Kind::Float)?)
+}
+
+/// The fields of the classifier's `config.json` that its features depend on.
+#[derive(Debug, Deserialize)]
+struct Config {
+    architecture: String,
+    depth: usize,
+    widths: Vec<i64>,
+    num_classes: i64,
+    mean: [f64; 3],
+    std: [f64; 3],
+    batch_norm_eps: f64,
+}
+
+/// A CIFAR residual network (He et al. 2016, section 4.2) with identity shortcuts.
+#[derive(Debug)]
+pub struct Classifier {
+    id: String,
+    sha256: String,
+    device: Device,
+    mean: Tensor,
+    std: Tensor,
+    stem: Conv,
+    blocks: Vec<Block>,
+    linear: (Tensor, Tensor),
+}
+
+impl Classifier {
+    /// Opens the classifier that is part of the program, [`EMBEDDED`].
+    ///
+    /// # Errors
+    /// When it does not fit on the device.
+    pub fn embedded(device: Device) -> Result<Self, FeatureError> {
+        let folder = Path::new("models").join(EMBEDDED);
+        Self::parse(
+            EMBEDDED,
+            include_str!("../../models/cifar10-features/config.json"),
+            include_bytes!("../../models/cifar10-features/model.safetensors"),
+            &folder,
+            device,
+        )
+    }
+
+    /// Opens a folder with `config.json` and `model.safetensors`; its name becomes the id.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, or weights and configuration do not fit each other.
+    pub fn open(folder: &Path, device: Device) -> Result<Self, FeatureError> {
+        let failed = |path: &Path, source| FeatureError::Read { path: path.to_owned(), source };
+        let (config, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
+        let text = std::fs::read_to_string(&config).map_err(|error| failed(&config, error))?;
+        let bytes = std::fs::read(&weights).map_err(|error| failed(&weights, error))?;
+        let id = folder.file_name().map_or_else(|| EMBEDDED.into(), |name| name.to_string_lossy());
+        Self::parse(&id, &text, &bytes, folder, device)
+    }
+
+    fn parse(
+        id: &str,
+        config: &str,
+        weights: &[u8],
+        folder: &Path,
+        device: Device,
+    ) -> Result<Self, FeatureError> {
+        let path = folder.join("config.json");
+        let wrong = |message: String| FeatureError::Config { path: path.clone(), message };
+        let config: Config =
+            serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
+        if config.architecture != "cifar-resnet" {
+            let found = &config.architecture;
+            return Err(wrong(format!("architecture is {found:?}; supported: \"cifar-resnet\"")));
+        }
+        if config.depth < 8 || config.depth % 6 != 2 || config.widths.is_empty() {
+            let (depth, widths) = (config.depth, &config.widths);
+            return Err(wrong(format!(
+                "depth {depth} with widths {widths:?}; supported: depth 6 n + 2 and one width a stage"
+            )));
+        }
+        let weights = Weights::from_safetensors(weights, &folder.join("model.safetensors"))?;
+        weights.check(&config.tensors())?;
+        let built = tch::no_grad(|| Self::build(id, &config, &weights, device));
+        Ok(built?)
+    }
+
+    fn build(
+        id: &str,
+        config: &Config,
+        weights: &Weights,
+        device: Device,
+    ) -> Result<Self, tch::TchError> {
+        let pixel = |values: &[f64; 3]| {
+            Tensor::f_from_slice(values)?
+                .f_to_kind(Kind::Float)?
+                .f_reshape([1, 3, 1, 1])?
+                .f_to_device(device)
+        };
+        let conv = |conv: &str, norm: &str, stride: i64| {
+            Conv::folded(weights, conv, norm, config.batch_norm_eps, stride, device)
+        };
+        let mut blocks = Vec::new();
+        for (name, stride) in config.blocks() {
+            let first = conv(&format!("{name}.conv1"), &format!("{name}.bn1"), stride)?;
+            let second = conv(&format!("{name}.conv2"), &format!("{name}.bn2"), 1)?;
+            blocks.push(Block { first, second, stride });
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            sha256: weights.sha256.clone(),
+            device,
+            mean: pixel(&config.mean)?,
+            std: pixel(&config.std)?,
+            stem: conv("conv1", "bn1", 1)?,
+            blocks,
+            linear: (
+                weights.tensors["linear.weight"].f_to_device(device)?,
+                weights.tensors["linear.bias"].f_to_device(device)?,
+            ),
+        })
+    }
+
+    /// The class scores of a batch of images with values in [0, 1]: `[N, 3, H, W]` to `[N, 10]`.
+    ///
+    /// # Errors
+    /// As [`FeatureExtractor::features`].
+    pub fn logits(&self, images: &Tensor) -> Result<Tensor, FeatureError> {
+        let features = self.features(images)?.f_to_device(self.device)?;
+        let (weight, bias) = &self.linear;
+        Ok(tch::no_grad(|| features.f_linear(weight, Some(bias)))?.f_to_device(Device::Cpu)?)
+    }
+
+    fn run(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
+        let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
+        let images = images.f_sub(&self.mean)?.f_div(&self.std)?;
+        let mut x = self.stem.apply(&Layout::default().of(&images)?)?.f_relu_()?;
+        for block in &self.blocks {
+            x = block.apply(&x)?;
+        }
+        x.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?.f_to_device(Device::Cpu)
+    }
+}
+
+impl FeatureExtractor for Classifier {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn dim(&self) -> usize {
+        let width = self.linear.0.size().last().copied().unwrap_or(0);
+        usize::try_from(width).unwrap_or(0)
+    }
+
+    fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError> {
+        let found = images.size();
+        if found.len() != 4 || found[1] != 3 {
+            return Err(FeatureError::Images {
+                id: self.id.clone(),
+                found,
+                needed: "[N, 3, H, W]",
+            });
+        }
+        Ok(tch::no_grad(|| self.run(images))?)
+    }
+}
+
+impl Config {
+    /// The residual blocks in order: name and stride.
+    fn blocks(&self) -> Vec<(String, i64)> {
+        let stages = 1..=self.widths.len();
+        stages
+            .flat_map(|stage| (0..(self.depth - 2) / 6).map(move |block| (stage, block)))
+            .map(|(stage, block)| {
+                let stride = if stage > 1 && block == 0 { 2 } else { 1 };
+                (format!("layer{stage}.{block}"), stride)
+            })
+            .collect()
+    }
+
+    /// Every tensor of the weights file: name and shape.
+    fn tensors(&self) -> BTreeMap<String, Vec<i64>> {
+        let mut tensors = BTreeMap::new();
+        let mut layer = |conv: &str, norm: &str, from: i64, to: i64| {
+            tensors.insert(format!("{conv}.weight"), vec![to, from, 3, 3]);
+            for leaf in ["weight", "bias", "running_mean", "running_var"] {
+                tensors.insert(format!("{norm}.{leaf}"), vec![to]);
+            }
+        };
+        let mut width = self.widths[0];
+        layer("conv1", "bn1", 3, width);
+        let per_stage = (self.depth - 2) / 6;
+        for (index, (name, _)) in self.blocks().into_iter().enumerate() {
+            let to = self.widths[index / per_stage];
+            layer(&format!("{name}.conv1"), &format!("{name}.bn1"), width, to);
+            layer(&format!("{name}.conv2"), &format!("{name}.bn2"), to, to);
+            width = to;
+        }
+        tensors.insert("linear.weight".into(), vec![self.num_classes, width]);
+        tensors.insert("linear.bias".into(), vec![self.num_classes]);
+        tensors
+    }
+}
+
+/// A 3x3 convolution and the batch normalisation behind it, as one convolution.
+#[derive(Debug)]
+struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+}
+
+impl Conv {
+    /// Folds the normalisation, in f64: `w' = w g / sqrt(v + eps)`, `b' = b - m g / sqrt(v + eps)`.
+    fn folded(
+        weights: &Weights,
+        conv: &str,
+        norm: &str,
+        eps: f64,
+        stride: i64,
+        device: Device,
+    ) -> Result<Self, tch::TchError> {
+        let tensor = |name: String| weights.tensors[&name].f_to_kind(Kind::Double);
+        let norm = |leaf: &str| tensor(format!("{norm}.{leaf}"));
+        let scale = norm("weight")?.f_div(&norm("running_var")?.f_add_scalar(eps)?.f_sqrt()?)?;
+        let bias = norm("bias")?.f_sub(&norm("running_mean")?.f_mul(&scale)?)?;
+        let weight = tensor(format!("{conv}.weight"))?.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?;
+        let put = |x: &Tensor| x.f_to_kind(Kind::Float)?.f_to_device(device);
+        let weight = Layout::default().of(&put(&weight)?)?;
+        Ok(Self { weight, bias: put(&bias)?, stride })
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        x.f_conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [1; 2], [1; 2], 1)
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    first: Conv,
+    second: Conv,
+    stride: i64,
+}
+
+impl Block {
+    fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        let h = self.second.apply(&self.first.apply(x)?.f_relu_()?)?;
+        if self.stride == 1 {
+            return h.f_add(x)?.f_relu_();
+        }
+        // Shortcut without weights: every second pixel, new channels zero, half on each side.
+        let new = h.size4()?.1 - x.size4()?.1;
+        let pixels = x.f_slice(2, 0, i64::MAX, 2)?.f_slice(3, 0, i64::MAX, 2)?;
+        let padded = pixels.f_constant_pad_nd([0, 0, 0, 0, new / 2, new - new / 2])?;
+        h.f_add(&padded)?.f_relu_()
+    }
+}

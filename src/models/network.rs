@@ -1,1 +1,145 @@
-//! network
+//! A trained network as a denoiser.
+
+use std::path::Path;
+
+use tch::Tensor;
+
+use super::{
+    unet::{Placement, Unet},
+    unet_config::{ConfigError, UnetConfig},
+    weights::{SAFETENSORS, Weights, WeightsError},
+};
+use crate::core::{At, Denoiser, Error, Result};
+
+/// The network that comes with the program: its name, and the folder it was built from.
+pub const EMBEDDED: &str = "cifar10-xs";
+
+/// Why a network could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// It predicts something else than one value for each value of the image.
+    #[error(
+        "{name} has {out} output channels for {image}; a model of eps has as many as the image"
+    )]
+    Channels {
+        /// The network.
+        name: String,
+        /// Channels of its output.
+        out: i64,
+        /// Channels of its input.
+        image: i64,
+    },
+}
+
+/// A UNet that predicts eps, with what a record of a run says about it.
+#[derive(Debug)]
+pub struct Network {
+    unet: Unet,
+    name: String,
+    sha256: String,
+    tensors: usize,
+    parameters: usize,
+}
+
+impl Network {
+    /// Opens a diffusers folder: `config.json` and `diffusion_pytorch_model.safetensors`.
+    ///
+    /// A saved pipeline keeps both in its `unet` folder, which is looked into as well.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, the configuration asks for something not supported, or
+    /// weights and configuration do not fit each other.
+    pub fn open(folder: &Path, placement: Placement) -> std::result::Result<Self, OpenError> {
+        let inner = folder.join("unet");
+        let pipeline = !folder.join("config.json").exists() && inner.join("config.json").exists();
+        let folder = if pipeline { inner.as_path() } else { folder };
+        let config = UnetConfig::read(&folder.join("config.json"))?;
+        let weights = Weights::read_folder(folder)?;
+        Self::new(&folder.display().to_string(), &config, &weights, placement)
+    }
+
+    /// Opens the network that is part of the program, [`EMBEDDED`].
+    ///
+    /// # Errors
+    /// When it does not fit on the device.
+    pub fn embedded(placement: Placement) -> std::result::Result<Self, OpenError> {
+        let folder = Path::new("models").join(EMBEDDED);
+        let config = include_str!("../../models/cifar10-xs/config.json");
+        let config = UnetConfig::parse(config, &folder.join("config.json"))?;
+        let weights = include_bytes!("../../models/cifar10-xs/diffusion_pytorch_model.safetensors");
+        let weights = Weights::from_safetensors(weights, &folder.join(SAFETENSORS))?;
+        Self::new(EMBEDDED, &config, &weights, placement)
+    }
+
+    /// Builds a network from its configuration and weights; `name` is for messages and records.
+    ///
+    /// # Errors
+    /// When they do not fit each other, or the network does not predict eps alone.
+    pub fn new(
+        name: &str,
+        config: &UnetConfig,
+        weights: &Weights,
+        placement: Placement,
+    ) -> std::result::Result<Self, OpenError> {
+        if config.out_channels != config.in_channels {
+            return Err(OpenError::Channels {
+                name: name.to_owned(),
+                out: config.out_channels,
+                image: config.in_channels,
+            });
+        }
+        Ok(Self {
+            unet: Unet::new(config, weights, placement)?,
+            name: name.to_owned(),
+            sha256: weights.sha256.clone(),
+            tensors: weights.tensors.len(),
+            parameters: weights.parameters(),
+        })
+    }
+
+    /// The network itself.
+    pub fn unet(&self) -> &Unet {
+        &self.unet
+    }
+
+    /// The folder or the name that it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the weights file.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The number of weight tensors.
+    pub fn tensors(&self) -> usize {
+        self.tensors
+    }
+
+    /// The number of parameters in them.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+}
+
+impl Denoiser for Network {
+    type State = Tensor;
+
+    /// Asks the network with one label for the whole batch.
+    ///
+    /// The clean end has label -1, which no network was trained on: it is asked with label 0.
+    fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
+        let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
+        let kind = x.f_kind().map_err(Error::model)?;
+        let eps = self.unet.forward(x, &label).map_err(Error::model)?;
+        eps.f_to_kind(kind).map_err(Error::model)
+    }
+}

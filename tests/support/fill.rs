@@ -28,3 +28,25 @@ pub fn normal(name: &str, len: usize) -> Vec<f64> {
         })
         .collect()
 }
+
+/// The weight tensor of that name (in the official convention) and shape.
+///
+/// Rank 2 and more: `v sqrt(3 / fan_in)`; `running_var`: `1 + |v| / 2`; `running_mean` and `bias`:
+/// `v / 10`; any other vector: `1 + v / 10`.
+pub fn fill(name: &str, shape: &[i64]) -> Vec<f64> {
+    let len =
+        usize::try_from(shape.iter().product::<i64>()).expect("invariant: sides are positive");
+    let v = unit(name, len);
+    let rule: Box<dyn Fn(f64) -> f64> = if shape.len() >= 2 {
+        let fan_in = shape[1..].iter().product::<i64>() as f64;
+        let scale = (3.0 / fan_in).sqrt();
+        Box::new(move |v| v * scale)
+    } else if name.ends_with("running_var") {
+        Box::new(|v| 1.0 + 0.5 * v.abs())
+    } else if name.ends_with("running_mean") || name.ends_with("bias") {
+        Box::new(|v| 0.1 * v)
+    } else {
+        Box::new(|v| 1.0 + 0.1 * v)
+    };
+    v.into_iter().map(rule).collect()
+}

@@ -1,0 +1,326 @@
+//! Networks against golden outputs of independent code, and against themselves.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::{collections::BTreeMap, path::Path};
+
+use ddim::{
+    core::{CLEAN, Denoiser, Level},
+    models::{
+        classifier::{self, Classifier, FeatureError, FeatureExtractor},
+        network::{Network, OpenError},
+        unet::{Layout, Placement, Precision, Unet, UnetError},
+        unet_config::UnetConfig,
+        weights::{self, Weights, WeightsError},
+    },
+};
+use support::fill;
+use tch::{Device, Kind, Tensor};
+
+fn golden(name: &str) -> Weights {
+    Weights::read_safetensors(&support::golden(name)).unwrap()
+}
+
+fn f32_tensor(values: &[f64], shape: &[i64]) -> Tensor {
+    Tensor::from_slice(values).reshape(shape).to_kind(Kind::Float)
+}
+
+fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+/// A network of the official architecture, with attention where the side is `attention`.
+fn official(widths: &[i64], blocks: usize, size: i64, attention: i64) -> UnetConfig {
+    let down: Vec<bool> = (0..widths.len()).map(|l| size >> l == attention).collect();
+    UnetConfig {
+        sample_size: Some(size),
+        in_channels: 3,
+        out_channels: 3,
+        block_out_channels: widths.to_vec(),
+        layers_per_block: blocks,
+        up_attention: down.iter().rev().copied().collect(),
+        down_attention: down,
+        attention_head_dim: None,
+        norm_num_groups: 32,
+        norm_eps: 1e-6,
+        time_embedding_dim: None,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        downsample_padding: 0,
+    }
+}
+
+/// Weights by the rule of `fill`, which goes by the official names.
+fn filled(config: &UnetConfig) -> Weights {
+    let tensors: BTreeMap<String, Tensor> = config
+        .tensors()
+        .into_iter()
+        .map(|(name, shape)| {
+            let official = weights::official_name(&name, config.levels()).unwrap();
+            // Official attention weights are 1x1 convolutions: the same fan-in and order.
+            (name, f32_tensor(&fill::fill(&official, &shape), &shape))
+        })
+        .collect();
+    Weights { tensors, sha256: String::new(), origin: "filled".into() }
+}
+
+fn golden_difference(case: &str, config: &UnetConfig) -> f64 {
+    let golden = golden(&format!("unet_{case}.safetensors"));
+    let out = &golden.tensors["out"];
+    let x = f32_tensor(&fill::normal(&format!("{case}/x"), out.numel()), &out.size());
+    let unet = Unet::new(config, &filled(config), Placement::default()).unwrap();
+    let difference = max_difference(&unet.forward(&x, &golden.tensors["t"]).unwrap(), out);
+    eprintln!("{case}: {difference:e}");
+    difference
+}
+
+#[test]
+fn the_tiny_network_agrees_with_the_official_one() {
+    let difference = golden_difference("tiny", &official(&[32, 32], 1, 8, 4));
+    assert!(difference < 2e-5, "{difference:e}");
+}
+
+#[test]
+fn the_cifar10_network_agrees_with_the_official_one() {
+    let config = official(&[128, 256, 256, 256], 2, 32, 16);
+    let weights = filled(&config);
+    assert_eq!((weights.tensors.len(), weights.parameters()), (328, 35_746_307));
+    let difference = golden_difference("cifar10", &config);
+    assert!(difference < 2e-5, "{difference:e}");
+}
+
+#[test]
+fn the_name_map_is_the_published_bijection() {
+    let config = official(&[128, 256, 256, 256], 2, 32, 16);
+    let mut needed = config.tensors();
+    let table = include_str!("golden/unet_names_cifar10.tsv");
+    for line in table.lines().filter(|line| line.contains('\t')) {
+        let [official, diffusers, shape] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        assert_eq!(weights::diffusers_name(official, 4).as_deref(), Some(diffusers));
+        assert_eq!(weights::official_name(diffusers, 4).as_deref(), Some(official));
+        let shape: Vec<i64> = shape
+            .trim_matches(['(', ')'])
+            .split(',')
+            .filter_map(|side| side.trim().parse().ok())
+            .collect();
+        let found = needed.remove(diffusers).unwrap();
+        // The table has the official shapes; attention weights are [c, c, 1, 1] there.
+        assert_eq!(shape[..found.len()], found, "{diffusers}");
+        assert!(shape[found.len()..].iter().all(|&side| side == 1), "{diffusers}");
+    }
+    assert!(needed.is_empty(), "{needed:?}");
+}
+
+/// The trained network of `models/cifar10-xs`.
+fn trained(placement: Placement) -> Unet {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let config = UnetConfig::read(&folder.join("config.json")).unwrap();
+    Unet::new(&config, &Weights::read_folder(&folder).unwrap(), placement).unwrap()
+}
+
+fn noise(n: i64) -> Tensor {
+    let len = usize::try_from(n * 3 * 32 * 32).unwrap();
+    f32_tensor(&fill::normal("network/x", len), &[n, 3, 32, 32])
+}
+
+#[test]
+fn an_image_is_the_same_in_batches_of_1_7_and_64() {
+    let unet = trained(Placement::default());
+    let (x, t) = (noise(64), Tensor::from_slice(&[500.0_f64]));
+    let all = unet.forward(&x, &t).unwrap();
+    for batch in [1, 7] {
+        let part = unet.forward(&x.narrow(0, 0, batch), &t).unwrap();
+        let difference = max_difference(&part, &all.narrow(0, 0, batch));
+        eprintln!("batch {batch}: {difference:e}");
+        assert!(difference < 1e-5, "batch {batch}: {difference:e}");
+    }
+}
+
+#[test]
+fn one_shared_label_and_one_label_an_image_agree() {
+    let unet = trained(Placement::default());
+    let x = noise(4);
+    let shared = unet.forward(&x, &Tensor::from_slice(&[321.5_f64])).unwrap();
+    let each = unet.forward(&x, &Tensor::from_slice(&[321.5_f64; 4])).unwrap();
+    let difference = max_difference(&shared, &each);
+    eprintln!("labels: {difference:e}");
+    assert!(difference < 1e-5, "{difference:e}");
+    let mixed = unet.forward(&x, &Tensor::from_slice(&[0.0, 999.0, 321.5, 7.0])).unwrap();
+    assert!(max_difference(&mixed.get(2), &shared.get(2)) < 1e-5);
+    assert!(max_difference(&mixed.get(1), &shared.get(1)) > 1e-2);
+}
+
+#[test]
+fn both_memory_layouts_agree() {
+    let other = Placement { layout: Layout::ChannelsFirst, ..Placement::default() };
+    let (x, t) = (noise(4), Tensor::from_slice(&[500.0_f64]));
+    let last = trained(Placement::default()).forward(&x, &t).unwrap();
+    let difference = max_difference(&trained(other).forward(&x, &t).unwrap(), &last);
+    eprintln!("layout: {difference:e}");
+    assert!(difference < 1e-5, "{difference:e}");
+}
+
+#[test]
+fn bfloat16_stays_near_f32() {
+    let bf16 = Placement { precision: Precision::Bf16, ..Placement::default() };
+    let (exact, rounded) = (trained(Placement::default()), trained(bf16));
+    let x = noise(8);
+    for label in [0.0, 100.0, 500.0, 999.0_f64] {
+        let t = Tensor::from_slice(&[label]);
+        let (a, b) = (exact.forward(&x, &t).unwrap(), rounded.forward(&x, &t).unwrap());
+        assert_eq!(b.kind(), Kind::Float);
+        let rms = (&a - &b).square().mean(Kind::Float).sqrt().double_value(&[]);
+        eprintln!("label {label}: rms {rms:e}, max {:e}", max_difference(&a, &b));
+        assert!(rms < 1e-2, "label {label}: {rms:e}");
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_named() {
+    let unet = trained(Placement::default());
+    let t = Tensor::from_slice(&[1.0_f64]);
+    let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    for shape in [&[2, 1, 32, 32][..], &[2, 3, 30, 32], &[3, 32, 32]] {
+        let error = unet.forward(&zeros(shape), &t).unwrap_err();
+        assert!(matches!(error, UnetError::Images { .. }), "{error}");
+    }
+    let error = unet.forward(&noise(3), &Tensor::from_slice(&[1.0, 2.0])).unwrap_err();
+    assert_eq!(error.to_string(), "labels have shape [2]; 3 images take [3] or [1]");
+}
+
+#[test]
+fn weights_that_do_not_fit_are_listed_by_name() {
+    let config = official(&[32, 32], 1, 8, 4);
+    let mut weights = filled(&config);
+    let _removed = weights.tensors.remove("conv_in.bias").unwrap();
+    weights.tensors.insert("ema.step".into(), Tensor::from_slice(&[1.0_f32]));
+    weights.tensors.insert("conv_out.bias".into(), Tensor::from_slice(&[1.0_f32]));
+    let error = Unet::new(&config, &weights, Placement::default()).unwrap_err();
+    assert!(matches!(error, WeightsError::Mismatch { .. }));
+    assert_eq!(
+        error.to_string(),
+        "filled does not fit the network:\n  missing `conv_in.bias`\n  not known `ema.step`\n  \
+         `conv_out.bias` has shape [1]; needed: [3]"
+    );
+}
+
+#[test]
+fn a_folder_without_weights_says_which_file_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Weights::read_folder(folder.path()).unwrap_err();
+    assert!(error.to_string().ends_with("holds no diffusion_pytorch_model.safetensors"), "{error}");
+}
+
+#[test]
+fn half_precision_files_with_old_attention_names_are_read_as_f32() {
+    let config = official(&[32, 32], 1, 8, 4);
+    let original = filled(&config);
+    for (kind, tolerance) in [(Kind::Half, 1e-3), (Kind::BFloat16, 8e-3)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(weights::SAFETENSORS);
+        let renamed = |name: &str| {
+            let attention = name.contains("attentions");
+            let old =
+                [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+            old.iter()
+                .filter(|_| attention)
+                .fold(name.to_owned(), |name, (new, old)| name.replace(new, old))
+        };
+        let rounded: Vec<(String, Tensor)> = original
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (renamed(name), tensor.to_kind(kind)))
+            .collect();
+        assert!(rounded.iter().any(|(name, _)| name.ends_with("proj_attn.weight")));
+        Tensor::write_safetensors(&rounded, &path).unwrap();
+        let read = Weights::read_folder(folder.path()).unwrap();
+        read.check(&config.tensors()).unwrap();
+        for (name, tensor) in &original.tensors {
+            assert_eq!(read.tensors[name].kind(), Kind::Float);
+            let difference = max_difference(&read.tensors[name], tensor);
+            assert!(difference < tolerance, "{name}: {difference:e}");
+        }
+    }
+}
+
+fn level(t: f64) -> Level {
+    // Networks read the label alone.
+    Level { t, ..CLEAN }
+}
+
+#[test]
+fn the_embedded_network_is_the_one_in_the_folder() {
+    let network = Network::embedded(Placement::default()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let opened = Network::open(&folder, Placement::default()).unwrap();
+    assert_eq!((network.tensors(), network.parameters()), (182, 1_113_955));
+    assert_eq!(network.sha256(), opened.sha256());
+    let x = noise(2);
+    let (a, b) = (network.predict(&x, level(40.0).into()), opened.predict(&x, level(40.0).into()));
+    assert!(a.unwrap() == b.unwrap());
+}
+
+#[test]
+fn the_clean_end_is_asked_with_the_first_label() {
+    let network = Network::embedded(Placement::default()).unwrap();
+    let x = noise(2);
+    let clean = network.predict(&x, CLEAN.into()).unwrap();
+    assert!(clean == network.predict(&x, level(0.0).into()).unwrap());
+    assert!(max_difference(&clean, &network.predict(&x, level(30.0).into()).unwrap()) > 1e-3);
+}
+
+#[test]
+fn a_network_with_learned_variances_is_no_model_of_eps() {
+    let config = UnetConfig { out_channels: 6, ..official(&[32, 32], 1, 8, 4) };
+    let error =
+        Network::new("improved", &config, &filled(&config), Placement::default()).unwrap_err();
+    assert!(matches!(error, OpenError::Channels { out: 6, image: 3, .. }), "{error}");
+}
+
+/// Three byte images: noise, blocks of 8 x 8 pixels, and dark noise.
+fn images() -> Tensor {
+    let mut bytes: Vec<f64> = fill::unit("classifier/images", 3 * 3 * 32 * 32)
+        .iter()
+        .map(|v| (v.midpoint(1.0) * 255.0).floor())
+        .collect();
+    let noise = bytes.clone();
+    for (i, value) in bytes.iter_mut().enumerate() {
+        let (image, channel, row, column) = (i / 3072, i / 1024 % 3, i / 32 % 32, i % 32);
+        if image == 1 {
+            *value = noise[image * 3072 + channel * 1024 + row / 8 * 8 * 32 + column / 8 * 8];
+        } else if image == 2 {
+            *value *= 0.25;
+        }
+    }
+    f32_tensor(&bytes, &[3, 3, 32, 32])
+}
+
+#[test]
+fn the_features_agree_with_an_independent_implementation() {
+    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    assert_eq!((classifier.id(), classifier.dim()), ("cifar10-features", 64));
+    let unit = classifier::from_bytes(&images()).unwrap();
+    let features = classifier.features(&unit).unwrap();
+    let difference =
+        max_difference(&features, &golden("classifier.safetensors").tensors["features"]);
+    eprintln!("features: {difference:e}");
+    assert!(difference < 1e-5, "{difference:e}");
+    let signed = classifier::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
+    assert!(max_difference(&classifier.features(&signed).unwrap(), &features) < 1e-5);
+    assert_eq!(classifier.logits(&unit).unwrap().size(), [3, 10]);
+}
+
+#[test]
+fn images_without_colour_have_no_features() {
+    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    let error = classifier.features(&images().narrow(1, 0, 1)).unwrap_err();
+    assert!(matches!(error, FeatureError::Images { .. }));
+    assert_eq!(
+        error.to_string(),
+        "images have shape [3, 1, 32, 32]; cifar10-features takes [N, 3, H, W]"
+    );
+}
