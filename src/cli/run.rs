@@ -35,7 +35,7 @@ impl Run {
         runner::check(&plan)?;
         let summary = runner::run(
             &plan,
-            Options {
+            &Options {
                 folder: folder.clone(),
                 hardware: self.compute.open()?,
                 progress: self.talk.mode(),

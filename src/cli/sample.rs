@@ -130,7 +130,7 @@ impl Sample {
             if is(path, "npy") {
                 npy::write_images(path, images.view())?;
             } else {
-                let columns = (1..).find(|c| c * c >= spec.samples).unwrap_or(1);
+                let columns = spec.samples.isqrt().max(1);
                 let png =
                     image_grid::png(images.view(), Layout { scale: 2, ..Layout::columns(columns) })
                         .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
@@ -215,10 +215,10 @@ impl Sample {
             let samples = sampler.sample(noise, rows, start, &mut |calls| {
                 progress.advance((calls - seen) * rows as u64);
                 seen = calls;
-                match INTERRUPTED.load(Ordering::Relaxed) {
-                    true => Err(core::Error::Interrupted),
-                    false => Ok(()),
+                if INTERRUPTED.load(Ordering::Relaxed) {
+                    return Err(core::Error::Interrupted);
                 }
+                Ok(())
             })?;
             batches.push(samples.images);
         }

@@ -304,7 +304,7 @@ impl Models {
     pub fn weights_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
         match spec.model.exact {
             Some(_) => Ok(None),
-            None => Ok(Some(self.network(spec)?.weights_sha256().to_owned())),
+            None => Ok(Some(self.network(spec)?.sha256().to_owned())),
         }
     }
 
@@ -333,7 +333,12 @@ impl Models {
             }));
         }
         let network = self.network(spec)?;
-        let shape = network.shape()?;
+        let shape = network.shape().ok_or_else(|| {
+            Error::input(format!(
+                "{}: config.json has no sample_size; write the side of the images there",
+                spec.model.source
+            ))
+        })?;
         let device = self.hardware.device();
         Ok(Box::new(Bound {
             solver: build_solver(&spec.solver)?,
@@ -341,7 +346,7 @@ impl Models {
             grid,
             shape,
             exchange: Exchange {
-                into: Box::new(move |images| torch::from_images(images, device)),
+                into: Box::new(move |images| torch::from_images(&images, device)),
                 out: torch::to_images,
             },
         }))
@@ -359,7 +364,7 @@ impl Models {
         let folder = weights_folder(&spec.model.source)?;
         let placement =
             Placement { device: self.hardware.device(), precision, ..Placement::default() };
-        let network = Rc::new(Network::read_folder(folder, placement)?);
+        let network = Rc::new(Network::open(folder, placement)?);
         self.networks.insert(key, Rc::clone(&network));
         Ok(network)
     }

@@ -49,3 +49,24 @@ impl Error {
         }
     }
 }
+
+/// Files a user named and that are not what they should be.
+macro_rules! input_errors {
+    ($($source:ty),* $(,)?) => {$(
+        impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::Input(error.to_string())
+            }
+        }
+    )*};
+}
+
+input_errors!(
+    crate::data::cifar10::Error,
+    crate::data::npy::Error,
+    crate::models::classifier::FeatureError,
+    crate::models::network::OpenError,
+    super::image_grid::GridError,
+    super::plot::PlotError,
+    super::reference::Error,
+);

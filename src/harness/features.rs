@@ -9,18 +9,21 @@ use super::{
     hardware::Hardware,
     image_grid,
     plan::{CellSpec, MetricsSpec},
-    reference::Reference,
+    reference::{Extractor, Reference},
 };
 use crate::{
     backends::torch,
     metrics::FrechetReference,
-    models::classifier::{Classifier, FeatureExtractor},
+    models::{
+        classifier::{Classifier, FeatureExtractor},
+        weights,
+    },
 };
 
 /// The extractors and references in use.
 pub struct Extractors {
     hardware: Hardware,
-    extractors: BTreeMap<String, Rc<dyn FeatureExtractor>>,
+    networks: BTreeMap<String, Rc<dyn FeatureExtractor>>,
     references: BTreeMap<String, Rc<Loaded>>,
 }
 
@@ -32,7 +35,7 @@ struct Loaded {
 impl Extractors {
     /// None loaded yet.
     pub fn new(hardware: Hardware) -> Self {
-        Self { hardware, extractors: BTreeMap::new(), references: BTreeMap::new() }
+        Self { hardware, networks: BTreeMap::new(), references: BTreeMap::new() }
     }
 
     /// The extractor of a folder.
@@ -40,12 +43,12 @@ impl Extractors {
     /// # Errors
     /// A folder that is not one, or weights that do not fit.
     pub fn extractor(&mut self, source: &str) -> Result<Rc<dyn FeatureExtractor>> {
-        if let Some(extractor) = self.extractors.get(source) {
+        if let Some(extractor) = self.networks.get(source) {
             return Ok(Rc::clone(extractor));
         }
         let extractor: Rc<dyn FeatureExtractor> =
-            Rc::new(Classifier::read_folder(Path::new(source), self.hardware.device())?);
-        self.extractors.insert(source.to_owned(), Rc::clone(&extractor));
+            Rc::new(Classifier::open(Path::new(source), self.hardware.device())?);
+        self.networks.insert(source.to_owned(), Rc::clone(&extractor));
         Ok(extractor)
     }
 
@@ -56,11 +59,10 @@ impl Extractors {
             return Ok(Rc::clone(reference));
         }
         let path = Path::new(&spec.reference);
-        let reference = Reference::read(path)?;
-        reference.check_extractor(path, extractor.sha256(), extractor.dimension())?;
+        let reference = Reference::read_for(path, &describe(&*extractor))?;
         let loaded = Rc::new(Loaded {
             frechet: FrechetReference::new(&reference.moments()?)?,
-            sha256: reference.sha256().to_owned(),
+            sha256: file_sha256(path)?,
         });
         self.references.insert(key, Rc::clone(&loaded));
         Ok(loaded)
@@ -85,6 +87,7 @@ impl Extractors {
     pub fn measure(&mut self, spec: &CellSpec) -> Result<Option<Measure>> {
         let Some(metrics) = &spec.metrics else { return Ok(None) };
         Ok(Some(Measure {
+            name: distance_name(&metrics.features),
             extractor: self.extractor(&metrics.features)?,
             reference: self.reference(metrics)?,
             device: self.hardware.device(),
@@ -96,6 +99,7 @@ impl Extractors {
 
 /// What turns samples into features, and features into a distance.
 pub struct Measure {
+    name: String,
     extractor: Rc<dyn FeatureExtractor>,
     reference: Rc<Loaded>,
     device: tch::Device,
@@ -104,9 +108,14 @@ pub struct Measure {
 }
 
 impl Measure {
+    /// Name of the distance.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Length of a feature vector.
     pub fn dimension(&self) -> usize {
-        self.extractor.dimension()
+        self.extractor.dim()
     }
 
     /// Number of disjoint blocks of the jackknife.
@@ -145,8 +154,23 @@ pub fn features(
             f32::midpoint(x, 1.0).clamp(0.0, 1.0)
         }
     });
-    let features = extractor.features(&torch::from_images(unit, device)?)?;
+    let features = extractor.features(&torch::from_images(&unit, device)?)?;
     torch::to_matrix(&features).map_err(Error::from)
+}
+
+/// What a reference says of the extractor it was made with.
+pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
+    Extractor {
+        id: extractor.id().to_owned(),
+        sha256: extractor.sha256().to_owned(),
+        dimension: extractor.dim(),
+    }
+}
+
+fn file_sha256(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
+    Ok(weights::sha256(&bytes))
 }
 
 /// The name of the distance on an extractor's features: never FID, which is Inception's.

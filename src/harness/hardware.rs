@@ -20,9 +20,7 @@ impl Hardware {
     pub fn open(name: &str, threads: Option<usize>) -> Result<Self> {
         let device = match name {
             "cpu" => Device::Cpu,
-            "cuda" => {
-                cuda::open().map_err(|error| Error::input(format!("--device cuda: {error}")))?
-            }
+            "cuda" => cuda::device().map_err(|error| Error::input(error.to_string()))?,
             other => {
                 return Err(Error::input(format!(
                     "--device {other}: the devices are cpu and cuda"

@@ -22,4 +22,5 @@ pub mod runner;
 pub mod sheet;
 pub mod show;
 pub mod sink;
+pub mod stats;
 pub mod table;

@@ -26,12 +26,12 @@ use super::{
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
     sheet,
-    show::Show,
+    show::{Show, metric_name},
     sink::{Planned, Sink, Timing},
 };
 use crate::{core, core::KeyedNoise, metrics::frechet_jackknife};
 
-/// The Fréchet distance's column; the feature space is named in the caption and the provenance.
+/// The Fréchet distance's name in manifests; its column is `FD-` and the features.
 pub const FD: &str = "fd";
 
 /// Samples per cell that are kept to be looked at.
@@ -69,12 +69,12 @@ pub fn check(plan: &Plan) -> Result<Vec<Route>> {
     if problems.is_empty() { Ok(routes) } else { Err(Error::Manifest(Diagnostics::new(problems))) }
 }
 
-/// Runs what is not yet done of a plan.
+/// Runs what is not yet done of a plan, and returns the table and the claims for a terminal.
 ///
 /// # Errors
 /// Problems of the manifest, weights or reference; a folder that cannot be written; an
 /// interruption. Cells that diverge are rows, not errors.
-pub fn run(plan: &Plan, options: Options<'_>) -> Result<()> {
+pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let routes = check(plan)?;
     let mut models = Models::new(options.hardware.clone());
     let mut extractors = Extractors::new(options.hardware.clone());
@@ -88,14 +88,14 @@ pub fn run(plan: &Plan, options: Options<'_>) -> Result<()> {
     let columns = Columns {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
         metrics: if plan.cells.iter().any(|cell| cell.spec.metrics.is_some()) {
-            vec![FD.to_owned()]
+            vec![metric_name(plan)]
         } else {
             vec![]
         },
     };
     let mut sink = Sink::open(&options.folder, columns, planned.clone())?;
     sink.write("manifest.toml", plan.text.as_bytes())?;
-    let show = Show::new(plan, &extractors);
+    let show = Show::new(plan);
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -130,8 +130,8 @@ pub fn run(plan: &Plan, options: Options<'_>) -> Result<()> {
             threads: options.hardware.threads(),
             started,
         };
-        sink.append(index, record, timing)?;
-        show.write_tables(&mut sink)?;
+        sink.append(index, &record, timing)?;
+        show.write_tables(&sink)?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
@@ -147,12 +147,12 @@ pub fn run(plan: &Plan, options: Options<'_>) -> Result<()> {
             Provenance::here(options.hardware.name(), options.hardware.threads(), all_inputs);
         sink.write("provenance.json", &provenance.json())?;
     }
-    show.write_tables(&mut sink)?;
-    show.write_plots(&mut sink)?;
+    show.write_tables(&sink)?;
+    show.write_plots(&sink)?;
     let strips: Vec<PathBuf> =
         planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
-    show.write_sheets(&mut sink, &strips)?;
-    Ok(())
+    show.write_sheets(&sink, &strips)?;
+    Ok(show.summary(&sink.records()))
 }
 
 /// `grid.steps=20 variance=eta = 0.5  20 calls x 256`
@@ -238,7 +238,7 @@ impl Job<'_> {
         if let Some(measure) = &self.measure {
             let features = partial.features();
             let fd = frechet_jackknife(features.view(), measure.blocks(), measure.reference())?;
-            record.metrics.insert(FD.to_owned(), fd);
+            record.metrics.insert(measure.name().to_owned(), fd);
         }
         partial.remove()?;
         let cost = (drawn as u64 * record.calls).max(1) as f64;

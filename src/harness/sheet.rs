@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use image::{ImageFormat, RgbImage, imageops};
 use ndarray::ArrayView4;
-use plotters::prelude::*;
+use plotters::backend::BitMapBackend;
+use plotters::style::text_anchor::{HPos, VPos};
 
 use super::{
     error::{Error, Result},
     image_grid::{self, Layout},
-    plot,
+    page::{BLACK, Letters, Page, Text, pretty},
 };
 
 /// Every pixel of a sample becomes a square of this many pixels.
@@ -34,7 +35,7 @@ pub struct Row {
 /// Samples that are no pictures.
 pub fn strip(samples: ArrayView4<'_, f32>) -> Result<Vec<u8>> {
     let layout = Layout { columns: samples.dim().0, padding: 0, scale: 1 };
-    image_grid::png(samples, layout).map_err(|error| Error::input(error.to_string()))
+    Ok(image_grid::png(samples, layout)?)
 }
 
 /// The strips under each other, each enlarged beside its label, under a title, as a PNG.
@@ -76,27 +77,22 @@ pub fn sheet(title: &str, rows: &[Row]) -> Result<Vec<u8>> {
     Ok(png.into_inner())
 }
 
-#[allow(clippy::cast_possible_wrap, reason = "pictures are smaller than 2^31 pixels")]
 fn write_labels(
     canvas: &mut RgbImage,
     title: &str,
     rows: &[Row],
     middles: &[u32],
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    use plotters::style::text_anchor::{HPos, Pos, VPos};
-    plot::register_font();
-    let size = (canvas.width(), canvas.height());
-    let area = BitMapBackend::with_buffer(canvas, size).into_drawing_area();
-    let style = |size: f64, anchor| ("sans-serif", size).into_font().color(&BLACK).pos(anchor);
-    let start = ((LABEL + MARGIN) as i32, (TITLE / 2) as i32);
-    area.draw(&Text::new(title, start, style(16.0, Pos::new(HPos::Left, VPos::Center))))
-        .map_err(|error| error.to_string())?;
+) -> std::result::Result<(), String> {
+    let size = canvas.dimensions();
+    let mut backend = BitMapBackend::with_buffer(canvas, size);
+    let mut page =
+        Page { backend: &mut backend, scale: 1.0, letters: Letters::Pixels, error: None };
+    let text = |size, anchor| Text::plain(size, BLACK, anchor, VPos::Center);
+    let start = (f64::from(LABEL + MARGIN), f64::from(TITLE / 2));
+    page.text(title, start, text(15.0, HPos::Left));
     for (row, &middle) in rows.iter().zip(middles) {
-        let end = (LABEL as i32, middle as i32);
-        let text = plot::greek(&row.label);
-        area.draw(&Text::new(text, end, style(14.0, Pos::new(HPos::Right, VPos::Center))))
-            .map_err(|error| error.to_string())?;
+        let end = (f64::from(LABEL), f64::from(middle));
+        page.text(&pretty(&row.label), end, text(14.0, HPos::Right));
     }
-    area.present().map_err(|error| error.to_string())?;
-    Ok(())
+    page.error.map_or(Ok(()), Err)
 }

@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 
 use super::{
-    error::{Error, Result},
+    error::Result,
     features::distance_name,
     plan::Plan,
-    plot::Figure,
+    plot::{Figure, PlotError},
     presentation::{PlotSpec, TableSpec},
     record::Record,
     runner::FD,
@@ -102,11 +102,13 @@ impl<'a> Show<'a> {
     pub fn write_plots(&self, sink: &Sink) -> Result<()> {
         let records = sink.records();
         for spec in &self.plots {
-            let figure =
-                Figure::new(spec, &records).map_err(|error| Error::input(error.to_string()))?;
-            let failed = |error: super::plot::PlotError| Error::input(error.to_string());
-            sink.write(&format!("{}.svg", spec.name), figure.svg().map_err(failed)?.as_bytes())?;
-            sink.write(&format!("{}.png", spec.name), &figure.png().map_err(failed)?)?;
+            let figure = match Figure::new(spec, &records) {
+                // Every cell diverged: there is nothing to draw, which the table says.
+                Err(PlotError::NoData { .. }) => continue,
+                figure => figure?,
+            };
+            sink.write(&format!("{}.svg", spec.name), figure.svg()?.as_bytes())?;
+            sink.write(&format!("{}.png", spec.name), &figure.png()?)?;
         }
         Ok(())
     }

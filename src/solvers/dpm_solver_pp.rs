@@ -6,8 +6,8 @@ use crate::core::{Eval, Kind, Result, Solver, State, Step};
 /// taken from the step before.
 ///
 /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x
-/// - \sqrt{\bar\alpha_\text{to}}\,(e^{-h}-1)\,D, \qquad
-/// D = \left(1 + \tfrac{1}{2r}\right)\hat x_0 - \tfrac{1}{2r}\,\hat x_0^\text{prev}$$
+/// - \sqrt{\bar\alpha_\text{to}}\,(e^{-h}-1)\,D,
+/// \qquad D = \left(1 + \tfrac{1}{2r}\right)\hat x_0 - \tfrac{1}{2r}\,\hat x_0^\text{prev}$$
 ///
 /// with $h = \lambda_\text{to} - \lambda_\text{from}$ and $r = h_\text{prev}/h$. The first step and
 /// those that touch the clean end, where $\lambda$ is infinite, take the first-order form
