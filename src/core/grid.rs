@@ -256,9 +256,11 @@ fn explicit(labels: &[f64], steps: usize) -> Result<Vec<f64>> {
     if labels.len() > 1 && labels[0] > labels[1] {
         labels.reverse();
     }
-    if let Some([a, b]) =
-        labels.array_windows().find(|[a, b]| !matches!(a.partial_cmp(b), Some(Less)))
-    {
+    let unordered = labels.windows(2).find_map(|pair| match pair {
+        [a, b] if a.partial_cmp(b) != Some(Less) => Some((a, b)),
+        _ => None,
+    });
+    if let Some((a, b)) = unordered {
         return Err(Error::Grid(format!(
             "tau lists {a} beside {b}: labels must be strictly monotone"
         )));
