@@ -268,6 +268,9 @@ mod tests {
         truth: f64,
         /// How often the 95 % interval held the true distance.
         single: f64,
+        /// How often the interval of the same width around the plug-in value held the mean of the
+        /// plug-in values, which is the expected value at N.
+        at_n: f64,
         /// How often it held the true difference of two sets that share their noise.
         paired: f64,
         /// Mean errors of the plug-in and of the corrected value.
@@ -291,8 +294,15 @@ mod tests {
             let (low, high) = x.interval(0.95);
             f64::from(u8::from(low <= truth && truth <= high))
         };
-        let mut sum =
-            Coverage { truth: truth[0], single: 0.0, paired: 0.0, bias: [0.0; 2], width: [0.0; 2] };
+        let mut sum = Coverage {
+            truth: truth[0],
+            single: 0.0,
+            at_n: 0.0,
+            paired: 0.0,
+            bias: [0.0; 2],
+            width: [0.0; 2],
+        };
+        let mut plain = vec![];
         for _ in 0..repeats {
             let z = normals(n, d, &mut rng);
             let [x, y] = [&a, &b].map(|g| {
@@ -300,6 +310,7 @@ mod tests {
             });
             let difference = y.minus(&x).unwrap();
             sum.single += holds(&x, truth[0]);
+            plain.push((x.value, 0.5 * (x.interval(0.95).1 - x.interval(0.95).0)));
             sum.paired += holds(&difference, truth[1] - truth[0]);
             sum.bias[0] += x.value - truth[0];
             sum.bias[1] += x.corrected() - truth[0];
@@ -307,9 +318,12 @@ mod tests {
             sum.width[1] += x.standard_error().hypot(y.standard_error());
         }
         let mean = |x: f64| x / repeats as f64;
+        let expected = mean(plain.iter().map(|(value, _)| value).sum());
+        let held = plain.iter().filter(|(value, half)| (value - expected).abs() <= *half).count();
         Coverage {
             truth: truth[0],
             single: mean(sum.single),
+            at_n: mean(held as f64),
             paired: mean(sum.paired),
             bias: sum.bias.map(mean),
             width: sum.width.map(mean),
@@ -341,6 +355,7 @@ mod tests {
         for spectrum in [|k: f64| 8.0 * (-0.12 * k).exp(), |k: f64| 16.0 / (1.0 + k)] {
             let found = coverage(64, 256, 1.0, spectrum, REPEATS);
             assert_covers(found.single, REPEATS);
+            assert_covers(found.at_n, REPEATS);
             assert_covers(found.paired, REPEATS);
             // The plug-in value is far outside its own interval; the correction leaves a few per
             // cent.
@@ -377,11 +392,12 @@ mod tests {
                 for (name, spectrum) in spectra {
                     let found = coverage(d, n, size, spectrum, 2000);
                     println!(
-                        "//! | {d} | {n} | {name} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.2} |",
+                        "//! | {d} | {n} | {name} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.1} | {:.2} |",
                         found.truth,
                         found.bias[0],
                         found.bias[1],
                         100.0 * found.single,
+                        100.0 * found.at_n,
                         100.0 * found.paired,
                         found.width[0] / found.width[1]
                     );

@@ -274,7 +274,7 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     let features = r.need("features", "the folder or file of the feature network");
     let reference = r.need("reference", "the file with the features of the data set");
-    let blocks = r.get("blocks").unwrap_or(16);
+    let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
         blocks >= 2,
