@@ -263,10 +263,10 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
         }
         (Some(eta), None) => Some(VarianceSpec::Eta(eta)),
         (None, Some(name)) => Some(VarianceSpec::Named(name)),
-        // The paper's DDIM.
-        (None, None) => {
-            kind.and_then(|kind| kind.keys.contains(&"eta").then_some(VarianceSpec::Eta(0.0)))
-        }
+        // What gave the method its name.
+        (None, None) => kind
+            .filter(|kind| kind.keys.contains(&"eta"))
+            .map(|kind| VarianceSpec::Eta(kind.default_eta)),
     };
     SolverSpec { kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(), variance }
 }
