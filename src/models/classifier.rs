@@ -1,7 +1,7 @@
 //! Features of images: what the Fréchet distance compares.
 //!
 //! [`FeatureExtractor`] is the one interface of every feature network. The one here is small and
-//! comes with the program: a CIFAR ResNet-20, whose 64 values after the global mean of its last
+//! comes with the repository: a CIFAR ResNet-20, whose 64 values after the global mean of its last
 //! stage are the features. A distance in these features is not the FID of the literature, which
 //! needs the Inception network; they order samplers of CIFAR-10 models without a download.
 
