@@ -1,5 +1,7 @@
 //! The command line as a user meets it: exit codes, messages, files, resumption to the byte.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;
@@ -131,8 +133,16 @@ fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
     let table = ddim.succeeds(&["run", "n.toml", "--quiet"]);
     assert!(table.contains("sigma-hat"), "{table}");
     for file in [
-        "manifest.toml", "metrics.csv", "timing.csv", "table.md", "table.tex", "curve.svg",
-        "curve.png", "samples-steps-3.png", "samples-steps-4.png", "provenance.json",
+        "manifest.toml",
+        "metrics.csv",
+        "timing.csv",
+        "table.md",
+        "table.tex",
+        "curve.svg",
+        "curve.png",
+        "samples-steps-3.png",
+        "samples-steps-4.png",
+        "provenance.json",
     ] {
         assert!(!ddim.read(&format!("results/n/{file}")).is_empty(), "{file}");
     }
@@ -172,8 +182,20 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     // What an interruption after the first batch leaves: four rows of 64 features, and half of
     // the next batch.
     let reference = ddim.succeeds(&[
-        "sample", "--model", &repository("models/cifar10-xs"), "--tau", "official-quad", "--steps",
-        "3", "--samples", "4", "--batch", "4", "--out", "first.npy", "--quiet",
+        "sample",
+        "--model",
+        &repository("models/cifar10-xs"),
+        "--tau",
+        "official-quad",
+        "--steps",
+        "3",
+        "--samples",
+        "4",
+        "--batch",
+        "4",
+        "--out",
+        "first.npy",
+        "--quiet",
     ]);
     assert!(reference.is_empty());
     fs::create_dir(ddim.path("part")).unwrap();
@@ -202,19 +224,42 @@ fn exact_score_models_run_without_metrics_and_diverged_cells_are_rows() {
 #[test]
 fn samples_are_float_arrays_that_latents_reproduce() {
     let ddim = Ddim::new();
-    let exact = ["sample", "--model", "gaussian", "--mean", "0.3", "--std", "0", "--shape", "3,8,8"];
+    let exact =
+        ["sample", "--model", "gaussian", "--mean", "0.3", "--std", "0", "--shape", "3,8,8"];
     let flags = |more: &[&'static str]| -> Vec<&str> {
         let mut flags: Vec<&str> = exact.to_vec();
         flags[6] = "0.5";
         flags.extend(more);
         flags
     };
-    ddim.succeeds(&flags(&["--solver", "heun", "--steps", "10", "--samples", "5", "--out", "a.npy", "--out", "a.png"]));
+    ddim.succeeds(&flags(&[
+        "--solver",
+        "heun",
+        "--steps",
+        "10",
+        "--samples",
+        "5",
+        "--out",
+        "a.npy",
+        "--out",
+        "a.png",
+    ]));
     let a = ddim::data::npy::read_images(&ddim.path("a.npy")).unwrap();
     assert_eq!(a.shape(), [5, 3, 8, 8]);
     assert!(image::open(ddim.path("a.png")).unwrap().width() > 16);
     // One batch or five, the same bytes.
-    ddim.succeeds(&flags(&["--solver", "heun", "--steps", "10", "--samples", "5", "--batch", "1", "--out", "b.npy"]));
+    ddim.succeeds(&flags(&[
+        "--solver",
+        "heun",
+        "--steps",
+        "10",
+        "--samples",
+        "5",
+        "--batch",
+        "1",
+        "--out",
+        "b.npy",
+    ]));
     assert_eq!(ddim.read("a.npy"), ddim.read("b.npy"));
     // Latents in, the same shape out; a deterministic sampler needs no seed then.
     let latents = ndarray::Array4::<f32>::from_elem((2, 3, 8, 8), 0.25);
@@ -259,7 +304,12 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
 fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ddim = |arguments: &[&str]| {
-        Command::cargo_bin("ddim").unwrap().current_dir(repository).args(arguments).output().unwrap()
+        Command::cargo_bin("ddim")
+            .unwrap()
+            .current_dir(repository)
+            .args(arguments)
+            .output()
+            .unwrap()
     };
     let shipped = fs::read_dir(repository.join("experiments")).unwrap();
     for manifest in shipped.map(|entry| entry.unwrap().path()) {

@@ -1,5 +1,7 @@
 //! Identities between methods: the same map written twice must agree.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use approx::assert_relative_eq;

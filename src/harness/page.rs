@@ -206,8 +206,14 @@ impl<B: DrawingBackend> Page<'_, B> {
         };
         // Without text shaping, a combining circumflex would stand beside its letter.
         if let Some((letter, rest)) = text.split_once(HAT) {
+            let whole = text_width(&format!("{letter}{rest}"), size, bold);
+            let left = match horizontal {
+                HPos::Left => x,
+                HPos::Center => x - 0.5 * whole,
+                HPos::Right => x - whole,
+            };
             let width = text_width(letter, size, bold);
-            let (middle, low) = (x + width - 0.29 * size, baseline - 0.65 * size);
+            let (middle, low) = (left + width - 0.29 * size, baseline - 0.65 * size);
             let hat = [(-0.16, 0.0), (0.0, -0.16), (0.16, 0.0)];
             let hat = hat.map(|(dx, dy)| (middle + dx * size, low + dy * size));
             self.line(&hat, 0.08 * size, color);
