@@ -281,21 +281,53 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
         arguments.extend(more);
         ddim.fails(2, &arguments)
     };
-    insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"");
-    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"");
-    insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--solver", "hoin", "--out", "a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"");
-    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"error: cannot read the manifest absent.toml: No such file or directory (os error 2); shipped ones are in experiments/");
+    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: samples are written as .npy (an array) or .png (a grid)");
+    insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"error: --out nowhere/a.npy: the folder nowhere does not exist; create it first");
+    insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @r"
+    error: grid: S = 2000: this tau needs at least 1 and at most T = 1000 steps
+     --> command line:1:18
+      |
+    1 | --set grid.steps=2000
+      |                  ^^^^
+      |
+      = help: S and tau together decide which levels are visited
+    ");
+    insta::assert_snapshot!(sample(&["--solver", "hoin", "--out", "a.npy"]), @r#"
+    error: there is no solver called `hoin`
+     --> command line:1:19
+      |
+    1 | --set solver.kind="hoin"
+      |                   ^^^^^^
+      |
+      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, dpm-solver++2m
+    "#);
+    insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @r"
+    error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most
+     --> command line:1:18
+      |
+    1 | --set solver.eta=5.0
+      |                  ^^^
+      |
+      = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
+    ");
+    insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
+    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: at least 1");
+    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: the devices are cpu and cuda");
     insta::assert_snapshot!(
-        ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @""
+        ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
+    error: model.source = "./absent" does not exist (paths are relative to the folder the command runs in)
+     --> command line:1:20
+      |
+    1 | --set model.source="./absent"
+      |                    ^^^^^^^^^^
+      |
+      = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+    "#
     );
     fs::create_dir(ddim.path("empty")).unwrap();
     insta::assert_snapshot!(
-        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @""
+        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2)"
     );
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
 }
@@ -320,7 +352,31 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     }
     let output = ddim(&["check", "experiments/table1.toml", "--profile", "paper"]);
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @"");
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"
+    error: model.source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt" does not exist (paths are relative to the folder the command runs in)
+      --> experiments/table1.toml:67:10
+       |
+    67 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
+       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+
+    error: metrics.features = "weights/pt_inception-2015-12-05-6726825d.pth" does not exist
+      --> experiments/table1.toml:72:12
+       |
+    72 | features = "weights/pt_inception-2015-12-05-6726825d.pth"
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+
+    error: metrics.reference = "weights/inception-cifar10-train.safetensors" does not exist
+      --> experiments/table1.toml:73:13
+       |
+    73 | reference = "weights/inception-cifar10-train.safetensors"
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+    "#);
 }
 
 #[test]

@@ -299,7 +299,7 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     insta::assert_snapshot!(run(&Euler::SigmaSquared, &back), @r#"euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&Ddpm { variance: Variance::Eta(0.0) }, &back), @r#"ddpm divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&ddim(-1.0), &forward), @"eta = -1 is not a standard deviation's factor: it must be finite and at least 0");
-    insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large for the step from t = 999 to t = 888: the largest possible here is 1.066110");
+    insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large: the step from t = 111 to t = 0 allows 1.000346 at most");
     let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _, _| Ok(()));
     assert!(largest.is_ok());
 }

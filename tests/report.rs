@@ -221,7 +221,7 @@ fn the_csv_carries_all_that_the_verdicts_need() {
     let csv = String::from_utf8(to_csv(&columns, two.iter().enumerate())).unwrap();
     insta::assert_snapshot!(csv, @r"
     cell,key,status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,fd.leave_out
-    0,eta = 0.0/10,done,eta = 0.0,10,10,10,10,256,46.5,46.375,0.625,38.43362203991095,54.31637796008905,46.0 47.25
+    0,eta = 0.0/10,done,eta = 0.0,10,10,10,10,256,46.5,46.375,0.625,38.43362203989082,54.31637796010918,46.0 47.25
     1,sigma-hat/10,diverged,sigma-hat,10,10,10,10,256,,,,,,
     ");
 }

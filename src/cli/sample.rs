@@ -24,9 +24,12 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Flags are short for values of a manifest (--steps 20 is --set grid.steps=20), and problems are\n\
+    reported in its words.\n\nExamples:\n  \
     ddim sample --model models/cifar10-xs --steps 20 --samples 16 --out grid.png\n  \
-    ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --steps 10 --out x0.npy")]
+    ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --steps 10 --out x0.npy"
+)]
 pub(super) struct Sample {
     /// A diffusers folder of weights, or gaussian, mixture, dirac
     #[arg(long, value_name = "DIR|NAME")]

@@ -370,26 +370,21 @@ impl Models {
     }
 }
 
-/// The folder of a model's weights, or what is missing and how to get it.
+/// The folder of a model's weights.
 ///
 /// # Errors
-/// A source that is not a diffusers folder on this machine.
+/// A source that is not a folder on this machine.
 pub fn weights_folder(source: &str) -> Result<&Path> {
     let path = Path::new(source);
-    if source.starts_with("hf:") {
-        return Err(Error::input(format!(
-            "model.source = \"{source}\": weights are read from local folders so far; download the \
-             repository and give its folder (config.json and diffusion_pytorch_model.safetensors)"
-        )));
-    }
     if path.is_dir() {
         return Ok(path);
     }
-    let what = if path.is_file() {
-        "is a file, and weights are read from diffusers folders so far (config.json and \
-         diffusion_pytorch_model.safetensors); convert it first"
+    let what = if source.starts_with("hf:") {
+        "is on the Hub, and nothing is downloaded yet: give the folder of a downloaded copy"
+    } else if path.is_file() {
+        "is a file, not a folder"
     } else {
-        "does not exist; paths are relative to the folder the command runs in"
+        "does not exist (paths are relative to the folder the command runs in)"
     };
     Err(Error::input(format!("model.source = \"{source}\" {what}")))
 }
@@ -401,19 +396,25 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     if spec.model.exact.is_none()
         && let Err(error) = weights_folder(&spec.model.source)
     {
-        problems.push(
-            Diagnostic::error(cell.locate("model.source"), error.to_string())
-                .help("the embedded weights are models/cifar10-xs"),
-        );
+        problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
+            "weights are read from diffusers folders (config.json and \
+             diffusion_pytorch_model.safetensors); other files of weights must be converted first; \
+             embedded: models/cifar10-xs",
+        ));
     }
     if let Some(metrics) = &spec.metrics {
         for (path, file, what) in [
             (
                 "metrics.features",
                 &metrics.features,
-                "the embedded features are models/cifar10-features",
+                "features are computed by folders like models/cifar10-features; the Inception \
+                 network of FID is not built in yet",
             ),
-            ("metrics.reference", &metrics.reference, "`ddim stats` writes one from a data set"),
+            (
+                "metrics.reference",
+                &metrics.reference,
+                "`ddim stats --features DIR --out FILE` writes one from a data set",
+            ),
         ] {
             if !Path::new(file).exists() {
                 let message = format!("{path} = \"{file}\" does not exist");
