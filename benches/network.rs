@@ -1,8 +1,8 @@
-//! The forward pass of the embedded network, by number format, batch and memory layout.
+//! The forward pass of `models/cifar10-xs`, by number format, batch and memory layout.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without them")]
 
-use std::hint::black_box;
+use std::{hint::black_box, path::Path};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ddim::models::{
@@ -17,11 +17,13 @@ fn forward(criterion: &mut Criterion) {
         ("f32-channels-first", Precision::F32, Layout::ChannelsFirst, &[64]),
         ("bf16", Precision::Bf16, Layout::ChannelsLast, &[16, 64]),
     ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
     let mut group = criterion.benchmark_group("forward");
     group.sample_size(10);
     for (name, precision, layout, batches) in cases {
         let placement = Placement { precision, layout, ..Placement::default() };
-        let network = Network::embedded(placement).expect("invariant: the program's own network");
+        let network =
+            Network::open(&folder, placement).expect("invariant: the network is committed");
         let label = Tensor::from_slice(&[500.0_f64]);
         for &batch in batches {
             let images = Tensor::zeros([batch, 3, 32, 32], (Kind::Float, Device::Cpu));

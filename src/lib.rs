@@ -1,6 +1,7 @@
 //! A harness for research on diffusion samplers.
 
 pub mod backends;
+pub mod cli;
 pub mod core;
 pub mod data;
 pub mod harness;

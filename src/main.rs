@@ -1,3 +1,5 @@
-//! The `ddim` binary.
+//! The `ddim` binary; see the library's `cli` module.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ddim::cli::main()
+}

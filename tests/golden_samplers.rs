@@ -4,6 +4,8 @@
 //! model with replayed noise; tests/golden/README.md says how. The tolerances are those that
 //! independent f64 code reaches; none is to be loosened.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use ddim::{

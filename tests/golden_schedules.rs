@@ -3,6 +3,8 @@
 //! Origins: ermongroup/ddim (`schedules.json`), openai/improved-diffusion (`improved.json`) and
 //! diffusers 0.42.1 (`diffusers_spacings.json`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use approx::assert_relative_eq;

@@ -252,21 +252,26 @@ fn level(t: f64) -> Level {
     Level { t, ..CLEAN }
 }
 
-#[test]
-fn the_embedded_network_is_the_one_in_the_folder() {
-    let network = Network::embedded(Placement::default()).unwrap();
+fn embedded() -> Network {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
-    let opened = Network::open(&folder, Placement::default()).unwrap();
+    Network::open(&folder, Placement::default()).unwrap()
+}
+
+fn classifier() -> Classifier {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-features");
+    Classifier::open(&folder, Device::Cpu).unwrap()
+}
+
+#[test]
+fn the_embedded_network_has_the_tensors_its_card_states() {
+    let network = embedded();
     assert_eq!((network.tensors(), network.parameters()), (182, 1_113_955));
-    assert_eq!(network.sha256(), opened.sha256());
-    let x = noise(2);
-    let (a, b) = (network.predict(&x, level(40.0).into()), opened.predict(&x, level(40.0).into()));
-    assert!(a.unwrap() == b.unwrap());
+    assert_eq!(network.shape(), Some([3, 32, 32]));
 }
 
 #[test]
 fn the_clean_end_is_asked_with_the_first_label() {
-    let network = Network::embedded(Placement::default()).unwrap();
+    let network = embedded();
     let x = noise(2);
     let clean = network.predict(&x, CLEAN.into()).unwrap();
     assert!(clean == network.predict(&x, level(0.0).into()).unwrap());
@@ -301,7 +306,7 @@ fn images() -> Tensor {
 
 #[test]
 fn the_features_agree_with_an_independent_implementation() {
-    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    let classifier = classifier();
     assert_eq!((classifier.id(), classifier.dim()), ("cifar10-features", 64));
     let unit = classifier::from_bytes(&images()).unwrap();
     let features = classifier.features(&unit).unwrap();
@@ -316,7 +321,7 @@ fn the_features_agree_with_an_independent_implementation() {
 
 #[test]
 fn images_without_colour_have_no_features() {
-    let classifier = Classifier::embedded(Device::Cpu).unwrap();
+    let classifier = classifier();
     let error = classifier.features(&images().narrow(1, 0, 1)).unwrap_err();
     assert!(matches!(error, FeatureError::Images { .. }));
     assert_eq!(

@@ -4,6 +4,8 @@
 //! log error against log S. To the clean end every method takes a first-order last step and shows
 //! a lower slope although its code is right.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use ddim::{

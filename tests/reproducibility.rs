@@ -1,5 +1,7 @@
 //! The same bytes for any batch, and pinned noise.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use ddim::{

@@ -1,6 +1,7 @@
 //! `State` and `Noise` for LibTorch tensors: networks, on the CPU and on CUDA.
 
-use tch::{Kind, Tensor};
+use ndarray::{Array2, Array4, ArrayD};
+use tch::{Device, Kind, Tensor};
 
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
 
@@ -73,6 +74,36 @@ impl Noise<Tensor> for KeyedNoise {
         host.and_then(|noise| noise.f_reshape(&size)?.f_to_device(like.device()))
             .map_err(Error::model)
     }
+}
+
+/// Host images `[N, C, H, W]` as an f32 tensor on a device.
+///
+/// # Errors
+/// When the device has no room.
+pub fn from_images(images: &Array4<f32>, device: Device) -> Result<Tensor> {
+    let host = Tensor::try_from(images).map_err(Error::model)?;
+    host.f_to_device(device).map_err(Error::model)
+}
+
+/// A state `[N, C, H, W]` as host images in f32.
+///
+/// # Errors
+/// When the state has another rank.
+pub fn to_images(x: &Tensor) -> Result<Array4<f32>> {
+    host_array(x)?.into_dimensionality().map_err(Error::model)
+}
+
+/// A matrix on the host, in f32.
+///
+/// # Errors
+/// When the tensor is no matrix.
+pub fn to_matrix(x: &Tensor) -> Result<Array2<f32>> {
+    host_array(x)?.into_dimensionality().map_err(Error::model)
+}
+
+fn host_array(x: &Tensor) -> Result<ArrayD<f32>> {
+    let host = x.f_to_device(Device::Cpu).and_then(|x| x.f_to_kind(Kind::Float)?.f_contiguous());
+    (&host.map_err(Error::model)?).try_into().map_err(|error: tch::TchError| Error::model(error))
 }
 
 #[cfg(test)]

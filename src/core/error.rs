@@ -28,7 +28,7 @@ pub enum Error {
 
     /// An eta that makes `1 - alpha_bar_to - s^2` negative.
     #[error(
-        "eta = {eta} is too large for the step from t = {} to t = {}: the largest possible here is {largest:.6}",
+        "eta = {eta} is too large: the step from t = {} to t = {} allows {largest:.6} at most",
         .from.t, .to.t
     )]
     EtaTooLarge {

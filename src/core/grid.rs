@@ -7,6 +7,8 @@
 //! the requested sequence: noise is indexed by that position and does not shift when a duplicate
 //! is dropped.
 
+use std::cmp::Ordering::Less;
+
 use super::{CLEAN, Error, Level, Result, Schedule};
 
 /// A family of spacings, by its name in manifests.
@@ -254,13 +256,13 @@ fn explicit(labels: &[f64], steps: usize) -> Result<Vec<f64>> {
     if labels.len() > 1 && labels[0] > labels[1] {
         labels.reverse();
     }
-    if let Some(pair) = labels
-        .windows(2)
-        .find(|pair| pair[0].partial_cmp(&pair[1]) != Some(std::cmp::Ordering::Less))
-    {
+    let unordered = labels.windows(2).find_map(|pair| match pair {
+        [a, b] if a.partial_cmp(b) != Some(Less) => Some((a, b)),
+        _ => None,
+    });
+    if let Some((a, b)) = unordered {
         return Err(Error::Grid(format!(
-            "tau lists {} beside {}: labels must be strictly monotone",
-            pair[0], pair[1]
+            "tau lists {a} beside {b}: labels must be strictly monotone"
         )));
     }
     if labels.first().is_some_and(|&t| t < 0.0) {

@@ -1,1 +1,599 @@
-//! cifar10
+//! CIFAR-10 in its official binary layout.
+//!
+//! A batch file is a sequence of records of 3073 bytes: the label, then 32 x 32 values of red, of
+//! green and of blue, row by row. `data_batch_1.bin` to `data_batch_5.bin` are the training split,
+//! `test_batch.bin` is the test split, 10,000 records each in the official set. The folder of these
+//! files, a folder that holds it (or the archive) under its official name, and the `.tar.gz` itself
+//! are all read as they are; nothing is unpacked to disk.
+//!
+//! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
+//! them out, and the number left out is kept beside the images, to be told wherever they are
+//! counted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use ndarray::Array4;
+use sha2::{Digest, Sha256};
+
+/// Folder of the batch files in the official archive.
+const FOLDER: &str = "cifar-10-batches-bin";
+/// Name of the official archive.
+const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+const CHANNELS: usize = 3;
+const SIDE: usize = 32;
+const PIXELS: usize = CHANNELS * SIDE * SIDE;
+const RECORD: usize = 1 + PIXELS;
+const CLASSES: u8 = 10;
+
+/// A part of the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// The 50,000 training images.
+    Train,
+    /// The 10,000 test images.
+    Test,
+}
+
+impl Split {
+    /// The name in manifests and metadata, `train` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Train => &[
+                "data_batch_1.bin",
+                "data_batch_2.bin",
+                "data_batch_3.bin",
+                "data_batch_4.bin",
+                "data_batch_5.bin",
+            ],
+            Self::Test => &["test_batch.bin"],
+        }
+    }
+}
+
+/// What can go wrong with the set or with an exclusion list.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing that looks like the set.
+    #[error(
+        "no CIFAR-10 at {}: expected a folder with {file}, a folder with {FOLDER}/ or {ARCHIVE}, or \
+         the archive itself; get \"CIFAR-10 binary version\" from \
+         https://www.cs.toronto.edu/~kriz/cifar.html",
+        path.display()
+    )]
+    NotFound {
+        /// The path that was given.
+        path: PathBuf,
+        /// First file looked for.
+        file: &'static str,
+    },
+    /// A batch file of the split is missing.
+    #[error("{} lacks {file}: unpack or download the whole archive again", path.display())]
+    MissingFile {
+        /// Folder or archive.
+        path: PathBuf,
+        /// The file missing from it.
+        file: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An archive is damaged or is none.
+    #[error(
+        "cannot unpack {}: {source}; it is damaged or no .tar.gz, download it again",
+        path.display()
+    )]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What the decoder says.
+        source: io::Error,
+    },
+    /// A batch file does not end at the end of a record.
+    #[error(
+        "{} has {bytes} bytes, which is no whole number of {RECORD}-byte records (label and \
+         {CHANNELS} x {SIDE} x {SIDE} pixels): it is truncated or not of CIFAR-10's binary version",
+        path.display()
+    )]
+    Length {
+        /// The batch file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A label that CIFAR-10 does not have.
+    #[error(
+        "{} has label {label} at image {index}, where CIFAR-10 has 0 to 9: it is another set or \
+         another layout",
+        path.display()
+    )]
+    Label {
+        /// The batch file.
+        path: PathBuf,
+        /// Image within the file, 0-based.
+        index: usize,
+        /// The label found.
+        label: u8,
+    },
+    /// A line of an exclusion list cannot be read.
+    #[error(
+        "{}, line {line}: {problem}; expected columns file,index,label,source such as \
+         data_batch_1.bin,4298,8,lossy",
+        path.display()
+    )]
+    Exclusion {
+        /// The list.
+        path: PathBuf,
+        /// Line, 1-based.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An exclusion list does not belong to the images.
+    #[error(
+        "{}, line {line}: {file} has {found} at image {index}, not label {label}: the list was made \
+         for another copy of the set",
+        path.display()
+    )]
+    ExclusionMismatch {
+        /// The list.
+        path: PathBuf,
+        /// Line, 1-based.
+        line: u64,
+        /// The batch file it names.
+        file: String,
+        /// The image it names.
+        index: usize,
+        /// The label it expects there.
+        label: u8,
+        /// What is there.
+        found: String,
+    },
+}
+
+/// Images to leave out, by batch file and 0-based index within it.
+#[derive(Clone, Debug)]
+pub struct Exclusions {
+    path: PathBuf,
+    entries: BTreeMap<(String, usize), Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    line: u64,
+    label: u8,
+    source: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    file: String,
+    index: usize,
+    label: u8,
+    source: String,
+}
+
+impl Exclusions {
+    /// Reads a list with the columns `file`, `index` (0-based within the file), `label` and
+    /// `source`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a line that does not parse, or one that names no batch file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| read_error(path, source))?;
+        let mut reader = csv::Reader::from_reader(file);
+        let mut entries = BTreeMap::new();
+        let refuse = |line, problem| Error::Exclusion { path: path.to_path_buf(), line, problem };
+        let headers = reader.headers().map_err(|error| refuse(1, error.to_string()))?.clone();
+        let mut record = csv::StringRecord::new();
+        loop {
+            let line = reader.position().line();
+            if !reader.read_record(&mut record).map_err(|error| refuse(line, error.to_string()))? {
+                break;
+            }
+            let row: Row = record
+                .deserialize(Some(&headers))
+                .map_err(|error| refuse(line, error.to_string()))?;
+            if ![Split::Train, Split::Test].iter().any(|s| s.files().contains(&row.file.as_str())) {
+                return Err(refuse(line, format!("`{}` is no batch file", row.file)));
+            }
+            let entry = Entry { line, label: row.label, source: row.source };
+            entries.insert((row.file, row.index), entry);
+        }
+        Ok(Self { path: path.to_path_buf(), entries })
+    }
+
+    /// The number of images named, in both splits.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no image is named.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Entries of a batch file by image index.
+    fn of(&self, file: &str) -> BTreeMap<usize, &Entry> {
+        self.entries.iter().filter(|((f, _), _)| f == file).map(|((_, i), e)| (*i, e)).collect()
+    }
+}
+
+/// A split in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cifar10 {
+    /// Images `[N, 3, 32, 32]`, red, green, blue, rows from the top.
+    pub images: Array4<u8>,
+    /// Classes, 0 to 9.
+    pub labels: Vec<u8>,
+    /// Position of each image in the whole split, in ascending order.
+    pub positions: Vec<usize>,
+    /// How many images were left out, by the reason the exclusion list gives.
+    pub excluded: BTreeMap<String, usize>,
+}
+
+impl Cifar10 {
+    /// Reads a split from the folder of the batch files, a folder around it, or the archive.
+    ///
+    /// Any whole number of records per file is accepted, so that small sets of the same layout can
+    /// stand in for the real one: ask [`Cifar10::len`] for the number rather than assume it.
+    ///
+    /// # Errors
+    /// A path without the set, a file that is missing, truncated or of another layout, or an
+    /// exclusion list that does not fit the images.
+    pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<Self, Error> {
+        let files = match locate(path, split)? {
+            Source::Folder(folder) => from_folder(&folder, split)?,
+            Source::Archive(archive) => from_archive(&archive, split)?,
+        };
+        let mut set = Collected::default();
+        for (name, path, bytes) in files {
+            set.add(name, &path, &bytes, exclude)?;
+        }
+        let Collected { pixels, labels, positions, excluded, .. } = set;
+        Ok(Self { images: to_images(labels.len(), pixels), labels, positions, excluded })
+    }
+
+    /// The number of images N.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// SHA-256, as hex, of the records kept, each as in the file: label, then pixels.
+    ///
+    /// Two sets with the same hash are the same images in the same order, however they were stored.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for (image, label) in self.images.outer_iter().zip(&self.labels) {
+            hash.update([*label]);
+            hash.update(image.iter().copied().collect::<Vec<u8>>());
+        }
+        format!("{:x}", hash.finalize())
+    }
+}
+
+#[derive(Default)]
+struct Collected {
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+    positions: Vec<usize>,
+    excluded: BTreeMap<String, usize>,
+    seen: usize,
+}
+
+impl Collected {
+    fn add(
+        &mut self,
+        name: &str,
+        path: &Path,
+        bytes: &[u8],
+        exclude: Option<&Exclusions>,
+    ) -> Result<(), Error> {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+            return Err(Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
+        }
+        let records = bytes.len() / RECORD;
+        let mut left_out = exclude.map(|list| list.of(name)).unwrap_or_default();
+        let mismatch = |index: usize, entry: &Entry, found: String| Error::ExclusionMismatch {
+            path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
+            line: entry.line,
+            file: name.to_owned(),
+            index,
+            label: entry.label,
+            found,
+        };
+        for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
+            let label = record[0];
+            if label >= CLASSES {
+                return Err(Error::Label { path: path.to_path_buf(), index, label });
+            }
+            if let Some(entry) = left_out.remove(&index) {
+                if entry.label != label {
+                    return Err(mismatch(index, entry, format!("label {label}")));
+                }
+                *self.excluded.entry(entry.source.clone()).or_default() += 1;
+                continue;
+            }
+            self.labels.push(label);
+            self.positions.push(self.seen + index);
+            self.pixels.extend_from_slice(&record[1..]);
+        }
+        if let Some((&index, entry)) = left_out.first_key_value() {
+            return Err(mismatch(index, entry, format!("only {records} images, none")));
+        }
+        self.seen += records;
+        Ok(())
+    }
+}
+
+enum Source {
+    Folder(PathBuf),
+    Archive(PathBuf),
+}
+
+fn locate(path: &Path, split: Split) -> Result<Source, Error> {
+    let file = split.files()[0];
+    if path.is_file() {
+        return Ok(Source::Archive(path.to_path_buf()));
+    }
+    for folder in [path.to_path_buf(), path.join(FOLDER)] {
+        if split.files().iter().any(|file| folder.join(file).is_file()) {
+            return Ok(Source::Folder(folder));
+        }
+    }
+    let archive = path.join(ARCHIVE);
+    if archive.is_file() {
+        return Ok(Source::Archive(archive));
+    }
+    Err(Error::NotFound { path: path.to_path_buf(), file })
+}
+
+type BatchFile = (&'static str, PathBuf, Vec<u8>);
+
+fn from_folder(folder: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
+    let read = |&file: &&'static str| {
+        let path = folder.join(file);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok((file, path, bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::MissingFile { path: folder.to_path_buf(), file })
+            }
+            Err(source) => Err(read_error(&path, source)),
+        }
+    };
+    split.files().iter().map(read).collect()
+}
+
+fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
+    let damaged = |source| Error::Archive { path: path.to_path_buf(), source };
+    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        let inner = entry.path().map_err(damaged)?.into_owned();
+        let name = inner.file_name().and_then(|name| name.to_str());
+        if let Some(&file) = split.files().iter().find(|&&file| Some(file) == name) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(damaged)?;
+            found.insert(file, (file, path.join(inner), bytes));
+        }
+    }
+    let take = |&file: &&'static str| {
+        found.remove(file).ok_or_else(|| Error::MissingFile { path: path.to_path_buf(), file })
+    };
+    split.files().iter().map(take).collect()
+}
+
+fn to_images(n: usize, pixels: Vec<u8>) -> Array4<u8> {
+    Array4::from_shape_vec((n, CHANNELS, SIDE, SIDE), pixels)
+        .expect("invariant: one record of pixels per label")
+}
+
+fn read_error(path: &Path, source: io::Error) -> Error {
+    Error::Read { path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn plane(i: usize) -> u8 {
+        u8::try_from(i % 251).unwrap()
+    }
+
+    /// Two records: the label is the file's number plus the index, and marks every pixel.
+    fn batch(number: u8) -> Vec<u8> {
+        let record = |label: u8| {
+            let pixels = (0..PIXELS).map(move |i| plane(i) ^ label);
+            std::iter::once(label).chain(pixels)
+        };
+        record(number).chain(record(number + 1)).collect()
+    }
+
+    fn write_set(folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        for (number, file) in (0..).zip(Split::Train.files()) {
+            fs::write(folder.join(file), batch(number)).unwrap();
+        }
+        fs::write(folder.join("test_batch.bin"), batch(7)).unwrap();
+    }
+
+    fn write_archive(path: &Path) {
+        let mut tar =
+            tar::Builder::new(GzEncoder::new(File::create(path).unwrap(), Compression::fast()));
+        let unpacked = TempDir::new().unwrap();
+        write_set(unpacked.path());
+        tar.append_dir_all(FOLDER, unpacked.path()).unwrap();
+        tar.into_inner().unwrap().finish().unwrap();
+    }
+
+    fn exclusions(folder: &Path, rows: &str) -> Result<Exclusions, Error> {
+        let path = folder.join("exclude.csv");
+        fs::write(&path, format!("file,index,label,source\n{rows}")).unwrap();
+        Exclusions::read(&path)
+    }
+
+    #[test]
+    fn folder_parent_folder_and_archive_hold_the_same_set() {
+        let dir = TempDir::new().unwrap();
+        let inner = dir.path().join(FOLDER);
+        write_set(&inner);
+        let elsewhere = TempDir::new().unwrap();
+        let archive = elsewhere.path().join(ARCHIVE);
+        write_archive(&archive);
+        for split in [Split::Train, Split::Test] {
+            let set = Cifar10::read(&inner, split, None).unwrap();
+            for path in [dir.path(), &archive, elsewhere.path()] {
+                assert_eq!(Cifar10::read(path, split, None).unwrap(), set);
+            }
+        }
+    }
+
+    #[test]
+    fn batches_come_in_order_and_planes_are_channels() {
+        let dir = TempDir::new().unwrap();
+        write_set(dir.path());
+        let set = Cifar10::read(dir.path(), Split::Train, None).unwrap();
+        assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+        assert_eq!(set.images.dim(), (10, 3, 32, 32));
+        assert_eq!(set.images[[3, 2, 5, 9]], plane(2 * 1024 + 5 * 32 + 9) ^ 2);
+        assert_eq!(set.positions, (0..10).collect::<Vec<_>>());
+        assert!(set.excluded.is_empty());
+    }
+
+    #[test]
+    fn excluded_images_are_left_out_and_counted() {
+        let dir = TempDir::new().unwrap();
+        write_set(dir.path());
+        let rows =
+            "data_batch_2.bin,0,1,lossy\ntest_batch.bin,1,8,lossy\ndata_batch_5.bin,1,5,gone\n";
+        let list = exclusions(dir.path(), rows).unwrap();
+        assert_eq!(list.len(), 3);
+        let set = Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap();
+        assert_eq!(set.positions, [0, 1, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(set.labels, [0, 1, 2, 2, 3, 3, 4, 4]);
+        assert_eq!(set.len(), 8);
+        assert_eq!(set.excluded, BTreeMap::from([("gone".into(), 1), ("lossy".into(), 1)]));
+        let whole = Cifar10::read(dir.path(), Split::Train, None).unwrap();
+        assert_eq!(
+            set.images.index_axis(ndarray::Axis(0), 2),
+            whole.images.index_axis(ndarray::Axis(0), 3)
+        );
+        assert_ne!(set.sha256(), whole.sha256());
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_records() {
+        let dir = TempDir::new().unwrap();
+        write_set(dir.path());
+        let set = Cifar10::read(dir.path(), Split::Test, None).unwrap();
+        assert_eq!(set.sha256(), format!("{:x}", Sha256::digest(batch(7))));
+    }
+
+    #[test]
+    fn a_list_for_another_copy_is_refused() {
+        let dir = TempDir::new().unwrap();
+        write_set(dir.path());
+        for (rows, found) in [
+            (
+                "data_batch_1.bin,0,3,lossy\n",
+                "data_batch_1.bin has label 0 at image 0, not label 3",
+            ),
+            ("data_batch_1.bin,9,3,lossy\n", "has only 2 images, none at image 9, not label 3"),
+        ] {
+            let list = exclusions(dir.path(), rows).unwrap();
+            let error =
+                Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap_err().to_string();
+            assert!(error.contains(found) && error.contains("exclude.csv, line 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_list_that_does_not_parse_is_named() {
+        let dir = TempDir::new().unwrap();
+        for rows in [
+            "test_batch.bin,1,8,lossy\ntest_batch.bin,one,8,lossy\n",
+            "test_batch.bin,1,8,lossy\ntest.bin,1,8,lossy\n",
+        ] {
+            let error = exclusions(dir.path(), rows).unwrap_err();
+            assert!(matches!(error, Error::Exclusion { line: 3, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = TempDir::new().unwrap();
+        let error = Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
+        assert!(matches!(error, Error::NotFound { file: "test_batch.bin", .. }));
+        write_set(dir.path());
+        fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
+        let error = Cifar10::read(dir.path(), Split::Train, None).unwrap_err();
+        assert!(matches!(error, Error::MissingFile { file: "data_batch_3.bin", .. }));
+    }
+
+    #[test]
+    fn truncated_foreign_and_damaged_files_are_told_apart() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("test_batch.bin");
+        let read = || Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
+        fs::write(&file, &batch(7)[..5000]).unwrap();
+        assert!(matches!(read(), Error::Length { bytes: 5000, .. }));
+        fs::write(&file, vec![10; RECORD]).unwrap();
+        assert!(matches!(read(), Error::Label { index: 0, label: 10, .. }));
+        fs::remove_file(&file).unwrap();
+        fs::write(dir.path().join(ARCHIVE), "not an archive").unwrap();
+        assert!(matches!(read(), Error::Archive { .. }));
+    }
+
+    /// By hand, on a copy of the real set.
+    #[test]
+    #[ignore = "needs CIFAR-10: set CIFAR10 to its folder or archive, CIFAR10_EXCLUDE to a list"]
+    fn the_real_set_has_its_known_counts() {
+        let path = PathBuf::from(std::env::var_os("CIFAR10").unwrap());
+        let list =
+            std::env::var_os("CIFAR10_EXCLUDE").map(|p| Exclusions::read(Path::new(&p)).unwrap());
+        for (split, n) in [(Split::Train, 50_000), (Split::Test, 10_000)] {
+            let set = Cifar10::read(&path, split, None).unwrap();
+            assert_eq!(set.len(), n);
+            let mut classes = [0; 10];
+            set.labels.iter().for_each(|&label| classes[usize::from(label)] += 1);
+            assert_eq!(classes, [n / 10; 10]);
+            let kept = Cifar10::read(&path, split, list.as_ref()).unwrap();
+            assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
+            eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());
+            // The published mean of the training images: 0.4914, 0.4822, 0.4465 of 255.
+            let mean = set.images.mapv(f64::from).mean_axis(ndarray::Axis(0)).unwrap() / 255.0;
+            for (channel, expected) in mean.outer_iter().zip([0.4914, 0.4822, 0.4465]) {
+                approx::assert_abs_diff_eq!(channel.mean().unwrap(), expected, epsilon = 4e-3);
+            }
+        }
+    }
+}

@@ -1,1 +1,177 @@
-//! npy
+//! Image arrays as `.npy` files: `[N, C, H, W]`, f32, as `numpy.save` writes them.
+//!
+//! A file appears under its name whole or not at all: it is written beside its place and renamed,
+//! so that a run that is stopped leaves no half of an array to be read by the next one.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
+use ndarray_npy::{ReadNpyError, ReadNpyExt, WriteNpyError, WriteNpyExt};
+use tempfile::NamedTempFile;
+
+/// What can go wrong with an array file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be opened, or the folder cannot be written to.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The contents are not an `.npy` file of f32.
+    #[error(
+        "cannot read {} as an f32 .npy file: {source}; write it with \
+         numpy.save(path, x.astype(numpy.float32))",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        source: ReadNpyError,
+    },
+    /// The array has other than four axes.
+    #[error("{} has shape {found:?}, expected [N, C, H, W]", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The shape found.
+        found: Vec<usize>,
+    },
+    /// The array cannot be written.
+    #[error("cannot write {} of shape {shape:?}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The shape of the array.
+        shape: Vec<usize>,
+        /// What the writer says.
+        source: WriteNpyError,
+    },
+}
+
+/// Reads images.
+///
+/// - Shape: `[N, C, H, W]`.
+///
+/// # Errors
+/// A file that cannot be opened, is truncated, holds another type than f32 in this
+/// machine's byte order, or has other than four axes.
+pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
+    let file = File::open(path).map_err(|source| io_error("read", path, source))?;
+    let array = ArrayD::<f32>::read_npy(BufReader::new(file))
+        .map_err(|source| Error::Format { path: path.to_path_buf(), source })?;
+    let found = array.shape().to_vec();
+    array.into_dimensionality::<Ix4>().map_err(|_| Error::Shape { path: path.to_path_buf(), found })
+}
+
+/// Writes images, creating the folder where it is missing.
+///
+/// - Shape: `[N, C, H, W]`.
+///
+/// # Errors
+/// A folder or file that cannot be written; an existing file is then left as it was.
+pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Error> {
+    let file = temporary_beside(path).map_err(|source| io_error("write", path, source))?;
+    let mut writer = BufWriter::new(file);
+    images.write_npy(&mut writer).map_err(|source| Error::Write {
+        path: path.to_path_buf(),
+        shape: images.shape().to_vec(),
+        source,
+    })?;
+    writer.flush().map_err(|source| io_error("write", path, source))?;
+    let file = writer.into_inner().map_err(|error| io_error("write", path, error.into_error()))?;
+    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
+    Ok(())
+}
+
+/// Opens a temporary file in the folder that `path` names, which is created where it is missing.
+///
+/// In the same folder, since a rename is atomic within one file system only.
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // Without this the result would be readable by its owner alone; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { action, path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Array4};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn images() -> Array4<f32> {
+        Array4::from_shape_fn((2, 3, 4, 5), |(n, c, h, w)| (n * 1000 + c * 100 + h * 10 + w) as f32)
+    }
+
+    #[test]
+    fn images_survive_the_round_trip() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("new/folder/images.npy");
+        write_images(&path, images().view()).unwrap();
+        assert_eq!(read_images(&path).unwrap(), images());
+        // Writing again replaces the file and leaves nothing else behind.
+        write_images(&path, (images() * 2.0).view()).unwrap();
+        assert_eq!(read_images(&path).unwrap(), images() * 2.0);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_starts_as_numpy_writes_it() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("images.npy");
+        write_images(&path, images().view()).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+        let header = String::from_utf8_lossy(&bytes[10..128]);
+        assert!(header.contains("'<f4'") && header.contains("(2, 3, 4, 5"), "{header}");
+    }
+
+    #[test]
+    fn another_number_of_axes_is_refused_with_the_shape() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("matrix.npy");
+        ndarray_npy::write_npy(&path, &Array2::<f32>::zeros((2, 7))).unwrap();
+        let error = read_images(&path).unwrap_err().to_string();
+        assert!(error.contains("matrix.npy has shape [2, 7], expected [N, C, H, W]"), "{error}");
+    }
+
+    #[test]
+    fn another_type_and_a_truncated_file_are_refused_with_the_name() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("doubles.npy");
+        ndarray_npy::write_npy(&path, &Array4::<f64>::zeros((1, 1, 2, 2))).unwrap();
+        assert!(matches!(read_images(&path), Err(Error::Format { .. })));
+        let path = dir.path().join("half.npy");
+        write_images(&path, images().view()).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let error = read_images(&path).unwrap_err().to_string();
+        assert!(error.contains("half.npy"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read_images(Path::new("nowhere/images.npy")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read nowhere/images.npy:"), "{error}");
+    }
+}

@@ -1,1 +1,469 @@
-//! build
+//! The one place that names both halves: words of a manifest on one side, solvers, schedules and
+//! models on the other.
+//!
+//! A new solver is one file under `solvers/` and one line in [`solvers!`]. Everything else in the
+//! harness sees names, plans and [`Sampler`]s.
+
+use std::{collections::BTreeMap, path::Path, rc::Rc};
+
+use ndarray::{Array4, ArrayD, Ix4};
+use tch::Tensor;
+
+use super::{
+    diagnostic::Diagnostic,
+    error::{Error, Result},
+    hardware::Hardware,
+    manifest::{Kind, Vocabulary},
+    plan::{
+        self, Cell, CellSpec, GridSpec, ModelSpec, PredictionKind, ScheduleSpec, SolverSpec,
+        VarianceSpec,
+    },
+};
+use crate::{
+    backends::{array::Array, torch},
+    core::{
+        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Noise, Schedule,
+        Solver, State, Tau, count_calls, integrate,
+    },
+    models::{
+        gaussian::Gaussian,
+        mixture::{Component, Mixture},
+        network::Network,
+        unet::{Placement, Precision},
+    },
+    solvers::{Ddim, Ddpm, DpmSolverPp2M, Euler, Heun, Variance},
+};
+
+/// Version of the numerics: part of every cell's key, raised when the same manifest would give
+/// other numbers.
+pub const NUMERICS: &str = "1";
+
+/// The registry of solvers: `name [keys of its section] => how it is built from the variance`.
+macro_rules! solvers {
+    ($($name:literal [$($key:literal),*] $(eta $eta:literal)? => $build:expr;)*) => {
+        fn solver_kinds() -> Vec<Kind> {
+            vec![$(Kind::new($name, &[$($key),*])$(.with_default_eta($eta))?),*]
+        }
+
+        /// Builds a solver for any state.
+        ///
+        /// # Errors
+        /// A name the registry does not have, or a variance that does not exist.
+        pub fn build_solver<S: State>(spec: &SolverSpec) -> Result<Box<dyn Solver<S>>> {
+            let variance = variance(spec)?;
+            match spec.kind.as_str() {
+                $($name => {
+                    let build: fn(Variance) -> _ = $build;
+                    Ok(Box::new(build(variance)))
+                })*
+                other => Err(Error::input(format!("there is no solver `{other}`"))),
+            }
+        }
+    };
+}
+
+solvers! {
+    "ddim" ["eta", "variance"] => |variance| Ddim { variance };
+    "ddpm" ["eta", "variance"] eta 1.0 => |variance| Ddpm { variance };
+    "euler" [] => |_| Euler::Sigma;
+    "euler-sigma2" [] => |_| Euler::SigmaSquared;
+    "heun" [] => |_| Heun;
+    "dpm-solver++2m" [] => |_| DpmSolverPp2M;
+}
+
+const SIGMA_HAT: &str = "sigma-hat";
+
+fn variance(spec: &SolverSpec) -> Result<Variance> {
+    match &spec.variance {
+        Some(VarianceSpec::Eta(eta)) => Ok(Variance::Eta(*eta)),
+        Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Ok(Variance::SigmaHat),
+        Some(VarianceSpec::Named(name)) => {
+            Err(Error::input(format!("there is no variance `{name}`")))
+        }
+        None => Ok(Variance::Eta(0.0)),
+    }
+}
+
+fn taus(rho: f64) -> [(&'static str, Tau); 10] {
+    [
+        ("official-uniform", Tau::OfficialUniform),
+        ("official-quad", Tau::OfficialQuad),
+        ("paper-linear", Tau::PaperLinear),
+        ("paper-quadratic", Tau::PaperQuadratic),
+        ("leading", Tau::Leading),
+        ("trailing", Tau::Trailing),
+        ("linspace", Tau::Linspace),
+        ("linspace-real", Tau::LinspaceReal),
+        ("linspace-open", Tau::LinspaceOpen),
+        ("karras", Tau::Karras { rho }),
+    ]
+}
+
+/// The names a manifest may use.
+pub fn vocabulary() -> Vocabulary {
+    let betas = ["beta_start", "beta_end"];
+    Vocabulary {
+        models: vec![
+            Kind::new("gaussian", &["shape", "mean", "std"]),
+            Kind::new("mixture", &["shape", "mean", "std", "weights"]),
+            Kind::new("dirac", &["shape", "mean"]),
+        ],
+        schedules: vec![
+            Kind::new("linear", &betas),
+            Kind::new("linear-f32", &betas),
+            Kind::new("scaled-linear", &betas),
+            Kind::new("cosine", &[]),
+        ],
+        taus: taus(7.0)
+            .iter()
+            .map(|(name, tau)| match tau {
+                Tau::Karras { .. } => Kind::new(*name, &["rho"]),
+                _ => Kind::new(*name, &[]),
+            })
+            .collect(),
+        solvers: solver_kinds(),
+        variances: vec![SIGMA_HAT.into()],
+        metrics: vec![super::runner::FD.into()],
+        columns: ["S", "levels", "calls"].map(String::from).to_vec(),
+    }
+}
+
+/// Builds a schedule.
+///
+/// # Errors
+/// Betas outside (0, 1), or fewer than two labels.
+pub fn build_schedule(spec: &ScheduleSpec) -> Result<Schedule> {
+    let (start, end) = (spec.beta_start.unwrap_or(1e-4), spec.beta_end.unwrap_or(0.02));
+    let schedule = match spec.kind.as_str() {
+        "linear" => Schedule::linear(start, end, spec.horizon),
+        "linear-f32" => Schedule::linear_f32(start, end, spec.horizon),
+        "scaled-linear" => Schedule::scaled_linear(start, end, spec.horizon),
+        "cosine" => Schedule::cosine(spec.horizon),
+        other => return Err(Error::input(format!("there is no schedule `{other}`"))),
+    };
+    Ok(schedule?)
+}
+
+/// Builds a grid on a schedule.
+///
+/// # Errors
+/// More steps than labels, or labels that are outside the schedule or not monotone.
+pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
+    let tau = match &spec.tau {
+        plan::Tau::Labels(labels) => Tau::Explicit(labels.clone()),
+        plan::Tau::Rule(name) => taus(spec.rho.unwrap_or(7.0))
+            .into_iter()
+            .find_map(|(known, tau)| (known == name).then_some(tau))
+            .ok_or_else(|| Error::input(format!("there is no tau `{name}`")))?,
+    };
+    let end = match spec.end {
+        plan::End::Clean => End::Clean,
+        plan::End::FirstLevel => End::FirstLevel,
+    };
+    Ok(Grid::new(schedule, &tau, spec.steps, end)?)
+}
+
+/// A cell's grid and cost, found without its model.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The levels.
+    pub grid: Grid,
+    /// Model calls per sample.
+    pub calls: u64,
+}
+
+impl Route {
+    /// The route of a cell.
+    ///
+    /// # Errors
+    /// As [`build_grid`], and a grid the solver does not admit.
+    pub fn new(spec: &CellSpec) -> Result<Self> {
+        let grid = build_grid(&spec.grid, &build_schedule(&spec.schedule)?)?;
+        let calls = count_calls(&*build_solver::<Ghost>(&spec.solver)?, &grid)?;
+        Ok(Self { grid, calls })
+    }
+
+    /// The route of a planned cell, its problem reported where the manifest wrote the cause.
+    ///
+    /// # Errors
+    /// As [`Route::new`].
+    pub fn of(cell: &Cell) -> std::result::Result<Self, Box<Diagnostic>> {
+        Self::new(&cell.spec).map_err(|error| {
+            let (path, help) = match &error {
+                Error::Core(core::Error::EtaTooLarge { .. }) => (
+                    "solver.eta",
+                    "the variance of a step cannot exceed what is left of 1 - alpha_bar",
+                ),
+                Error::Core(core::Error::EtaNegative { .. }) => {
+                    ("solver.eta", "0 is DDIM, 1 is DDPM")
+                }
+                Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
+                Error::Core(core::Error::Label { .. }) => {
+                    ("grid.tau", "labels are the network's, counted from 0")
+                }
+                _ => ("grid.steps", "S and tau together decide which levels are visited"),
+            };
+            Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
+        })
+    }
+}
+
+/// A batch of finished samples.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    /// `[N, C, H, W]`, unclamped.
+    pub images: Array4<f32>,
+    /// Model calls per sample, counted at the model.
+    pub calls: u64,
+}
+
+/// Draws samples, whatever tensor its states are.
+pub trait Sampler {
+    /// Shape of one sample, `[C, H, W]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// Draws `rows` samples of keyed noise, from x_T = its initial draw or from given latents;
+    /// `observe` sees the model calls per sample after every step.
+    ///
+    /// # Errors
+    /// Whatever the model returns, a state that is not finite, or the observer's error.
+    fn sample(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        latents: Option<Array4<f32>>,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Samples>;
+}
+
+/// A way between host images and a state.
+struct Exchange<S> {
+    into: Box<dyn Fn(Array4<f32>) -> core::Result<S>>,
+    out: fn(&S) -> core::Result<Array4<f32>>,
+}
+
+struct Bound<S: State> {
+    solver: Box<dyn Solver<S>>,
+    denoiser: Rc<dyn Denoiser<State = S>>,
+    grid: Grid,
+    shape: [usize; 3],
+    exchange: Exchange<S>,
+}
+
+impl<S: State> Sampler for Bound<S>
+where
+    KeyedNoise: Noise<S>,
+{
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn sample(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        latents: Option<Array4<f32>>,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Samples> {
+        let [c, h, w] = self.shape;
+        let x = match latents {
+            Some(latents) => (self.exchange.into)(latents)?,
+            None => {
+                noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)?
+            }
+        };
+        let outcome =
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
+                observe(calls)
+            })?;
+        Ok(Samples { images: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+    }
+}
+
+/// Loads each model once, and hands out samplers for cells.
+pub struct Models {
+    hardware: Hardware,
+    networks: BTreeMap<(String, &'static str), Rc<Network>>,
+}
+
+impl Models {
+    /// An empty stock on some hardware.
+    pub fn new(hardware: Hardware) -> Self {
+        Self { hardware, networks: BTreeMap::new() }
+    }
+
+    /// What models run on.
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
+    }
+
+    /// Hash of the weights of a model, for keys and provenance; none for exact-score models.
+    ///
+    /// # Errors
+    /// As [`Models::sampler`].
+    pub fn weights_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
+        match spec.model.exact {
+            Some(_) => Ok(None),
+            None => Ok(Some(self.network(spec)?.sha256().to_owned())),
+        }
+    }
+
+    /// The sampler of a cell.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, or an exact-score model that makes no sense.
+    pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
+        let grid = Route::new(spec)?.grid;
+        if let Some(exact) = &spec.model.exact {
+            let &[c, h, w] = exact.shape.as_slice() else {
+                return Err(Error::input(format!(
+                    "model.shape is {:?}: samples are images, `shape = [C, H, W]`",
+                    exact.shape
+                )));
+            };
+            return Ok(Box::new(Bound {
+                solver: build_solver(&spec.solver)?,
+                denoiser: adapt(exact_model(&spec.model)?, &spec.model),
+                grid,
+                shape: [c, h, w],
+                exchange: Exchange {
+                    into: Box::new(|images| Ok(images.mapv(f64::from).into_dyn())),
+                    out: array_images,
+                },
+            }));
+        }
+        let network = self.network(spec)?;
+        let shape = network.shape().ok_or_else(|| {
+            Error::input(format!(
+                "{}: config.json has no sample_size; write the side of the images there",
+                spec.model.source
+            ))
+        })?;
+        let device = self.hardware.device();
+        Ok(Box::new(Bound {
+            solver: build_solver(&spec.solver)?,
+            denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
+            grid,
+            shape,
+            exchange: Exchange {
+                into: Box::new(move |images| torch::from_images(&images, device)),
+                out: torch::to_images,
+            },
+        }))
+    }
+
+    fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
+        let (precision, name) = match spec.precision {
+            plan::Precision::F32 => (Precision::F32, "f32"),
+            plan::Precision::Bf16 => (Precision::Bf16, "bf16"),
+        };
+        let key = (spec.model.source.clone(), name);
+        if let Some(network) = self.networks.get(&key) {
+            return Ok(Rc::clone(network));
+        }
+        let folder = weights_folder(&spec.model.source)?;
+        let placement =
+            Placement { device: self.hardware.device(), precision, ..Placement::default() };
+        let network = Rc::new(Network::open(folder, placement)?);
+        self.networks.insert(key, Rc::clone(&network));
+        Ok(network)
+    }
+}
+
+/// The folder of a model's weights.
+///
+/// # Errors
+/// A source that is not a folder on this machine.
+pub fn weights_folder(source: &str) -> Result<&Path> {
+    let path = Path::new(source);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let what = if source.starts_with("hf:") {
+        "is on the Hub, and nothing is downloaded yet: give the folder of a downloaded copy"
+    } else if path.is_file() {
+        "is a file, not a folder"
+    } else {
+        "does not exist (paths are relative to the folder the command runs in)"
+    };
+    Err(Error::input(format!("model.source = \"{source}\" {what}")))
+}
+
+/// The files a cell needs and this machine lacks, each as a problem at its place.
+pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
+    let mut problems = vec![];
+    let spec = &cell.spec;
+    if spec.model.exact.is_none()
+        && let Err(error) = weights_folder(&spec.model.source)
+    {
+        problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
+            "weights are read from diffusers folders (config.json and \
+             diffusion_pytorch_model.safetensors); other files of weights must be converted first; \
+             embedded: models/cifar10-xs",
+        ));
+    }
+    if let Some(metrics) = &spec.metrics {
+        for (path, file, what) in [
+            (
+                "metrics.features",
+                &metrics.features,
+                "features are computed by folders like models/cifar10-features; the Inception \
+                 network of FID is not built in yet",
+            ),
+            (
+                "metrics.reference",
+                &metrics.reference,
+                "`ddim stats --features DIR --out FILE` writes one from a data set",
+            ),
+        ] {
+            if !Path::new(file).exists() {
+                let message = format!("{path} = \"{file}\" does not exist");
+                problems.push(Diagnostic::error(cell.locate(path), message).help(what));
+            }
+        }
+    }
+    problems
+}
+
+fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
+    let exact = spec.exact.clone().unwrap_or(plan::ExactSpec {
+        shape: vec![],
+        mean: vec![],
+        std: vec![],
+        weights: vec![],
+    });
+    let mean = exact.mean.first().copied().unwrap_or(0.0);
+    Ok(match spec.source.as_str() {
+        "gaussian" => Rc::new(Gaussian { mean, std: exact.std.first().copied().unwrap_or(1.0) }),
+        "dirac" => Rc::new(Gaussian::dirac(mean)),
+        "mixture" => {
+            let weights = exact.weights.iter().copied().chain(std::iter::repeat(1.0));
+            let components = exact.mean.iter().zip(&exact.std).zip(weights);
+            Rc::new(Mixture::new(
+                components
+                    .map(|((&mean, &std), weight)| Component { weight, mean: vec![mean], std })
+                    .collect(),
+            )?)
+        }
+        other => return Err(Error::input(format!("there is no exact-score model `{other}`"))),
+    })
+}
+
+/// What the manifest says about a model's output, as adapters around it.
+fn adapt<S: State + 'static>(
+    raw: Rc<dyn Denoiser<State = S>>,
+    spec: &ModelSpec,
+) -> Rc<dyn Denoiser<State = S>> {
+    let eps: Rc<dyn Denoiser<State = S>> = match spec.prediction {
+        PredictionKind::Eps => raw,
+        PredictionKind::V => Rc::new(FromV(raw)),
+        PredictionKind::X0 => Rc::new(FromX0(raw)),
+    };
+    if spec.clip_x0 { Rc::new(ClipX0 { inner: eps, low: -1.0, high: 1.0 }) } else { eps }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
+fn array_images(x: &Array) -> core::Result<Array4<f32>> {
+    let x: ArrayD<f32> = x.mapv(|value| value as f32);
+    x.into_dimensionality::<Ix4>().map_err(core::Error::model)
+}

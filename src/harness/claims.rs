@@ -1,1 +1,297 @@
-//! claims
+//! Judges the sentences of a paper on what was measured.
+//!
+//! A claim is a set of pairwise comparisons between cells of one table: `lowest` compares its row
+//! with every other row in each of its columns, `decreases` each of its columns with the next. The
+//! cells share their noise block by block, so a comparison is the *paired* difference of the
+//! bias-corrected values ([`Jackknife::minus`]) with its interval, which is far narrower than the
+//! intervals of the two cells suggest.
+//!
+//! - *holds*: every difference has its 95 % interval strictly on the claimed side. All of them must
+//!   be, so no correction for their number is needed (an intersection-union test).
+//! - *fails*: some difference is significantly on the other side, at 95 % after Bonferroni's
+//!   correction for the number of comparisons. One is enough, whatever else has not been run.
+//! - *not run*: otherwise, if a cell that is needed has not been measured.
+//! - *undecided*: otherwise; the differences are within the uncertainty.
+//!
+//! A diverged cell counts as worse (higher) than every measured one, without uncertainty; two
+//! diverged cells cannot be told apart.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::metrics::Jackknife;
+
+use super::presentation::{ClaimCheck, ClaimSpec};
+use super::record::{Estimate, LEVEL, Record, Status};
+
+/// Records laid out by the labels of two axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cross<'a> {
+    /// The axis whose labels are the rows.
+    pub row_axis: &'a str,
+    /// The axis whose labels are the columns.
+    pub column_axis: &'a str,
+    /// The metric that is compared.
+    pub metric: &'a str,
+    /// Labels of all rows, measured or not.
+    pub rows: Vec<String>,
+    /// Labels of all columns, measured or not.
+    pub columns: Vec<String>,
+    /// What has been measured.
+    pub records: Vec<&'a Record>,
+}
+
+/// What stands at one place of a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Entry<'a> {
+    /// Nothing has been measured.
+    NotRun,
+    /// The cell diverged.
+    Diverged,
+    /// The cell's metric.
+    Measured(&'a Jackknife),
+}
+
+impl<'a> Cross<'a> {
+    /// What stands at a row and a column.
+    pub fn entry(&self, row: &str, column: &str) -> Entry<'a> {
+        let is_here = |record: &&&Record| {
+            record.label(self.row_axis) == Some(row)
+                && record.label(self.column_axis) == Some(column)
+        };
+        match self.records.iter().find(is_here) {
+            None => Entry::NotRun,
+            Some(record) if record.status == Status::Diverged => Entry::Diverged,
+            Some(record) => record.metrics.get(self.metric).map_or(Entry::NotRun, Entry::Measured),
+        }
+    }
+}
+
+/// The outcome for a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every comparison is on the claimed side, beyond its uncertainty.
+    Holds,
+    /// Some comparison is on the other side, beyond its uncertainty.
+    Fails,
+    /// Within the uncertainty.
+    Undecided,
+    /// A cell that is needed has not been measured.
+    NotRun,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Undecided => "undecided",
+            Self::NotRun => "not run",
+        })
+    }
+}
+
+/// A place in the table, by its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Label of the row.
+    pub row: String,
+    /// Label of the column.
+    pub column: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` at {}", self.row, self.column)
+    }
+}
+
+/// One comparison of a claim, which says that `higher` minus `lower` is positive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The place that the claim says is higher.
+    pub higher: Place,
+    /// The place that the claim says is lower.
+    pub lower: Place,
+    /// The comparison's outcome.
+    pub difference: Difference,
+}
+
+/// `higher` minus `lower` of a [`Pair`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Difference {
+    /// The place named has not been measured.
+    NotRun(Place),
+    /// The place named diverged and the other did not.
+    OneDiverged(Place),
+    /// Both diverged.
+    BothDiverged,
+    /// At least one of the two has no uncertainty, or their groups are not the same.
+    NotPaired,
+    /// The jackknife of the difference.
+    Measured(Jackknife),
+}
+
+/// A claim, judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The claim.
+    pub claim: ClaimSpec,
+    /// The outcome.
+    pub verdict: Verdict,
+    /// Every comparison.
+    pub pairs: Vec<Pair>,
+    /// Index in `pairs` of the one that decided, or came nearest to deciding otherwise.
+    pub decisive: Option<usize>,
+    /// One line that says why, with the numbers of the decisive comparison.
+    pub reason: String,
+}
+
+/// Judges a claim on a table.
+pub fn judge(claim: &ClaimSpec, cross: &Cross) -> Judgement {
+    let pairs = pairs(claim, cross);
+    let (verdict, decisive, reason) = decide(claim, &pairs);
+    Judgement { claim: claim.clone(), verdict, pairs, decisive, reason }
+}
+
+fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
+    let place = |row: &str, column: &str| Place { row: row.into(), column: column.into() };
+    let pair = |higher: Place, lower: Place| Pair {
+        difference: difference(cross, &higher, &lower),
+        higher,
+        lower,
+    };
+    match claim.check {
+        ClaimCheck::Decreases => {
+            let at = |column: &String| place(&claim.row, column);
+            claim.columns.windows(2).map(|two| pair(at(&two[0]), at(&two[1]))).collect()
+        }
+        ClaimCheck::Lowest | ClaimCheck::Highest => {
+            let mut pairs = Vec::new();
+            for column in &claim.columns {
+                for row in cross.rows.iter().filter(|row| **row != claim.row) {
+                    let (own, other) = (place(&claim.row, column), place(row, column));
+                    pairs.push(match claim.check {
+                        ClaimCheck::Highest => pair(own, other),
+                        _ => pair(other, own),
+                    });
+                }
+            }
+            pairs
+        }
+    }
+}
+
+fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
+    let entry = |place: &Place| cross.entry(&place.row, &place.column);
+    match (entry(higher), entry(lower)) {
+        (Entry::NotRun, _) => Difference::NotRun(higher.clone()),
+        (_, Entry::NotRun) => Difference::NotRun(lower.clone()),
+        (Entry::Diverged, Entry::Diverged) => Difference::BothDiverged,
+        (Entry::Diverged, _) => Difference::OneDiverged(higher.clone()),
+        (_, Entry::Diverged) => Difference::OneDiverged(lower.clone()),
+        (Entry::Measured(a), Entry::Measured(b)) => match a.minus(b) {
+            Ok(difference) if difference.leave_out.len() > 1 => Difference::Measured(difference),
+            _ => Difference::NotPaired,
+        },
+    }
+}
+
+impl Pair {
+    /// How far the comparison is on the claimed side, in standard errors.
+    fn margin(&self) -> f64 {
+        match &self.difference {
+            Difference::Measured(metric) => {
+                let (value, error) = (metric.corrected(), metric.standard_error());
+                // Equal cells have neither a difference nor an error of it.
+                if value == 0.0 { 0.0 } else { value / error }
+            }
+            Difference::OneDiverged(place) if *place == self.higher => f64::INFINITY,
+            Difference::OneDiverged(_) => f64::NEG_INFINITY,
+            _ => 0.0,
+        }
+    }
+
+    /// The difference's interval, a diverged cell being infinitely high.
+    fn interval(&self, level: f64) -> Option<(f64, f64)> {
+        match &self.difference {
+            Difference::Measured(metric) => Some(metric.interval(level)),
+            Difference::OneDiverged(_) => Some((self.margin(), self.margin())),
+            _ => None,
+        }
+    }
+
+    /// The comparison with its numbers.
+    fn describe(&self, level: f64) -> String {
+        let Self { higher, lower, difference } = self;
+        match difference {
+            Difference::Measured(metric) => {
+                let estimate = Estimate::corrected(metric, level);
+                format!("{higher} minus {lower} is {estimate}")
+            }
+            Difference::OneDiverged(place) => {
+                let other = if place == higher { lower } else { higher };
+                format!("{place} diverged and {other} did not")
+            }
+            Difference::BothDiverged => format!("{higher} and {lower} both diverged"),
+            Difference::NotPaired => {
+                format!("{higher} and {lower} have no uncertainty in common")
+            }
+            Difference::NotRun(place) => format!("{place} was not run"),
+        }
+    }
+}
+
+fn decide(claim: &ClaimSpec, pairs: &[Pair]) -> (Verdict, Option<usize>, String) {
+    let by_margin = |a: &&usize, b: &&usize| pairs[**a].margin().total_cmp(&pairs[**b].margin());
+    let all: Vec<usize> = (0..pairs.len()).collect();
+    let above = |i: &usize| pairs[*i].interval(LEVEL).is_some_and(|(low, _)| low > 0.0);
+
+    let corrected = 1.0 - (1.0 - LEVEL) / pairs.len().max(1) as f64;
+    let below = |i: &&usize| pairs[**i].interval(corrected).is_some_and(|(_, high)| high < 0.0);
+    if let Some(&i) = all.iter().filter(below).min_by(by_margin) {
+        let why = pairs[i].describe(corrected);
+        let level = format!("{:.2}", 100.0 * corrected);
+        let level = level.trim_end_matches('0').trim_end_matches('.');
+        let reason = match pairs[i].difference {
+            Difference::Measured(_) => format!("{why} ({level} % interval)"),
+            _ => why,
+        };
+        return (Verdict::Fails, Some(i), reason);
+    }
+
+    let missing: Vec<&Pair> =
+        pairs.iter().filter(|pair| matches!(pair.difference, Difference::NotRun(_))).collect();
+    if let Some(first) = missing.first() {
+        let places: BTreeSet<String> = missing.iter().map(|pair| pair.describe(LEVEL)).collect();
+        let more = match places.len() - 1 {
+            0 => String::new(),
+            1 => ", nor was 1 more cell".to_owned(),
+            n => format!(", nor were {n} more cells"),
+        };
+        let i = pairs.iter().position(|pair| std::ptr::eq(pair, *first));
+        return (Verdict::NotRun, i, format!("{}{more}", first.describe(LEVEL)));
+    }
+
+    let Some(&closest) = all.iter().min_by(by_margin) else {
+        let reason = format!("`{}` has nothing to be compared with", claim.row);
+        return (Verdict::NotRun, None, reason);
+    };
+    let why = pairs[closest].describe(LEVEL);
+    let decided = all.iter().filter(|i| above(i)).count();
+    if decided == pairs.len() {
+        let reason = match decided {
+            1 => why,
+            2 => format!("both differences are positive; the closer: {why}"),
+            n => format!("all {n} differences are positive; the closest: {why}"),
+        };
+        return (Verdict::Holds, Some(closest), reason);
+    }
+    let open = all.iter().filter(|i| !above(i)).min_by(by_margin).copied().unwrap_or(closest);
+    let why = pairs[open].describe(LEVEL);
+    let reason = match pairs.len() {
+        1 => why,
+        n => format!("{why}; {decided} of {n} differences are beyond their uncertainty"),
+    };
+    (Verdict::Undecided, Some(open), reason)
+}

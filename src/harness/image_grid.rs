@@ -1,1 +1,156 @@
-//! image_grid
+//! Images as bytes, and grids of them as PNG.
+
+use std::io::Cursor;
+
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use ndarray::ArrayView4;
+
+/// The byte of a value in [-1, 1]: clamped, then `floor(x * 255 + 0.5)` on [0, 1].
+///
+/// The rounding is that of torchvision's `save_image`, in single precision as there; published
+/// distances are computed on images that went through it. NaN gives 0.
+pub fn to_u8(x: f32) -> u8 {
+    let unit = (0.5 * (x + 1.0)).clamp(0.0, 1.0);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0 ..= 255.5
+    let byte = (unit * 255.0 + 0.5).floor() as u8;
+    byte
+}
+
+/// How a grid of images is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Images per row.
+    pub columns: usize,
+    /// White pixels between and around the images, after enlarging.
+    pub padding: usize,
+    /// Every pixel becomes a square of this many pixels.
+    pub scale: usize,
+}
+
+impl Layout {
+    /// So many images per row, two pixels apart, not enlarged.
+    pub fn columns(columns: usize) -> Self {
+        Self { columns, padding: 2, scale: 1 }
+    }
+}
+
+/// Why a grid cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GridError {
+    /// There is nothing to draw.
+    #[error("cannot draw a grid of images of shape {shape:?}: no side may be 0")]
+    Empty {
+        /// The images' shape.
+        shape: [usize; 4],
+    },
+    /// A PNG is grey or in colour.
+    #[error("cannot draw images of shape {shape:?}: expected 1 or 3 channels, found {}", shape[1])]
+    Channels {
+        /// The images' shape.
+        shape: [usize; 4],
+    },
+    /// The encoder refused, for instance because the grid is too large.
+    #[error("cannot encode a PNG of {width} x {height} pixels: {source}")]
+    Encode {
+        /// Pixels.
+        width: usize,
+        /// Pixels.
+        height: usize,
+        /// Why not.
+        source: image::ImageError,
+    },
+}
+
+/// A PNG file that shows images of shape [N, C, H, W] with values in [-1, 1], row by row.
+///
+/// Grey for one channel, colour for three.
+///
+/// # Errors
+/// If there are no images, or if they have neither one nor three channels.
+pub fn png(images: ArrayView4<f32>, layout: Layout) -> Result<Vec<u8>, GridError> {
+    let (n, channels, h, w) = images.dim();
+    let shape = [n, channels, h, w];
+    if shape.contains(&0) || layout.columns == 0 || layout.scale == 0 {
+        return Err(GridError::Empty { shape });
+    }
+    let color = match channels {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        _ => return Err(GridError::Channels { shape }),
+    };
+    let Layout { padding, scale, .. } = layout;
+    let columns = layout.columns.min(n);
+    let rows = n.div_ceil(columns);
+    let (step_x, step_y) = (w * scale + padding, h * scale + padding);
+    let (width, height) = (columns * step_x + padding, rows * step_y + padding);
+    let mut pixels = vec![u8::MAX; width * height * channels];
+    for ((image, channel, y, x), &value) in images.indexed_iter() {
+        let top = padding + image / columns * step_y + y * scale;
+        let left = padding + image % columns * step_x + x * scale;
+        for row in top..top + scale {
+            for column in left..left + scale {
+                pixels[(row * width + column) * channels + channel] = to_u8(value);
+            }
+        }
+    }
+    let mut file = Cursor::new(Vec::new());
+    let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX); // beyond that, encoding fails
+    PngEncoder::new(&mut file)
+        .write_image(&pixels, side(width), side(height), color)
+        .map_err(|source| GridError::Encode { width, height, source })?;
+    Ok(file.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_rounded_as_by_torchvision() {
+        let cases = [(-1.0, 0), (1.0, 255), (-7.0, 0), (7.0, 255), (0.0, 128), (f32::NAN, 0)];
+        for (x, byte) in cases {
+            assert_eq!(to_u8(x), byte, "{x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_survives_the_way_to_a_float_and_back() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(to_u8(f32::from(byte) / 255.0 * 2.0 - 1.0), byte);
+        }
+    }
+
+    #[test]
+    fn a_grid_shows_the_images_row_by_row() {
+        let images = Array4::from_shape_fn((3, 3, 1, 2), |(n, c, _, x)| {
+            f32::from(u8::try_from(n * 60 + c * 20 + x * 5).unwrap()) / 127.5 - 1.0
+        });
+        let file = png(images.view(), Layout { columns: 2, padding: 1, scale: 2 }).unwrap();
+        let grid = image::load_from_memory(&file).unwrap().into_rgb8();
+        assert_eq!(grid.dimensions(), (2 * 5 + 1, 2 * 3 + 1));
+        assert_eq!(grid.get_pixel(0, 0).0, [255, 255, 255]);
+        assert_eq!(grid.get_pixel(1, 1).0, [0, 20, 40]);
+        assert_eq!(grid.get_pixel(4, 2).0, [5, 25, 45]);
+        assert_eq!(grid.get_pixel(6, 1).0, [60, 80, 100]);
+        assert_eq!(grid.get_pixel(1, 4).0, [120, 140, 160]);
+        assert_eq!(grid.get_pixel(6, 4).0, [255, 255, 255]);
+    }
+
+    #[test]
+    fn one_channel_is_grey() {
+        let file = png(Array4::zeros((1, 1, 2, 2)).view(), Layout::columns(8)).unwrap();
+        let image = image::load_from_memory(&file).unwrap();
+        assert_eq!((image.color(), image.width()), (image::ColorType::L8, 6));
+    }
+
+    #[test]
+    fn other_numbers_of_channels_are_refused() {
+        let error = png(Array4::zeros((1, 2, 4, 4)).view(), Layout::columns(1)).unwrap_err();
+        insta::assert_snapshot!(error, @"cannot draw images of shape [1, 2, 4, 4]: expected 1 or 3 channels, found 2");
+        let error = png(Array4::zeros((0, 3, 4, 4)).view(), Layout::columns(1)).unwrap_err();
+        insta::assert_snapshot!(error, @"cannot draw a grid of images of shape [0, 3, 4, 4]: no side may be 0");
+    }
+}

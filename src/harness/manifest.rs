@@ -44,18 +44,26 @@ pub struct Vocabulary {
 }
 
 /// A name, and the keys of its section that mean something to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
     /// The name.
     pub name: String,
     /// The keys; any other would be silently ignored, and is an error instead.
     pub keys: Vec<&'static str>,
+    /// The eta of a solver that has one where the manifest gives none.
+    pub default_eta: f64,
 }
 
 impl Kind {
     /// A name with its keys.
     pub fn new(name: impl Into<String>, keys: &[&'static str]) -> Self {
-        Self { name: name.into(), keys: keys.to_vec() }
+        Self { name: name.into(), keys: keys.to_vec(), default_eta: 0.0 }
+    }
+
+    /// The same with another eta where the manifest gives none.
+    #[must_use]
+    pub fn with_default_eta(self, default_eta: f64) -> Self {
+        Self { default_eta, ..self }
     }
 }
 

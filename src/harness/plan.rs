@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -35,6 +36,20 @@ pub struct Plan {
     pub plots: Vec<PlotSpec>,
     /// The manifest that gives this plan without a profile or arguments, for the results folder.
     pub text: String,
+}
+
+impl Plan {
+    /// Where results go unless told otherwise: `results/NAME`, and a folder of its own for each
+    /// profile that does not name one.
+    pub fn default_folder(&self) -> PathBuf {
+        let folder = match &self.profile {
+            Some(profile) if !self.name.ends_with(&format!("-{profile}")) => {
+                format!("{}-{profile}", self.name)
+            }
+            _ => self.name.clone(),
+        };
+        Path::new("results").join(folder)
+    }
 }
 
 /// One axis of the sweep.

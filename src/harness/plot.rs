@@ -1,1 +1,534 @@
-//! plot
+//! Plots of one metric against one axis, as SVG and PNG.
+//!
+//! A figure is a function of the records alone. Every curve is labelled at its end, where labels
+//! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
+//! Ito, so that neither colour vision nor a grey printer is a condition for reading it. Error bars
+//! are the 95 % intervals of what is drawn, the plug-in value at N. The ticks of the horizontal
+//! axis are the values that were measured.
+//!
+//! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
+//! at four pixels a point and then averaged to two, which smooths all edges alike.
+
+use std::io::Cursor;
+
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
+use plotters::style::RGBColor;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::axis::{Scale, trim};
+use super::page::{BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap};
+use super::presentation::PlotSpec;
+use super::record::{Estimate, LEVEL, Record, Status};
+
+/// Why a figure cannot be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlotError {
+    /// No record has the metric.
+    #[error("plot `{name}`: no finished cell has the metric `{metric}`")]
+    NoData {
+        /// Name of the plot.
+        name: String,
+        /// The metric asked for.
+        metric: String,
+    },
+    /// The horizontal axis needs numbers.
+    #[error(
+        "plot `{name}`: `{label}` on the axis `{axis}` is not a number, so it has no place on x"
+    )]
+    NotANumber {
+        /// Name of the plot.
+        name: String,
+        /// The axis.
+        axis: String,
+        /// The label.
+        label: String,
+    },
+    /// The records have no such axis.
+    #[error("plot `{name}`: there is no axis `{axis}`")]
+    NoAxis {
+        /// Name of the plot.
+        name: String,
+        /// The axis.
+        axis: String,
+    },
+    /// A logarithmic axis has no place for a number.
+    #[error("plot `{name}`: {value} has no place on a logarithmic axis")]
+    NotPositive {
+        /// Name of the plot.
+        name: String,
+        /// The number.
+        value: f64,
+    },
+    /// The drawing library refused.
+    #[error("plot `{name}`: {problem}")]
+    Draw {
+        /// Name of the plot.
+        name: String,
+        /// What it said.
+        problem: String,
+    },
+}
+
+/// A figure, ready to be drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    spec: PlotSpec,
+    note: String,
+    curves: Vec<Curve>,
+}
+
+/// One curve of a figure.
+#[derive(Clone, Debug, PartialEq)]
+struct Curve {
+    label: String,
+    /// By increasing x; no value where the cell diverged.
+    points: Vec<(f64, Option<Estimate>)>,
+}
+
+/// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
+/// lightness.
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 0, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(213, 94, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(204, 121, 167),
+];
+
+impl Figure {
+    /// Collects the curves of a plot from records.
+    ///
+    /// Labels of axes that are neither the series nor the horizontal axis are part of a curve's
+    /// name where they vary.
+    ///
+    /// # Errors
+    /// If there is nothing to draw, or if something has no place on an axis.
+    pub fn new(spec: &PlotSpec, records: &[Record]) -> Result<Self, PlotError> {
+        let name = || spec.name.clone();
+        let counted = ["S", "levels", "calls", "N"].contains(&spec.x.as_str());
+        let varies = |axis: &str| {
+            let mut labels = records.iter().map(|record| record.label(axis));
+            let first = labels.next();
+            labels.any(|label| Some(label) != first)
+        };
+        let axes = records.first().map_or(&[][..], |record| &record.params);
+        let others: Vec<&str> = axes
+            .iter()
+            .map(|(axis, _)| axis.as_str())
+            .filter(|axis| *axis != spec.series && *axis != spec.x)
+            // The number of calls follows from S: then S is what moves along the curve.
+            .filter(|axis| !(counted && *axis == "grid.steps"))
+            .filter(|axis| varies(axis))
+            .collect();
+
+        let mut curves: Vec<Curve> = Vec::new();
+        let (mut measured, mut diverged) = (0, 0);
+        for record in records {
+            let y = match (record.status, record.metrics.get(&spec.y)) {
+                (Status::Diverged, _) => None,
+                (_, Some(metric)) => Some(Estimate::at_n(metric)),
+                (_, None) => continue,
+            };
+            measured += usize::from(y.is_some());
+            diverged += usize::from(y.is_none());
+            let series = record
+                .label(&spec.series)
+                .ok_or_else(|| PlotError::NoAxis { name: name(), axis: spec.series.clone() })?;
+            let mut label = pretty(series);
+            for axis in &others {
+                label = format!("{label}, {axis} {}", record.label(axis).unwrap_or_default());
+            }
+            let point = (x_value(spec, record)?, y);
+            match curves.iter_mut().find(|curve| curve.label == label) {
+                Some(curve) => curve.points.push(point),
+                None => curves.push(Curve { label, points: vec![point] }),
+            }
+        }
+        if measured == 0 {
+            return Err(PlotError::NoData { name: name(), metric: spec.y.clone() });
+        }
+        curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));
+        for curve in &mut curves {
+            curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        let values = |log, of: fn(&(f64, Option<Estimate>)) -> Option<f64>| {
+            let all = curves.iter().flat_map(|curve| &curve.points).filter_map(of);
+            all.filter(move |value| log && *value <= 0.0).collect::<Vec<f64>>()
+        };
+        let x_bad = values(spec.log_x, |(x, _)| Some(*x));
+        let y_bad = values(spec.log_y, |(_, y)| y.map(|y| y.value));
+        if let Some(&value) = x_bad.iter().chain(&y_bad).next() {
+            return Err(PlotError::NotPositive { name: name(), value });
+        }
+        let note = note(records, diverged, &curves);
+        Ok(Self { spec: spec.clone(), note, curves })
+    }
+
+    /// The figure as SVG; its text is text, in a font that any browser replaces.
+    ///
+    /// # Errors
+    /// If the drawing library refuses.
+    pub fn svg(&self) -> Result<String, PlotError> {
+        let scale = 10;
+        let mut svg = String::new();
+        let size = (WIDTH * scale, HEIGHT * scale);
+        self.draw(&mut SVGBackend::with_string(&mut svg, size), scale, Letters::Text)?;
+        let fine = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
+        Ok(svg.replacen(&fine, &format!("width=\"{WIDTH}\" height=\"{HEIGHT}\""), 1))
+    }
+
+    /// The figure as PNG, two pixels a point.
+    ///
+    /// # Errors
+    /// If the drawing library refuses.
+    pub fn png(&self) -> Result<Vec<u8>, PlotError> {
+        let scale = 4;
+        let (width, height) = (WIDTH * scale, HEIGHT * scale);
+        let stride = width as usize * 3;
+        let mut fine = vec![u8::MAX; stride * height as usize];
+        let mut backend = BitMapBackend::with_buffer(&mut fine, (width, height));
+        self.draw(&mut backend, scale, Letters::Pixels)?;
+        drop(backend);
+        let average = |y: usize, x: usize| {
+            let (row, channel) = (2 * y * stride, 2 * (x / 3) * 3 + x % 3);
+            let at = |row: usize, i: usize| u16::from(fine[row + i]);
+            let top = at(row, channel) + at(row, channel + 3);
+            let bottom = at(row + stride, channel) + at(row + stride, channel + 3);
+            u8::try_from((top + bottom + 2) / 4).unwrap_or(u8::MAX)
+        };
+        let pixels: Vec<u8> = (0..height as usize / 2)
+            .flat_map(|y| (0..stride / 2).map(move |x| (y, x)))
+            .map(|(y, x)| average(y, x))
+            .collect();
+        let mut file = Cursor::new(Vec::new());
+        PngEncoder::new(&mut file)
+            .write_image(&pixels, width / 2, height / 2, ExtendedColorType::Rgb8)
+            .map_err(|e| self.refused(e.to_string()))?;
+        Ok(file.into_inner())
+    }
+
+    fn refused(&self, problem: String) -> PlotError {
+        PlotError::Draw { name: self.spec.name.clone(), problem }
+    }
+
+    fn draw<B: DrawingBackend>(
+        &self,
+        backend: &mut B,
+        scale: u32,
+        letters: Letters,
+    ) -> Result<(), PlotError> {
+        let mut page = Page { backend, scale: f64::from(scale), letters, error: None };
+        self.compose(&mut page);
+        let error = page.error.or_else(|| page.backend.present().err().map(|e| e.to_string()));
+        error.map_or(Ok(()), |problem| Err(self.refused(problem)))
+    }
+
+    fn compose<B: DrawingBackend>(&self, page: &mut Page<B>) {
+        let (width, height) = (f64::from(WIDTH), f64::from(HEIGHT));
+        page.rectangle((0.0, 0.0), (width, height), WHITE);
+
+        // Text above, from the top down.
+        let mut y = MARGIN;
+        for (text, size, color, bold) in [
+            (&self.spec.title, 14.0, BLACK, true),
+            (&self.note, 10.5, GREY, false),
+            (&self.spec.y_label, 12.0, BLACK, false),
+        ] {
+            for line in wrap(text, size, bold, width - 2.0 * MARGIN) {
+                let write = Text { size, color, bold, at: (HPos::Left, VPos::Top) };
+                page.text(&line, (MARGIN, y), write);
+                y += 1.3 * size;
+            }
+            y += 0.6 * size;
+        }
+        let x_label = wrap(&self.spec.x_label, 12.0, false, width - 2.0 * MARGIN);
+        let labels = self.curves.iter().map(|c| text_width(&c.label, 12.0, false));
+        let right = labels.fold(0.0, f64::max).min(LABEL_WIDTH) + LEADER + MARGIN;
+
+        let y_scale = self.y_scale();
+        let y_ticks = y_scale.ticks();
+        let tick_width = y_ticks.iter().map(|(_, t)| text_width(t, 11.0, false));
+        let frame = Frame {
+            left: MARGIN + tick_width.fold(0.0, f64::max) + 8.0,
+            right: width - right,
+            top: y + 2.0,
+            bottom: height - MARGIN - 15.6 * x_label.len() as f64 - 26.0,
+            x: self.x_scale(),
+            y: y_scale,
+        };
+        frame.draw_axes(page, &self.x_values(), &y_ticks);
+        for (i, line) in x_label.iter().enumerate() {
+            let place = (0.5 * (frame.left + frame.right), frame.bottom + 30.0 + 15.6 * i as f64);
+            page.text(line, place, Text::plain(12.0, BLACK, HPos::Center, VPos::Top));
+        }
+        self.draw_curves(page, &frame);
+    }
+
+    fn draw_curves<B: DrawingBackend>(&self, page: &mut Page<B>, frame: &Frame) {
+        let ends: Vec<f64> = self
+            .curves
+            .iter()
+            .map(|curve| {
+                let last = curve.points.iter().rev().find_map(|(_, y)| *y);
+                last.map_or(frame.bottom, |estimate| frame.y_at(estimate.value))
+            })
+            .collect();
+        let places = spread(&ends, 15.0, (frame.top + 4.0, frame.bottom - 4.0));
+        // Lines to the labels are dashed, pale and behind everything, so as not to look like data.
+        for pass in [Pass::Leaders, Pass::Curves] {
+            for (i, curve) in self.curves.iter().enumerate() {
+                self.draw_curve(page, frame, (i, curve), places[i], pass);
+            }
+        }
+    }
+
+    fn draw_curve<B: DrawingBackend>(
+        &self,
+        page: &mut Page<B>,
+        frame: &Frame,
+        (i, curve): (usize, &Curve),
+        label_y: f64,
+        pass: Pass,
+    ) {
+        let count = self.curves.len();
+        let color = PALETTE[i % PALETTE.len()];
+        // Cells at the same x would hide each other's error bars.
+        let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * 3.0_f64.min(14.0 / count as f64);
+        let place = |x: f64, y: f64| (frame.x_at(x) + shift, frame.y_at(y));
+        if pass == Pass::Leaders {
+            let label = (frame.right + LEADER, label_y);
+            let last = curve.points.iter().rev().find_map(|(x, y)| Some(place(*x, (*y)?.value)));
+            if let Some(end) = last {
+                page.dashes(end, (label.0 - 4.0, label.1), 0.8, mix(color, WHITE, 0.4));
+            }
+            let text = Text::plain(12.0, mix(color, BLACK, 0.25), HPos::Left, VPos::Center);
+            page.text(&shorten(&curve.label), label, text);
+            return;
+        }
+        for (x, estimate) in &curve.points {
+            let Some(Estimate { interval: Some((low, high)), .. }) = estimate else { continue };
+            let (top, bottom) = (place(*x, *high), place(*x, *low));
+            page.line(&[top, bottom], 1.0, color);
+            for (x, y) in [top, bottom] {
+                page.line(&[(x - 2.5, y), (x + 2.5, y)], 1.0, color);
+            }
+        }
+        for run in curve.points.split(|(_, y)| y.is_none()) {
+            let path: Vec<_> =
+                run.iter().filter_map(|(x, y)| Some(place(*x, (*y)?.value))).collect();
+            page.line(&path, 1.6, color);
+            for &point in &path {
+                page.marker(i, point, 5.0, WHITE);
+                page.marker(i, point, 4.0, color);
+            }
+        }
+    }
+
+    /// All x that were measured, in order.
+    fn x_scale(&self) -> Scale {
+        Scale::over(self.x_values().into_iter(), self.spec.log_x, 0.04)
+    }
+
+    fn y_scale(&self) -> Scale {
+        let log = self.spec.log_y;
+        let estimates = self.curves.iter().flat_map(|curve| &curve.points);
+        let values = estimates.filter_map(|(_, y)| *y).flat_map(|Estimate { value, interval }| {
+            let (low, high) = interval.unwrap_or((value, value));
+            // A bar to nearly zero would squeeze everything else; it runs out of the axes instead.
+            [if log { low.max(0.3 * value) } else { low }, value, high]
+        });
+        Scale::over(values, log, 0.05)
+    }
+
+    fn x_values(&self) -> Vec<f64> {
+        let mut all: Vec<f64> =
+            self.curves.iter().flat_map(|curve| curve.points.iter().map(|(x, _)| *x)).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup_by(|a, b| a.total_cmp(b).is_eq());
+        all
+    }
+}
+
+/// The line under the title: what the bars are, and what is not shown.
+fn note(records: &[Record], diverged: usize, curves: &[Curve]) -> String {
+    let mut counts: Vec<usize> = records.iter().map(|record| record.n).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    let n = match counts[..] {
+        [n] => format!("N = {n}"),
+        _ => "N of each cell".into(),
+    };
+    let mut estimates = curves.iter().flat_map(|c| &c.points).filter_map(|(_, y)| *y);
+    let mut note = format!("Values at {n}");
+    if estimates.any(|estimate| estimate.interval.is_some()) {
+        note = format!("{note}; bars: {} % jackknife intervals", 100.0 * LEVEL);
+    }
+    match diverged {
+        0 => {}
+        1 => note.push_str("; 1 diverged cell is not shown"),
+        n => note = format!("{note}; {n} diverged cells are not shown"),
+    }
+    note
+}
+
+fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
+    match spec.x.as_str() {
+        "S" => Ok(record.steps as f64),
+        "levels" => Ok(record.levels as f64),
+        "calls" => Ok(record.calls as f64),
+        "N" => Ok(record.n as f64),
+        axis => {
+            let (name, axis) = (spec.name.clone(), axis.to_owned());
+            let Some(label) = record.label(&axis) else {
+                return Err(PlotError::NoAxis { name, axis });
+            };
+            let number: Option<f64> = label.trim().parse().ok();
+            number.filter(|x| x.is_finite()).ok_or_else(|| PlotError::NotANumber {
+                name,
+                axis,
+                label: label.to_owned(),
+            })
+        }
+    }
+}
+
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 420;
+const MARGIN: f64 = 14.0;
+/// The curves' labels get no wider than this.
+const LABEL_WIDTH: f64 = 260.0;
+/// Room between the axes and the labels of the curves.
+const LEADER: f64 = 22.0;
+
+/// What is drawn of the curves, in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Leaders,
+    Curves,
+}
+
+/// A colour on the way to another.
+fn mix(from: RGBColor, to: RGBColor, part: f64) -> RGBColor {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between two bytes
+    let byte = |a: u8, b: u8| (f64::from(a) * (1.0 - part) + f64::from(b) * part).round() as u8;
+    RGBColor(byte(from.0, to.0), byte(from.1, to.1), byte(from.2, to.2))
+}
+
+/// The axes' place on the page.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    x: Scale,
+    y: Scale,
+}
+
+impl Frame {
+    fn x_at(&self, x: f64) -> f64 {
+        self.left + self.x.at(x) * (self.right - self.left)
+    }
+
+    fn y_at(&self, y: f64) -> f64 {
+        self.bottom - self.y.at(y) * (self.bottom - self.top)
+    }
+
+    fn draw_axes<B: DrawingBackend>(
+        &self,
+        page: &mut Page<B>,
+        x_values: &[f64],
+        y_ticks: &[(f64, String)],
+    ) {
+        let Self { left, right, top, bottom, .. } = *self;
+        for (value, label) in y_ticks {
+            let y = self.y_at(*value);
+            page.line(&[(left, y), (right, y)], 0.6, LIGHT);
+            page.text(label, (left - 6.0, y), Text::plain(11.0, BLACK, HPos::Right, VPos::Center));
+        }
+        page.line(&[(left, top), (left, bottom), (right, bottom)], 0.9, BLACK);
+        // Where labels would touch, every tick keeps its mark, and the ends keep their labels.
+        let mut free_from = f64::NEG_INFINITY;
+        let wide = |value: f64| text_width(&trim(value), 11.0, false) + 6.0;
+        let last = x_values.last().copied();
+        for &value in x_values {
+            let (x, half) = (self.x_at(value), 0.5 * wide(value));
+            page.line(&[(x, bottom), (x, bottom + 4.0)], 0.9, BLACK);
+            let is_last = last.is_some_and(|last| last.total_cmp(&value).is_eq());
+            let until = match last {
+                Some(last) if !is_last => self.x_at(last) - 0.5 * wide(last),
+                _ => f64::INFINITY,
+            };
+            if x - half >= free_from && x + half <= until {
+                let text = Text::plain(11.0, BLACK, HPos::Center, VPos::Top);
+                page.text(&trim(value), (x, bottom + 8.0), text);
+                free_from = x + half;
+            }
+        }
+    }
+}
+
+/// The nearest places at least `gap` apart and within the limits, in the order wanted.
+///
+/// Minus the gaps, this is a regression onto increasing sequences: neighbours that violate the
+/// order are pooled to their mean.
+fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
+    let mut pools: Vec<(f64, usize)> = Vec::new(); // sum, count
+    for (rank, &i) in order.iter().enumerate() {
+        let mut pool = (wanted[i] - gap * rank as f64, 1);
+        while let Some(&(sum, count)) = pools.last() {
+            if sum / (count as f64) <= pool.0 / pool.1 as f64 {
+                break;
+            }
+            pools.pop();
+            pool = (pool.0 + sum, pool.1 + count);
+        }
+        pools.push(pool);
+    }
+    let last = (high - gap * wanted.len().saturating_sub(1) as f64).max(low);
+    let fitted = pools.iter().flat_map(|&(sum, count)| {
+        std::iter::repeat_n((sum / count as f64).clamp(low, last), count)
+    });
+    let mut places = vec![0.0; wanted.len()];
+    for (rank, (&i, place)) in order.iter().zip(fitted).enumerate() {
+        places[i] = place + gap * rank as f64;
+    }
+    places
+}
+
+/// A curve's label, cut where it would leave no room for the curve.
+fn shorten(label: &str) -> String {
+    let mut short = label.to_owned();
+    while text_width(&short, 12.0, false) > LABEL_WIDTH {
+        short = short.trim_end_matches('…').to_owned();
+        short.pop();
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_move_apart_no_further_than_they_must() {
+        let places = spread(&[10.0, 12.0, 100.0, 11.0], 4.0, (0.0, 200.0));
+        assert_eq!(places, [7.0, 15.0, 100.0, 11.0]);
+        assert_eq!(spread(&[1.0, 1.0], 4.0, (0.0, 200.0)), [0.0, 4.0]);
+        assert_eq!(spread(&[99.0, 99.5], 4.0, (0.0, 100.0)), [96.0, 100.0]);
+    }
+
+    #[test]
+    fn labels_too_long_for_the_page_are_cut() {
+        assert_eq!(shorten("eta = 0.5"), "eta = 0.5");
+        let short = shorten(&"very ".repeat(30));
+        assert!(short.ends_with('…') && text_width(&short, 12.0, false) <= LABEL_WIDTH);
+    }
+}

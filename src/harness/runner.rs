@@ -1,1 +1,371 @@
-//! runner
+//! Runs the cells of a plan, and writes after every one of them.
+//!
+//! A cell's samples are drawn batch by batch, quantised as when saved, and reduced to features.
+//! The features of an unfinished cell are appended to a file after every batch: an interrupted
+//! run goes on at the next batch and ends with the same bytes, because noise is keyed by sample.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use ndarray::{Array2, Array4, ArrayView4, Axis, s};
+
+use super::{
+    build::{Models, NUMERICS, Route, Sampler},
+    diagnostic::{Diagnostic, Diagnostics},
+    error::{Error, Result},
+    features::{Extractors, Measure},
+    hardware::Hardware,
+    plan::{Cell, Plan},
+    progress::Progress,
+    provenance::{Provenance, unix_time},
+    record::{Columns, Record, ResultsError, Status},
+    sheet,
+    show::{Show, metric_name},
+    sink::{Planned, Sink, Timing},
+};
+use crate::{core, core::KeyedNoise, metrics::frechet_jackknife};
+
+/// The Fréchet distance's name in manifests; its column is `FD-` and the features.
+pub const FD: &str = "fd";
+
+/// Samples per cell that are kept to be looked at.
+const KEPT: usize = 10;
+
+/// What a run needs beside its plan.
+pub struct Options<'a> {
+    /// The results folder.
+    pub folder: PathBuf,
+    /// The device and its threads.
+    pub hardware: Hardware,
+    /// The bar, lines or silence.
+    pub progress: super::progress::Mode,
+    /// Set by Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Checks everything about a plan that needs no model, and reports all problems at once.
+///
+/// # Errors
+/// Grids that cannot be built or that a solver does not admit, and files that do not exist.
+pub fn check(plan: &Plan) -> Result<Vec<Route>> {
+    let mut problems: Vec<Diagnostic> = vec![];
+    let mut routes = vec![];
+    for cell in &plan.cells {
+        match Route::of(cell) {
+            Ok(route) => routes.push(route),
+            Err(problem) => problems.push(*problem),
+        }
+        problems.extend(super::build::missing_files(cell));
+    }
+    // A file that every cell needs is one problem.
+    let mut seen = std::collections::BTreeSet::new();
+    problems.retain(|problem| seen.insert(Diagnostics::new(vec![problem.clone()]).render(false)));
+    if problems.is_empty() { Ok(routes) } else { Err(Error::Manifest(Diagnostics::new(problems))) }
+}
+
+/// Runs what is not yet done of a plan, and returns the table and the claims for a terminal.
+///
+/// # Errors
+/// Problems of the manifest, weights or reference; a folder that cannot be written; an
+/// interruption. Cells that diverge are rows, not errors.
+pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
+    let routes = check(plan)?;
+    let mut models = Models::new(options.hardware.clone());
+    let mut extractors = Extractors::new(options.hardware.clone());
+    let mut all_inputs = BTreeMap::new();
+    let mut planned = vec![];
+    for cell in &plan.cells {
+        let inputs = inputs(cell, &mut models, &mut extractors, &options.hardware)?;
+        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
+        all_inputs.extend(inputs);
+    }
+    let columns = Columns {
+        axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
+        metrics: if plan.cells.iter().any(|cell| cell.spec.metrics.is_some()) {
+            vec![metric_name(plan)]
+        } else {
+            vec![]
+        },
+    };
+    let mut sink = Sink::open(&options.folder, columns, planned.clone())?;
+    sink.write("manifest.toml", plan.text.as_bytes())?;
+    let show = Show::new(plan);
+
+    let todo: Vec<usize> =
+        (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
+    let cost = |cell: usize| plan.cells[cell].spec.samples as u64 * routes[cell].calls;
+    let progress = Progress::new(todo.iter().map(|&cell| cost(cell)).sum(), options.progress);
+    progress.table(&show.terminal(&sink.records()));
+    for &index in &todo {
+        let cell = &plan.cells[index];
+        progress.cell(&describe(cell, &routes[index]));
+        let mut job = Job {
+            cell,
+            route: &routes[index],
+            key: &planned[index].key,
+            sampler: models.sampler(&cell.spec)?,
+            measure: extractors.measure(&cell.spec)?,
+            folder: &options.folder,
+            progress: &progress,
+            interrupted: options.interrupted,
+        };
+        let started = unix_time();
+        let clock = Instant::now();
+        let outcome = job.run();
+        if matches!(outcome, Err(Error::Interrupted)) {
+            progress.finish();
+        }
+        let (record, per_sample_call) = outcome?;
+        let timing = Timing {
+            key: record.key.clone(),
+            seconds: clock.elapsed().as_secs_f64(),
+            seconds_per_sample_call: per_sample_call,
+            device: options.hardware.name(),
+            threads: options.hardware.threads(),
+            started,
+        };
+        sink.append(index, &record, timing)?;
+        show.write_tables(&sink)?;
+        progress.table(&show.terminal(&sink.records()));
+    }
+    progress.finish();
+    for (index, cell) in plan.cells.iter().enumerate() {
+        let path = strip_path(&options.folder, &planned[index].key);
+        let diverged = sink.finished(index).is_some_and(|record| record.status == Status::Diverged);
+        if !path.exists() && !diverged {
+            draw_strip(&*models.sampler(&cell.spec)?, cell, &path, options.interrupted)?;
+        }
+    }
+    if !todo.is_empty() {
+        let provenance =
+            Provenance::here(options.hardware.name(), options.hardware.threads(), all_inputs);
+        sink.write("provenance.json", &provenance.json())?;
+    }
+    show.write_tables(&sink)?;
+    show.write_plots(&sink)?;
+    let strips: Vec<PathBuf> =
+        planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
+    show.write_sheets(&sink, &strips)?;
+    Ok(show.summary(&sink.records()))
+}
+
+/// `grid.steps=20 variance=eta = 0.5  20 calls x 256`
+pub fn describe(cell: &Cell, route: &Route) -> String {
+    let params: Vec<String> =
+        cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
+    let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
+    format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
+}
+
+/// The hashes that belong into a cell's key, by role.
+fn inputs(
+    cell: &Cell,
+    models: &mut Models,
+    extractors: &mut Extractors,
+    hardware: &Hardware,
+) -> Result<BTreeMap<String, String>> {
+    let mut inputs = BTreeMap::from([
+        ("numerics".to_owned(), NUMERICS.to_owned()),
+        ("device".to_owned(), hardware.name()),
+    ]);
+    if let Some(hash) = models.weights_sha256(&cell.spec)? {
+        inputs.insert("weights".to_owned(), hash);
+    }
+    inputs.extend(extractors.hashes(&cell.spec)?);
+    Ok(inputs)
+}
+
+struct Job<'a> {
+    cell: &'a Cell,
+    route: &'a Route,
+    key: &'a str,
+    sampler: Box<dyn Sampler>,
+    measure: Option<Measure>,
+    folder: &'a Path,
+    progress: &'a Progress,
+    interrupted: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    fn run(&mut self) -> Result<(Record, f64)> {
+        let spec = &self.cell.spec;
+        let width = self.measure.as_ref().map_or(0, Measure::dimension);
+        let mut partial = Partial::open(self.folder, self.key, width, spec.batch, spec.samples)?;
+        let mut record = Record {
+            key: self.key.to_owned(),
+            status: Status::Done,
+            params: self.cell.params.clone(),
+            steps: self.route.grid.requested(),
+            levels: self.route.grid.distinct(),
+            calls: self.route.calls,
+            n: spec.samples,
+            metrics: BTreeMap::new(),
+        };
+        self.progress.skip(partial.rows() as u64 * record.calls);
+        let (mut sampling, mut drawn) = (Duration::ZERO, 0);
+        while partial.rows() < spec.samples {
+            let first = partial.rows();
+            let rows = spec.batch.min(spec.samples - first);
+            let clock = Instant::now();
+            let samples =
+                match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
+                    self.progress.advance(calls * rows as u64);
+                }) {
+                    Err(Error::Core(core::Error::NotFinite { .. })) => {
+                        record.status = Status::Diverged;
+                        partial.remove()?;
+                        return Ok((record, 0.0));
+                    }
+                    samples => samples?,
+                };
+            sampling += clock.elapsed();
+            drawn += rows;
+            if first == 0 {
+                write_strip(samples.view(), &strip_path(self.folder, self.key))?;
+            }
+            let features = match &self.measure {
+                Some(measure) => measure.features(samples.view())?,
+                None => Array2::zeros((rows, 0)),
+            };
+            partial.append(&features)?;
+        }
+        if let Some(measure) = &self.measure {
+            let features = partial.features();
+            let fd = frechet_jackknife(features.view(), measure.blocks(), measure.reference())?;
+            record.metrics.insert(measure.name().to_owned(), fd);
+        }
+        partial.remove()?;
+        let cost = (drawn as u64 * record.calls).max(1) as f64;
+        Ok((record, sampling.as_secs_f64() / cost))
+    }
+}
+
+/// Draws one batch; `advance` is told of every call per sample.
+fn draw(
+    sampler: &dyn Sampler,
+    cell: &Cell,
+    first: usize,
+    rows: usize,
+    interrupted: &AtomicBool,
+    mut advance: impl FnMut(u64),
+) -> Result<Array4<f32>> {
+    let noise = KeyedNoise { seed: cell.spec.seed, first: first as u64 };
+    let mut seen = 0;
+    let samples = sampler.sample(noise, rows, None, &mut |calls| {
+        advance(calls - seen);
+        seen = calls;
+        if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }
+    });
+    match samples {
+        Err(core::Error::Interrupted) => Err(Error::Interrupted),
+        other => Ok(other?.images),
+    }
+}
+
+fn strip_path(folder: &Path, key: &str) -> PathBuf {
+    folder.join("strips").join(format!("{}.png", &key[..16]))
+}
+
+/// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
+fn draw_strip(
+    sampler: &dyn Sampler,
+    cell: &Cell,
+    path: &Path,
+    interrupted: &AtomicBool,
+) -> Result<()> {
+    let rows = cell.spec.batch.min(cell.spec.samples);
+    let samples = draw(sampler, cell, 0, rows, interrupted, |_| {})?;
+    write_strip(samples.view(), path)
+}
+
+fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
+    // Pictures of other than one or three channels are not looked at.
+    if ![1, 3].contains(&samples.len_of(Axis(1))) {
+        return Ok(());
+    }
+    let kept = samples.len_of(Axis(0)).min(KEPT);
+    let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| {
+            Error::input(format!("cannot create {}: {source}", folder.display()))
+        })?;
+    }
+    super::sink::write_atomically(path, &png)?;
+    Ok(())
+}
+
+/// The features of an unfinished cell: whole batches in a file that only grows.
+struct Partial {
+    path: PathBuf,
+    file: Option<File>,
+    width: usize,
+    values: Vec<f32>,
+    rows: usize,
+}
+
+impl Partial {
+    fn open(folder: &Path, key: &str, width: usize, batch: usize, samples: usize) -> Result<Self> {
+        let path = folder.join(format!("partial-{}.f32", &key[..16]));
+        let mut partial = Self { path, file: None, width, values: vec![], rows: 0 };
+        if width == 0 {
+            return Ok(partial);
+        }
+        let bytes = match fs::read(&partial.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
+            Err(source) => return Err(partial.error("read", source)),
+        };
+        // A batch that was cut off while it was written is drawn again.
+        let rows = bytes.len() / (4 * width);
+        partial.rows = if rows >= samples { samples } else { rows / batch * batch };
+        let whole = partial.rows * width * 4;
+        partial.values = bytes[..whole]
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&partial.path);
+        let mut file = file.map_err(|source| partial.error("write", source))?;
+        let cut = file.set_len(whole as u64);
+        cut.and_then(|()| std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)))
+            .map_err(|source| partial.error("write", source))?;
+        partial.file = Some(file);
+        Ok(partial)
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn append(&mut self, features: &Array2<f32>) -> Result<()> {
+        self.rows += features.nrows();
+        self.values.extend(features.iter());
+        if let Some(file) = &mut self.file {
+            let bytes: Vec<u8> = features.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+            written.map_err(|source| self.error("write", source))?;
+        }
+        Ok(())
+    }
+
+    fn features(&self) -> Array2<f32> {
+        Array2::from_shape_vec((self.rows, self.width), self.values.clone())
+            .expect("invariant: whole rows are appended")
+    }
+
+    fn remove(self) -> Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        fs::remove_file(&self.path).map_err(|source| self.error("remove", source))
+    }
+
+    fn error(&self, action: &'static str, source: std::io::Error) -> Error {
+        ResultsError::Io { path: self.path.clone(), action, source }.into()
+    }
+}

@@ -1,1 +1,442 @@
-//! table
+//! Tables of what was measured, as Markdown, LaTeX and plain text.
+//!
+//! A table has the labels of one axis as rows and of another as columns; every combination of the
+//! labels of the remaining axes has a panel of its own. Rows and columns are those of the paper, in
+//! its order, and then those that only the sweep has. A cell shows the plug-in value at N, which is
+//! what the field calls, for instance, "FD at N", with the 95 % interval of that same quantity. The
+//! paper's values stand beside the measured ones in columns of their own, and no difference of the
+//! two is formed: the published metric is in general another one. What has not been run says so
+//! and is never filled from the paper. The claims stand below, judged on the paired differences.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::claims::{Cross, Entry, Judgement, judge};
+use super::presentation::{ClaimSpec, PaperValues, TableSpec};
+use super::record::{Estimate, LEVEL, Record};
+
+/// What a table is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Which axes and which metric.
+    pub spec: &'a TableSpec,
+    /// The published values.
+    pub paper: Option<&'a PaperValues>,
+    /// The claims to be judged on each panel.
+    pub claims: &'a [ClaimSpec],
+    /// Name and labels of every axis of the sweep, in its order.
+    pub axes: &'a [(String, Vec<String>)],
+    /// What has been measured.
+    pub records: &'a [Record],
+    /// What the caption has to say.
+    pub facts: &'a Facts,
+}
+
+/// Facts about a run that its caption states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Number of samples N in every cell.
+    pub samples: usize,
+    /// The seed of all noise.
+    pub seed: u64,
+    /// What the metric is measured on, for instance `64 features of resnet-cifar10`.
+    pub features: String,
+}
+
+/// A table with its judged claims.
+#[derive(Clone, Debug)]
+pub struct Table<'a> {
+    input: Input<'a>,
+    panels: Vec<Panel<'a>>,
+}
+
+/// One panel of a table: fixed labels on all axes but two.
+#[derive(Clone, Debug)]
+pub struct Panel<'a> {
+    /// The fixed labels, `clip = true`; empty if the sweep has no further axis.
+    pub title: String,
+    /// The cells.
+    pub cross: Cross<'a>,
+    /// The claims, judged on these cells.
+    pub judgements: Vec<Judgement>,
+}
+
+/// The names that LaTeX and the plots write as one letter.
+pub(super) const GREEK: [(&str, char); 8] = [
+    ("alpha", 'α'),
+    ("beta", 'β'),
+    ("eta", 'η'),
+    ("kappa", 'κ'),
+    ("lambda", 'λ'),
+    ("rho", 'ρ'),
+    ("sigma", 'σ'),
+    ("tau", 'τ'),
+];
+
+impl<'a> Table<'a> {
+    /// Lays out the records and judges the claims.
+    pub fn new(input: Input<'a>) -> Self {
+        let spec = input.spec;
+        let labels = |axis: &str| {
+            let axis = input.axes.iter().find(|(name, _)| name == axis);
+            axis.map_or_else(Vec::new, |(_, labels)| labels.clone())
+        };
+        let paper_rows = input.paper.iter().flat_map(|p| p.rows.iter().map(|r| r.label.clone()));
+        let paper_columns = input.paper.iter().flat_map(|paper| paper.columns.clone());
+        let rows = union(paper_rows, labels(&spec.rows));
+        let columns = union(paper_columns, labels(&spec.columns));
+
+        let others =
+            input.axes.iter().filter(|(n, l)| *n != spec.rows && *n != spec.columns && l.len() > 1);
+        let mut fixed: Vec<Vec<(&str, &str)>> = vec![vec![]];
+        for (axis, labels) in others {
+            let with = |one: &Vec<(&'a str, &'a str)>, label: &'a String| {
+                one.iter().copied().chain([(axis.as_str(), label.as_str())]).collect()
+            };
+            fixed = fixed.iter().flat_map(|one| labels.iter().map(move |l| with(one, l))).collect();
+        }
+        let panel = |fixed: &Vec<(&str, &str)>| {
+            let is_here = |record: &&Record| {
+                fixed.iter().all(|(axis, label)| record.label(axis) == Some(label))
+            };
+            let cross = Cross {
+                row_axis: &spec.rows,
+                column_axis: &spec.columns,
+                metric: &spec.value,
+                rows: rows.clone(),
+                columns: columns.clone(),
+                records: input.records.iter().filter(is_here).collect(),
+            };
+            let judgements = input.claims.iter().map(|claim| judge(claim, &cross)).collect();
+            let title: Vec<String> = fixed.iter().map(|(a, l)| format!("{a} = {l}")).collect();
+            Panel { title: title.join(", "), cross, judgements }
+        };
+        Self { input, panels: fixed.iter().map(panel).collect() }
+    }
+
+    /// The panels, one unless the sweep has more than two axes.
+    pub fn panels(&self) -> &[Panel<'a>] {
+        &self.panels
+    }
+
+    fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
+        let paper = self.input.paper?;
+        let column = paper.columns.iter().position(|label| label == column)?;
+        paper.rows.iter().find(|r| r.label == row)?.values.get(column).copied()
+    }
+
+    fn in_paper(&self, column: &str) -> bool {
+        self.input.paper.is_some_and(|paper| paper.columns.iter().any(|label| label == column))
+    }
+
+    /// The sentences under the table.
+    fn caption(&self, panel: &Panel) -> String {
+        let Input { spec, paper, facts, .. } = self.input;
+        let Facts { samples, seed, features } = facts;
+        let mut caption = spec.caption.trim().to_owned();
+        if !panel.title.is_empty() {
+            let _ = write!(caption, " Here {}.", panel.title);
+        }
+        let on = if features.is_empty() { String::new() } else { format!(" on {features}") };
+        let level = 100.0 * LEVEL;
+        let _ = write!(
+            caption,
+            " Measured: {}{on}, N = {samples}, seed {seed}; the plug-in value at N and its \
+             {level} % jackknife interval at the same N.",
+            spec.value,
+        );
+        let calls: Vec<String> =
+            panel.cross.columns.iter().filter_map(|column| calls(&panel.cross, column)).collect();
+        if !calls.is_empty() {
+            let calls = calls.join(", ");
+            let _ = write!(caption, " {} (model calls per sample): {calls}.", spec.columns);
+        }
+        if let Some(paper) = paper {
+            let _ = write!(caption, " Paper: {}, from {}.", paper.metric, paper.source);
+        }
+        caption
+    }
+
+    /// The table as Markdown.
+    pub fn markdown(&self) -> String {
+        let Input { spec, .. } = self.input;
+        let mut out = String::new();
+        for panel in &self.panels {
+            let cross = &panel.cross;
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            if !panel.title.is_empty() {
+                let _ = writeln!(out, "**{}**\n", panel.title);
+            }
+            let mut header = vec![format!("{} \\ {}", spec.rows, spec.columns)];
+            let mut rule = vec!["---".to_owned()];
+            for column in &cross.columns {
+                header.push(format!("{column}: {}", spec.value));
+                rule.push("---:".into());
+                if self.in_paper(column) {
+                    header.push(format!("{column}: paper"));
+                    rule.push("---:".into());
+                }
+            }
+            let mut lines = vec![header, rule];
+            for row in &cross.rows {
+                let mut line = vec![row.clone()];
+                for column in &cross.columns {
+                    line.push(show(cross.entry(row, column), |estimate| estimate.to_string()));
+                    if self.in_paper(column) {
+                        line.push(print_paper(self.paper_value(row, column)));
+                    }
+                }
+                lines.push(line);
+            }
+            for line in lines {
+                let line: Vec<String> = line.iter().map(|cell| cell.replace('|', "\\|")).collect();
+                let _ = writeln!(out, "| {} |", line.join(" | "));
+            }
+            let _ = writeln!(out, "\n{}", self.caption(panel));
+            if !panel.judgements.is_empty() {
+                let _ = writeln!(out, "\n{CLAIMS}\n");
+            }
+            for Judgement { claim, verdict, reason, .. } in &panel.judgements {
+                let (text, source) = (sentence(&claim.text), &claim.source);
+                let _ = writeln!(out, "- **{verdict}**: {text} ({source}) *{reason}.*");
+            }
+        }
+        out
+    }
+
+    /// The table as LaTeX, for the packages `booktabs` and (for the accents) any Unicode engine.
+    pub fn latex(&self) -> String {
+        let Input { spec, .. } = self.input;
+        let mut out = String::new();
+        for panel in &self.panels {
+            let cross = &panel.cross;
+            let (mut shape, mut top, mut second, mut rules) =
+                ("l".to_owned(), String::new(), latex_text(&spec.rows), String::new());
+            let mut next = 2;
+            for column in &cross.columns {
+                let label = latex_label(column);
+                let _ = write!(second, " & {}", latex_text(&spec.value));
+                let width = if self.in_paper(column) {
+                    let _ = write!(top, " & \\multicolumn{{2}}{{c}}{{{label}}}");
+                    second.push_str(" & paper");
+                    shape.push_str(" rr");
+                    2
+                } else {
+                    let _ = write!(top, " & {label}");
+                    shape.push_str(" r");
+                    1
+                };
+                let _ = write!(rules, " \\cmidrule(lr){{{next}-{}}}", next + width - 1);
+                next += width;
+            }
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let _ = writeln!(out, "\\begin{{table}}\n  \\centering");
+            let _ = writeln!(out, "  \\caption{{{}}}", latex_text(&self.caption(panel)));
+            let _ = writeln!(out, "  \\begin{{tabular}}{{{shape}}}\n    \\toprule");
+            let _ = writeln!(out, "    {}{top} \\\\\n   {rules}", latex_text(&spec.columns));
+            let _ = writeln!(out, "    {second} \\\\\n    \\midrule");
+            for row in &cross.rows {
+                let _ = write!(out, "    {}", latex_label(row));
+                for column in &cross.columns {
+                    let text = show(cross.entry(row, column), |estimate| estimate.to_string());
+                    let text = match text.split_once(" [") {
+                        Some((value, rest)) => {
+                            format!("{} {{\\scriptsize [{}}}", latex_text(value), latex_text(rest))
+                        }
+                        None => latex_text(&text),
+                    };
+                    let _ = write!(out, " & {text}");
+                    if self.in_paper(column) {
+                        let _ = write!(out, " & {}", print_paper(self.paper_value(row, column)));
+                    }
+                }
+                out.push_str(" \\\\\n");
+            }
+            out.push_str("    \\bottomrule\n  \\end{tabular}\n\\end{table}\n");
+            if !panel.judgements.is_empty() {
+                let _ = writeln!(out, "\n{}\n\\begin{{itemize}}", latex_text(CLAIMS));
+                for Judgement { claim, verdict, reason, .. } in &panel.judgements {
+                    let (text, source) =
+                        (latex_text(&sentence(&claim.text)), latex_text(&claim.source));
+                    let reason = latex_text(reason);
+                    let _ = writeln!(
+                        out,
+                        "  \\item \\textbf{{{verdict}}}: {text} ({source}) \\emph{{{reason}.}}"
+                    );
+                }
+                out.push_str("\\end{itemize}\n");
+            }
+        }
+        out
+    }
+
+    /// The table for a terminal, with columns that keep their width while it fills.
+    pub fn terminal(&self) -> String {
+        const WIDTH: usize = 15; // `133.37 ± 10.25` and a space
+        let Input { spec, paper, facts, .. } = self.input;
+        let mut out = String::new();
+        for panel in &self.panels {
+            let cross = &panel.cross;
+            let corner = format!("{} \\ {}", spec.rows, spec.columns);
+            let labels = cross.rows.iter().chain([&corner]).map(|label| label.chars().count());
+            let first = labels.max().unwrap_or(0).max("  paper".len());
+            if !panel.title.is_empty() {
+                let _ = writeln!(out, "{}", panel.title);
+            }
+            let mut line = |label: &str, cells: Vec<String>| {
+                let mut text = format!("{label:first$}");
+                for cell in cells {
+                    let _ = write!(text, " {cell:>WIDTH$}");
+                }
+                let _ = writeln!(out, "{}", text.trim_end());
+            };
+            line(&corner, cross.columns.clone());
+            for row in &cross.rows {
+                let entries = cross.columns.iter().map(|column| cross.entry(row, column));
+                let cell = |entry| show(entry, |estimate| estimate.plus_minus());
+                line(row, entries.map(cell).collect());
+                if paper.is_some_and(|paper| paper.rows.iter().any(|r| r.label == *row)) {
+                    let value = |column: &String| match self.paper_value(row, column) {
+                        None => String::new(),
+                        value => print_paper(value),
+                    };
+                    line("  paper", cross.columns.iter().map(value).collect());
+                }
+            }
+            let level = 100.0 * LEVEL;
+            let _ = write!(out, "{} at N = {}, ± {level} %", spec.value, facts.samples);
+            if let Some(paper) = paper {
+                let _ = write!(out, "; paper: {}", paper.metric);
+            }
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The judged claims for a terminal.
+    pub fn terminal_claims(&self) -> String {
+        let mut out = String::new();
+        for panel in &self.panels {
+            if !panel.title.is_empty() && !panel.judgements.is_empty() {
+                let _ = writeln!(out, "{}", panel.title);
+            }
+            for Judgement { claim, verdict, reason, .. } in &panel.judgements {
+                let _ = writeln!(out, "{verdict:10} {} ({})", sentence(&claim.text), claim.source);
+                let _ = writeln!(out, "{:10} {reason}", "");
+            }
+        }
+        out
+    }
+}
+
+const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
+                      intervals; diverged counts as worse than everything):";
+
+/// The labels of the first list, then those of the second that it lacks.
+fn union(first: impl Iterator<Item = String>, second: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for label in first.chain(second) {
+        if !all.contains(&label) {
+            all.push(label);
+        }
+    }
+    all
+}
+
+/// Model calls per sample in a column, a range where its rows differ.
+fn calls(cross: &Cross, column: &str) -> Option<String> {
+    let here = cross.records.iter().filter(|r| r.label(cross.column_axis) == Some(column));
+    let calls: BTreeSet<u64> = here.map(|record| record.calls).collect();
+    let (first, last) = (calls.first()?, calls.last()?);
+    let range = if first == last { first.to_string() } else { format!("{first} to {last}") };
+    Some(format!("{column} ({range})"))
+}
+
+fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
+    match entry {
+        Entry::NotRun => "not run".into(),
+        Entry::Diverged => "diverged".into(),
+        Entry::Measured(metric) => print(Estimate::at_n(metric)),
+    }
+}
+
+fn print_paper(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// The text with a full stop, unless it ends in one.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if text.ends_with(['.', '!', '?']) { text.into() } else { format!("{text}.") }
+}
+
+/// Text with LaTeX's special characters escaped; what stands in backticks is a label.
+fn latex_text(text: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in text.split('`').enumerate() {
+        if i % 2 == 1 {
+            out.push_str(&latex_label(part));
+            continue;
+        }
+        let mut previous = ' ';
+        let mut rest = part.chars().peekable();
+        while let Some(c) = rest.next() {
+            let negative = matches!(previous, ' ' | '[' | '(')
+                && rest.peek().is_some_and(char::is_ascii_digit);
+            match c {
+                '-' if negative => out.push_str("$-$"),
+                '%' | '_' | '&' | '#' | '$' | '{' | '}' => out.extend(['\\', c]),
+                '\\' => out.push_str("\\textbackslash{}"),
+                '~' => out.push_str("\\textasciitilde{}"),
+                '^' => out.push_str("\\textasciicircum{}"),
+                '<' | '>' => out.extend(['$', c, '$']),
+                '±' => out.push_str("$\\pm$"),
+                _ => out.push(c),
+            }
+            previous = c;
+        }
+    }
+    out
+}
+
+/// `eta = 0.5` as `$\eta = 0.5$` and `sigma-hat` as `$\hat\sigma$`, anything else as text.
+fn latex_label(label: &str) -> String {
+    let is_greek = |name: &str| GREEK.iter().any(|(greek, _)| *greek == name);
+    if let Some(name) = label.strip_suffix("-hat").filter(|name| is_greek(name)) {
+        return format!("$\\hat\\{name}$");
+    }
+    if let Some((name, value)) = label.split_once('=') {
+        let (name, value) = (name.trim(), value.trim());
+        let (number, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if is_greek(name) && number.parse::<f64>().is_ok() {
+            let rest =
+                if rest.is_empty() { String::new() } else { format!(" {}", latex_text(rest)) };
+            return format!("$\\{name} = {number}${rest}");
+        }
+    }
+    latex_text(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_become_formulas_in_latex() {
+        assert_eq!(latex_label("eta = 0.0"), r"$\eta = 0.0$");
+        assert_eq!(latex_label("eta=1.0 (DDPM)"), r"$\eta = 1.0$ (DDPM)");
+        assert_eq!(latex_label("sigma-hat"), r"$\hat\sigma$");
+        assert_eq!(latex_label("paper_quad"), r"paper\_quad");
+        assert_eq!(latex_label("beta = 50%"), r"beta = 50\%");
+    }
+
+    #[test]
+    fn special_characters_are_escaped_in_latex() {
+        let text = latex_text("95 % of a_b & `eta = 0.2` is -3 [-4, -2], well-known");
+        assert_eq!(text, r"95 \% of a\_b \& $\eta = 0.2$ is $-$3 [$-$4, $-$2], well-known");
+    }
+}

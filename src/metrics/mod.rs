@@ -1,7 +1,109 @@
-//! Pure functions on feature matrices.
+//! Pure functions on feature matrices: rows are samples, columns are features.
+//!
+//! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
+//! of them, and [`Jackknife`] says how much of a value, or of a difference of two values, is
+//! chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
+//! them.
 
 mod frechet;
 mod jackknife;
 mod moments;
 
-pub use jackknife::Jackknife;
+pub use frechet::{FrechetReference, frechet_distance};
+pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
+pub use moments::Moments;
+
+/// What can go wrong with feature matrices.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two sets of features have different numbers of columns.
+    #[error(
+        "features of {left} and of {right} columns cannot be combined: take both from the same \
+         feature extractor"
+    )]
+    DimensionMismatch {
+        /// Columns on the left-hand side.
+        left: usize,
+        /// Columns on the right-hand side.
+        right: usize,
+    },
+    /// A feature is NaN or infinite.
+    #[error(
+        "feature {column} of row {row} of the batch is {value}: leave diverged samples out before \
+         their features are measured"
+    )]
+    NotFinite {
+        /// Row within the batch, 0-based.
+        row: usize,
+        /// Column, 0-based.
+        column: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// A mean or a covariance holds NaN or infinite values, or a distance came out as one.
+    #[error("the {what} is not finite: its features overflow f64 or its source is damaged")]
+    MomentsNotFinite {
+        /// Which quantity.
+        what: &'static str,
+    },
+    /// A statistic needs more samples than there are.
+    #[error("{n} sample(s) are too few, at least {needed} are needed: raise `samples`")]
+    TooFewSamples {
+        /// Samples at hand.
+        n: usize,
+        /// Samples needed.
+        needed: usize,
+    },
+    /// A matrix given as a covariance is none.
+    #[error(
+        "not a covariance: its smallest eigenvalue is {smallest:e} at a largest of {largest:e}; \
+         recompute the statistics in f64"
+    )]
+    NotACovariance {
+        /// Smallest eigenvalue.
+        smallest: f64,
+        /// Largest eigenvalue.
+        largest: f64,
+    },
+    /// A mean and a covariance do not fit each other.
+    #[error(
+        "a mean of length {mean} needs a covariance of {mean} x {mean}, found {rows} x {columns}"
+    )]
+    CovarianceShape {
+        /// Length of the mean.
+        mean: usize,
+        /// Rows of the covariance.
+        rows: usize,
+        /// Columns of the covariance.
+        columns: usize,
+    },
+    /// The samples cannot be cut into that many blocks.
+    #[error("{n} samples cannot be cut into {blocks} blocks: choose between 2 and {n} blocks")]
+    Blocks {
+        /// Blocks asked for.
+        blocks: usize,
+        /// Samples at hand.
+        n: usize,
+    },
+    /// A paired difference of values with different numbers of blocks.
+    #[error(
+        "values with {left} and with {right} left-out blocks are not paired: measure both cells \
+         with the same `samples` and blocks"
+    )]
+    Unpaired {
+        /// Blocks on the left-hand side.
+        left: usize,
+        /// Blocks on the right-hand side.
+        right: usize,
+    },
+    /// An eigenvalue iteration did not converge.
+    #[error("the eigenvalues of a {dimension} x {dimension} matrix did not converge")]
+    Eigenvalues {
+        /// Order of the matrix.
+        dimension: usize,
+    },
+}
+
+/// The result of a metric.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,7 +1,7 @@
 //! Features of images: what the Fréchet distance compares.
 //!
 //! [`FeatureExtractor`] is the one interface of every feature network. The one here is small and
-//! comes with the program: a CIFAR ResNet-20, whose 64 values after the global mean of its last
+//! comes with the repository: a CIFAR ResNet-20, whose 64 values after the global mean of its last
 //! stage are the features. A distance in these features is not the FID of the literature, which
 //! needs the Inception network; they order samplers of CIFAR-10 models without a download.
 
@@ -17,9 +17,6 @@ use super::{
     unet::Layout,
     weights::{Weights, WeightsError, first_line},
 };
-
-/// The classifier that comes with the program.
-pub const EMBEDDED: &str = "cifar10-features";
 
 /// A network whose features describe images.
 pub trait FeatureExtractor {
@@ -122,21 +119,6 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Opens the classifier that is part of the program, [`EMBEDDED`].
-    ///
-    /// # Errors
-    /// When it does not fit on the device.
-    pub fn embedded(device: Device) -> Result<Self, FeatureError> {
-        let folder = Path::new("models").join(EMBEDDED);
-        Self::parse(
-            EMBEDDED,
-            include_str!("../../models/cifar10-features/config.json"),
-            include_bytes!("../../models/cifar10-features/model.safetensors"),
-            &folder,
-            device,
-        )
-    }
-
     /// Opens a folder with `config.json` and `model.safetensors`; its name becomes the id.
     ///
     /// # Errors
@@ -146,7 +128,8 @@ impl Classifier {
         let (config, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
         let text = std::fs::read_to_string(&config).map_err(|error| failed(&config, error))?;
         let bytes = std::fs::read(&weights).map_err(|error| failed(&weights, error))?;
-        let id = folder.file_name().map_or_else(|| EMBEDDED.into(), |name| name.to_string_lossy());
+        let id =
+            folder.file_name().map_or_else(|| "features".into(), |name| name.to_string_lossy());
         Self::parse(&id, &text, &bytes, folder, device)
     }
 

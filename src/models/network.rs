@@ -7,12 +7,9 @@ use tch::Tensor;
 use super::{
     unet::{Placement, Unet},
     unet_config::{ConfigError, UnetConfig},
-    weights::{SAFETENSORS, Weights, WeightsError},
+    weights::{Weights, WeightsError},
 };
 use crate::core::{At, Denoiser, Error, Result};
-
-/// The network that comes with the program: its name, and the folder it was built from.
-pub const EMBEDDED: &str = "cifar10-xs";
 
 /// Why a network could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +62,6 @@ impl Network {
         Self::new(&folder.display().to_string(), &config, &weights, placement)
     }
 
-    /// Opens the network that is part of the program, [`EMBEDDED`].
-    ///
-    /// # Errors
-    /// When it does not fit on the device.
-    pub fn embedded(placement: Placement) -> std::result::Result<Self, OpenError> {
-        let folder = Path::new("models").join(EMBEDDED);
-        let config = include_str!("../../models/cifar10-xs/config.json");
-        let config = UnetConfig::parse(config, &folder.join("config.json"))?;
-        let weights = include_bytes!("../../models/cifar10-xs/diffusion_pytorch_model.safetensors");
-        let weights = Weights::from_safetensors(weights, &folder.join(SAFETENSORS))?;
-        Self::new(EMBEDDED, &config, &weights, placement)
-    }
-
     /// Builds a network from its configuration and weights; `name` is for messages and records.
     ///
     /// # Errors
@@ -112,6 +96,13 @@ impl Network {
     /// The folder or the name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Shape of the images it was made for, `[C, H, W]`; none if the configuration does not say.
+    pub fn shape(&self) -> Option<[usize; 3]> {
+        let config = self.unet.config();
+        let side = usize::try_from(config.sample_size?).ok()?;
+        Some([usize::try_from(config.in_channels).ok()?, side, side])
     }
 
     /// SHA-256 of the weights file.

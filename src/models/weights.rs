@@ -240,7 +240,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// The current diffusers name of a tensor that may carry one of its earlier names.
 ///
-/// Attention layers were called `query`, `key`, `value` and `proj_attn` up to diffusers 0.16.
+/// Attention layers were called `query`, `key`, `value` and `proj_attn` in earlier releases.
 pub fn current_name(name: &str) -> String {
     let Some((layer, leaf)) = name.rsplit_once('.') else { return name.to_owned() };
     let Some((block, part)) = layer.rsplit_once('.') else { return name.to_owned() };

@@ -6,12 +6,12 @@ use crate::core::{Eval, Kind, Result, Solver, State, Step};
 /// taken from the step before.
 ///
 /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x
-/// - \sqrt{\bar\alpha_\text{to}}\,(e^{-h}-1)\,D, \qquad
-/// D = \left(1 + \tfrac{1}{2r}\right)\hat x_0 - \tfrac{1}{2r}\,\hat x_0^\text{prev}$$
+///   + \sqrt{\bar\alpha_\text{to}}\,(1-e^{-h})\left(\hat x_0
+///   + \tfrac{1}{2r}(\hat x_0 - \hat x_0^\text{prev})\right)$$
 ///
 /// with $h = \lambda_\text{to} - \lambda_\text{from}$ and $r = h_\text{prev}/h$. The first step and
 /// those that touch the clean end, where $\lambda$ is infinite, take the first-order form
-/// ($D = \hat x_0$), which is DDIM. Cost: one model call; memory: one prediction; order 2.
+/// without the slope, which is DDIM. Cost: one model call; memory: one prediction; order 2.
 ///
 /// # References
 /// Lu et al., *DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models*,

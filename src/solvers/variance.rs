@@ -37,32 +37,58 @@ impl Variance {
     ///
     /// No noise is added on a step to the clean end, whatever the variance.
     pub(super) fn spread(self, step: Step) -> Result<Spread> {
-        let Step { from, to, .. } = step;
+        let to = step.to;
         if self.kind() != Kind::Stochastic || to.is_clean() {
             return Ok(Spread { direction: to.noise(), noise: 0.0 });
         }
-        let removed = 1.0 - from.alpha_bar / to.alpha_bar; // beta of the step
-        let posterior = ((1.0 - to.alpha_bar) / (1.0 - from.alpha_bar) * removed).sqrt(); // Eq. (16)
+        let removed = removed(step);
+        let posterior = posterior(step);
         let (s, noise) = match self {
             Self::Eta(eta) => (eta * posterior, eta * posterior),
             Self::SigmaHat => (posterior, removed.sqrt()), // D.3
         };
         let left = 1.0 - to.alpha_bar - s * s;
         if left < 0.0 {
-            let eta = s / posterior;
-            let largest = to.noise() / posterior;
-            return Err(Error::EtaTooLarge { eta, largest, from, to });
+            return Err(too_large(s / posterior, step));
         }
         Ok(Spread { direction: left.sqrt(), noise })
     }
 
-    /// Refuses an eta that is no factor, or too large for a step of the grid.
+    /// Refuses an eta that is no factor, or too large for some step of the grid.
     pub(super) fn admits(self, grid: &Grid) -> Result<()> {
-        if let Self::Eta(eta) = self
-            && !(eta >= 0.0 && eta.is_finite())
-        {
+        let Self::Eta(eta) = self else { return Ok(()) };
+        if !(eta >= 0.0 && eta.is_finite()) {
             return Err(Error::EtaNegative { eta });
         }
-        grid.steps().try_for_each(|step| self.spread(step).map(drop))
+        if grid.is_reversed() {
+            return Ok(());
+        }
+        let tightest = grid
+            .steps()
+            .filter(|step| !step.to.is_clean())
+            .min_by(|a, b| largest_eta(*a).total_cmp(&largest_eta(*b)));
+        match tightest {
+            Some(step) if eta > largest_eta(step) => Err(too_large(eta, step)),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Beta of a step, $1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$.
+fn removed(step: Step) -> f64 {
+    1.0 - step.from.alpha_bar / step.to.alpha_bar
+}
+
+/// $\sigma(1)$ of Eq. (16).
+fn posterior(step: Step) -> f64 {
+    ((1.0 - step.to.alpha_bar) / (1.0 - step.from.alpha_bar) * removed(step)).sqrt()
+}
+
+/// The eta at which nothing is left of $1 - \bar\alpha_\text{to}$.
+fn largest_eta(step: Step) -> f64 {
+    step.to.noise() / posterior(step)
+}
+
+fn too_large(eta: f64, step: Step) -> Error {
+    Error::EtaTooLarge { eta, largest: largest_eta(step), from: step.from, to: step.to }
 }

@@ -263,10 +263,10 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
         }
         (Some(eta), None) => Some(VarianceSpec::Eta(eta)),
         (None, Some(name)) => Some(VarianceSpec::Named(name)),
-        // The paper's DDIM.
-        (None, None) => {
-            kind.and_then(|kind| kind.keys.contains(&"eta").then_some(VarianceSpec::Eta(0.0)))
-        }
+        // What gave the method its name.
+        (None, None) => kind
+            .filter(|kind| kind.keys.contains(&"eta"))
+            .map(|kind| VarianceSpec::Eta(kind.default_eta)),
     };
     SolverSpec { kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(), variance }
 }
@@ -274,7 +274,7 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     let features = r.need("features", "the folder or file of the feature network");
     let reference = r.need("reference", "the file with the features of the data set");
-    let blocks = r.get("blocks").unwrap_or(16);
+    let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
         blocks >= 2,

@@ -1,0 +1,178 @@
+//! The command line: data to stdout, everything else to stderr.
+//!
+//! Exit code 0 is done, 1 a failed run, 2 a mistake in the manifest or the usage, 130 an
+//! interruption.
+
+mod check;
+mod plan;
+mod run;
+mod sample;
+mod stats;
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::harness::{
+    build,
+    error::{Error, Result},
+    hardware::Hardware,
+    manifest::Manifest,
+    plan::Plan,
+    progress,
+};
+
+/// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
+#[derive(Debug, Parser)]
+#[command(name = "ddim", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run an experiment; finished cells are kept, and a second call goes on where the first ended
+    Run(run::Run),
+    /// List an experiment's cells, their model calls and an estimate of the time
+    Plan(plan::Plan),
+    /// Check manifests, and report every problem with its place
+    Check(check::Check),
+    /// Draw samples from one model with one solver
+    Sample(Box<sample::Sample>),
+    /// Compute the reference statistics of an image set in a feature space
+    Stats(stats::Stats),
+}
+
+/// Which experiment, and how it differs from what is written.
+#[derive(Debug, Args)]
+struct Experiment {
+    /// The manifest, for instance experiments/table1.toml
+    manifest: PathBuf,
+
+    /// Lay the manifest's [profile.NAME] over its base
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// Change one value, for instance --set samples=1024 or --set grid.tau='"linspace"'
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+}
+
+impl Experiment {
+    fn plan(&self) -> Result<Plan> {
+        let manifest = read_manifest(&self.manifest)?;
+        let vocabulary = build::vocabulary();
+        manifest.plan(self.profile.as_deref(), &self.set, &vocabulary).map_err(Error::Manifest)
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::input(format!(
+            "cannot read the manifest {}: {error}; shipped ones are in experiments/",
+            path.display()
+        ))
+    })?;
+    Manifest::parse(path.display().to_string(), text).map_err(Error::Manifest)
+}
+
+/// Where to compute.
+#[derive(Debug, Args)]
+struct Compute {
+    /// cpu or cuda
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: String,
+
+    /// Threads; all cores by default. Networks give the same bytes for the same number
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Compute {
+    fn open(&self) -> Result<Hardware> {
+        Hardware::open(&self.device, self.threads)
+    }
+}
+
+/// What is said on the way.
+#[derive(Debug, Args)]
+struct Talk {
+    /// No progress on stderr
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Talk {
+    fn mode(&self) -> progress::Mode {
+        progress::Mode::detect(self.quiet)
+    }
+}
+
+/// Set by Ctrl-C: work stops at the next step, and what is finished is kept.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn watch_for_interruption() {
+    // Where no handler can be installed, Ctrl-C ends the process: finished cells are on disk.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Starts the process again with passive OpenMP threads, unless the environment says otherwise.
+///
+/// The OpenMP library spins while it waits and reads its policy when it is loaded, before `main`.
+/// On a machine with other work, spinning cuts the network's speed to a quarter; on a quiet one
+/// the two cannot be told apart.
+#[cfg(unix)]
+fn wait_passively() {
+    use std::os::unix::process::CommandExt;
+    const POLICY: &str = "OMP_WAIT_POLICY";
+    if std::env::var_os(POLICY).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        // Returns only if it fails, and then nothing is lost but speed.
+        let _ = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(POLICY, "passive")
+            .exec();
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    #[cfg(unix)]
+    wait_passively();
+    let cli = Cli::parse();
+    watch_for_interruption();
+    let outcome = match &cli.verb {
+        Verb::Run(verb) => verb.run(),
+        Verb::Plan(verb) => verb.run(),
+        Verb::Check(verb) => verb.run(),
+        Verb::Sample(verb) => verb.run(),
+        Verb::Stats(verb) => verb.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn report(error: &Error) {
+    match error {
+        Error::Manifest(problems) => {
+            eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
+        }
+        other => eprintln!("error: {other}"),
+    }
+}

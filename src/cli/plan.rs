@@ -1,0 +1,95 @@
+//! `ddim plan`.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{Compute, Experiment};
+use crate::{
+    core::KeyedNoise,
+    harness::{
+        build::Models,
+        error::Result,
+        plan::{CellSpec, GridSpec, Tau},
+        runner,
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    experiment: Experiment,
+
+    #[command(flatten)]
+    compute: Compute,
+}
+
+impl Plan {
+    #[allow(clippy::print_stdout, reason = "the list is this command's data")]
+    pub(super) fn run(&self) -> Result<()> {
+        let plan = self.experiment.plan()?;
+        let routes = runner::check(&plan)?;
+        let mut models = Models::new(self.compute.open()?);
+        let mut probes: BTreeMap<String, f64> = BTreeMap::new();
+        let mut total = 0.0;
+        for (cell, route) in plan.cells.iter().zip(&routes) {
+            let spec = &cell.spec;
+            let key = format!("{:?} {:?} {}", spec.model.source, spec.precision, spec.batch);
+            let per_call = match probes.get(&key) {
+                Some(&seconds) => seconds,
+                None => *probes.entry(key).or_insert(probe(&mut models, spec)?),
+            };
+            let seconds = per_call * (route.calls * spec.samples as u64) as f64;
+            total += seconds;
+            let dropped = match route.grid.dropped() {
+                0 => String::new(),
+                n => format!("  ({} distinct levels, {n} dropped)", route.grid.distinct()),
+            };
+            println!("{}  about {}{dropped}", runner::describe(cell, route), human(seconds));
+        }
+        println!(
+            "{} cells, about {} of model calls on {} with {} threads",
+            plan.cells.len(),
+            human(total),
+            models.hardware().name(),
+            models.hardware().threads()
+        );
+        Ok(())
+    }
+}
+
+/// Seconds per sample and model call: the faster of two batches of two calls each.
+fn probe(models: &mut Models, spec: &CellSpec) -> Result<f64> {
+    let rows = spec.batch.min(spec.samples);
+    let last = (spec.schedule.horizon - 1) as f64;
+    let short = CellSpec {
+        grid: GridSpec { tau: Tau::Labels(vec![last, 0.0]), steps: 2, ..spec.grid.clone() },
+        ..spec.clone()
+    };
+    let sampler = models.sampler(&short)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..2 {
+        let clock = Instant::now();
+        let samples = sampler.sample(
+            KeyedNoise { seed: spec.seed, first: 0 },
+            rows,
+            None,
+            &mut |_| Ok(()),
+        )?;
+        let calls = (samples.calls * rows as u64).max(1);
+        best = best.min(clock.elapsed().as_secs_f64() / calls as f64);
+    }
+    Ok(best)
+}
+
+fn human(seconds: f64) -> String {
+    let seconds = Duration::from_secs_f64(seconds).as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

@@ -1,0 +1,253 @@
+//! `ddim sample`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use clap::Args;
+use ndarray::{Array4, Axis, concatenate, s};
+
+use super::{Compute, INTERRUPTED, Talk};
+use crate::{
+    core::{self, KeyedNoise},
+    data::npy,
+    harness::{
+        build::{self, Models, Sampler},
+        error::{Error, Result},
+        image_grid::{self, Layout},
+        manifest::Manifest,
+        plan::CellSpec,
+        progress::Progress,
+        runner, sink,
+    },
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Flags are short for values of a manifest (--steps 20 is --set grid.steps=20), and problems are\n\
+    reported in its words.\n\nExamples:\n  \
+    ddim sample --model models/cifar10-xs --steps 20 --samples 16 --out grid.png\n  \
+    ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --steps 10 --out x0.npy"
+)]
+pub(super) struct Sample {
+    /// A diffusers folder of weights, or gaussian, mixture, dirac
+    #[arg(long, value_name = "DIR|NAME")]
+    model: String,
+
+    /// The method
+    #[arg(long, default_value = "ddim", value_name = "NAME")]
+    solver: String,
+
+    /// Noise of a step: 0 is DDIM, 1 is DDPM's posterior variance
+    #[arg(long, conflicts_with = "variance", value_name = "ETA")]
+    eta: Option<f64>,
+
+    /// A named variance: sigma-hat
+    #[arg(long, value_name = "NAME")]
+    variance: Option<String>,
+
+    /// Number of steps S
+    #[arg(long, default_value_t = 50, value_name = "S")]
+    steps: usize,
+
+    /// Spacing of the levels
+    #[arg(long, default_value = "official-uniform", value_name = "NAME")]
+    tau: String,
+
+    /// Where the last step goes: clean or first-level
+    #[arg(long, default_value = "clean", value_name = "END")]
+    end: String,
+
+    /// linear, linear-f32, scaled-linear or cosine
+    #[arg(long, default_value = "linear", value_name = "NAME")]
+    schedule: String,
+
+    /// Clamp the predicted x0 to [-1, 1]
+    #[arg(long)]
+    clip_x0: bool,
+
+    /// What the network predicts: eps, v or x0
+    #[arg(long, default_value = "eps", value_name = "WHAT")]
+    prediction: String,
+
+    /// Arithmetic of the network: f32 or bf16
+    #[arg(long, default_value = "f32", value_name = "KIND")]
+    precision: String,
+
+    /// Seed of all noise
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    seed: u64,
+
+    /// Number of samples; by default 16, or as many as there are latents
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
+
+    /// Samples per model call
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch: usize,
+
+    /// Start from these x_T, a .npy file of [N, C, H, W], instead of keyed noise
+    #[arg(long, value_name = "FILE")]
+    latents: Option<PathBuf>,
+
+    /// Exact-score models: shape of a sample
+    #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
+    shape: Vec<usize>,
+
+    /// Exact-score models: mean, one per component
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "MEAN")]
+    mean: Vec<f64>,
+
+    /// Exact-score models: standard deviation, one per component
+    #[arg(long, value_delimiter = ',', value_name = "STD")]
+    std: Vec<f64>,
+
+    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+
+    /// x0.npy ([N, C, H, W] f32, unclamped) or grid.png; may be given twice
+    #[arg(long, required = true, value_name = "FILE")]
+    out: Vec<PathBuf>,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Sample {
+    pub(super) fn run(&self) -> Result<()> {
+        self.check_outputs()?;
+        let latents = self.latents.as_deref().map(npy::read_images).transpose()?;
+        let spec = self.spec(latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
+        let mut models = Models::new(self.compute.open()?);
+        let sampler = models.sampler(&spec)?;
+        if let (Some(latents), Some(path)) = (&latents, &self.latents) {
+            check_latents(latents, path, &*sampler, spec.samples)?;
+        }
+        let images = self.draw(&*sampler, &spec, latents.as_ref())?;
+        for path in &self.out {
+            if is(path, "npy") {
+                npy::write_images(path, images.view())?;
+            } else {
+                let columns = spec.samples.isqrt().max(1);
+                let png =
+                    image_grid::png(images.view(), Layout { scale: 2, ..Layout::columns(columns) })
+                        .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+                sink::write_atomically(path, &png)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Before anything is computed: a wrong ending or a missing folder should not cost a run.
+    fn check_outputs(&self) -> Result<()> {
+        for path in &self.out {
+            if !is(path, "npy") && !is(path, "png") {
+                return Err(Error::input(format!(
+                    "--out {}: samples are written as .npy (an array) or .png (a grid)",
+                    path.display()
+                )));
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                return Err(Error::input(format!(
+                    "--out {}: the folder {} does not exist; create it first",
+                    path.display(),
+                    folder.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The flags as the arguments of an empty manifest: one validation for both.
+    fn spec(&self, latents: Option<usize>) -> Result<CellSpec> {
+        let text = |value: &str| toml::Value::from(value).to_string();
+        let list = |values: &[f64]| format!("{values:?}");
+        let mut set = vec![
+            format!("model.source={}", text(&self.model)),
+            format!("model.prediction={}", text(&self.prediction)),
+            format!("model.clip_x0={}", self.clip_x0),
+            format!("schedule.kind={}", text(&self.schedule)),
+            format!("grid.tau={}", text(&self.tau)),
+            format!("grid.steps={}", self.steps),
+            format!("grid.end={}", text(&self.end)),
+            format!("solver.kind={}", text(&self.solver)),
+            format!("precision={}", text(&self.precision)),
+            format!("seed={}", self.seed),
+            format!("samples={}", self.samples.or(latents).unwrap_or(16)),
+            format!("batch={}", self.batch),
+        ];
+        set.extend(self.eta.map(|eta| format!("solver.eta={eta:?}")));
+        set.extend(self.variance.as_deref().map(|name| format!("solver.variance={}", text(name))));
+        if !self.shape.is_empty() {
+            set.push(format!("model.shape={:?}", self.shape));
+        }
+        if !self.mean.is_empty() {
+            set.push(format!("model.mean={}", list(&self.mean)));
+        }
+        if !self.std.is_empty() {
+            set.push(format!("model.std={}", list(&self.std)));
+        }
+        set.extend(self.set.iter().cloned());
+        let manifest = Manifest::parse("sample", "name = \"sample\"\n").map_err(Error::Manifest)?;
+        let plan = manifest.plan(None, &set, &build::vocabulary()).map_err(Error::Manifest)?;
+        runner::check(&plan)?;
+        Ok(plan.cells[0].spec.clone())
+    }
+
+    fn draw(
+        &self,
+        sampler: &dyn Sampler,
+        spec: &CellSpec,
+        latents: Option<&Array4<f32>>,
+    ) -> Result<Array4<f32>> {
+        let calls = build::Route::new(spec)?.calls;
+        let progress = Progress::new(calls * spec.samples as u64, self.talk.mode());
+        let mut batches = vec![];
+        for first in (0..spec.samples).step_by(spec.batch) {
+            let rows = spec.batch.min(spec.samples - first);
+            let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
+            let start = latents
+                .map(|latents| latents.slice(s![first..first + rows, .., .., ..]).to_owned());
+            let mut seen = 0;
+            let samples = sampler.sample(noise, rows, start, &mut |calls| {
+                progress.advance((calls - seen) * rows as u64);
+                seen = calls;
+                if INTERRUPTED.load(Ordering::Relaxed) {
+                    return Err(core::Error::Interrupted);
+                }
+                Ok(())
+            })?;
+            batches.push(samples.images);
+        }
+        progress.finish();
+        let views: Vec<_> = batches.iter().map(Array4::view).collect();
+        concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
+    }
+}
+
+fn is(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn check_latents(
+    latents: &Array4<f32>,
+    path: &Path,
+    sampler: &dyn Sampler,
+    samples: usize,
+) -> Result<()> {
+    let [c, h, w] = sampler.shape();
+    let found = latents.shape();
+    if found[1..] == [c, h, w] && found[0] >= samples {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "--latents {}: shape {found:?}, but {samples} samples of this model need [{samples}, {c}, {h}, {w}]",
+        path.display()
+    )))
+}

@@ -1,0 +1,388 @@
+//! The command line as a user meets it: exit codes, messages, files, resumption to the byte.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{fs, path::Path, process::Output};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// `ddim` in an empty folder.
+struct Ddim {
+    folder: TempDir,
+}
+
+impl Ddim {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("ddim").unwrap();
+        command.current_dir(self.folder.path()).args(arguments).output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with an exit code, and returns what was said, on stderr alone.
+    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        stderr.trim_end().to_owned()
+    }
+}
+
+fn repository(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}
+
+const GAUSSIAN: &str = r#"
+name = "g"
+samples = 8
+batch = 4
+
+[model]
+source = "gaussian"
+shape = [3, 8, 8]
+mean = 0.1
+std = 0.5
+
+[grid]
+tau = "official-quad"
+steps = 10
+
+[solver]
+kind = "ddim"
+
+[sweep]
+"grid.steps" = [5, 10]
+noise = [{ label = "eta = 0", "solver.eta" = 0.0 }, { label = "eta = 1", "solver.eta" = 1.0 }]
+"#;
+
+/// A small run of the embedded network with everything a run writes.
+fn network_manifest() -> String {
+    format!(
+        r#"
+name = "n"
+samples = 12
+batch = 4
+[model]
+source = "{}"
+[grid]
+tau = "official-quad"
+[solver]
+kind = "ddim"
+[metrics]
+features = "{}"
+reference = "{}"
+blocks = 4
+[sweep]
+"grid.steps" = [3, 4]
+noise = [{{ label = "eta = 0", "solver.eta" = 0.0 }}, {{ label = "sigma-hat", "solver.variance" = "sigma-hat", "model.clip_x0" = true }}]
+[table]
+rows = "noise"
+columns = "grid.steps"
+value = "fd"
+caption = "A test of {{fd}}."
+[[claim]]
+text = "No noise is best."
+source = "nowhere"
+check = "lowest"
+row = "eta = 0"
+columns = ["3", "4"]
+[[plot]]
+name = "curve"
+title = "Which is lower?"
+x = "grid.steps"
+y = "fd"
+series = "noise"
+x_label = "steps S"
+y_label = "{{fd}}"
+"#,
+        repository("models/cifar10-xs"),
+        repository("models/cifar10-features"),
+        repository("models/cifar10-features/cifar10-train.safetensors"),
+    )
+}
+
+#[test]
+fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
+    let ddim = Ddim::new();
+    ddim.write("n.toml", &network_manifest());
+    let table = ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    assert!(table.contains("sigma-hat"), "{table}");
+    for file in [
+        "manifest.toml",
+        "metrics.csv",
+        "timing.csv",
+        "table.md",
+        "table.tex",
+        "curve.svg",
+        "curve.png",
+        "samples-steps-3.png",
+        "samples-steps-4.png",
+        "provenance.json",
+    ] {
+        assert!(!ddim.read(&format!("results/n/{file}")).is_empty(), "{file}");
+    }
+    let metrics = ddim.read("results/n/metrics.csv");
+    let text = String::from_utf8(metrics.clone()).unwrap();
+    let header = text.lines().next().unwrap();
+    // A surrogate names its features everywhere, and is never called FID.
+    assert!(header.contains("FD-cifar10-features") && !text.contains("FID"), "{header}");
+
+    let provenance = ddim.read("results/n/provenance.json");
+    let timing = ddim.read("results/n/timing.csv");
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    assert_eq!(ddim.read("results/n/provenance.json"), provenance, "a second call computed");
+    assert_eq!(ddim.read("results/n/timing.csv"), timing, "a second call computed");
+
+    // Without its third cell, the run does that cell again and nothing else.
+    let rest: Vec<&str> =
+        text.lines().enumerate().filter(|(i, _)| *i != 3).map(|(_, line)| line).collect();
+    ddim.write("results/n/metrics.csv", &format!("{}\n", rest.join("\n")));
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    assert_eq!(ddim.read("results/n/metrics.csv"), metrics);
+    let old = String::from_utf8(timing).unwrap();
+    let new = String::from_utf8(ddim.read("results/n/timing.csv")).unwrap();
+    let moved: Vec<usize> = (0..5).filter(|&i| old.lines().nth(i) != new.lines().nth(i)).collect();
+    assert_eq!(moved, [3]);
+}
+
+#[test]
+fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
+    let ddim = Ddim::new();
+    ddim.write("n.toml", &network_manifest());
+    ddim.succeeds(&["run", "n.toml", "--quiet", "--out", "whole"]);
+    let metrics = ddim.read("whole/metrics.csv");
+    let text = String::from_utf8(metrics.clone()).unwrap();
+    let key = text.lines().nth(1).unwrap().split(',').nth(1).unwrap();
+
+    // What an interruption after the first batch leaves: four rows of 64 features, and half of
+    // the next batch.
+    let reference = ddim.succeeds(&[
+        "sample",
+        "--model",
+        &repository("models/cifar10-xs"),
+        "--tau",
+        "official-quad",
+        "--steps",
+        "3",
+        "--samples",
+        "4",
+        "--batch",
+        "4",
+        "--out",
+        "first.npy",
+        "--quiet",
+    ]);
+    assert!(reference.is_empty());
+    fs::create_dir(ddim.path("part")).unwrap();
+    let header = text.lines().next().unwrap();
+    ddim.write("part/metrics.csv", &format!("{header}\n"));
+    let partial = ddim.path(&format!("part/partial-{}.f32", &key[..16]));
+    // Rows that no sample has: if they are used, the metrics differ.
+    fs::write(&partial, vec![0_u8; 4 * 64 * 4 + 100]).unwrap();
+    ddim.succeeds(&["run", "n.toml", "--quiet", "--out", "part"]);
+    let resumed = String::from_utf8(ddim.read("part/metrics.csv")).unwrap();
+    assert_ne!(resumed.lines().nth(1), text.lines().nth(1), "the finished batch was not used");
+    assert_eq!(resumed.lines().nth(2), text.lines().nth(2));
+    assert!(!partial.exists());
+}
+
+#[test]
+fn exact_score_models_run_without_metrics_and_diverged_cells_are_rows() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    let metrics = String::from_utf8(ddim.read("results/g/metrics.csv")).unwrap();
+    assert_eq!(metrics.lines().count(), 5);
+    assert!(metrics.lines().skip(1).all(|line| line.contains("done")), "{metrics}");
+}
+
+#[test]
+fn samples_are_float_arrays_that_latents_reproduce() {
+    let ddim = Ddim::new();
+    let exact =
+        ["sample", "--model", "gaussian", "--mean", "0.3", "--std", "0", "--shape", "3,8,8"];
+    let flags = |more: &[&'static str]| -> Vec<&str> {
+        let mut flags: Vec<&str> = exact.to_vec();
+        flags[6] = "0.5";
+        flags.extend(more);
+        flags
+    };
+    ddim.succeeds(&flags(&[
+        "--solver",
+        "heun",
+        "--steps",
+        "10",
+        "--samples",
+        "5",
+        "--out",
+        "a.npy",
+        "--out",
+        "a.png",
+    ]));
+    let a = ddim::data::npy::read_images(&ddim.path("a.npy")).unwrap();
+    assert_eq!(a.shape(), [5, 3, 8, 8]);
+    assert!(image::open(ddim.path("a.png")).unwrap().width() > 16);
+    // One batch or five, the same bytes.
+    ddim.succeeds(&flags(&[
+        "--solver",
+        "heun",
+        "--steps",
+        "10",
+        "--samples",
+        "5",
+        "--batch",
+        "1",
+        "--out",
+        "b.npy",
+    ]));
+    assert_eq!(ddim.read("a.npy"), ddim.read("b.npy"));
+    // Latents in, the same shape out; a deterministic sampler needs no seed then.
+    let latents = ndarray::Array4::<f32>::from_elem((2, 3, 8, 8), 0.25);
+    ddim::data::npy::write_images(&ddim.path("z.npy"), latents.view()).unwrap();
+    for (seed, out) in [("0", "c.npy"), ("1", "d.npy")] {
+        let mut arguments = flags(&["--latents", "z.npy", "--steps", "10"]);
+        arguments.extend(["--seed", seed, "--out", out]);
+        ddim.succeeds(&arguments);
+    }
+    assert_eq!(ddim.read("c.npy"), ddim.read("d.npy"));
+}
+
+#[test]
+fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
+    let ddim = Ddim::new();
+    let sample = |more: &[&str]| -> String {
+        let mut arguments =
+            vec!["sample", "--model", "gaussian", "--shape", "3,8,8", "--mean", "0", "--std", "1"];
+        arguments.extend(more);
+        ddim.fails(2, &arguments)
+    };
+    insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"error: cannot read the manifest absent.toml: No such file or directory (os error 2); shipped ones are in experiments/");
+    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: samples are written as .npy (an array) or .png (a grid)");
+    insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"error: --out nowhere/a.npy: the folder nowhere does not exist; create it first");
+    insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @r"
+    error: grid: S = 2000: this tau needs at least 1 and at most T = 1000 steps
+     --> command line:1:18
+      |
+    1 | --set grid.steps=2000
+      |                  ^^^^
+      |
+      = help: S and tau together decide which levels are visited
+    ");
+    insta::assert_snapshot!(sample(&["--solver", "hoin", "--out", "a.npy"]), @r#"
+    error: there is no solver called `hoin`
+     --> command line:1:19
+      |
+    1 | --set solver.kind="hoin"
+      |                   ^^^^^^
+      |
+      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, dpm-solver++2m
+    "#);
+    insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @r"
+    error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most
+     --> command line:1:18
+      |
+    1 | --set solver.eta=5.0
+      |                  ^^^
+      |
+      = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
+    ");
+    insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
+    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: at least 1");
+    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: the devices are cpu and cuda");
+    insta::assert_snapshot!(
+        ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
+    error: model.source = "./absent" does not exist (paths are relative to the folder the command runs in)
+     --> command line:1:20
+      |
+    1 | --set model.source="./absent"
+      |                    ^^^^^^^^^^
+      |
+      = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+    "#
+    );
+    fs::create_dir(ddim.path("empty")).unwrap();
+    insta::assert_snapshot!(
+        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2)"
+    );
+    assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
+}
+
+#[test]
+fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ddim = |arguments: &[&str]| {
+        Command::cargo_bin("ddim")
+            .unwrap()
+            .current_dir(repository)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let shipped = fs::read_dir(repository.join("experiments")).unwrap();
+    for manifest in shipped.map(|entry| entry.unwrap().path()) {
+        if manifest.extension().is_some_and(|extension| extension == "toml") {
+            let output = ddim(&["check", &manifest.display().to_string()]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    let output = ddim(&["check", "experiments/table1.toml", "--profile", "paper"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"
+    error: model.source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt" does not exist (paths are relative to the folder the command runs in)
+      --> experiments/table1.toml:67:10
+       |
+    67 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
+       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+
+    error: metrics.features = "weights/pt_inception-2015-12-05-6726825d.pth" does not exist
+      --> experiments/table1.toml:72:12
+       |
+    72 | features = "weights/pt_inception-2015-12-05-6726825d.pth"
+       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+
+    error: metrics.reference = "weights/inception-cifar10-train.safetensors" does not exist
+      --> experiments/table1.toml:73:13
+       |
+    73 | reference = "weights/inception-cifar10-train.safetensors"
+       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+    "#);
+}
+
+#[test]
+fn the_help_is_what_was_reviewed() {
+    let ddim = Ddim::new();
+    for verb in ["run", "plan", "check", "sample", "stats"] {
+        insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
+    }
+}

@@ -1,0 +1,394 @@
+//! Tables, verdicts and plots as functions of records.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+use ddim::harness::claims::{Cross, Verdict, judge};
+use ddim::harness::plot::Figure;
+use ddim::harness::presentation::{
+    ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
+};
+use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
+use ddim::harness::table::{Facts, Input, Table};
+use ddim::metrics::Jackknife;
+
+/// A metric of eight groups with this value, standard error and noise in common with all others.
+fn metric(value: f64, error: f64) -> Jackknife {
+    let noise = [0.9, -1.3, 0.2, 1.1, -0.7, 0.4, -1.2, 0.6]; // sums to 0
+    let scale = {
+        let b = 8.0;
+        let squares: f64 = noise.iter().map(|x| x * x).sum();
+        error / ((b - 1.0) / b * squares).sqrt()
+    };
+    Jackknife { value, leave_out: noise.iter().map(|x| value + scale * x).collect() }
+}
+
+fn cell(row: &str, column: &str, fd: Option<Jackknife>) -> Record {
+    let steps = column.parse().unwrap();
+    Record {
+        key: format!("{row}/{column}"),
+        status: if fd.is_some() { Status::Done } else { Status::Diverged },
+        params: vec![("variance".into(), row.into()), ("grid.steps".into(), column.into())],
+        steps,
+        levels: steps.min(49),
+        calls: steps as u64,
+        n: 256,
+        metrics: fd.into_iter().map(|fd| ("fd".to_owned(), fd)).collect(),
+    }
+}
+
+fn records() -> Vec<Record> {
+    vec![
+        cell("eta = 0.0", "10", Some(metric(46.2345, 0.9))),
+        cell("eta = 0.0", "50", Some(metric(31.02, 0.5))),
+        cell("eta = 1.0", "10", Some(metric(88.8, 2.0))),
+        cell("eta = 1.0", "50", Some(metric(31.08, 0.8))),
+        cell("sigma-hat", "10", None),
+        cell("a_b | c", "10", Some(metric(50.0, 0.9))),
+    ]
+}
+
+fn table_spec() -> TableSpec {
+    TableSpec {
+        rows: "variance".into(),
+        columns: "grid.steps".into(),
+        value: "fd".into(),
+        caption: "Quality against the number of steps.".into(),
+    }
+}
+
+fn paper() -> PaperValues {
+    let row = |label: &str, values: &[f64]| PaperRow { label: label.into(), values: values.into() };
+    PaperValues {
+        source: "Song et al. 2021, Table 1, CIFAR-10".into(),
+        metric: "FID (Inception), N = 50,000".into(),
+        columns: ["10", "50", "1000"].map(String::from).to_vec(),
+        rows: vec![
+            row("eta = 0.0", &[13.36, 4.67, 4.04]),
+            row("eta = 1.0", &[41.07, 8.01, 4.73]),
+            row("sigma-hat", &[367.43, 32.72, 3.17]),
+        ],
+    }
+}
+
+fn axes() -> Vec<(String, Vec<String>)> {
+    let labels = |labels: &[&str]| labels.iter().copied().map(String::from).collect();
+    vec![
+        ("variance".into(), labels(&["eta = 0.0", "eta = 1.0", "sigma-hat", "a_b | c"])),
+        ("grid.steps".into(), labels(&["10", "50", "100"])),
+    ]
+}
+
+fn claim(check: ClaimCheck, row: &str, columns: &[&str]) -> ClaimSpec {
+    ClaimSpec {
+        text: format!("{check:?} for {row}"),
+        source: "Section 5.1".into(),
+        check,
+        row: row.into(),
+        columns: columns.iter().copied().map(String::from).collect(),
+    }
+}
+
+fn claims() -> Vec<ClaimSpec> {
+    vec![
+        claim(ClaimCheck::Lowest, "eta = 0.0", &["10"]),
+        claim(ClaimCheck::Highest, "eta = 0.0", &["10"]),
+        claim(ClaimCheck::Decreases, "eta = 0.0", &["10", "50", "1000"]),
+        claim(ClaimCheck::Highest, "sigma-hat", &["10", "50"]),
+    ]
+}
+
+fn facts() -> Facts {
+    Facts { samples: 256, seed: 0, features: "64 features of cifar10-xs".into() }
+}
+
+struct Shown {
+    markdown: String,
+    latex: String,
+    terminal: String,
+    claims: String,
+}
+
+/// The table of the records as they come back from `metrics.csv`.
+fn shown() -> Shown {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.csv");
+    let columns =
+        Columns { axes: vec!["variance".into(), "grid.steps".into()], metrics: vec!["fd".into()] };
+    std::fs::write(&path, to_csv(&columns, records().iter().enumerate())).unwrap();
+    let records: Vec<Record> =
+        read_csv(&path).unwrap().1.into_iter().map(|(_, record)| record).collect();
+    let (spec, paper, claims, axes, facts) = (table_spec(), paper(), claims(), axes(), facts());
+    let table = Table::new(Input {
+        spec: &spec,
+        paper: Some(&paper),
+        claims: &claims,
+        axes: &axes,
+        records: &records,
+        facts: &facts,
+    });
+    Shown {
+        markdown: table.markdown(),
+        latex: table.latex(),
+        terminal: table.terminal(),
+        claims: table.terminal_claims(),
+    }
+}
+
+#[test]
+fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
+    insta::assert_snapshot!(shown().markdown, @r"
+    | variance \ grid.steps | 10: fd | 10: paper | 50: fd | 50: paper | 1000: fd | 1000: paper | 100: fd |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | eta = 0.0 | 46.2 [44.1, 48.4] | 13.36 | 31.0 [29.8, 32.2] | 4.67 | not run | 4.04 | not run |
+    | eta = 1.0 | 88.8 [84.1, 93.5] | 41.07 | 31.1 [29.2, 33.0] | 8.01 | not run | 4.73 | not run |
+    | sigma-hat | diverged | 367.43 | not run | 32.72 | not run | 3.17 | not run |
+    | a_b \| c | 50.0 [47.9, 52.1] |  | not run |  | not run |  | not run |
+
+    Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
+
+    Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything):
+
+    - **holds**: Lowest for eta = 0.0. (Section 5.1) *all 3 differences are positive; the closest: `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2].*
+    - **fails**: Highest for eta = 0.0. (Section 5.1) *`sigma-hat` at 10 diverged and `eta = 0.0` at 10 did not.*
+    - **not run**: Decreases for eta = 0.0. (Section 5.1) *`eta = 0.0` at 1000 was not run.*
+    - **not run**: Highest for sigma-hat. (Section 5.1) *`sigma-hat` at 50 was not run.*
+    ");
+}
+
+#[test]
+fn the_latex_table_is_for_booktabs() {
+    insta::assert_snapshot!(shown().latex, @r"
+    \begin{table}
+      \centering
+      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
+      \begin{tabular}{l rr rr rr r}
+        \toprule
+        grid.steps & \multicolumn{2}{c}{10} & \multicolumn{2}{c}{50} & \multicolumn{2}{c}{1000} & 100 \\
+        \cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7} \cmidrule(lr){8-8}
+        variance & fd & paper & fd & paper & fd & paper & fd \\
+        \midrule
+        $\eta = 0.0$ & 46.2 {\scriptsize [44.1, 48.4]} & 13.36 & 31.0 {\scriptsize [29.8, 32.2]} & 4.67 & not run & 4.04 & not run \\
+        $\eta = 1.0$ & 88.8 {\scriptsize [84.1, 93.5]} & 41.07 & 31.1 {\scriptsize [29.2, 33.0]} & 8.01 & not run & 4.73 & not run \\
+        $\hat\sigma$ & diverged & 367.43 & not run & 32.72 & not run & 3.17 & not run \\
+        a\_b | c & 50.0 {\scriptsize [47.9, 52.1]} &  & not run &  & not run &  & not run \\
+        \bottomrule
+      \end{tabular}
+    \end{table}
+
+    Claims, judged on paired differences of the bias-corrected values (95 \% intervals; diverged counts as worse than everything):
+    \begin{itemize}
+      \item \textbf{holds}: Lowest for eta = 0.0. (Section 5.1) \emph{all 3 differences are positive; the closest: $\eta = 1.0$ at 10 minus $\eta = 0.0$ at 10 is 42.6 [40.0, 45.2].}
+      \item \textbf{fails}: Highest for eta = 0.0. (Section 5.1) \emph{$\hat\sigma$ at 10 diverged and $\eta = 0.0$ at 10 did not.}
+      \item \textbf{not run}: Decreases for eta = 0.0. (Section 5.1) \emph{$\eta = 0.0$ at 1000 was not run.}
+      \item \textbf{not run}: Highest for sigma-hat. (Section 5.1) \emph{$\hat\sigma$ at 50 was not run.}
+    \end{itemize}
+    ");
+}
+
+#[test]
+fn the_terminal_table_has_columns_of_fixed_width() {
+    insta::assert_snapshot!(shown().terminal, @r"
+    variance \ grid.steps              10              50            1000             100
+    eta = 0.0                  46.2 ± 2.1      31.0 ± 1.2         not run         not run
+      paper                         13.36            4.67            4.04
+    eta = 1.0                  88.8 ± 4.7      31.1 ± 1.9         not run         not run
+      paper                         41.07            8.01            4.73
+    sigma-hat                    diverged         not run         not run         not run
+      paper                        367.43           32.72            3.17
+    a_b | c                    50.0 ± 2.1         not run         not run         not run
+    fd at N = 256, ± 95 %; paper: FID (Inception), N = 50,000
+    ");
+    insta::assert_snapshot!(shown().claims, @r"
+    holds      Lowest for eta = 0.0. (Section 5.1)
+               all 3 differences are positive; the closest: `eta = 1.0` at 10 minus `eta = 0.0` at 10 is 42.6 [40.0, 45.2]
+    fails      Highest for eta = 0.0. (Section 5.1)
+               `sigma-hat` at 10 diverged and `eta = 0.0` at 10 did not
+    not run    Decreases for eta = 0.0. (Section 5.1)
+               `eta = 0.0` at 1000 was not run
+    not run    Highest for sigma-hat. (Section 5.1)
+               `sigma-hat` at 50 was not run
+    ");
+}
+
+#[test]
+fn the_csv_carries_all_that_the_verdicts_need() {
+    let columns =
+        Columns { axes: vec!["variance".into(), "grid.steps".into()], metrics: vec!["fd".into()] };
+    let two = [
+        cell("eta = 0.0", "10", Some(Jackknife { value: 46.5, leave_out: vec![46.0, 47.25] })),
+        cell("sigma-hat", "10", None),
+    ];
+    let csv = String::from_utf8(to_csv(&columns, two.iter().enumerate())).unwrap();
+    insta::assert_snapshot!(csv, @r"
+    cell,key,status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,fd.leave_out
+    0,eta = 0.0/10,done,eta = 0.0,10,10,10,10,256,46.5,46.375,0.625,38.43362203989082,54.31637796010918,46.0 47.25
+    1,sigma-hat/10,diverged,sigma-hat,10,10,10,10,256,,,,,,
+    ");
+}
+
+#[test]
+fn further_axes_give_a_panel_per_combination() {
+    let mut records = records();
+    for record in &mut records {
+        record.params.push(("clip".into(), "true".into()));
+    }
+    let mut axes = axes();
+    axes.push(("clip".into(), vec!["true".into(), "false".into()]));
+    let (spec, facts) = (table_spec(), facts());
+    let claims = [claim(ClaimCheck::Lowest, "eta = 0.0", &["10"])];
+    let table = Table::new(Input {
+        spec: &spec,
+        paper: None,
+        claims: &claims,
+        axes: &axes,
+        records: &records,
+        facts: &facts,
+    });
+    let verdicts: Vec<_> =
+        table.panels().iter().map(|p| (p.title.as_str(), p.judgements[0].verdict)).collect();
+    assert_eq!(verdicts, [("clip = true", Verdict::Holds), ("clip = false", Verdict::NotRun)]);
+    // 6 and 12 cells, and the second panel's claim with its reason.
+    assert_eq!(table.markdown().matches("not run").count(), 6 + 12 + 2);
+}
+
+/// The verdict on a column of cells `a`, `b`, ..., in the order given.
+fn verdict(check: ClaimCheck, row: &str, cells: &[Option<Jackknife>]) -> (Verdict, String) {
+    let names = ["a", "b", "c", "d"];
+    let rows = &names[..cells.len()];
+    let records: Vec<Record> =
+        rows.iter().zip(cells).map(|(row, fd)| cell(row, "10", fd.clone())).collect();
+    let cross = Cross {
+        row_axis: "variance",
+        column_axis: "grid.steps",
+        metric: "fd",
+        rows: rows.iter().copied().map(String::from).collect(),
+        columns: vec!["10".into()],
+        records: records.iter().collect(),
+    };
+    let judgement = judge(&claim(check, row, &["10"]), &cross);
+    (judgement.verdict, judgement.reason)
+}
+
+/// A metric whose noise is its own: its differences to [`metric`] are uncertain.
+fn own_noise(value: f64, error: f64) -> Jackknife {
+    let mut metric = metric(value, error);
+    metric.leave_out.reverse();
+    metric
+}
+
+#[test]
+fn shared_noise_decides_where_the_intervals_of_the_cells_overlap() {
+    let shared = [Some(metric(10.0, 2.0)), Some(metric(10.5, 2.0))];
+    assert_eq!(verdict(ClaimCheck::Lowest, "a", &shared).0, Verdict::Holds);
+    let unshared = [Some(metric(10.0, 2.0)), Some(own_noise(10.5, 2.0))];
+    assert_eq!(verdict(ClaimCheck::Lowest, "a", &unshared).0, Verdict::Undecided);
+}
+
+#[test]
+fn a_claim_holds_only_if_every_pair_does() {
+    let cells = [Some(metric(10.0, 1.0)), Some(own_noise(20.0, 1.0)), Some(own_noise(10.1, 1.0))];
+    let (verdict, reason) = verdict(ClaimCheck::Lowest, "a", &cells);
+    assert_eq!(verdict, Verdict::Undecided);
+    insta::assert_snapshot!(reason, @"`c` at 10 minus `a` at 10 is 0.1 [-2.4, 2.6]; 1 of 2 differences are beyond their uncertainty");
+}
+
+#[test]
+fn failing_takes_more_evidence_the_more_pairs_there_are() {
+    // The same pair is beyond its 95 % interval, but not beyond the 98.3 % one of three pairs.
+    let (own, other) = (Some(metric(10.0, 1.0)), Some(own_noise(7.0, 1.0)));
+    let two = [own.clone(), other.clone()];
+    assert_eq!(verdict(ClaimCheck::Lowest, "a", &two).0, Verdict::Fails);
+    let far = || Some(metric(99.0, 1.0));
+    let four = [own, other, far(), far()];
+    let (verdict, reason) = verdict(ClaimCheck::Lowest, "a", &four);
+    assert_eq!(verdict, Verdict::Undecided, "{reason}");
+}
+
+#[test]
+fn equal_cells_are_undecided() {
+    let cells = [Some(metric(10.0, 1.0)), Some(metric(10.0, 1.0))];
+    assert_eq!(verdict(ClaimCheck::Lowest, "a", &cells).0, Verdict::Undecided);
+    assert_eq!(verdict(ClaimCheck::Highest, "a", &cells).0, Verdict::Undecided);
+}
+
+#[test]
+fn a_diverged_cell_is_worse_than_every_measured_one() {
+    let cells = [Some(metric(10.0, 1.0)), None];
+    let outcome = |check, row| verdict(check, row, &cells).0;
+    assert_eq!(outcome(ClaimCheck::Lowest, "a"), Verdict::Holds);
+    assert_eq!(outcome(ClaimCheck::Lowest, "b"), Verdict::Fails);
+    assert_eq!(outcome(ClaimCheck::Highest, "b"), Verdict::Holds);
+    assert_eq!(verdict(ClaimCheck::Highest, "a", &[None, None]).0, Verdict::Undecided);
+}
+
+#[test]
+fn values_without_a_common_uncertainty_decide_nothing() {
+    let point = |value| Some(Jackknife { value, leave_out: vec![] });
+    let (verdict, reason) = verdict(ClaimCheck::Lowest, "a", &[point(1.0), point(2.0)]);
+    assert_eq!(verdict, Verdict::Undecided);
+    insta::assert_snapshot!(reason, @"`b` at 10 and `a` at 10 have no uncertainty in common");
+}
+
+fn plot_spec() -> PlotSpec {
+    PlotSpec {
+        name: "steps".into(),
+        title: "How does quality depend on S & eta?".into(),
+        x: "grid.steps".into(),
+        y: "fd".into(),
+        series: "variance".into(),
+        x_label: "steps S".into(),
+        y_label: "Fréchet distance (dimensionless)".into(),
+        log_x: true,
+        log_y: true,
+    }
+}
+
+#[test]
+fn a_figure_is_a_function_of_the_records() {
+    let figure = Figure::new(&plot_spec(), &records()).unwrap();
+    let svg = figure.svg().unwrap();
+    assert_eq!(svg, Figure::new(&plot_spec(), &records()).unwrap().svg().unwrap());
+    let lines: Vec<&str> = svg.lines().filter(|line| !line.starts_with('<')).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    How does quality depend on S &amp; eta?
+    Values at N = 256; bars: 95 % jackknife intervals; 1 diverged cell is not shown
+    Fréchet distance (dimensionless)
+    30
+    50
+    70
+    10
+    50
+    steps S
+    η = 0.0
+    η = 1.0
+    a_b | c
+    ");
+    assert!(svg.starts_with(r#"<svg width="640" height="420" viewBox="0 0 6400 4200""#));
+
+    let png = image::load_from_memory(&figure.png().unwrap()).unwrap();
+    assert_eq!((png.width(), png.height()), (1280, 840));
+}
+
+#[test]
+fn figures_that_cannot_be_drawn_say_why() {
+    let refuse = |change: &dyn Fn(&mut PlotSpec)| {
+        let mut spec = plot_spec();
+        change(&mut spec);
+        Figure::new(&spec, &records()).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(refuse(&|spec| spec.y = "kid".into()), @"plot `steps`: no finished cell has the metric `kid`");
+    insta::assert_snapshot!(refuse(&|spec| spec.x = "variance".into()), @"plot `steps`: `eta = 0.0` on the axis `variance` is not a number, so it has no place on x");
+    insta::assert_snapshot!(refuse(&|spec| spec.series = "clip".into()), @"plot `steps`: there is no axis `clip`");
+    let zero = [cell("eta = 0.0", "10", Some(metric(0.0, 1.0)))];
+    let error = Figure::new(&plot_spec(), &zero).unwrap_err();
+    insta::assert_snapshot!(error, @"plot `steps`: 0 has no place on a logarithmic axis");
+}
+
+#[test]
+fn a_figure_of_one_point_without_uncertainty_can_be_drawn() {
+    let point = Jackknife { value: 3.0, leave_out: vec![] };
+    let spec = PlotSpec { log_x: false, log_y: false, x: "calls".into(), ..plot_spec() };
+    let figure = Figure::new(&spec, &[cell("eta = 0.0", "10", Some(point))]).unwrap();
+    assert!(!figure.svg().unwrap().contains("jackknife"));
+    assert!(figure.png().is_ok());
+}
