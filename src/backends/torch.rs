@@ -116,6 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_rms_is_that_of_arrays_and_hands_on_what_is_not_finite() {
+        let samples = [[3.0, -4.0, 0.0, 0.0], [1.0, 1.0, -1.0, 2.0]];
+        let array = ndarray::arr2(&samples).into_dyn();
+        assert!((array.largest_rms().unwrap() - 2.5).abs() < 1e-15);
+        for kind in [Kind::Float, Kind::Double] {
+            let tensor = Tensor::from_slice2(&samples).to_kind(kind).reshape([2, 1, 2, 2]);
+            assert!((tensor.largest_rms().unwrap() - 2.5).abs() < 1e-15);
+        }
+        for bad in [f64::NAN, f64::INFINITY] {
+            let samples = [[bad, 1.0], [2.0, 3.0]];
+            assert!(!ndarray::arr2(&samples).into_dyn().largest_rms().unwrap().is_finite());
+            assert!(!Tensor::from_slice2(&samples).largest_rms().unwrap().is_finite());
+        }
+    }
+
+    #[test]
     fn a_linear_combination_is_the_sum_of_scaled_terms_and_leaves_them_alone() {
         for kind in [Kind::Float, Kind::Double] {
             let x = Tensor::from_slice(&[1.0, -2.0, 0.5]).to_kind(kind);

@@ -23,7 +23,7 @@ use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 ///
 /// # References
 /// Zhang, Chen, *Fast Sampling of Diffusion Models with Exponential Integrator*, ICLR 2023,
-/// Eqs. (14) and (15) with the variable of its appendix H. arXiv:2204.13902.
+/// Eqs. (14) and (15), arXiv:2204.13902; the polynomial in log-sigma as in diffusers.
 #[derive(Clone, Copy, Debug)]
 pub struct Deis {
     order: u32,

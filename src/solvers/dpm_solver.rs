@@ -5,8 +5,8 @@ use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
 
 /// DPM-Solver-1, -2 and -3: exponential Runge-Kutta steps of eps in $\lambda = -\log\sigma$.
 ///
-/// $$x_\text{to} = \frac{\sqrt{\bar\alpha_\text{to}}}{\sqrt{\bar\alpha_\text{from}}}\,x
-/// - \sqrt{1-\bar\alpha_\text{to}}\,(e^h - 1)\,D, \qquad h = \lambda_\text{to} - \lambda_\text{from}$$
+/// $$x_\text{to} = \frac{\sqrt{\bar\alpha_\text{to}}}{\sqrt{\bar\alpha_\text{from}}}\,x -
+/// \sqrt{1-\bar\alpha_\text{to}}\,(e^h - 1)\,D, \qquad h = \lambda_\text{to} - \lambda_\text{from}$$
 ///
 /// with D the prediction at the start (order 1, which is DDIM), at the middle of the step (order 2),
 /// or, in order 3, at the start with a correction from two thirds of the step, reached by way of one
@@ -51,7 +51,7 @@ impl<S: State> Solver<S> for DpmSolver {
         }
         let h = to.lambda() - from.lambda();
         let inside = |part: f64| self.schedule.level_at_sigma((-(from.lambda() + part * h)).exp());
-        // The first two terms of Eq. (3.4), with any slope in the second.
+        // The factors of Eq. (3.7).
         let flat =
             |level: Level, h: f64| (level.signal() / from.signal(), -level.noise() * h.exp_m1());
         let ahead = |level: Level, h: f64, eps: &S| {

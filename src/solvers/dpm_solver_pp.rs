@@ -55,16 +55,17 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
 /// SDE-DPM-Solver++(2M): the same multistep integrator on the diffusion SDE, which puts new noise
 /// into every step.
 ///
-/// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,e^{-h}\,x
-///   + \sqrt{\bar\alpha_\text{to}}\,(1-e^{-2h})\left(\hat x_0
-///   + \tfrac{1}{2r}(\hat x_0 - \hat x_0^\text{prev})\right)
-///   + \sqrt{1-\bar\alpha_\text{to}}\,\sqrt{1-e^{-2h}}\;z$$
+/// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,e^{-h}\,x +
+/// \sqrt{\bar\alpha_\text{to}}\,(1-e^{-2h})\left(\hat x_0 +
+/// \tfrac{1}{2r}(\hat x_0 - \hat x_0^\text{prev})\right) +
+/// \sqrt{1-\bar\alpha_\text{to}}\,\sqrt{1-e^{-2h}}\;z$$
 ///
 /// with h and r of [`DpmSolverPp2M`]. The first step and the one to the clean end, which is noiseless,
 /// do without the slope; that is DDPM. Cost: one model call; memory: one prediction.
 ///
 /// # References
-/// Lu et al., *DPM-Solver++*, 2022, section 5 (SDE-DPM-Solver++(2M)). arXiv:2211.01095.
+/// Lu et al., *DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models*,
+/// 2022, SDE-DPM-Solver++(2M). arXiv:2211.01095.
 #[derive(Clone, Copy, Debug)]
 pub struct SdeDpmSolverPp2M;
 

@@ -17,9 +17,9 @@ pub enum UniPcB {
 
 /// UniPC of p = 2 or 3 on the predicted x0, in $\lambda = -\log\sigma$.
 ///
-/// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x
-///   + \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}, \qquad
-///   \sum_j w_j \left(\frac{\lambda_j - \lambda_\text{from}}{h}\right)^k = k!\,\varphi_{k+1}(-h)$$
+/// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x +
+/// \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}, \qquad
+/// \sum_j w_j \left(\frac{\lambda_j - \lambda_\text{from}}{h}\right)^k = k!\,\varphi_{k+1}(-h)$$
 ///
 /// with $h = \lambda_\text{to} - \lambda_\text{from}$.
 ///

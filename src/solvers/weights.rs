@@ -31,7 +31,7 @@ pub(super) fn weights(nodes: &[f64], moments: impl Fn(usize) -> f64) -> Vec<f64>
 /// an exponential integrator puts on its step. At z = 0 it is $1/(k+1)$, that of plain integration.
 ///
 /// # References
-/// Hochbruck, Ostermann, *Exponential integrators*, Acta Numerica 19 (2010), Eq. (2.10).
+/// Hochbruck, Ostermann, *Exponential integrators*, Acta Numerica 19 (2010), section 2.
 pub(super) fn moment(z: f64, k: usize) -> f64 {
     if z.abs() < 1.0 {
         // sum_n z^n k! / (k + 1 + n)!: the recursion below cancels where z is small.
