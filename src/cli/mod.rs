@@ -259,3 +259,29 @@ fn report(error: &Error) {
         other => eprintln!("error: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_has_examples_that_parse_as_written() {
+        let command = Cli::command();
+        for verb in command.get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().map(str::trim).filter(|line| line.starts_with("ddim ")).collect();
+            assert!(!examples.is_empty(), "{} has no examples", verb.get_name());
+            for example in examples {
+                let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+                // What is wrapped cannot be copied.
+                assert!(example.len() + 2 <= 100, "{example}");
+            }
+        }
+    }
+}

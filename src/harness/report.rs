@@ -158,7 +158,12 @@ fn state(folder: &Folder, table: Option<&Table>) -> String {
         .collect();
     let of = |verdict: Verdict| {
         let n = verdicts.iter().filter(|found| **found == verdict).count();
-        (n > 0).then(|| format!("{n} {verdict}"))
+        let word = match verdict {
+            Verdict::Holds if n > 1 => "hold".to_owned(),
+            Verdict::Fails if n > 1 => "fail".to_owned(),
+            verdict => verdict.to_string(),
+        };
+        (n > 0).then(|| format!("{n} {word}"))
     };
     let counts: Vec<String> = [Verdict::Holds, Verdict::Fails, Verdict::Undecided, Verdict::NotRun]
         .into_iter()
@@ -168,6 +173,13 @@ fn state(folder: &Folder, table: Option<&Table>) -> String {
         parts.push(format!("claims: {}", counts.join(", ")));
     }
     parts.join(" · ")
+}
+
+/// The text with its first letter as a capital, unless it begins with something else.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), rest.as_str()))
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -207,7 +219,10 @@ fn question(text: &str) -> String {
     }
     let mut out = "<dl class=\"question\">\n".to_owned();
     for (key, text) in entries {
-        put(&mut out, format_args!("<dt>{}</dt>\n<dd>{}</dd>", Escaped(key), rich(&text)));
+        put(
+            &mut out,
+            format_args!("<dt>{}</dt>\n<dd>{}</dd>", Escaped(key), rich(&capital(&text))),
+        );
     }
     put(&mut out, "</dl>");
     out
@@ -323,7 +338,7 @@ fn claims(table: &Table) -> String {
                     judgement.verdict,
                     rich(&sentence(&judgement.claim.text)),
                     Escaped(&judgement.claim.source),
-                    rich(&judgement.reason)
+                    rich(&capital(&judgement.reason))
                 ),
             );
         }
@@ -441,7 +456,7 @@ fn cells(folder: &Folder, open: bool) -> String {
     );
     let caption = format!(
         "{total}; S is the requested number of steps, levels the distinct ones visited, calls the \
-         model calls per sample"
+         model calls per sample, ms per call the model’s time for one sample"
     );
     open_table(&mut out, "cells-table", &caption);
     let axes = &folder.columns.axes;
@@ -450,14 +465,11 @@ fn cells(folder: &Folder, open: bool) -> String {
         put(&mut out, format_args!("<th class=\"text\" scope=\"col\">{}</th>", Escaped(axis)));
     }
     put(&mut out, "<th class=\"text\" scope=\"col\">status</th>");
-    for name in ["S", "levels", "calls", "N"].into_iter().map(str::to_owned).chain(
-        folder
-            .columns
-            .metrics
-            .iter()
-            .cloned()
-            .chain(["time".into(), "ms per sample and call".into()]),
-    ) {
+    for name in ["S", "levels", "calls", "N"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(folder.columns.metrics.iter().cloned().chain(["time".into(), "ms per call".into()]))
+    {
         put(&mut out, format_args!("<th scope=\"col\">{}</th>", Escaped(&name)));
     }
     put(&mut out, "</tr>\n</thead>\n<tbody>");
@@ -533,13 +545,13 @@ fn time_summary(times: &[&Timing]) -> String {
 }
 
 fn duration(seconds: f64) -> String {
-    if seconds < 10.0 {
-        return format!("{seconds:.2} s");
+    if seconds < 60.0 {
+        let places = if seconds < 1.0 { 3 } else { 1 };
+        return format!("{seconds:.places$} s");
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a time in seconds
     let whole = seconds.round() as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m} min {s} s"),
         (h, m, _) => format!("{h} h {m} min"),
     }
@@ -615,6 +627,9 @@ fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use plotters::style::RGBColor;
+
+    use super::super::plot::{PALETTE, label_color};
     use super::*;
 
     #[test]
@@ -628,6 +643,15 @@ mod tests {
     fn the_opening_comment_is_read_word_by_word() {
         let text = "# Question: why?\n#   Because: <b>.\n# Paper: one\n#\n# As run: a.toml\n\n# not this\n";
         insta::assert_snapshot!(question(text), @"");
+    }
+
+    #[test]
+    fn every_label_of_a_plot_has_a_colour_for_dark_paper() {
+        for color in PALETTE.map(label_color) {
+            let RGBColor(r, g, b) = color;
+            let rule = format!(".plot [fill=\"#{r:02X}{g:02X}{b:02X}\"]");
+            assert!(STYLE.contains(&rule), "{rule}");
+        }
     }
 
     #[test]
