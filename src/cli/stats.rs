@@ -7,10 +7,17 @@ use clap::{Args, ValueEnum};
 use super::{Compute, Talk};
 use crate::{
     data::cifar10::{Cifar10, Exclusions, Split},
-    harness::{error::Result, stats},
+    harness::{
+        error::Result,
+        reference::{Extractor, Reference},
+        stats,
+    },
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    ddim stats --data cifar-10-batches-bin --out cifar10-train.safetensors\n  \
+    ddim stats --data cifar-10-binary.tar.gz --split test --out cifar10-test.safetensors")]
 pub(super) struct Stats {
     /// CIFAR-10: the folder or archive of its binary version
     #[arg(long, value_name = "PATH")]
@@ -57,6 +64,11 @@ impl Stats {
         };
         let exclude = self.exclude.as_deref().map(Exclusions::read).transpose()?;
         let images = Cifar10::read(&self.data, split, exclude.as_ref())?;
+        self.talk.note(|| {
+            let excluded: usize = images.excluded.values().map(|&n| n as usize).sum();
+            let n = images.len();
+            format!("read {n} images ({excluded} left out) {}", images.sha256())
+        });
         stats::write(
             &images,
             split,
@@ -65,6 +77,11 @@ impl Stats {
             &self.out,
             self.compute.open()?,
             self.talk.mode(),
-        )
+        )?;
+        let written = Reference::read(&self.out)?;
+        let Extractor { sha256, .. } = &written.origin.extractor;
+        self.talk.note(|| format!("read features {} {sha256}", self.features));
+        self.talk.note(|| format!("wrote {}", self.out.display()));
+        Ok(())
     }
 }
