@@ -8,23 +8,30 @@
 
 mod support;
 
+#[allow(dead_code, reason = "its main is the example's")]
+#[path = "../examples/own_solver.rs"]
+mod own_solver;
+
+use std::{collections::BTreeMap, rc::Rc};
+
 use ddim::{
     backends::array::Array,
     core::{CLEAN, Denoiser, Grid, Kind, Level, NoNoise, Solver, integrate},
+    harness::{plan::SolverSpec, registry::Registry},
     models::{
         gaussian::Gaussian,
         mixture::{Component, Mixture},
     },
     solvers::{
-        AdamsBashforth, Churn, Ddim, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm, Euler,
-        Heun, Plms, Rk4, UniPc, UniPcB, Variance,
+        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
+        Euler, Heun, Plms, Rk4, UniPc, UniPcB, Variance,
     },
 };
 use support::{fill, linear};
 
 /// One solver and the S its order is read from.
 struct Case {
-    solver: Box<dyn Solver<Array>>,
+    solver: Rc<dyn Solver<Array>>,
     steps: [usize; 4],
     /// How far above its order the slope may lie, beyond the 0.2 of all.
     above: f64,
@@ -32,40 +39,52 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     const USUAL: [usize; 4] = [64, 128, 256, 512];
-    let case = |solver: Box<dyn Solver<Array>>| Case { solver, steps: USUAL, above: 0.0 };
+    let case = |solver: Rc<dyn Solver<Array>>| Case { solver, steps: USUAL, above: 0.0 };
     // On the Gaussian its slope still rises at the usual S: 2.2 at 64, 2.9 at 512.
     let late = |solver| Case { steps: [256, 512, 1024, 2048], ..case(solver) };
     // The first steps bound the order by 3, but at sigma = 10 their error is small: towards the
     // data these S show the order of the other steps, 4, as well.
-    let bounded = |b| Case { above: 1.5, ..case(Box::new(UniPc::new(3, b).unwrap())) };
+    let bounded = |b| Case { above: 1.5, ..case(Rc::new(UniPc::new(3, b).unwrap())) };
     let mut cases: Vec<Case> = vec![
-        case(Box::new(Ddim { variance: Variance::Eta(0.0) })),
-        case(Box::new(Euler::Sigma)),
-        case(Box::new(Euler::SigmaSquared)),
-        case(Box::new(Heun)),
-        case(Box::new(Edm::new(Churn::default(), 1, linear()).unwrap())),
-        case(Box::new(Rk4 { schedule: linear() })),
-        case(Box::new(Plms)),
-        case(Box::new(DpmSolverPp2M)),
-        case(Box::new(Deis::new(2).unwrap())),
-        late(Box::new(Deis::new(3).unwrap())),
-        case(Box::new(UniPc::new(2, UniPcB::Bh1).unwrap())),
-        case(Box::new(UniPc::new(2, UniPcB::Bh2).unwrap())),
+        case(Rc::new(Ddim { variance: Variance::Eta(0.0) })),
+        case(Rc::new(Ddpm { variance: Variance::Eta(0.0) })),
+        case(Rc::new(Euler::Sigma)),
+        case(Rc::new(Euler::SigmaSquared)),
+        case(Rc::new(Heun)),
+        case(Rc::new(Edm::new(Churn::default(), 1, linear()).unwrap())),
+        case(Rc::new(Rk4 { schedule: linear() })),
+        case(Rc::new(Plms)),
+        case(Rc::new(DpmSolverPp2M)),
+        case(Rc::new(Deis::new(2).unwrap())),
+        late(Rc::new(Deis::new(3).unwrap())),
+        case(Rc::new(UniPc::new(2, UniPcB::Bh1).unwrap())),
+        case(Rc::new(UniPc::new(2, UniPcB::Bh2).unwrap())),
         bounded(UniPcB::Bh1),
         bounded(UniPcB::Bh2),
         // Within a tolerance that nothing fails: one internal step for every step of the grid. S is
         // coarse to stay above rounding, and there the next term of the error shows as well.
         Case {
-            solver: Box::new(DormandPrince::new(1e9, 1e9, linear()).unwrap()),
+            solver: Rc::new(DormandPrince::new(1e9, 1e9, linear()).unwrap()),
             steps: [8, 16, 32, 64],
             above: 2.5,
         },
     ];
     for order in 1..=3 {
-        cases.push(case(Box::new(DpmSolver::new(order, linear()).unwrap())));
-        cases.push(case(Box::new(AdamsBashforth::new(order + 1, linear()).unwrap())));
+        cases.push(case(Rc::new(DpmSolver::new(order, linear()).unwrap())));
+        cases.push(case(Rc::new(AdamsBashforth::new(order + 1, linear()).unwrap())));
     }
+    cases.push(own());
     cases
+}
+
+/// The reader's own solver, as its registration builds it.
+fn own() -> Case {
+    let mut registry = Registry::default();
+    own_solver::register(&mut registry);
+    let spec = SolverSpec { kind: "midpoint".into(), variance: None, options: BTreeMap::new() };
+    let solver: Rc<dyn Solver<Array>> = registry.build(&spec, &linear(), 10).unwrap();
+    // On the Gaussian, whose ODE is linear, the leading error of even steps in log sigma cancels.
+    Case { solver, steps: [64, 128, 256, 512], above: 1.0 }
 }
 
 /// S steps, evenly spaced in log sigma between two positive levels.
@@ -174,5 +193,18 @@ fn the_adaptive_reference_is_as_exact_as_its_tolerance_on_any_grid() {
             let back = end(&solver, &model, &forward.reversed(), &outcome.x);
             assert!(rms(&back, &x) < 20.0 * rtol, "rtol {rtol:.0e}: {:.1e}", rms(&back, &x));
         }
+    }
+}
+
+#[test]
+fn every_deterministic_solver_that_manifests_can_name_is_among_the_cases() {
+    let registry = Registry::shipped();
+    for kind in registry.kinds() {
+        let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
+        let spec =
+            SolverSpec { kind: kind.name.clone(), variance: None, options: options.collect() };
+        let solver: Rc<dyn Solver<Array>> = registry.build(&spec, &linear(), 10).unwrap();
+        let known = cases().iter().any(|case| case.solver.name() == solver.name());
+        assert!(known || solver.kind() == Kind::Stochastic, "{} has no case", kind.name);
     }
 }

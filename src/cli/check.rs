@@ -7,6 +7,7 @@ use clap::Args;
 use crate::harness::{
     build,
     error::{Error, Result},
+    registry::Registry,
     runner,
 };
 
@@ -27,15 +28,15 @@ pub(super) struct Check {
 
 impl Check {
     #[allow(clippy::print_stdout, reason = "the verdicts are this command's data")]
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let mut failed = None;
         for path in &self.manifests {
             let checked = super::read_manifest(path).and_then(|manifest| {
-                let vocabulary = build::vocabulary();
+                let vocabulary = build::vocabulary(registry);
                 let plan = manifest
                     .plan(self.profile.as_deref(), &self.set, &vocabulary)
                     .map_err(Error::Manifest)?;
-                runner::check(&plan)?;
+                runner::check(&plan, registry)?;
                 Ok(plan.cells.len())
             });
             match checked {

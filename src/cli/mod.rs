@@ -25,6 +25,7 @@ use crate::harness::{
     manifest::Manifest,
     plan::Plan,
     progress,
+    registry::Registry,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -65,9 +66,9 @@ struct Experiment {
 }
 
 impl Experiment {
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, registry: &Registry) -> Result<Plan> {
         let manifest = read_manifest(&self.manifest)?;
-        let vocabulary = build::vocabulary();
+        let vocabulary = build::vocabulary(registry);
         manifest.plan(self.profile.as_deref(), &self.set, &vocabulary).map_err(Error::Manifest)
     }
 }
@@ -146,17 +147,22 @@ fn wait_passively() {
     }
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process with the solvers of this crate.
 pub fn main() -> ExitCode {
+    main_with(&Registry::shipped())
+}
+
+/// Runs the command line of this process with other solvers, such as one's own beside the shipped.
+pub fn main_with(registry: &Registry) -> ExitCode {
     #[cfg(unix)]
     wait_passively();
     let cli = Cli::parse();
     watch_for_interruption();
     let outcome = match &cli.verb {
-        Verb::Run(verb) => verb.run(),
-        Verb::Plan(verb) => verb.run(),
-        Verb::Check(verb) => verb.run(),
-        Verb::Sample(verb) => verb.run(),
+        Verb::Run(verb) => verb.run(registry),
+        Verb::Plan(verb) => verb.run(registry),
+        Verb::Check(verb) => verb.run(registry),
+        Verb::Sample(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
     };
     match outcome {

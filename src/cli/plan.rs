@@ -14,6 +14,7 @@ use crate::{
         build::Models,
         error::Result,
         plan::{CellSpec, GridSpec, Tau},
+        registry::Registry,
         runner,
     },
 };
@@ -29,10 +30,10 @@ pub(super) struct Plan {
 
 impl Plan {
     #[allow(clippy::print_stdout, reason = "the list is this command's data")]
-    pub(super) fn run(&self) -> Result<()> {
-        let plan = self.experiment.plan()?;
-        let routes = runner::check(&plan)?;
-        let mut models = Models::new(self.compute.open()?);
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let plan = self.experiment.plan(registry)?;
+        let routes = runner::check(&plan, registry)?;
+        let mut models = Models::new(self.compute.open()?, registry);
         let mut probes: BTreeMap<String, f64> = BTreeMap::new();
         let mut total = 0.0;
         for (cell, route) in plan.cells.iter().zip(&routes) {
@@ -62,7 +63,7 @@ impl Plan {
 }
 
 /// Seconds per sample and model call: the faster of two batches of two calls each.
-fn probe(models: &mut Models, spec: &CellSpec) -> Result<f64> {
+fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
     let rows = spec.batch.min(spec.samples);
     let last = (spec.schedule.horizon - 1) as f64;
     let short = CellSpec {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Compute, Experiment, INTERRUPTED, Talk};
 use crate::harness::{
     error::Result,
+    registry::Registry,
     runner::{self, Options},
 };
 
@@ -28,14 +29,15 @@ pub(super) struct Run {
 
 impl Run {
     #[allow(clippy::print_stdout, reason = "the table is this command's data")]
-    pub(super) fn run(&self) -> Result<()> {
-        let plan = self.experiment.plan()?;
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let plan = self.experiment.plan(registry)?;
         let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
         // Everything that needs no model is checked before LibTorch starts.
-        runner::check(&plan)?;
+        runner::check(&plan, registry)?;
         let summary = runner::run(
             &plan,
             &Options {
+                registry,
                 folder: folder.clone(),
                 hardware: self.compute.open()?,
                 progress: self.talk.mode(),

@@ -19,6 +19,7 @@ use crate::{
         manifest::Manifest,
         plan::CellSpec,
         progress::Progress,
+        registry::Registry,
         runner, sink,
     },
 };
@@ -119,16 +120,16 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         self.check_outputs()?;
         let latents = self.latents.as_deref().map(npy::read_images).transpose()?;
-        let spec = self.spec(latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
-        let mut models = Models::new(self.compute.open()?);
+        let spec = self.spec(registry, latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
+        let mut models = Models::new(self.compute.open()?, registry);
         let sampler = models.sampler(&spec)?;
         if let (Some(latents), Some(path)) = (&latents, &self.latents) {
             check_latents(latents, path, &*sampler, spec.samples)?;
         }
-        let images = self.draw(&*sampler, &spec, latents.as_ref())?;
+        let images = self.draw(registry, &*sampler, &spec, latents.as_ref())?;
         for path in &self.out {
             if is(path, "npy") {
                 npy::write_images(path, images.view())?;
@@ -165,7 +166,7 @@ impl Sample {
     }
 
     /// The flags as the arguments of an empty manifest: one validation for both.
-    fn spec(&self, latents: Option<usize>) -> Result<CellSpec> {
+    fn spec(&self, registry: &Registry, latents: Option<usize>) -> Result<CellSpec> {
         let text = |value: &str| toml::Value::from(value).to_string();
         let list = |values: &[f64]| format!("{values:?}");
         let mut set = vec![
@@ -195,18 +196,20 @@ impl Sample {
         }
         set.extend(self.set.iter().cloned());
         let manifest = Manifest::parse("sample", "name = \"sample\"\n").map_err(Error::Manifest)?;
-        let plan = manifest.plan(None, &set, &build::vocabulary()).map_err(Error::Manifest)?;
-        runner::check(&plan)?;
+        let plan =
+            manifest.plan(None, &set, &build::vocabulary(registry)).map_err(Error::Manifest)?;
+        runner::check(&plan, registry)?;
         Ok(plan.cells[0].spec.clone())
     }
 
     fn draw(
         &self,
+        registry: &Registry,
         sampler: &dyn Sampler,
         spec: &CellSpec,
         latents: Option<&Array4<f32>>,
     ) -> Result<Array4<f32>> {
-        let calls = build::Route::new(spec)?.calls;
+        let calls = build::Route::new(spec, registry)?.calls;
         let progress = Progress::new(calls * spec.samples as u64, self.talk.mode());
         let mut batches = vec![];
         for first in (0..spec.samples).step_by(spec.batch) {

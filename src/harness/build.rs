@@ -1,8 +1,8 @@
 //! The one place that names both halves: words of a manifest on one side, solvers, schedules and
 //! models on the other.
 //!
-//! A new solver is one file under `solvers/` and one line in [`solvers!`]. Everything else in the
-//! harness sees names, plans and [`Sampler`]s.
+//! Solvers are named in `registry`, everything else here. The rest of the harness sees names, plans
+//! and [`Sampler`]s.
 
 use std::{collections::BTreeMap, path::Path, rc::Rc};
 
@@ -14,10 +14,8 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     manifest::{Kind, Vocabulary},
-    plan::{
-        self, Cell, CellSpec, GridSpec, ModelSpec, PredictionKind, ScheduleSpec, SolverSpec,
-        VarianceSpec,
-    },
+    plan::{self, Cell, CellSpec, GridSpec, ModelSpec, PredictionKind, ScheduleSpec},
+    registry::{Everywhere, Registry, SIGMA_HAT},
 };
 use crate::{
     backends::{array::Array, torch},
@@ -31,58 +29,11 @@ use crate::{
         network::Network,
         unet::{Placement, Precision},
     },
-    solvers::{Ddim, Ddpm, DpmSolverPp2M, Euler, Heun, Variance},
 };
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give
 /// other numbers.
 pub const NUMERICS: &str = "1";
-
-/// The registry of solvers: `name [keys of its section] => how it is built from the variance`.
-macro_rules! solvers {
-    ($($name:literal [$($key:literal),*] $(eta $eta:literal)? => $build:expr;)*) => {
-        fn solver_kinds() -> Vec<Kind> {
-            vec![$(Kind::new($name, &[$($key),*])$(.with_default_eta($eta))?),*]
-        }
-
-        /// Builds a solver for any state.
-        ///
-        /// # Errors
-        /// A name the registry does not have, or a variance that does not exist.
-        pub fn build_solver<S: State>(spec: &SolverSpec) -> Result<Box<dyn Solver<S>>> {
-            let variance = variance(spec)?;
-            match spec.kind.as_str() {
-                $($name => {
-                    let build: fn(Variance) -> _ = $build;
-                    Ok(Box::new(build(variance)))
-                })*
-                other => Err(Error::input(format!("there is no solver `{other}`"))),
-            }
-        }
-    };
-}
-
-solvers! {
-    "ddim" ["eta", "variance"] => |variance| Ddim { variance };
-    "ddpm" ["eta", "variance"] eta 1.0 => |variance| Ddpm { variance };
-    "euler" [] => |_| Euler::Sigma;
-    "euler-sigma2" [] => |_| Euler::SigmaSquared;
-    "heun" [] => |_| Heun;
-    "dpm-solver++2m" [] => |_| DpmSolverPp2M;
-}
-
-const SIGMA_HAT: &str = "sigma-hat";
-
-fn variance(spec: &SolverSpec) -> Result<Variance> {
-    match &spec.variance {
-        Some(VarianceSpec::Eta(eta)) => Ok(Variance::Eta(*eta)),
-        Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Ok(Variance::SigmaHat),
-        Some(VarianceSpec::Named(name)) => {
-            Err(Error::input(format!("there is no variance `{name}`")))
-        }
-        None => Ok(Variance::Eta(0.0)),
-    }
-}
 
 fn taus(rho: f64) -> [(&'static str, Tau); 10] {
     [
@@ -100,7 +51,7 @@ fn taus(rho: f64) -> [(&'static str, Tau); 10] {
 }
 
 /// The names a manifest may use.
-pub fn vocabulary() -> Vocabulary {
+pub fn vocabulary(registry: &Registry) -> Vocabulary {
     let betas = ["beta_start", "beta_end"];
     Vocabulary {
         models: vec![
@@ -121,7 +72,7 @@ pub fn vocabulary() -> Vocabulary {
                 _ => Kind::new(*name, &[]),
             })
             .collect(),
-        solvers: solver_kinds(),
+        solvers: registry.kinds(),
         variances: vec![SIGMA_HAT.into()],
         metrics: vec![super::runner::FD.into()],
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
@@ -177,9 +128,10 @@ impl Route {
     ///
     /// # Errors
     /// As [`build_grid`], and a grid the solver does not admit.
-    pub fn new(spec: &CellSpec) -> Result<Self> {
-        let grid = build_grid(&spec.grid, &build_schedule(&spec.schedule)?)?;
-        let calls = count_calls(&*build_solver::<Ghost>(&spec.solver)?, &grid)?;
+    pub fn new(spec: &CellSpec, registry: &Registry) -> Result<Self> {
+        let (grid, solver) = grid_and_solver(spec, registry)?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        let calls = count_calls(&*solver, &grid)?;
         Ok(Self { grid, calls })
     }
 
@@ -187,13 +139,16 @@ impl Route {
     ///
     /// # Errors
     /// As [`Route::new`].
-    pub fn of(cell: &Cell) -> std::result::Result<Self, Box<Diagnostic>> {
-        Self::new(&cell.spec).map_err(|error| {
+    pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
+        Self::new(&cell.spec, registry).map_err(|error| {
             let (path, help) = match &error {
                 Error::Core(core::Error::EtaTooLarge { .. }) => (
                     "solver.eta",
                     "the variance of a step cannot exceed what is left of 1 - alpha_bar",
                 ),
+                Error::Core(core::Error::Setting { .. }) => {
+                    ("solver.kind", "see the method's options in the README")
+                }
                 Error::Core(core::Error::EtaNegative { .. }) => {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
                 }
@@ -206,6 +161,13 @@ impl Route {
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
     }
+}
+
+fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    let schedule = build_schedule(&spec.schedule)?;
+    let grid = build_grid(&spec.grid, &schedule)?;
+    let solver = registry.build(&spec.solver, &schedule, grid.requested())?;
+    Ok((grid, solver))
 }
 
 /// A batch of finished samples.
@@ -243,7 +205,7 @@ struct Exchange<S> {
 }
 
 struct Bound<S: State> {
-    solver: Box<dyn Solver<S>>,
+    solver: Rc<dyn Solver<S>>,
     denoiser: Rc<dyn Denoiser<State = S>>,
     grid: Grid,
     shape: [usize; 3],
@@ -281,15 +243,16 @@ where
 }
 
 /// Loads each model once, and hands out samplers for cells.
-pub struct Models {
+pub struct Models<'a> {
+    registry: &'a Registry,
     hardware: Hardware,
     networks: BTreeMap<(String, &'static str), Rc<Network>>,
 }
 
-impl Models {
+impl<'a> Models<'a> {
     /// An empty stock on some hardware.
-    pub fn new(hardware: Hardware) -> Self {
-        Self { hardware, networks: BTreeMap::new() }
+    pub fn new(hardware: Hardware, registry: &'a Registry) -> Self {
+        Self { registry, hardware, networks: BTreeMap::new() }
     }
 
     /// What models run on.
@@ -313,7 +276,7 @@ impl Models {
     /// # Errors
     /// Weights that cannot be read, or an exact-score model that makes no sense.
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
-        let grid = Route::new(spec)?.grid;
+        let (grid, solver) = grid_and_solver(spec, self.registry)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -322,7 +285,7 @@ impl Models {
                 )));
             };
             return Ok(Box::new(Bound {
-                solver: build_solver(&spec.solver)?,
+                solver: solver as Rc<dyn Solver<Array>>,
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
                 shape: [c, h, w],
@@ -341,7 +304,7 @@ impl Models {
         })?;
         let device = self.hardware.device();
         Ok(Box::new(Bound {
-            solver: build_solver(&spec.solver)?,
+            solver: solver as Rc<dyn Solver<Tensor>>,
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,

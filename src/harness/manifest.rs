@@ -52,12 +52,22 @@ pub struct Kind {
     pub keys: Vec<&'static str>,
     /// The eta of a solver that has one where the manifest gives none.
     pub default_eta: f64,
+    /// Further numbers of a solver's section, with their defaults.
+    pub options: Vec<(&'static str, f64)>,
 }
 
 impl Kind {
     /// A name with its keys.
     pub fn new(name: impl Into<String>, keys: &[&'static str]) -> Self {
-        Self { name: name.into(), keys: keys.to_vec(), default_eta: 0.0 }
+        Self { name: name.into(), keys: keys.to_vec(), default_eta: 0.0, options: vec![] }
+    }
+
+    /// The same with numbers of its own.
+    #[must_use]
+    pub fn with_options(mut self, options: &[(&'static str, f64)]) -> Self {
+        self.keys.extend(options.iter().map(|(key, _)| key));
+        self.options = options.to_vec();
+        self
     }
 
     /// The same with another eta where the manifest gives none.

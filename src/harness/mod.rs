@@ -18,6 +18,7 @@ pub mod progress;
 pub mod provenance;
 pub mod record;
 pub mod reference;
+pub mod registry;
 pub mod runner;
 pub mod sheet;
 pub mod show;

@@ -248,6 +248,9 @@ pub struct SolverSpec {
     /// How much noise a step adds; none for methods without that choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variance: Option<VarianceSpec>,
+    /// The method's own numbers, defaults written out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, f64>,
 }
 
 /// The noise a step adds: one choice, never two flags.
@@ -301,7 +304,11 @@ mod tests {
                 end: End::FirstLevel,
                 rho: None,
             },
-            solver: SolverSpec { kind: "ddim".to_owned(), variance: Some(VarianceSpec::Eta(0.2)) },
+            solver: SolverSpec {
+                kind: "ddim".to_owned(),
+                variance: Some(VarianceSpec::Eta(0.2)),
+                options: BTreeMap::new(),
+            },
             metrics: None,
         }
     }

@@ -25,6 +25,7 @@ use super::{
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
+    registry::Registry,
     sheet,
     show::{Show, metric_name},
     sink::{Planned, Sink, Timing},
@@ -39,6 +40,8 @@ const KEPT: usize = 10;
 
 /// What a run needs beside its plan.
 pub struct Options<'a> {
+    /// The solvers that the plan may name.
+    pub registry: &'a Registry,
     /// The results folder.
     pub folder: PathBuf,
     /// The device and its threads.
@@ -53,11 +56,11 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// Grids that cannot be built or that a solver does not admit, and files that do not exist.
-pub fn check(plan: &Plan) -> Result<Vec<Route>> {
+pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
     let mut problems: Vec<Diagnostic> = vec![];
     let mut routes = vec![];
     for cell in &plan.cells {
-        match Route::of(cell) {
+        match Route::of(cell, registry) {
             Ok(route) => routes.push(route),
             Err(problem) => problems.push(*problem),
         }
@@ -75,8 +78,8 @@ pub fn check(plan: &Plan) -> Result<Vec<Route>> {
 /// Problems of the manifest, weights or reference; a folder that cannot be written; an
 /// interruption. Cells that diverge are rows, not errors.
 pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
-    let routes = check(plan)?;
-    let mut models = Models::new(options.hardware.clone());
+    let routes = check(plan, options.registry)?;
+    let mut models = Models::new(options.hardware.clone(), options.registry);
     let mut extractors = Extractors::new(options.hardware.clone());
     let mut all_inputs = BTreeMap::new();
     let mut planned = vec![];
@@ -166,7 +169,7 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
 /// The hashes that belong into a cell's key, by role.
 fn inputs(
     cell: &Cell,
-    models: &mut Models,
+    models: &mut Models<'_>,
     extractors: &mut Extractors,
     hardware: &Hardware,
 ) -> Result<BTreeMap<String, String>> {

@@ -1,5 +1,7 @@
 //! A cell's tree read as a [`CellSpec`], defaults filled in.
 
+use std::collections::BTreeMap;
+
 use super::reader::{OneOrMany, Problems, Reader};
 use super::{Kind, Vocabulary, known_names};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
@@ -268,7 +270,20 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
             .filter(|kind| kind.keys.contains(&"eta"))
             .map(|kind| VarianceSpec::Eta(kind.default_eta)),
     };
-    SolverSpec { kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(), variance }
+    let mut all: Vec<&str> = kinds.iter().flat_map(|kind| &kind.options).map(|o| o.0).collect();
+    all.sort_unstable();
+    all.dedup();
+    let mut options: BTreeMap<String, f64> = kind
+        .iter()
+        .flat_map(|kind| &kind.options)
+        .map(|&(key, default)| (key.to_owned(), default))
+        .collect();
+    for key in all {
+        if let Some(value) = r.own::<f64>(key, kind, kinds) {
+            options.insert(key.to_owned(), value);
+        }
+    }
+    SolverSpec { kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(), variance, options }
 }
 
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {

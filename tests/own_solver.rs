@@ -1,0 +1,65 @@
+//! The example's solver, run through a manifest as its reader would.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::atomic::AtomicBool;
+
+use ddim::harness::{
+    build,
+    hardware::Hardware,
+    manifest::Manifest,
+    progress::Mode,
+    registry::Registry,
+    runner::{self, Options},
+};
+
+#[allow(dead_code, reason = "its main is the example's")]
+#[path = "../examples/own_solver.rs"]
+mod own_solver;
+
+const MANIFEST: &str = r#"
+name = "g"
+samples = 8
+batch = 4
+model = { source = "gaussian", shape = [3, 8, 8], mean = 0.1, std = 0.5 }
+grid = { tau = "official-quad" }
+solver = {}
+[sweep]
+"grid.steps" = [5, 10]
+"solver.kind" = ["midpoint", "heun"]
+"#;
+
+#[test]
+fn a_solver_of_the_readers_own_runs_through_a_manifest() {
+    let manifest = Manifest::parse("own.toml", MANIFEST).unwrap();
+    let mut registry = Registry::shipped();
+    let unknown = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap_err().to_string();
+    assert!(unknown.contains("there is no solver called `midpoint`"), "{unknown}");
+
+    own_solver::register(&mut registry);
+    let plan = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        registry: &registry,
+        folder: folder.path().to_owned(),
+        hardware: Hardware::open("cpu", Some(1)).unwrap(),
+        progress: Mode::Quiet,
+        interrupted: &AtomicBool::new(false),
+    };
+    runner::run(&plan, &options).unwrap();
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
+    // Two calls for each of S steps; Heun saves one at the clean end.
+    let calls: Vec<&str> =
+        metrics.lines().skip(1).map(|line| line.split(',').nth(7).unwrap()).collect();
+    assert_eq!(calls, ["10", "9", "20", "19"]);
+}
+
+#[test]
+fn the_examples_manifest_is_right_under_its_registry() {
+    let mut registry = Registry::shipped();
+    own_solver::register(&mut registry);
+    let text = include_str!("../examples/own_solver.toml");
+    let manifest = Manifest::parse("examples/own_solver.toml", text).unwrap();
+    let plan = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap();
+    assert_eq!(runner::check(&plan, &registry).unwrap().len(), 4);
+}
