@@ -382,7 +382,7 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
 #[test]
 fn the_help_is_what_was_reviewed() {
     let ddim = Ddim::new();
-    for verb in ["run", "plan", "check", "sample", "stats"] {
+    for verb in ["run", "plan", "check", "sample", "stats", "evaluate", "models"] {
         insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
     }
 }

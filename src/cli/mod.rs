@@ -4,6 +4,9 @@
 //! interruption.
 
 mod check;
+mod evaluate;
+mod images;
+mod models;
 mod plan;
 mod run;
 mod sample;
@@ -48,6 +51,10 @@ enum Verb {
     Sample(Box<sample::Sample>),
     /// Compute the reference statistics of an image set in a feature space
     Stats(stats::Stats),
+    /// Measure the distance of a set of images to reference statistics
+    Evaluate(evaluate::Evaluate),
+    /// List the models, references and data sets that can be named
+    Models(models::Models),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -164,6 +171,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Check(verb) => verb.run(registry),
         Verb::Sample(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
+        Verb::Evaluate(verb) => verb.run(),
+        Verb::Models(verb) => verb.run(registry),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
