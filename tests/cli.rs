@@ -483,7 +483,18 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
 fn the_help_is_what_was_reviewed() {
     let ddim = Ddim::new();
     insta::assert_snapshot!("help", ddim.succeeds(&["--help"]));
-    for verb in ["run", "plan", "check", "sample", "stats", "table", "plot", "completions"] {
+    for verb in [
+        "run",
+        "plan",
+        "check",
+        "sample",
+        "stats",
+        "evaluate",
+        "models",
+        "table",
+        "plot",
+        "completions",
+    ] {
         insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
     }
 }

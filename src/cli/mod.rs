@@ -5,6 +5,9 @@
 
 mod check;
 mod completions;
+mod evaluate;
+mod images;
+mod models;
 mod plan;
 mod plot;
 mod redraw;
@@ -67,6 +70,10 @@ enum Verb {
     Plot(plot::Plot),
     /// Print a shell's completions
     Completions(completions::Completions),
+    /// Measure the distance of a set of images to reference statistics
+    Evaluate(evaluate::Evaluate),
+    /// List the models, references and data sets that can be named
+    Models(models::Models),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -247,6 +254,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),
         Verb::Completions(verb) => verb.run(),
+        Verb::Evaluate(verb) => verb.run(),
+        Verb::Models(verb) => verb.run(registry),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

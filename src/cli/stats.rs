@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{Compute, Talk};
+use super::{
+    Compute, Talk,
+    images::{Images, SplitName},
+};
 use crate::{
-    data::cifar10::{Cifar10, Exclusions, Split},
+    data::Split,
     harness::{
         error::Result,
         reference::{Extractor, Reference},
@@ -15,21 +18,25 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    ddim stats --data cifar-10-batches-bin --out cifar10-train.safetensors\n  \
-    ddim stats --data cifar-10-binary.tar.gz --split test --out cifar10-test.safetensors")]
+#[command(
+    after_help = "A set known by name is looked for in the folder DDIM_DATA, then in the cache, $XDG_CACHE_HOME/ddim\n\
+    or ~/.cache/ddim.\n\nExamples:\n  \
+    ddim stats --data cifar10 --download --out cifar10-train.safetensors\n  \
+    ddim stats --data fashion-mnist --resize pad:32 --rgb --out fashion-train.safetensors\n  \
+    ddim stats --data faces/ --resize center-crop:32 --out faces.safetensors"
+)]
 pub(super) struct Stats {
-    /// CIFAR-10: the folder or archive of its binary version
-    #[arg(long, value_name = "PATH")]
-    data: PathBuf,
+    /// cifar10, mnist, fashion-mnist; or a folder of PNG and JPEG files, a .npy or .npz array, an
+    /// idx file or a folder of them, the folder or archive of CIFAR-10's binary version
+    #[arg(long, value_name = "NAME|PATH")]
+    data: String,
 
-    /// Which images
-    #[arg(long, value_enum, default_value = "train")]
-    split: SplitName,
+    /// Which images of a set that has splits [default: train]
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
 
-    /// A CSV file of images to leave out
-    #[arg(long, value_name = "FILE")]
-    exclude: Option<PathBuf>,
+    #[command(flatten)]
+    images: Images,
 
     /// The feature extractor's folder
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR")]
@@ -50,34 +57,11 @@ pub(super) struct Stats {
     talk: Talk,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SplitName {
-    Train,
-    Test,
-}
-
 impl Stats {
     pub(super) fn run(&self) -> Result<()> {
-        let split = match self.split {
-            SplitName::Train => Split::Train,
-            SplitName::Test => Split::Test,
-        };
-        let exclude = self.exclude.as_deref().map(Exclusions::read).transpose()?;
-        let images = Cifar10::read(&self.data, split, exclude.as_ref())?;
-        self.talk.note(|| {
-            let excluded: usize = images.excluded.values().map(|&n| n as usize).sum();
-            let n = images.len();
-            format!("read {n} images ({excluded} left out) {}", images.sha256())
-        });
-        stats::write(
-            &images,
-            split,
-            &self.features,
-            self.keep,
-            &self.out,
-            self.compute.open()?,
-            self.talk.mode(),
-        )?;
+        let images = self.images.load(&self.data, self.split, Split::Train, &self.talk)?;
+        let hardware = self.compute.open()?;
+        stats::write(&images, &self.features, self.keep, &self.out, hardware, self.talk.mode())?;
         let written = Reference::read(&self.out)?;
         let Extractor { sha256, .. } = &written.origin.extractor;
         self.talk.note(|| format!("read features {} {sha256}", self.features));

@@ -19,6 +19,8 @@ use flate2::read::GzDecoder;
 use ndarray::Array4;
 use sha2::{Digest, Sha256};
 
+pub use super::Split;
+
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";
 /// Name of the official archive.
@@ -29,24 +31,7 @@ const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: u8 = 10;
 
-/// A part of the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// The 50,000 training images.
-    Train,
-    /// The 10,000 test images.
-    Test,
-}
-
 impl Split {
-    /// The name in manifests and metadata, `train` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-
     fn files(self) -> &'static [&'static str] {
         match self {
             Self::Train => &[
@@ -268,6 +253,17 @@ impl Cifar10 {
         }
         let Collected { pixels, labels, positions, excluded, .. } = set;
         Ok(Self { images: to_images(labels.len(), pixels), labels, positions, excluded })
+    }
+
+    /// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
+    ///
+    /// A file counts by its name's ending, `.tar.gz` or `.tgz`.
+    pub fn is_at(path: &Path) -> bool {
+        if path.is_file() {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            return name.ends_with(".tar.gz") || name.ends_with(".tgz");
+        }
+        [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
     }
 
     /// The number of images N.

@@ -1,4 +1,23 @@
-//! Image sets and array files.
+//! Image sets: where they come from, how they are read, and what was done to them.
+//!
+//! [`load`] takes the name of a published set or a path and returns an [`ImageSet`]: bytes
+//! `[N, C, H, W]` with their name, split and hash, whatever the layout they were stored in. One
+//! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (PNG and
+//! JPEG), [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
+//! [`download`].
 
+pub mod array;
 pub mod cifar10;
+pub mod download;
+mod error;
+mod fit;
+pub mod folder;
+pub mod idx;
+mod image_set;
 pub mod npy;
+mod source;
+
+pub use error::{Error, Result};
+pub use fit::{Filter, Fit, Resize};
+pub use image_set::{ImageSet, Split, to_u8};
+pub use source::{KNOWN, Known, Places, Remote, Request, load};

@@ -61,6 +61,17 @@ macro_rules! input_errors {
     )*};
 }
 
+impl From<crate::data::Error> for Error {
+    fn from(error: crate::data::Error) -> Self {
+        match error {
+            crate::data::Error::Download(crate::data::download::Error::Interrupted) => {
+                Self::Interrupted
+            }
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
+
 input_errors!(
     crate::data::cifar10::Error,
     crate::data::npy::Error,

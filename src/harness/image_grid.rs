@@ -5,16 +5,7 @@ use std::io::Cursor;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use ndarray::ArrayView4;
 
-/// The byte of a value in [-1, 1]: clamped, then `floor(x * 255 + 0.5)` on [0, 1].
-///
-/// The rounding is that of torchvision's `save_image`, in single precision as there; published
-/// distances are computed on images that went through it. NaN gives 0.
-pub fn to_u8(x: f32) -> u8 {
-    let unit = (0.5 * (x + 1.0)).clamp(0.0, 1.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0 ..= 255.5
-    let byte = (unit * 255.0 + 0.5).floor() as u8;
-    byte
-}
+pub use crate::data::to_u8;
 
 /// How a grid of images is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

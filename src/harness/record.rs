@@ -173,7 +173,7 @@ pub fn to_csv<'a>(
 }
 
 /// The six columns of one metric.
-fn fields(metric: &Jackknife) -> [String; 6] {
+pub(super) fn fields(metric: &Jackknife) -> [String; 6] {
     let float = |x: f64| format!("{x:?}"); // shortest round trip, with an exponent where that is shorter
     let leave_out: Vec<String> = metric.leave_out.iter().copied().map(float).collect();
     let mut fields = [const { String::new() }; 6];

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView4, Axis, concatenate, s};
+use ndarray::{Array2, Axis, concatenate, s};
 
 use super::{
     error::{Error, Result},
@@ -11,17 +11,16 @@ use super::{
     progress::{Mode, Progress},
     reference::{Origin, Reference},
 };
-use crate::data::cifar10::{Cifar10, Split};
+use crate::{data::ImageSet, models::classifier::FeatureExtractor};
 
 const BATCH: usize = 250;
 
 /// Computes the features of a set and writes their moments, with `keep` of them, to a file.
 ///
 /// # Errors
-/// Features that cannot be computed, or a file that cannot be written.
+/// Images the extractor does not take, or a file that cannot be written.
 pub fn write(
-    set: &Cifar10,
-    split: Split,
+    set: &ImageSet,
     extractor: &str,
     keep: usize,
     out: &Path,
@@ -30,6 +29,27 @@ pub fn write(
 ) -> Result<()> {
     let device = hardware.device();
     let extractor = Extractors::new(hardware).extractor(extractor)?;
+    let all = set_features(set, &*extractor, device, mode)?;
+    let origin = Origin {
+        extractor: describe(&*extractor),
+        dataset: set.name.clone(),
+        dataset_sha256: set.sha256(),
+        split: set.split.clone(),
+        images: set.len(),
+        excluded: set.excluded.clone(),
+        quantisation: "u8".to_owned(),
+    };
+    Ok(Reference::new(all.view(), keep, origin)?.write(out)?)
+}
+
+/// The features of a set `[N, D]`.
+pub(super) fn set_features(
+    set: &ImageSet,
+    extractor: &dyn FeatureExtractor,
+    device: tch::Device,
+    mode: Mode,
+) -> Result<Array2<f32>> {
+    check_shape(set, extractor)?;
     let progress = Progress::new(set.len() as u64, mode);
     progress.cell(&format!("features of {} images", set.len()));
     let mut all: Vec<Array2<f32>> = vec![];
@@ -38,21 +58,39 @@ pub fn write(
         let batch = set.images.slice(s![first..first + rows, .., .., ..]);
         // To the range of samples: both sides of a distance take one road.
         let batch = batch.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-        let view: ArrayView4<'_, f32> = batch.view();
-        all.push(features(&*extractor, view, true, device)?);
+        all.push(features(extractor, batch.view(), true, device)?);
         progress.advance(rows as u64);
     }
     progress.finish();
     let views: Vec<_> = all.iter().map(Array2::view).collect();
-    let all = concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
-    let origin = Origin {
-        extractor: describe(&*extractor),
-        dataset: "cifar10".to_owned(),
-        dataset_sha256: set.sha256(),
-        split: split.name().to_owned(),
-        images: set.len(),
-        excluded: set.excluded.clone(),
-        quantisation: "u8".to_owned(),
-    };
-    Ok(Reference::new(all.view(), keep, origin)?.write(out)?)
+    concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
+}
+
+/// A network would take images of another size and describe something else.
+fn check_shape(set: &ImageSet, extractor: &dyn FeatureExtractor) -> Result<()> {
+    let [c, h, w] = set.shape();
+    let side = extractor.side();
+    let size_fits = side.is_none_or(|side| (h, w) == (side, side));
+    if c == 3 && size_fits {
+        return Ok(());
+    }
+    let mut remedies = vec![];
+    if let Some(side) = side.filter(|_| !size_fits) {
+        remedies.push(if h <= side && w <= side {
+            format!("--resize pad:{side} or squash:{side}")
+        } else {
+            format!("--resize center-crop:{side} or squash:{side}")
+        });
+    }
+    if c == 1 {
+        remedies.push("--rgb".to_owned());
+    }
+    let side = side.map_or_else(String::new, |side| format!(" of {side} x {side}"));
+    Err(Error::input(format!(
+        "the images of {} are {c} x {h} x {w} (channels x height x width), and {} takes colour \
+         images{side}; add {}",
+        set.name,
+        extractor.id(),
+        remedies.join(", and ")
+    )))
 }

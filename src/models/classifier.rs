@@ -26,6 +26,12 @@ pub trait FeatureExtractor {
     /// The number of features of an image.
     fn dim(&self) -> usize;
 
+    /// The side of the images it was made for, where images of another size would be described
+    /// wrongly; none if it resizes by itself.
+    fn side(&self) -> Option<usize> {
+        None
+    }
+
     /// SHA-256 of the weights file: features of different weights must not be compared.
     fn sha256(&self) -> &str;
 
@@ -104,6 +110,9 @@ struct Config {
     std: [f64; 3],
     batch_norm_eps: f64,
 }
+
+/// The side of CIFAR images: the global mean hides another one, and the features change with it.
+const CIFAR_SIDE: usize = 32;
 
 /// A CIFAR residual network (He et al. 2016, section 4.2) with identity shortcuts.
 #[derive(Debug)]
@@ -225,6 +234,10 @@ impl FeatureExtractor for Classifier {
     fn dim(&self) -> usize {
         let width = self.linear.0.size().last().copied().unwrap_or(0);
         usize::try_from(width).unwrap_or(0)
+    }
+
+    fn side(&self) -> Option<usize> {
+        Some(CIFAR_SIDE)
     }
 
     fn sha256(&self) -> &str {

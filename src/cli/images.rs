@@ -1,0 +1,122 @@
+//! The flags that say which images are read and how.
+
+use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
+
+use clap::{Args, ValueEnum};
+
+use super::{INTERRUPTED, Talk};
+use crate::{
+    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, download::Event},
+    harness::{error::Result, progress::Progress},
+};
+
+/// What of a set is read, and what is done to it.
+#[derive(Debug, Args)]
+pub(super) struct Images {
+    /// Leave out the images that this CSV file lists (CIFAR-10)
+    #[arg(long, value_name = "FILE")]
+    exclude: Option<PathBuf>,
+
+    /// Read the first N images only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+
+    /// none, pad:SIDE (black margins), center-crop:SIDE or squash:SIDE
+    #[arg(long, default_value = "none", value_name = "MODE")]
+    resize: Resize,
+
+    /// Filter of center-crop and squash
+    #[arg(long, value_enum, default_value = "lanczos3", value_name = "NAME")]
+    filter: FilterName,
+
+    /// Give grey images three equal channels
+    #[arg(long)]
+    rgb: bool,
+
+    /// Download a set known by name into the cache if it is not on this machine
+    #[arg(long)]
+    download: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SplitName {
+    Train,
+    Test,
+}
+
+impl SplitName {
+    fn split(self) -> Split {
+        match self {
+            Self::Train => Split::Train,
+            Self::Test => Split::Test,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FilterName {
+    Lanczos3,
+    CatmullRom,
+    Triangle,
+    Nearest,
+}
+
+impl FilterName {
+    fn filter(self) -> Filter {
+        match self {
+            Self::Lanczos3 => Filter::Lanczos3,
+            Self::CatmullRom => Filter::CatmullRom,
+            Self::Triangle => Filter::Triangle,
+            Self::Nearest => Filter::Nearest,
+        }
+    }
+}
+
+impl Images {
+    /// Reads a set by its name or path.
+    pub(super) fn load(
+        &self,
+        data: &str,
+        split: Option<SplitName>,
+        default_split: Split,
+        talk: &Talk,
+    ) -> Result<ImageSet> {
+        let request = Request {
+            data,
+            split: split.map(SplitName::split),
+            default_split,
+            exclude: self.exclude.as_deref(),
+            limit: self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            fit: Fit { resize: self.resize, filter: self.filter.filter(), rgb: self.rgb },
+            download: self.download,
+        };
+        let mut bar: Option<Progress> = None;
+        let set = data::load(&request, &Places::from_env(), &mut |event| {
+            match event {
+                Event::Begin { url, have, total } => {
+                    let progress = Progress::new(total.unwrap_or(0), talk.mode());
+                    let size = total.map_or_else(String::new, |total| {
+                        format!(" ({:.1} MB)", total as f64 / 1e6)
+                    });
+                    progress.cell(&format!("downloading {url}{size}"));
+                    progress.advance(have);
+                    bar = Some(progress);
+                }
+                Event::Advance(bytes) => {
+                    if let Some(bar) = &bar {
+                        bar.advance(bytes);
+                    }
+                }
+            }
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        if let Some(bar) = bar {
+            bar.finish();
+        }
+        Ok(set?)
+    }
+}

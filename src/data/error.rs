@@ -1,0 +1,130 @@
+//! Why there are no images.
+
+use std::{io, path::PathBuf};
+
+use super::{cifar10, download};
+
+/// The result of reading images.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with an image set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// CIFAR-10 or its exclusion list.
+    #[error(transparent)]
+    Cifar10(#[from] cifar10::Error),
+    /// A download.
+    #[error(transparent)]
+    Download(#[from] download::Error),
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is not what its place or name says.
+    #[error("{}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        problem: String,
+    },
+    /// A folder or a set without images.
+    #[error("{} {problem}", path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for, and what is there.
+        problem: String,
+    },
+    /// Images of a folder that have different sizes.
+    #[error(
+        "{} is {} x {} (width x height), but {} is {} x {}: images of a set have one size; \
+         --resize center-crop:SIDE or squash:SIDE makes them so",
+        path.display(), found.0, found.1, first.display(), expected.0, expected.1
+    )]
+    Sizes {
+        /// The first file of another size.
+        path: PathBuf,
+        /// Its width and height.
+        found: (u32, u32),
+        /// The first file of the folder.
+        first: PathBuf,
+        /// Its width and height.
+        expected: (u32, u32),
+    },
+    /// Images that do not fit into the frame they should be padded to.
+    #[error(
+        "--resize pad:{side} cannot hold images of {width} x {height} (width x height): \
+         center-crop:{side} or squash:{side} makes them smaller"
+    )]
+    Pad {
+        /// The frame.
+        side: u32,
+        /// The image.
+        width: u32,
+        /// The image.
+        height: u32,
+    },
+    /// Neither a known name nor a path.
+    #[error(
+        "there is no data set or path `{name}`{}; data sets known by name: {known}",
+        nearest.map_or_else(String::new, |nearest| format!(" (did you mean {nearest}?)"))
+    )]
+    Unknown {
+        /// What was given.
+        name: String,
+        /// The known name most like it, if one is.
+        nearest: Option<&'static str>,
+        /// All known names.
+        known: String,
+    },
+    /// A known set that is not on this machine.
+    #[error(
+        "{name} is not on this machine: looked in {looked}; fetch {url} ({checksum}) and put it \
+         at {}, or let --download do it{elsewhere}",
+        destination.display()
+    )]
+    Missing {
+        /// The set.
+        name: &'static str,
+        /// The places, in words.
+        looked: String,
+        /// What to fetch.
+        url: String,
+        /// Its published checksum.
+        checksum: String,
+        /// Where to put it.
+        destination: PathBuf,
+        /// The variable that names another folder, in words.
+        elsewhere: &'static str,
+    },
+    /// There is no folder to download to.
+    #[error(
+        "there is no cache folder to download {name} to: neither XDG_CACHE_HOME nor HOME is an \
+         absolute path; set DDIM_DATA to the folder that data sets go to"
+    )]
+    NoCache {
+        /// The set.
+        name: &'static str,
+    },
+    /// A split was asked for where there is none.
+    #[error("{} has no splits: leave --split out", path.display())]
+    NoSplits {
+        /// The folder or file.
+        path: PathBuf,
+    },
+    /// An exclusion list was given for a set it cannot describe.
+    #[error(
+        "{what}: an exclusion list names batch files of CIFAR-10, and this is another layout; \
+         leave --exclude out"
+    )]
+    NoExclusions {
+        /// The set.
+        what: String,
+    },
+}

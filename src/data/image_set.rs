@@ -1,0 +1,147 @@
+//! A set of images in memory, with what it is.
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array4, Axis, Slice};
+use sha2::{Digest, Sha256};
+
+use super::cifar10::Cifar10;
+
+/// A part of a published set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// The training images.
+    Train,
+    /// The test images.
+    Test,
+}
+
+impl Split {
+    /// The name in manifests and metadata, `train` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Images, and where they are from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageSet {
+    /// `[N, C, H, W]`, rows from the top; one channel is grey, three are red, green, blue.
+    pub images: Array4<u8>,
+    /// Classes, where the layout has them beside the images; otherwise empty.
+    pub labels: Vec<u8>,
+    /// The set's name, and what was done to its images: `fashion-mnist pad:32 rgb`.
+    pub name: String,
+    /// `train`, `test`, or `all` where there are no splits.
+    pub split: String,
+    /// How many images were left out, by reason.
+    pub excluded: BTreeMap<String, usize>,
+}
+
+impl ImageSet {
+    /// A set without splits and labels.
+    pub(super) fn of(images: Array4<u8>, name: String) -> Self {
+        Self { images, labels: vec![], name, split: "all".to_owned(), excluded: BTreeMap::new() }
+    }
+
+    /// The number of images N.
+    pub fn len(&self) -> usize {
+        self.images.len_of(Axis(0))
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape of one image, `[C, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        let (_, c, h, w) = self.images.dim();
+        [c, h, w]
+    }
+
+    /// The first `n` images.
+    #[must_use]
+    pub fn first(mut self, n: usize) -> Self {
+        let n = n.min(self.len());
+        self.images.slice_axis_inplace(Axis(0), Slice::from(..n));
+        self.labels.truncate(n);
+        self
+    }
+
+    /// SHA-256 of the images in order, as hex: the same images have the same hash, however they
+    /// were stored.
+    ///
+    /// With labels it is that of the records of CIFAR-10's binary version (label, then pixels);
+    /// without, that of `N,C,H,W`, a line feed, and the pixels.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        if self.labels.is_empty() {
+            let (n, c, h, w) = self.images.dim();
+            hash.update(format!("{n},{c},{h},{w}\n"));
+        }
+        for (i, image) in self.images.outer_iter().enumerate() {
+            if let Some(label) = self.labels.get(i) {
+                hash.update([*label]);
+            }
+            match image.as_slice() {
+                Some(bytes) => hash.update(bytes),
+                None => hash.update(image.iter().copied().collect::<Vec<u8>>()),
+            }
+        }
+        format!("{:x}", hash.finalize())
+    }
+}
+
+impl ImageSet {
+    /// CIFAR-10 as an image set, with its labels.
+    pub fn from_cifar10(set: Cifar10, split: Split) -> Self {
+        Self {
+            images: set.images,
+            labels: set.labels,
+            name: "cifar10".to_owned(),
+            split: split.name().to_owned(),
+            excluded: set.excluded,
+        }
+    }
+}
+
+/// The byte of a value in [-1, 1]: clamped, then `floor(x * 255 + 0.5)` on [0, 1].
+///
+/// The rounding is that of torchvision's `save_image`, in single precision as there; published
+/// distances are computed on images that went through it. NaN gives 0.
+pub fn to_u8(x: f32) -> u8 {
+    let unit = (0.5 * (x + 1.0)).clamp(0.0, 1.0);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0 ..= 255.5
+    let byte = (unit * 255.0 + 0.5).floor() as u8;
+    byte
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_images_are_another_set_with_another_hash() {
+        let images = Array4::from_shape_fn((3, 1, 2, 2), |(n, _, y, x)| {
+            u8::try_from(n * 9 + y * 2 + x).unwrap()
+        });
+        let set = ImageSet::of(images, "set".into());
+        let two = set.clone().first(2);
+        assert_eq!((two.len(), two.shape()), (2, [1, 2, 2]));
+        assert_ne!(two.sha256(), set.sha256());
+        assert_eq!(set.clone().first(9), set);
+        let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
+        assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));
+    }
+
+    #[test]
+    fn the_shape_is_part_of_the_hash_where_there_are_no_labels() {
+        let flat = ImageSet::of(Array4::zeros((1, 1, 1, 4)), "set".into());
+        let square = ImageSet::of(Array4::zeros((1, 1, 2, 2)), "set".into());
+        assert_ne!(flat.sha256(), square.sha256());
+    }
+}

@@ -1,0 +1,333 @@
+//! Image sets as a user meets them: reference statistics, distances, and what is refused.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use approx::assert_relative_eq;
+use assert_cmd::Command;
+use flate2::{Compression, write::GzEncoder};
+use image::{Rgb, RgbImage};
+use ndarray::{Array2, Array4};
+use ndarray_npy::WriteNpyExt;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+
+/// `ddim` in an empty folder, without data sets anywhere.
+struct Ddim {
+    folder: TempDir,
+}
+
+impl Ddim {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::cargo_bin("ddim")
+            .unwrap()
+            .current_dir(self.folder.path())
+            .env_remove("DDIM_DATA")
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail as a mistake of the user's, with one message on stderr alone; paths of
+    /// this folder are shortened.
+    fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
+        assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
+        stderr.trim_end().replace(&self.folder.path().display().to_string(), "HERE")
+    }
+
+    fn evaluate(&self, images: &str, more: &[&str]) -> String {
+        self.succeeds(&evaluation(images, more).each_ref())
+    }
+
+    fn evaluate_refuses(&self, images: &str, more: &[&str]) -> String {
+        self.refuses(&evaluation(images, more).each_ref())
+    }
+
+    /// Writes 32 x 32 images: one array, and the same ones as a folder of PNG.
+    fn write_images(&self, n: usize) -> Array4<u8> {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let images = Array4::from_shape_simple_fn((n, 3, 32, 32), || rng.r#gen::<u8>());
+        images.write_npy(fs::File::create(self.path("x.npy")).unwrap()).unwrap();
+        fs::create_dir_all(self.path("png")).unwrap();
+        for (i, image) in images.outer_iter().enumerate() {
+            let png = RgbImage::from_fn(32, 32, |x, y| {
+                Rgb([0, 1, 2].map(|c| image[[c, y as usize, x as usize]]))
+            });
+            png.save(self.path(&format!("png/{i:04}.png"))).unwrap();
+        }
+        images
+    }
+}
+
+/// The flags of an evaluation with the embedded extractor and reference.
+struct Flags(Vec<String>);
+
+impl Flags {
+    fn each_ref(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
+fn evaluation(images: &str, more: &[&str]) -> Flags {
+    let (features, reference) = (features_folder(), reference_file());
+    let mut flags = vec!["evaluate", images, "--features", &features];
+    if !more.contains(&"--reference") {
+        flags.extend(["--reference", &reference]);
+    }
+    flags.extend(["--quiet"]);
+    flags.extend(more);
+    Flags(flags.into_iter().map(String::from).collect())
+}
+
+fn repository(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}
+
+fn features_folder() -> String {
+    repository("models/cifar10-features")
+}
+
+fn reference_file() -> String {
+    repository("models/cifar10-features/cifar10-train.safetensors")
+}
+
+/// An idx file of grey noise, gzipped.
+fn idx(n: u32, side: u32) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut bytes: Vec<u8> =
+        [0x0803, n, side, side].iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    bytes.extend((0..n * side * side).map(|_| rng.r#gen::<u8>()));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_folder_and_an_array_of_the_same_images_have_the_same_distance() {
+    let ddim = Ddim::new();
+    ddim.write_images(12);
+    let array = ddim.evaluate("x.npy", &["--blocks", "4", "--csv", "x.csv"]);
+    let folder = ddim.evaluate("png", &["--blocks", "4", "--csv", "png.csv"]);
+    assert_eq!(array.replace("x.npy", "png"), folder);
+    assert!(array.contains("FD-cifar10-features") && array.contains("N = 12"), "{array}");
+    assert!(array.contains("95 % interval"), "{array}");
+
+    // The columns of metrics.csv; a reader of the one reads the other.
+    let text = fs::read_to_string(ddim.path("x.csv")).unwrap();
+    let (header, row) = text.trim_end().split_once('\n').unwrap();
+    let table1 = fs::read_to_string(repository("results/table1/metrics.csv")).unwrap();
+    let plain = |header: &str| -> Vec<String> {
+        header.split(',').filter(|name| !name.starts_with("param.")).map(String::from).collect()
+    };
+    assert_eq!(plain(header), plain(table1.lines().next().unwrap()));
+    assert!(row.contains(",x.npy all,\"cifar10 train, 49919 images\",,,,12,"), "{row}");
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[test]
+fn samples_written_to_a_file_measure_as_they_do_in_a_run() {
+    let ddim = Ddim::new();
+    let (features, reference) = (features_folder(), reference_file());
+    fs::write(
+        ddim.path("g.toml"),
+        format!(
+            "name = 'g'\nsamples = 12\nbatch = 4\n[model]\nsource = 'gaussian'\n\
+             shape = [3, 32, 32]\nmean = 0.1\nstd = 0.5\n[grid]\ntau = 'official-quad'\nsteps = 5\n\
+             [solver]\nkind = 'ddim'\n[metrics]\nfeatures = '{features}'\n\
+             reference = '{reference}'\nblocks = 4\n"
+        ),
+    )
+    .unwrap();
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    ddim.succeeds(&[
+        "sample",
+        "--model",
+        "gaussian",
+        "--mean",
+        "0.1",
+        "--std",
+        "0.5",
+        "--shape",
+        "3,32,32",
+        "--tau",
+        "official-quad",
+        "--steps",
+        "5",
+        "--samples",
+        "12",
+        "--batch",
+        "4",
+        "--out",
+        "x0.npy",
+        "--quiet",
+    ]);
+    ddim.evaluate("x0.npy", &["--blocks", "4", "--csv", "x0.csv"]);
+    let fd = |file: &str| -> f64 {
+        let mut reader = csv::Reader::from_path(ddim.path(file)).unwrap();
+        let headers = reader.headers().unwrap().clone();
+        let column = headers.iter().position(|name| name == "FD-cifar10-features").unwrap();
+        reader.records().next().unwrap().unwrap()[column].parse().unwrap()
+    };
+    assert_relative_eq!(fd("results/g/metrics.csv"), fd("x0.csv"), max_relative = 1e-5);
+}
+
+#[test]
+fn statistics_of_any_set_serve_as_a_reference_and_say_what_was_done() {
+    let ddim = Ddim::new();
+    fs::create_dir_all(ddim.path("cache/ddim/fashion-mnist")).unwrap();
+    let file = "cache/ddim/fashion-mnist/t10k-images-idx3-ubyte.gz";
+    fs::write(ddim.path(file), idx(40, 28)).unwrap();
+    let features = features_folder();
+    ddim.succeeds(&[
+        "stats",
+        "--data",
+        "fashion-mnist",
+        "--split",
+        "test",
+        "--resize",
+        "pad:32",
+        "--rgb",
+        "--features",
+        &features,
+        "--out",
+        "ref.safetensors",
+        "--quiet",
+    ]);
+    let reference =
+        ddim::harness::reference::Reference::read(&ddim.path("ref.safetensors")).unwrap();
+    let origin = &reference.origin;
+    assert_eq!(
+        (origin.dataset.as_str(), origin.split.as_str(), origin.images),
+        ("fashion-mnist pad:32 rgb", "test", 40)
+    );
+    // The set against itself: nothing between them.
+    let said = ddim.evaluate(
+        "fashion-mnist",
+        &["--resize", "pad:32", "--rgb", "--reference", "ref.safetensors", "--csv", "f.csv"],
+    );
+    assert!(said.contains("FD-cifar10-features  0.000 at this N"), "{said}");
+    // The first images of the path are the first images of the name.
+    let flags = ["--limit", "20", "--blocks", "4", "--resize", "pad:32", "--rgb"];
+    let by_path = ddim.evaluate(file, &flags);
+    let by_name = ddim.evaluate("fashion-mnist", &flags);
+    assert_eq!(
+        by_path.lines().skip(1).collect::<Vec<_>>(),
+        by_name.lines().skip(1).collect::<Vec<_>>()
+    );
+    // It is in the list of what there is.
+    let list = ddim.succeeds(&["models", "."]);
+    assert!(list.contains("./ref.safetensors") && list.contains("gaussian"), "{list}");
+    let line = list.lines().find(|line| line.starts_with("fashion-mnist")).unwrap();
+    assert!(line.contains("only") && line.contains("t10k-images-idx3-ubyte.gz"), "{line}");
+}
+
+#[test]
+fn the_models_of_the_repository_are_listed_with_their_hashes() {
+    let output = Command::cargo_bin("ddim")
+        .unwrap()
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("XDG_CACHE_HOME", "/nowhere")
+        .env_remove("DDIM_DATA")
+        .arg("models")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let list = String::from_utf8(output.stdout).unwrap();
+    for part in
+        ["models/cifar10-xs ", "1,113,955  8fd2f36a4abe", "8ae6de3bdc7c", "not on this machine"]
+    {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+}
+
+#[test]
+fn images_that_do_not_fit_end_in_one_message_with_the_remedy() {
+    let ddim = Ddim::new();
+    fs::write(ddim.path("digits-ubyte.gz"), idx(4, 28)).unwrap();
+    insta::assert_snapshot!(ddim.evaluate_refuses("digits-ubyte.gz", &["--blocks", "2"]), @"");
+    let large = Array4::<u8>::zeros((4, 3, 64, 48));
+    large.write_npy(fs::File::create(ddim.path("large.npy")).unwrap()).unwrap();
+    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--blocks", "2"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--resize", "pad:32"]), @"");
+    ddim.write_images(4);
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--csv", "no/x.csv"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--reference", "absent.safetensors"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--split", "test"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--exclude", "list.csv"]), @"");
+}
+
+#[test]
+fn damaged_and_foreign_files_end_in_one_message() {
+    let ddim = Ddim::new();
+    let write = |name: &str, bytes: &[u8]| fs::write(ddim.path(name), bytes).unwrap();
+    fs::create_dir(ddim.path("empty")).unwrap();
+    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"");
+    fs::create_dir(ddim.path("text")).unwrap();
+    write("text/notes.md", b"no image");
+    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"");
+    fs::create_dir(ddim.path("corrupt")).unwrap();
+    write("corrupt/a.png", b"\x89PNG\r\n\x1a\nand no more");
+    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"");
+    fs::create_dir(ddim.path("mixed")).unwrap();
+    for (name, side) in [("a.png", 32), ("b.png", 32), ("c.png", 30)] {
+        RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
+    }
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"");
+    let good = idx(4, 28);
+    write("t10k-images-idx3-ubyte.gz", &good[..good.len() / 2]);
+    insta::assert_snapshot!(ddim.evaluate_refuses("t10k-images-idx3-ubyte.gz", &[]), @"");
+    write("magic-ubyte", &[0, 0, 8, 1, 0, 0, 0, 1, 7]);
+    insta::assert_snapshot!(ddim.evaluate_refuses("magic-ubyte", &[]), @"");
+    write("other-ubyte", b"\x7fELF and so on, long enough");
+    insta::assert_snapshot!(ddim.evaluate_refuses("other-ubyte", &[]), @"");
+    let matrix = Array2::<f32>::zeros((4, 5));
+    matrix.write_npy(fs::File::create(ddim.path("matrix.npy")).unwrap()).unwrap();
+    insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"");
+    write("notes.txt", b"no images");
+    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"");
+}
+
+#[test]
+fn a_set_that_is_not_here_is_named_with_its_address_checksum_and_place() {
+    let ddim = Ddim::new();
+    let features = features_folder();
+    let stats = |data: &str| {
+        ddim.refuses(&["stats", "--data", data, "--features", &features, "--out", "x.safetensors"])
+    };
+    insta::assert_snapshot!(stats("cifar10"), @"");
+    insta::assert_snapshot!(stats("fashion-mnist"), @"");
+    insta::assert_snapshot!(stats("mnist"), @"");
+    insta::assert_snapshot!(stats("cifar-10"), @"");
+    insta::assert_snapshot!(stats("imagenet"), @"");
+    assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 0, "something was written");
+    insta::assert_snapshot!(ddim.run(&["evaluate", "x", "--reference", "r", "--resize", "crop"]).status, @"");
+}
