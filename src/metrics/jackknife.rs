@@ -179,23 +179,7 @@ pub fn frechet_jackknife<A>(
 where
     A: Copy + Into<f64> + Sync,
 {
-    let n = features.nrows();
-    if blocks < 2 || blocks > n {
-        return Err(Error::Blocks { blocks, n });
-    }
-    let parts = (0..blocks)
-        .into_par_iter()
-        .map(|b| {
-            let first = b * n / blocks;
-            let rows = Slice::from(first..(b + 1) * n / blocks);
-            Moments::of(features.slice_axis(Axis(0), rows)).map_err(|error| match error {
-                Error::NotFinite { row, column, value } => {
-                    Error::NotFinite { row: first + row, column, value }
-                }
-                other => other,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = block_moments(features, blocks)?;
     let mut all = Moments::new(features.ncols());
     for part in &parts {
         all.merge(part)?;
@@ -208,6 +192,30 @@ where
     Ok(Jackknife { value, leave_out })
 }
 
+/// The moments of each block of rows.
+pub(super) fn block_moments<A>(features: ArrayView2<'_, A>, blocks: usize) -> Result<Vec<Moments>>
+where
+    A: Copy + Into<f64> + Sync,
+{
+    let n = features.nrows();
+    if blocks < 2 || blocks > n {
+        return Err(Error::Blocks { blocks, n });
+    }
+    (0..blocks)
+        .into_par_iter()
+        .map(|b| {
+            let first = b * n / blocks;
+            let rows = Slice::from(first..(b + 1) * n / blocks);
+            Moments::of(features.slice_axis(Axis(0), rows)).map_err(|error| match error {
+                Error::NotFinite { row, column, value } => {
+                    Error::NotFinite { row: first + row, column, value }
+                }
+                other => other,
+            })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use approx::assert_relative_eq;
@@ -217,6 +225,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::metrics::frechet_extrapolation;
 
     /// N(mean, root root^T), and the same with another root.
     struct Gaussian {
@@ -263,6 +272,9 @@ mod tests {
         [reference, Gaussian { mean, root }, Gaussian { mean: shifted, root: near }]
     }
 
+    /// A statistic with its jackknife.
+    type Statistic = fn(ArrayView2<'_, f64>, usize, &FrechetReference) -> Result<Jackknife>;
+
     struct Coverage {
         /// The true distance.
         truth: f64,
@@ -277,11 +289,23 @@ mod tests {
         bias: [f64; 2],
         /// Widths of the paired and of an unpaired interval of the difference.
         width: [f64; 2],
+        /// Mean standard error of a single value.
+        error: f64,
     }
 
     fn coverage(
         d: usize,
         n: usize,
+        size: f64,
+        spectrum: impl Fn(f64) -> f64,
+        repeats: usize,
+    ) -> Coverage {
+        coverage_of(frechet_jackknife, [d, n], size, spectrum, repeats)
+    }
+
+    fn coverage_of(
+        statistic: Statistic,
+        [d, n]: [usize; 2],
         size: f64,
         spectrum: impl Fn(f64) -> f64,
         repeats: usize,
@@ -301,19 +325,20 @@ mod tests {
             paired: 0.0,
             bias: [0.0; 2],
             width: [0.0; 2],
+            error: 0.0,
         };
         let mut plain = vec![];
         for _ in 0..repeats {
             let z = normals(n, d, &mut rng);
-            let [x, y] = [&a, &b].map(|g| {
-                frechet_jackknife(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap()
-            });
+            let [x, y] = [&a, &b]
+                .map(|g| statistic(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap());
             let difference = y.minus(&x).unwrap();
             sum.single += holds(&x, truth[0]);
             plain.push((x.value, 0.5 * (x.interval(0.95).1 - x.interval(0.95).0)));
             sum.paired += holds(&difference, truth[1] - truth[0]);
             sum.bias[0] += x.value - truth[0];
             sum.bias[1] += x.corrected() - truth[0];
+            sum.error += x.standard_error();
             sum.width[0] += difference.standard_error();
             sum.width[1] += x.standard_error().hypot(y.standard_error());
         }
@@ -327,6 +352,7 @@ mod tests {
             paired: mean(sum.paired),
             bias: sum.bias.map(mean),
             width: sum.width.map(mean),
+            error: mean(sum.error),
         }
     }
 
@@ -340,6 +366,12 @@ mod tests {
     }
 
     const REPEATS: usize = 200;
+
+    /// Variances by the index of their direction.
+    type Spectrum = fn(f64) -> f64;
+
+    const SPECTRA: [(&str, Spectrum); 3] =
+        [("equal", |_| 1.0), ("1 / k", |k| 16.0 / (1.0 + k)), ("exp", |k| 8.0 * (-0.12 * k).exp())];
 
     #[test]
     fn intervals_hold_a_known_distance_in_few_dimensions() {
@@ -365,6 +397,15 @@ mod tests {
     }
 
     #[test]
+    fn the_extrapolated_distance_holds_the_truth_where_samples_are_many() {
+        let found =
+            coverage_of(frechet_extrapolation, [8, 256], 1.0, |k| 2.0 * (-0.12 * k).exp(), REPEATS);
+        assert_covers(found.single, REPEATS);
+        assert_covers(found.paired, REPEATS);
+        assert!(found.bias[1].abs() < 0.1, "bias {}", found.bias[1]);
+    }
+
+    #[test]
     fn paired_differences_hold_the_truth_and_are_narrower_for_a_flat_spectrum() {
         // The flat spectrum is the worst for the second-order bias of a single value, of which the
         // difference keeps next to nothing.
@@ -381,15 +422,9 @@ mod tests {
     #[ignore = "prints the coverage table of the module's documentation"]
     #[expect(clippy::print_stdout, reason = "a table for a person")]
     fn coverage_table() {
-        type Spectrum = fn(f64) -> f64;
-        let spectra: [(&str, Spectrum); 3] = [
-            ("equal", |_| 1.0),
-            ("1 / k", |k| 16.0 / (1.0 + k)),
-            ("exp", |k| 8.0 * (-0.12 * k).exp()),
-        ];
         for size in [1.0, 0.0] {
             for (d, n) in [(8, 256), (8, 1024), (64, 256), (64, 1024)] {
-                for (name, spectrum) in spectra {
+                for (name, spectrum) in SPECTRA {
                     let found = coverage(d, n, size, spectrum, 2000);
                     println!(
                         "//! | {d} | {n} | {name} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.1} | {:.2} |",
@@ -400,6 +435,32 @@ mod tests {
                         100.0 * found.at_n,
                         100.0 * found.paired,
                         found.width[0] / found.width[1]
+                    );
+                }
+            }
+        }
+    }
+
+    /// The numbers of the documentation of `extrapolation`:
+    /// `cargo test --release --lib extrapolated_table -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "prints the coverage table of the extrapolated distance"]
+    #[expect(clippy::print_stdout, reason = "a table for a person")]
+    fn extrapolated_table() {
+        for size in [1.0, 0.0] {
+            for [d, n] in [[8, 256], [64, 256], [64, 1024]] {
+                for (name, spectrum) in SPECTRA {
+                    let [plain, line] = [frechet_jackknife, frechet_extrapolation as Statistic]
+                        .map(|of| coverage_of(of, [d, n], size, spectrum, 400));
+                    println!(
+                        "//! | {d} | {n} | {name} | {:.2} | {:.3} | {:.3} | {:.1} | {:.1} | {:.1} | {:.2} |",
+                        plain.truth,
+                        plain.bias[1],
+                        line.bias[1],
+                        100.0 * plain.single,
+                        100.0 * line.single,
+                        100.0 * line.paired,
+                        line.error / plain.error,
                     );
                 }
             }
