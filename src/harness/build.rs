@@ -123,7 +123,7 @@ pub fn vocabulary() -> Vocabulary {
             .collect(),
         solvers: solver_kinds(),
         variances: vec![SIGMA_HAT.into()],
-        metrics: vec![super::runner::FD.into()],
+        metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
 }

@@ -3,9 +3,11 @@
 mod axis;
 pub mod build;
 pub mod claims;
+pub mod compare;
 pub mod diagnostic;
 pub mod error;
 pub mod features;
+pub mod fold;
 pub mod hardware;
 pub mod image_grid;
 pub mod manifest;

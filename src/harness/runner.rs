@@ -26,13 +26,10 @@ use super::{
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
     sheet,
-    show::{Show, metric_name},
+    show::{Show, columns},
     sink::{Planned, Sink, Timing},
 };
-use crate::{core, core::KeyedNoise, metrics::frechet_jackknife};
-
-/// The Fréchet distance's name in manifests; its column is `FD-` and the features.
-pub const FD: &str = "fd";
+use crate::{core, core::KeyedNoise};
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
@@ -78,20 +75,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let routes = check(plan)?;
     let mut models = Models::new(options.hardware.clone());
     let mut extractors = Extractors::new(options.hardware.clone());
-    let mut all_inputs = BTreeMap::new();
-    let mut planned = vec![];
-    for cell in &plan.cells {
-        let inputs = inputs(cell, &mut models, &mut extractors, &options.hardware)?;
-        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
-        all_inputs.extend(inputs);
-    }
+    let (planned, all_inputs) = planned(plan, &mut models, &mut extractors, &options.hardware)?;
     let columns = Columns {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
-        metrics: if plan.cells.iter().any(|cell| cell.spec.metrics.is_some()) {
-            vec![metric_name(plan)]
-        } else {
-            vec![]
-        },
+        metrics: columns(plan).into_iter().map(|(_, column)| column).collect(),
     };
     let mut sink = Sink::open(&options.folder, columns, planned.clone())?;
     sink.write("manifest.toml", plan.text.as_bytes())?;
@@ -161,6 +148,26 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
         cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
     let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
     format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
+}
+
+/// The cells with their keys, and the hashes behind all of them, by role.
+///
+/// # Errors
+/// Weights, an extractor or a reference that cannot be read.
+pub fn planned(
+    plan: &Plan,
+    models: &mut Models,
+    extractors: &mut Extractors,
+    hardware: &Hardware,
+) -> Result<(Vec<Planned>, BTreeMap<String, String>)> {
+    let mut all_inputs = BTreeMap::new();
+    let mut planned = vec![];
+    for cell in &plan.cells {
+        let inputs = inputs(cell, models, extractors, hardware)?;
+        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
+        all_inputs.extend(inputs);
+    }
+    Ok((planned, all_inputs))
 }
 
 /// The hashes that belong into a cell's key, by role.
@@ -236,9 +243,7 @@ impl Job<'_> {
             partial.append(&features)?;
         }
         if let Some(measure) = &self.measure {
-            let features = partial.features();
-            let fd = frechet_jackknife(features.view(), measure.blocks(), measure.reference())?;
-            record.metrics.insert(measure.name().to_owned(), fd);
+            record.metrics = measure.metrics(partial.features().view())?;
         }
         partial.remove()?;
         let cost = (drawn as u64 * record.calls).max(1) as f64;

@@ -93,7 +93,7 @@ impl Jackknife {
             return self.value;
         }
         // The formula above, written so that it does not cancel for large B.
-        self.value + (self.groups() - 1.0) * (self.value - self.mean())
+        self.value + (self.groups() - 1.0) * (self.value - self.leave_out_mean())
     }
 
     /// The standard error of the value, and of the corrected value.
@@ -108,7 +108,7 @@ impl Jackknife {
         if self.leave_out.len() < 2 {
             return f64::INFINITY;
         }
-        let (b, mean) = (self.groups(), self.mean());
+        let (b, mean) = (self.groups(), self.leave_out_mean());
         let squares: f64 = self.leave_out.iter().map(|x| (x - mean).powi(2)).sum();
         ((b - 1.0) / b * squares).sqrt()
     }
@@ -151,11 +151,42 @@ impl Jackknife {
         Ok(Self { value: self.value - other.value, leave_out })
     }
 
+    /// The mean of several values, for instance of several seeds.
+    ///
+    /// Group b of the mean is group b of all of them, left out together: the standard error is that
+    /// of the mean whether they share noise or not, with B - 1 degrees of freedom, the corrected
+    /// value is the mean of the corrected ones, and means pair like single values.
+    ///
+    /// # Errors
+    /// No values, or different numbers of groups.
+    pub fn mean_of(values: &[&Self]) -> Result<Self> {
+        let Some((first, rest)) = values.split_first() else {
+            return Err(Error::TooFewSamples { n: 0, needed: 1 });
+        };
+        let mut sum = (*first).clone();
+        for other in rest {
+            let (left, right) = (sum.leave_out.len(), other.leave_out.len());
+            if left != right {
+                return Err(Error::Unpaired { left, right });
+            }
+            sum.value += other.value;
+            for (a, b) in sum.leave_out.iter_mut().zip(&other.leave_out) {
+                *a += b;
+            }
+        }
+        let count = values.len() as f64;
+        sum.value /= count;
+        for value in &mut sum.leave_out {
+            *value /= count;
+        }
+        Ok(sum)
+    }
+
     fn groups(&self) -> f64 {
         self.leave_out.len() as f64
     }
 
-    fn mean(&self) -> f64 {
+    fn leave_out_mean(&self) -> f64 {
         self.leave_out.iter().sum::<f64>() / self.groups()
     }
 }
@@ -538,6 +569,27 @@ mod tests {
         let features = normals(100, 16, &mut rng).mapv(|x| x as f32);
         let once = frechet_jackknife(features.view(), 8, &reference).unwrap();
         assert_eq!(once, frechet_jackknife(features.view(), 8, &reference).unwrap());
+    }
+
+    #[test]
+    fn the_mean_of_independent_seeds_has_an_interval_that_holds_the_truth() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let (repeats, mut held) = (2000, 0.0);
+        for _ in 0..repeats {
+            let seeds = [0, 1, 2].map(|_| {
+                let samples = normals(32, 1, &mut rng);
+                let total = samples.sum();
+                let leave_out = samples.iter().map(|x| (total - x) / 31.0).collect();
+                Jackknife { value: total / 32.0, leave_out }
+            });
+            let mean = Jackknife::mean_of(&seeds.each_ref()).unwrap();
+            let corrected = seeds.iter().map(Jackknife::corrected).sum::<f64>() / 3.0;
+            assert_relative_eq!(mean.corrected(), corrected, epsilon = 1e-12);
+            let (low, high) = mean.interval(0.95);
+            held += f64::from(u8::from(low <= 0.0 && 0.0 <= high));
+        }
+        assert_covers(held / f64::from(repeats), 2000);
+        assert!(Jackknife::mean_of(&[]).is_err());
     }
 
     #[test]
