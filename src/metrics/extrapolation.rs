@@ -16,9 +16,38 @@
 //! jackknife's corrected value is itself an extrapolation, from N and N (B - 1) / B, where the
 //! straight line holds far better than down to N / 4. A bias of second order, c / n^2, is left as
 //! -c / N^2 by the jackknife and as -5 c / N^2 by this fit (1, 1 / 2 and -1 / 2 are the weights of
-//! the three sizes), and it shows as soon as D / N is not small:
+//! the three sizes), higher orders come on top, and it shows as soon as D / N is not small.
 //!
-//! (coverage table)
+//! Measured on the Gaussians of the jackknife's table, of which these are the first repetitions: 400
+//! of them, hence one standard error of a coverage is 1.1 points. "Jackknife" is the corrected
+//! value, "fit" the intercept, and `width` the width of the fit's interval in that of the
+//! jackknife's.
+//!
+//! | D | N | variances | truth | bias, jackknife | bias, fit | coverage %, jackknife | coverage %, fit | paired %, fit | width |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | 8 | 256 | equal | 1.39 | 0.011 | 0.007 | 95.2 | 95.2 | 95.5 | 1.02 |
+//! | 8 | 256 | 1 / k | 8.98 | 0.135 | 0.114 | 96.0 | 96.0 | 94.5 | 1.02 |
+//! | 8 | 256 | exp | 7.98 | 0.081 | 0.059 | 95.8 | 95.2 | 95.5 | 1.02 |
+//! | 64 | 256 | equal | 10.20 | -0.189 | -1.571 | 94.2 | 18.8 | 96.2 | 1.07 |
+//! | 64 | 256 | 1 / k | 14.74 | -0.123 | -0.852 | 95.8 | 85.8 | 95.0 | 1.02 |
+//! | 64 | 256 | exp | 14.83 | -0.044 | -0.239 | 96.2 | 94.8 | 95.2 | 1.03 |
+//! | 64 | 1024 | equal | 10.20 | -0.003 | -0.046 | 95.2 | 95.2 | 96.0 | 1.02 |
+//! | 64 | 1024 | 1 / k | 14.74 | -0.043 | -0.068 | 94.8 | 94.5 | 95.5 | 1.01 |
+//! | 64 | 1024 | exp | 14.83 | -0.033 | -0.043 | 95.2 | 95.8 | 96.0 | 1.01 |
+//! | 8 | 256 | equal | 0.00 | 0.001 | -0.003 | 98.5 | 99.2 | 95.8 | 1.33 |
+//! | 8 | 256 | 1 / k | 0.00 | 0.011 | -0.008 | 98.5 | 99.5 | 96.5 | 1.34 |
+//! | 8 | 256 | exp | 0.00 | 0.007 | -0.012 | 98.2 | 99.2 | 95.5 | 1.33 |
+//! | 64 | 256 | equal | 0.00 | -0.177 | -1.403 | 92.5 | 0.0 | 96.2 | 1.38 |
+//! | 64 | 256 | 1 / k | 0.00 | -0.098 | -0.740 | 96.8 | 30.5 | 96.0 | 1.34 |
+//! | 64 | 256 | exp | 0.00 | -0.033 | -0.204 | 98.2 | 96.8 | 95.0 | 1.33 |
+//! | 64 | 1024 | equal | 0.00 | -0.010 | -0.048 | 97.8 | 96.8 | 95.0 | 1.34 |
+//! | 64 | 1024 | 1 / k | 0.00 | -0.005 | -0.026 | 98.0 | 98.8 | 96.5 | 1.33 |
+//! | 64 | 1024 | exp | 0.00 | -0.001 | -0.010 | 99.0 | 99.0 | 95.8 | 1.32 |
+//!
+//! So: with D / N of 1 / 32 and 1 / 16 the two hold the truth equally often. With D / N = 1 / 4 the fit's bias is 5 to 8 times that of
+//! the jackknife, and its interval holds the truth in as few as 19 % of all cases at a distance from
+//! it, and in none at distance zero. At distance zero the fit's interval is a third wider as well.
+//! Paired differences of intercepts hold the truth in every row: what is wrong is common to both.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -26,7 +55,7 @@ use rayon::prelude::*;
 use super::{Error, FrechetReference, Jackknife, Moments, Result, jackknife::block_moments};
 
 /// The fewest blocks that give two sizes of which the smaller can miss a block.
-pub const MIN_BLOCKS: usize = 4;
+pub const EXTRAPOLATION_BLOCKS: usize = 4;
 
 /// How often the samples are halved at most.
 const HALVINGS: u32 = 2;
@@ -41,7 +70,7 @@ const HALVINGS: u32 = 2;
 /// - Cost: the moments once, and 7 + 3 B distances.
 ///
 /// # Errors
-/// Fewer than [`MIN_BLOCKS`] blocks, and as for [`frechet_jackknife`](super::frechet_jackknife).
+/// Fewer than [`EXTRAPOLATION_BLOCKS`] blocks, and as for [`frechet_jackknife`](super::frechet_jackknife).
 ///
 /// # References
 /// Chong, Forsyth, *Effectively unbiased FID and Inception Score and where to find them*, CVPR
@@ -54,8 +83,8 @@ pub fn frechet_extrapolation<A>(
 where
     A: Copy + Into<f64> + Sync,
 {
-    if blocks < MIN_BLOCKS {
-        return Err(Error::Extrapolation { blocks, needed: MIN_BLOCKS });
+    if blocks < EXTRAPOLATION_BLOCKS {
+        return Err(Error::Extrapolation { blocks, needed: EXTRAPOLATION_BLOCKS });
     }
     let parts = block_moments(features, blocks)?;
     let sizes = (0..=HALVINGS)

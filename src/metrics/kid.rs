@@ -17,7 +17,39 @@
 //! values of the jackknife cost no more than the first. The jackknife's `corrected` value is, to
 //! 1 / N^2, the estimate over pairs of different blocks alone: it has no bias either.
 //!
-//! (coverage table)
+//! Measured on Gaussians of known distance: 95 % intervals, B = 32, 1000 repetitions, hence one
+//! standard error of a coverage is 0.7 points; the truth is exact, the distance of the distribution
+//! to the 500 samples of a reference as they are given, which near zero may be negative. The rows
+//! are as in the table of [`Jackknife`]'s module, `bias` is in standard errors of the mean over the
+//! repetitions (those of one D share draws; with other seeds it has either sign), and `error` is the mean standard error over
+//! the scatter of the values.
+//!
+//! | D | N | variances | truth | bias | error | coverage % | paired coverage % | paired width |
+//! |---|---|---|---|---|---|---|---|---|
+//! | 8 | 256 | equal | 1.2821 | -0.6 | 0.98 | 93.4 | 95.6 | 0.15 |
+//! | 8 | 256 | 1 / k | 267.1674 | -0.9 | 0.95 | 89.5 | 95.2 | 0.07 |
+//! | 8 | 256 | exp | 114.0141 | -0.4 | 0.96 | 90.6 | 96.3 | 0.11 |
+//! | 64 | 256 | equal | 0.5073 | 0.2 | 0.99 | 95.3 | 94.6 | 0.16 |
+//! | 64 | 256 | 1 / k | 1.9097 | 2.3 | 1.01 | 94.5 | 95.4 | 0.13 |
+//! | 64 | 256 | exp | 1.3481 | 2.4 | 1.02 | 96.3 | 96.2 | 0.15 |
+//! | 64 | 1024 | equal | 0.5073 | -0.3 | 1.01 | 94.5 | 95.4 | 0.17 |
+//! | 64 | 1024 | 1 / k | 1.9097 | 2.8 | 1.00 | 95.5 | 95.7 | 0.13 |
+//! | 64 | 1024 | exp | 1.3481 | 2.0 | 1.02 | 96.2 | 96.2 | 0.15 |
+//! | 8 | 256 | equal | -0.0015 | 1.3 | 1.31 | 97.3 | 94.0 | 0.42 |
+//! | 8 | 256 | 1 / k | -0.2930 | 1.2 | 1.29 | 96.7 | 91.5 | 0.32 |
+//! | 8 | 256 | exp | 0.2895 | 1.4 | 1.25 | 97.5 | 92.6 | 0.39 |
+//! | 64 | 256 | equal | -0.0022 | -0.3 | 1.25 | 98.1 | 95.2 | 0.40 |
+//! | 64 | 256 | 1 / k | 0.0136 | 1.2 | 1.04 | 91.0 | 95.3 | 0.33 |
+//! | 64 | 256 | exp | 0.0039 | 1.1 | 1.16 | 96.7 | 95.9 | 0.36 |
+//! | 64 | 1024 | equal | -0.0022 | -1.0 | 1.11 | 96.8 | 93.8 | 0.53 |
+//! | 64 | 1024 | 1 / k | 0.0136 | 1.7 | 0.98 | 91.7 | 95.5 | 0.39 |
+//! | 64 | 1024 | exp | 0.0039 | 0.7 | 1.03 | 94.3 | 95.4 | 0.45 |
+//!
+//! So: a single value keeps its level in many directions. Where few directions hold a large variance
+//! (8 of them, up to 16) the cube makes the values skewed, and the interval holds the truth in about
+//! 90 % of all cases; so it does in one spectrum at distance zero. Paired differences hold it in 93.8
+//! to 96.3 %, but for 91.5 and 92.6 % where a distribution with those large variances in 8
+//! directions is compared with the reference's own.
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 use rayon::prelude::*;

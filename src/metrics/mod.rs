@@ -11,7 +11,7 @@ mod jackknife;
 mod kid;
 mod moments;
 
-pub use extrapolation::{MIN_BLOCKS, frechet_extrapolation};
+pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};

@@ -8,7 +8,7 @@ use crate::harness::plan::{
     CellSpec, End, ExactSpec, GridSpec, Measured, MetricsSpec, ModelSpec, Precision,
     PredictionKind, ScheduleSpec, SolverSpec, Tau, VarianceSpec,
 };
-use crate::metrics::MIN_BLOCKS;
+use crate::metrics::EXTRAPOLATION_BLOCKS;
 
 /// Top-level keys that are the same for every cell.
 pub(super) const SHARED: [&str; 7] =
@@ -291,9 +291,11 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
             .help("the kernel distance does not move with N: remove `extrapolate`, or add `fd`");
         r.report(problem);
     }
-    if extrapolate && r.sound("blocks") && (2..MIN_BLOCKS).contains(&blocks) {
+    if extrapolate && r.sound("blocks") && (2..EXTRAPOLATION_BLOCKS).contains(&blocks) {
         let message = format!("{blocks} blocks are too few to extrapolate in N");
-        let help = format!("at least {MIN_BLOCKS}: the distance is fitted at N, N / 2 and N / 4");
+        let help = format!(
+            "at least {EXTRAPOLATION_BLOCKS}: the distance is fitted at N, N / 2 and N / 4"
+        );
         r.report(Diagnostic::error(r.place("blocks"), message).help(help));
     }
     MetricsSpec { features, reference, blocks, quantise, measures, extrapolate }
