@@ -5,6 +5,15 @@
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;
+use ddim::harness::{
+    build::{Models, vocabulary},
+    features::Extractors,
+    hardware::Hardware,
+    manifest::Manifest,
+    record::read_csv,
+    registry::Registry,
+    runner::planned,
+};
 use tempfile::TempDir;
 
 /// `ddim` in an empty folder.
@@ -268,6 +277,60 @@ fn completions_know_every_verb() {
             assert!(script.contains(verb), "{shell} does not know {verb}");
         }
     }
+}
+
+#[test]
+fn kernel_distances_extrapolation_and_seeds_come_from_the_manifest() {
+    let ddim = Ddim::new();
+    let manifest = network_manifest()
+        .replace("samples = 12", "samples = 8")
+        .replace("blocks = 4", "blocks = 4\nmeasures = [\"fd\", \"kid\"]\nextrapolate = true")
+        .replace("\"grid.steps\" = [3, 4]", "\"grid.steps\" = [2]\nseed = [0, 1]")
+        .replace("[\"3\", \"4\"]", "[\"2\"]")
+        .replace("value = \"fd\"", "value = \"kid\"\nover = \"seed\"")
+        .replace("A test of {fd}", "A test of {fd} and {kid}");
+    ddim.write("n.toml", &manifest);
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    let text = |name: &str| String::from_utf8(ddim.read(&format!("results/n/{name}"))).unwrap();
+    let header = |csv: &str| csv.lines().next().unwrap().to_owned();
+    let metrics = text("metrics.csv");
+    assert_eq!(metrics.lines().count(), 5);
+    for column in ["FD-cifar10-features", "FD-cifar10-features.infinity", "KID-cifar10-features"] {
+        let names = header(&metrics);
+        assert!(names.split(',').any(|name| name == column), "{column} is not in {names}");
+    }
+    let table = text("table.md");
+    for part in [
+        "2: KID-cifar10-features",
+        "A test of FD-cifar10-features and KID-cifar10-features.",
+        "the mean over seed = 0, 1 of the",
+    ] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
+    assert_eq!(text("summary.csv").lines().count(), 3);
+    assert!(header(&text("summary.csv")).ends_with("KID-cifar10-features.seed=1"));
+    // One pair of rows in one column.
+    assert_eq!(text("differences.csv").lines().count(), 2);
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    assert_eq!(text("metrics.csv"), metrics);
+}
+
+#[test]
+fn the_committed_results_are_those_of_the_shipped_manifest() {
+    let manifest = repository("experiments/table1.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    // Its paths are relative to the package, where cargo runs tests.
+    let registry = Registry::shipped();
+    let plan =
+        Manifest::parse(manifest, text).unwrap().plan(None, &[], &vocabulary(&registry)).unwrap();
+    let hardware = Hardware::open("cpu", Some(1)).unwrap();
+    let (mut models, mut extractors) =
+        (Models::new(hardware.clone(), &registry), Extractors::new(hardware.clone()));
+    let (planned, _) = planned(&plan, &mut models, &mut extractors, &hardware).unwrap();
+    let (_, rows) = read_csv(Path::new("results/table1/metrics.csv")).unwrap();
+    let found: Vec<_> = rows.into_iter().map(|(_, record)| (record.key, record.params)).collect();
+    let expected: Vec<_> = planned.into_iter().map(|cell| (cell.key, cell.params)).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             .collect(),
         solvers: registry.kinds(),
         variances: vec![SIGMA_HAT.into()],
-        metrics: vec![super::runner::FD.into()],
+        metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
 }

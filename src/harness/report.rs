@@ -44,7 +44,8 @@ pub fn write(results: &Path, out: &Path, registry: &Registry) -> Result<()> {
 /// A plot of what has no place on its axes.
 pub fn html(folder: &Folder) -> Result<String> {
     let show = Show::new(&folder.plan);
-    let table = show.spec().map(|spec| show.table(spec, &folder.records));
+    let shown = show.shown(&folder.records);
+    let table = show.spec().map(|spec| show.table(spec, &shown));
     let mut sections = vec![];
     if let Some(table) = &table {
         sections.push(("table", "Table", tables(folder, table)));
