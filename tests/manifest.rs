@@ -700,7 +700,7 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
         .replace("mean = 0.1", "mean = [-0.5, 0.5]\nweights = [1, 0, 1]")
         .replace("shape = [3, 8, 8]", "shape = []");
     insta::assert_snapshot!(problems(&mixture, None, &[]), @r"
-    error: `model.shape` must be a list of positive lengths, not `[]`
+    error: `model.shape` must be three positive lengths, not `[]`
      --> small.toml:7:9
       |
     7 | shape = []

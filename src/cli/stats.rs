@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 use super::{Compute, Talk};
 use crate::{
     data::cifar10::{Cifar10, Exclusions, Split},
-    harness::{error::Result, stats},
+    harness::{
+        error::{Error, Result},
+        stats,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -51,6 +54,11 @@ enum SplitName {
 
 impl Stats {
     pub(super) fn run(&self) -> Result<()> {
+        // Not after minutes of features. A missing folder is made when the file is written.
+        if self.out.is_dir() {
+            let out = self.out.display();
+            return Err(Error::input(format!("--out {out}: it is a folder; name a file")));
+        }
         let split = match self.split {
             SplitName::Train => Split::Train,
             SplitName::Test => Split::Test,

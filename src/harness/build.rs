@@ -352,7 +352,8 @@ pub fn weights_folder(source: &str) -> Result<&Path> {
     Err(Error::input(format!("model.source = \"{source}\" {what}")))
 }
 
-/// The files a cell needs and this machine lacks, each as a problem at its place.
+/// The files a cell needs and this machine lacks, and samples that its features cannot be
+/// computed of, each as a problem at its place.
 pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     let mut problems = vec![];
     let spec = &cell.spec;
@@ -364,6 +365,13 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
              diffusion_pytorch_model.safetensors); other files of weights must be converted first; \
              embedded: models/cifar10-xs",
         ));
+    }
+    if let (Some(_), Some(exact)) = (&spec.metrics, &spec.model.exact)
+        && exact.shape.first() != Some(&3)
+    {
+        let message = format!("features are those of colour images, not of {:?}", exact.shape);
+        let help = "`shape = [3, H, W]`, or no [metrics]";
+        problems.push(Diagnostic::error(cell.locate("model.shape"), message).help(help));
     }
     if let Some(metrics) = &spec.metrics {
         for (path, file, what) in [
