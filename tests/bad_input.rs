@@ -411,33 +411,33 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: it belongs to dormand-prince; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.rtol=` removes it)
     "#);
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"deis\"\norder = 9")), @r#"
+    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"deis\"\norder = 9")), @r"
     error: deis: order = 9 is not one of 2 to 3
       --> m.toml:17:9
        |
     17 | order = 9
        |         ^
        |
-       = help: see the method's options in the README
-    "#);
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"dormand-prince\"\nrtol = 0")), @r#"
+       = help: the defaults of deis are `order = 3`
+    ");
+    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"dormand-prince\"\nrtol = 0")), @r"
     error: dormand-prince: rtol = 0e0 and atol = 1e-4 must be positive and finite
-      --> m.toml:16:8
+      --> m.toml:17:8
        |
-    16 | kind = "dormand-prince"
-       |        ^^^^^^^^^^^^^^^^
+    17 | rtol = 0
+       |        ^
        |
-       = help: see the method's options in the README
-    "#);
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"edm\"\nchurn = -1")), @r#"
+       = help: the defaults of dormand-prince are `rtol = 0.0001`, `atol = 0.0001`
+    ");
+    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"edm\"\nchurn = -1")), @r"
     error: edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1.003, least = 0.05, most = 50, 10 steps
-      --> m.toml:16:8
+      --> m.toml:17:9
        |
-    16 | kind = "edm"
-       |        ^^^^^
+    17 | churn = -1
+       |         ^^
        |
-       = help: see the method's options in the README
-    "#);
+       = help: the defaults of edm are `churn = 40`, `churn_min = 0.05`, `churn_max = 50`, `churn_std = 1.003`
+    ");
     assert_snapshot!(ddim.refuses(&with("name = \"g\"", "name = \"../g\"")), @r#"
     error: `name` cannot be the name of a file: `../g`
      --> m.toml:1:8
