@@ -475,7 +475,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
       = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
     ");
     insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
-    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: at least 1");
+    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: give a number from 1 to 1024");
     insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: the devices are cpu and cuda");
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
@@ -490,7 +490,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     );
     fs::create_dir(ddim.path("empty")).unwrap();
     insta::assert_snapshot!(
-        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2)"
+        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2); a model is a folder with config.json and diffusion_pytorch_model.safetensors"
     );
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
 }

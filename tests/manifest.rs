@@ -700,13 +700,13 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
         .replace("mean = 0.1", "mean = [-0.5, 0.5]\nweights = [1, 0, 1]")
         .replace("shape = [3, 8, 8]", "shape = []");
     insta::assert_snapshot!(problems(&mixture, None, &[]), @r"
-    error: `model.shape` must be a list of positive lengths, not `[]`
+    error: `model.shape` must be three positive lengths, not `[]`
      --> small.toml:7:9
       |
     7 | shape = []
       |         ^^
       |
-      = help: for instance `shape = [3, 8, 8]`
+      = help: samples are images of C channels, H x W: `shape = [3, 8, 8]`
 
     error: 2 means, but 3 in `model.weights`
      --> small.toml:9:11
@@ -938,11 +938,13 @@ fn numbers_are_read_in_every_form_that_toml_has() {
     1 | --set model.std=inf
       |                 ^^^
 
-    error: `9999999999999999999` does not fit into 64 bits
+    error: `9999999999999999999` is too large or too small
      --> command line:1:12
       |
     1 | --set seed=9_999_999_999_999_999_999
       |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: whole numbers lie between -2^63 and 2^63 - 1
     ");
 }
 

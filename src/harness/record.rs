@@ -35,6 +35,14 @@ pub enum ResultsError {
         /// Why not.
         source: io::Error,
     },
+    /// The results folder could not be created.
+    #[error("cannot create the results folder {path}: {problem}; choose another with --out")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A results file does not say what it should.
     #[error("{path}:{line}: column `{column}`: {problem}; {remedy}")]
     Malformed {
@@ -231,7 +239,10 @@ pub(super) fn read_lines(
         path: path.into(),
         line: error.position().map_or(1, csv::Position::line),
         column: "cell".into(),
-        problem: error.to_string(),
+        problem: match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => "the line is not UTF-8 text".into(),
+            _ => error.to_string(),
+        },
         remedy: REMEDY,
     };
     let header = reader.headers().map_err(malformed)?.clone();

@@ -120,8 +120,9 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
 }
 
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
-    let sized = !spec.shape.is_empty() && spec.shape.iter().all(|&length| length > 0);
-    r.ensure("shape", sized, "a list of positive lengths", "for instance `shape = [3, 8, 8]`");
+    let sized = spec.shape.len() == 3 && spec.shape.iter().all(|&length| length > 0);
+    let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
+    r.ensure("shape", sized, "three positive lengths", help);
     for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
         for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
             let message = format!("`{}` must be positive, not `{number}`", r.path(key));
