@@ -514,7 +514,273 @@ fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
     let html = ddim::harness::report::html(&Folder::read(folder.path()).unwrap()).unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
-    insta::assert_snapshot!(structure(&html), @"");
+    insta::assert_snapshot!(structure(&html), @r##"
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+    <title>tiny: results</title>
+    <style> ...
+    </head>
+    <body>
+    <header>
+    <h1>tiny</h1>
+    <p class="soft">4 of 6 cells finished · N = 256 · seed 0 · claims: 1 holds</p>
+    <dl class="question">
+    <dt>Question</dt>
+    <dd>Does &lt;i&gt;noise&lt;/i&gt; help &amp; when? At two steps, that is.</dd>
+    <dt>Paper</dt>
+    <dd>None</dd>
+    </dl>
+
+    <nav aria-label="Sections">
+    <ul>
+    <li><a href="#table">Table</a></li>
+    <li><a href="#claims">Claims</a></li>
+    <li><a href="#plots">Plots</a></li>
+    <li><a href="#cells">Cells and time</a></li>
+    <li><a href="#manifest">Manifest</a></li>
+    <li><a href="#provenance">Provenance</a></li>
+    </ul>
+    </nav>
+    </header>
+    <main>
+    <section id="table" aria-labelledby="table-title">
+    <h2 id="table-title">Table</h2>
+    <div class="scroll" role="region" tabindex="0" aria-labelledby="table-0">
+    <table>
+    <caption id="table-0"><span>FD-fd by noise (rows) and grid.steps (columns), with 95 % intervals; the paper’s values beside them</span></caption>
+    <thead>
+    <tr>
+    <th class="stay" rowspan="2" scope="col">noise</th>
+    <th class="group" colspan="2" scope="colgroup">10</th>
+    <th class="group" colspan="1" scope="colgroup">50</th>
+    </tr>
+    <tr>
+    <th class="sub group" scope="col">measured</th>
+    <th class="sub" scope="col">paper</th>
+    <th class="sub group" scope="col">measured</th>
+    </tr>
+    </thead>
+    <tbody>
+    <tr>
+    <th class="stay" scope="row">η = 0.0</th>
+    <td class="group">46.2 <small>[44.1, 48.4]</small></td>
+    <td class="paper">13.36</td>
+    <td class="group">31.0 <small>[29.8, 32.2]</small></td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">&lt;b&gt;eta&lt;/b&gt;</th>
+    <td class="group">88.8 <small>[84.1, 93.5]</small></td>
+    <td class="paper"></td>
+    <td class="group absent">not run</td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">σ̂</th>
+    <td class="group diverged">diverged</td>
+    <td class="paper"></td>
+    <td class="group absent">not run</td>
+    </tr>
+    </tbody>
+    </table>
+    </div>
+    <p class="soft prose">&lt;script&gt;alert(1)&lt;/script&gt; Measured: FD-fd, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID, from Song et al. &quot;2021&quot;.</p>
+    </section>
+    <section id="claims" aria-labelledby="claims-title">
+    <h2 id="claims-title">Claims</h2>
+    <p class="soft prose">Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything):</p>
+    <ul class="claims">
+    <li class="holds">
+    <p><span class="verdict"><span aria-hidden="true">✓</span> holds</span> No noise is best. <cite>(Section 5.1)</cite></p>
+    <p class="why">Both differences are positive; the closer: <span class="label">&lt;b&gt;eta&lt;/b&gt;</span> at 10 minus <span class="label">η = 0.0</span> at 10 is 42.6 [40.0, 45.2].</p>
+    </li>
+    </ul>
+    </section>
+    <section id="plots" aria-labelledby="plots-title">
+    <h2 id="plots-title">Plots</h2>
+    <figure class="plot">
+    <div class="scroll" role="region" tabindex="0" aria-label="Plot curve">
+    <svg role="img" aria-label="Is a &lt; b &amp; c? fd against steps S, a curve for each noise." width="640" height="420" viewBox="0 0 6400 4200"> ...
+    </div>
+    </figure>
+    </section>
+    <section id="cells" aria-labelledby="cells-title">
+    <h2 id="cells-title">Cells and time</h2>
+    <p class="prose">1 cell took 12.5 s on cpu with 2 threads. A model call took 2.50 ms per sample.</p>
+    <details>
+    <summary>Every cell: cost, time and what was measured</summary>
+    <div class="scroll" role="region" tabindex="0" aria-labelledby="cells-table">
+    <table>
+    <caption id="cells-table"><span>6 cells; S is the requested number of steps, levels the distinct ones visited, calls the model calls per sample, ms per call the model’s time for one sample</span></caption>
+    <thead>
+    <tr>
+    <th class="stay" scope="col">#</th>
+    <th class="text" scope="col">grid.steps</th>
+    <th class="text" scope="col">noise</th>
+    <th class="text" scope="col">status</th>
+    <th scope="col">S</th>
+    <th scope="col">levels</th>
+    <th scope="col">calls</th>
+    <th scope="col">N</th>
+    <th scope="col">FD-fd</th>
+    <th scope="col">time</th>
+    <th scope="col">ms per call</th>
+    </tr>
+    </thead>
+    <tbody>
+    <tr>
+    <th class="stay" scope="row">0</th>
+    <td class="text">10</td>
+    <td class="text">η = 0.0</td>
+    <td class="text">done</td>
+    <td>10</td>
+    <td>10</td>
+    <td>10</td>
+    <td>256</td>
+    <td>46.2 [44.1, 48.4]</td>
+    <td>12.5 s</td>
+    <td>2.50</td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">1</th>
+    <td class="text">10</td>
+    <td class="text">&lt;b&gt;eta&lt;/b&gt;</td>
+    <td class="text">done</td>
+    <td>10</td>
+    <td>10</td>
+    <td>10</td>
+    <td>256</td>
+    <td>88.8 [84.1, 93.5]</td>
+    <td></td>
+    <td></td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">2</th>
+    <td class="text">10</td>
+    <td class="text">σ̂</td>
+    <td class="text diverged">diverged</td>
+    <td>10</td>
+    <td>10</td>
+    <td>10</td>
+    <td>256</td>
+    <td></td>
+    <td></td>
+    <td></td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">3</th>
+    <td class="text">50</td>
+    <td class="text">η = 0.0</td>
+    <td class="text">done</td>
+    <td>50</td>
+    <td>49</td>
+    <td>50</td>
+    <td>256</td>
+    <td>31.0 [29.8, 32.2]</td>
+    <td></td>
+    <td></td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">4</th>
+    <td class="text">50</td>
+    <td class="text">&lt;b&gt;eta&lt;/b&gt;</td>
+    <td class="text absent">not run</td><td></td><td></td><td></td><td></td><td></td><td></td><td></td>
+    </tr>
+    <tr>
+    <th class="stay" scope="row">5</th>
+    <td class="text">50</td>
+    <td class="text">σ̂</td>
+    <td class="text absent">not run</td><td></td><td></td><td></td><td></td><td></td><td></td><td></td>
+    </tr>
+    </tbody>
+    </table>
+    </div>
+    </details>
+    </section>
+    <section id="manifest" aria-labelledby="manifest-title">
+    <h2 id="manifest-title">Manifest</h2>
+    <details>
+    <summary>manifest.toml, as run</summary>
+    <pre tabindex="0"><code># Question: does &lt;i&gt;noise&lt;/i&gt; help &amp; when?
+    #   At two steps, that is.
+    # Paper: none
+
+    name = &quot;tiny&quot;
+    samples = 256
+    batch = 64
+
+    [model]
+    source = &quot;gaussian&quot;
+    shape = [3, 8, 8]
+    mean = 0.1
+    std = 0.5
+
+    [solver]
+    kind = &quot;ddim&quot;
+
+    [grid]
+    tau = &quot;official-quad&quot;
+
+    [metrics]
+    features = &quot;models/fd&quot;
+    reference = &quot;nowhere&quot;
+
+    [sweep]
+    &quot;grid.steps&quot; = [10, 50]
+    noise = [
+        { label = &quot;eta = 0.0&quot;, &quot;solver.eta&quot; = 0.0 },
+        { label = &quot;&lt;b&gt;eta&lt;/b&gt;&quot;, &quot;solver.eta&quot; = 1.0 },
+        { label = &quot;sigma-hat&quot;, &quot;solver.variance&quot; = &quot;sigma-hat&quot; },
+    ]
+
+    [table]
+    rows = &quot;noise&quot;
+    columns = &quot;grid.steps&quot;
+    value = &quot;fd&quot;
+    caption = &quot;&lt;script&gt;alert(1)&lt;/script&gt;&quot;
+
+    [paper]
+    source = &quot;Song et al. \&quot;2021\&quot;&quot;
+    metric = &quot;FID&quot;
+    columns = [&quot;10&quot;]
+    rows = [{ label = &quot;eta = 0.0&quot;, values = [13.36] }]
+
+    [[claim]]
+    text = &quot;No noise is best.&quot;
+    source = &quot;Section 5.1&quot;
+    check = &quot;lowest&quot;
+    row = &quot;eta = 0.0&quot;
+    columns = [&quot;10&quot;]
+
+    [[plot]]
+    name = &quot;curve&quot;
+    title = &quot;Is a &lt; b &amp; c?&quot;
+    x = &quot;grid.steps&quot;
+    y = &quot;fd&quot;
+    series = &quot;noise&quot;
+    x_label = &quot;steps S&quot;
+    y_label = &quot;fd&quot;
+    </code></pre>
+    </details>
+    </section>
+    <section id="provenance" aria-labelledby="provenance-title">
+    <h2 id="provenance-title">Provenance</h2>
+    <dl class="facts">
+    <dt>command</dt>
+    <dd><code>ddim run &lt;x&gt;</code></dd>
+    <dt>dirty</dt>
+    <dd>no</dd>
+    <dt>finished</dt>
+    <dd>1970-01-01 00:00 UTC</dd>
+    </dl>
+    </section>
+    </main>
+    </body>
+    </html>
+    "##);
 }
 
 #[test]
@@ -523,5 +789,13 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     tiny_folder(folder.path());
     let folder = Folder::read(folder.path()).unwrap();
     let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
-    insta::assert_snapshot!(csv, @"");
+    insta::assert_snapshot!(csv, @r"
+    noise,grid.steps,status,FD-fd,low,high,paper
+    eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36
+    eta = 0.0,50,done,31.02,29.837687874203603,32.2023121257964,
+    <b>eta</b>,10,done,88.8,84.07075149681441,93.52924850318558,
+    <b>eta</b>,50,not run,,,,
+    sigma-hat,10,diverged,,,,
+    sigma-hat,50,not run,,,,
+    ");
 }
