@@ -65,7 +65,7 @@ impl Stats {
         let exclude = self.exclude.as_deref().map(Exclusions::read).transpose()?;
         let images = Cifar10::read(&self.data, split, exclude.as_ref())?;
         self.talk.note(|| {
-            let excluded: usize = images.excluded.values().map(|&n| n as usize).sum();
+            let excluded: usize = images.excluded.values().sum();
             let n = images.len();
             format!("read {n} images ({excluded} left out) {}", images.sha256())
         });

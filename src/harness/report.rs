@@ -480,13 +480,11 @@ fn cells(folder: &Folder, open: bool) -> String {
             let value = value.map_or_else(String::new, |(_, value)| label(value));
             put(&mut out, format_args!("<td class=\"text\">{value}</td>"));
         }
-        match folder.record(&cell.params) {
-            Some(record) => put(&mut out, finished(folder, record).trim_end()),
-            None => {
-                let rest = 6 + folder.columns.metrics.len();
-                let rest = "<td></td>".repeat(rest);
-                put(&mut out, format_args!("<td class=\"text absent\">not run</td>{rest}"));
-            }
+        if let Some(record) = folder.record(&cell.params) {
+            put(&mut out, finished(folder, record).trim_end());
+        } else {
+            let rest = "<td></td>".repeat(6 + folder.columns.metrics.len());
+            put(&mut out, format_args!("<td class=\"text absent\">not run</td>{rest}"));
         }
         put(&mut out, "</tr>");
     }
