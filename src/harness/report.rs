@@ -2,7 +2,7 @@
 //!
 //! The page is a function of the [`Folder`] alone. Styles, plots (as SVG) and samples (as PNG) are
 //! inside it; it has no script and names no address, which its own content policy enforces. Text
-//! comes from manifests and files, so all of it passes through [`Escaped`].
+//! comes from manifests and files, so all of it passes through `Escaped`.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
