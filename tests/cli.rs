@@ -206,11 +206,11 @@ fn a_folder_without_results_ends_in_one_message() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("empty")).unwrap();
     ddim.write("g.toml", GAUSSIAN);
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"");
-    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"");
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"error: absent does not exist; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"error: empty has no manifest.toml and no metrics.csv; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"error: g.toml is a file; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
     ddim.succeeds(&["run", "g.toml", "--quiet"]);
-    insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"error: results/g: its manifest has no [table]; add one there, or see metrics.csv");
     // Without a table there is still a report of the cells.
     let report = String::from_utf8(ddim.read("results/g/report.html")).unwrap();
     assert!(report.contains("<details open>") && report.contains("4 of 4 cells finished"));
@@ -239,12 +239,33 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     ddim.succeeds(&["run", "g.toml", "--quiet", "--seed", "3", "--precision", "bf16"]);
     let manifest = String::from_utf8(ddim.read("results/g/manifest.toml")).unwrap();
     assert!(manifest.contains("seed = 3") && manifest.contains("bf16"), "{manifest}");
-    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @r#"
+    error: `precision` cannot be `f64`
+     --> command line:1:17
+      |
+    1 | --set precision="f64"
+      |                 ^^^^^
+      |
+      = help: known here: f32, bf16
+    "#);
     insta::assert_snapshot!(
-        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @""
+        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @"error: --seed and --set seed=2 both set seed; give one of them"
     );
     ddim.write("s.toml", &GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
-    insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @r"
+    error: `seed` has no effect: the sweep sets it in every cell
+      --> command line:1:7
+       |
+     1 | --set seed=1
+       |       ^^^^
+       |
+      ::: s.toml:20:1
+       |
+    20 | seed = [0, 1]
+       | ---- set by this axis
+       |
+       = help: change the axis instead: `sweep.seed`
+    ");
 }
 
 #[test]

@@ -624,7 +624,7 @@ fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
             .unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
-    insta::assert_snapshot!(structure(&html), @"");
+    insta::assert_snapshot!("html", structure(&html));
 }
 
 #[test]
@@ -633,5 +633,13 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     tiny_folder(folder.path());
     let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
     let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
-    insta::assert_snapshot!(csv, @"");
+    insta::assert_snapshot!(csv, @r"
+    noise,grid.steps,status,FD-fd,low,high,paper
+    eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36
+    eta = 0.0,50,done,31.02,29.837687874203603,32.2023121257964,
+    <b>eta</b>,10,done,88.8,84.07075149681441,93.52924850318558,
+    <b>eta</b>,50,not run,,,,
+    sigma-hat,10,diverged,,,,
+    sigma-hat,50,not run,,,,
+    ");
 }

@@ -94,7 +94,9 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let open = if options.fresh { Sink::fresh } else { Sink::open };
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
     if options.fresh {
-        planned.iter().for_each(|cell| Partial::forget(&options.folder, &cell.key));
+        for cell in &planned {
+            Partial::forget(&options.folder, &cell.key);
+        }
     }
     sink.write("manifest.toml", plan.text.as_bytes())?;
     let show = Show::new(plan);
