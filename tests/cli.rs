@@ -143,9 +143,11 @@ fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
         "samples-steps-3.png",
         "samples-steps-4.png",
         "provenance.json",
+        "report.html",
     ] {
         assert!(!ddim.read(&format!("results/n/{file}")).is_empty(), "{file}");
     }
+    redrawn_to_the_byte(&ddim);
     let metrics = ddim.read("results/n/metrics.csv");
     let text = String::from_utf8(metrics.clone()).unwrap();
     let header = text.lines().next().unwrap();
@@ -168,6 +170,104 @@ fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
     let new = String::from_utf8(ddim.read("results/n/timing.csv")).unwrap();
     let moved: Vec<usize> = (0..5).filter(|&i| old.lines().nth(i) != new.lines().nth(i)).collect();
     assert_eq!(moved, [3]);
+}
+
+/// What is drawn from a folder comes out of `table` and `plot` as it came out of the run.
+fn redrawn_to_the_byte(ddim: &Ddim) {
+    let drawn = ["table.md", "table.tex", "curve.svg", "curve.png", "report.html"];
+    let before = drawn.map(|file| ddim.read(&format!("results/n/{file}")));
+    for file in drawn {
+        fs::remove_file(ddim.path(&format!("results/n/{file}"))).unwrap();
+    }
+    ddim.succeeds(&["plot", "results/n"]);
+    assert!(!ddim.path("results/n/table.md").exists());
+    let printed = ddim.succeeds(&["table", "results/n", "--quiet"]);
+    assert_eq!(drawn.map(|file| ddim.read(&format!("results/n/{file}"))), before);
+    assert_eq!(printed, ddim.succeeds(&["table", "results/n", "--format", "text"]));
+    // Elsewhere, the folder stays as it is.
+    ddim.succeeds(&["plot", "results/n", "--out", "figures"]);
+    assert_eq!(ddim.read("figures/curve.svg"), before[2]);
+    assert_eq!(fs::read_dir(ddim.path("figures")).unwrap().count(), 3);
+    let markdown = ddim.succeeds(&["table", "results/n", "--format", "md"]);
+    assert_eq!(markdown.trim_end().as_bytes(), before[0].trim_ascii_end());
+}
+
+#[test]
+fn a_folder_without_results_ends_in_one_message() {
+    let ddim = Ddim::new();
+    fs::create_dir(ddim.path("empty")).unwrap();
+    ddim.write("g.toml", GAUSSIAN);
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"");
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"");
+    // Without a table there is still a report of the cells.
+    let report = String::from_utf8(ddim.read("results/g/report.html")).unwrap();
+    assert!(report.contains("<details open>") && report.contains("4 of 4 cells finished"));
+}
+
+#[test]
+fn a_fresh_run_measures_all_again_and_keeps_the_old_rows_aside() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    let metrics = ddim.read("results/g/metrics.csv");
+    // A row that no run writes, under a key that the next one would keep.
+    let edited = String::from_utf8(metrics.clone()).unwrap().replacen(",done,", ",diverged,", 1);
+    ddim.write("results/g/metrics.csv", &edited);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    assert_eq!(ddim.read("results/g/metrics.csv"), edited.as_bytes());
+    ddim.succeeds(&["run", "g.toml", "--quiet", "--fresh"]);
+    assert_eq!(ddim.read("results/g/metrics.csv"), metrics);
+    assert_eq!(ddim.read("results/g/metrics.csv.bak"), edited.as_bytes());
+}
+
+#[test]
+fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    ddim.succeeds(&["run", "g.toml", "--quiet", "--seed", "3", "--precision", "bf16"]);
+    let manifest = String::from_utf8(ddim.read("results/g/manifest.toml")).unwrap();
+    assert!(manifest.contains("seed = 3") && manifest.contains("bf16"), "{manifest}");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @"");
+    insta::assert_snapshot!(
+        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @""
+    );
+    ddim.write("s.toml", &GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
+    insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @"");
+}
+
+#[test]
+fn verbose_says_how_each_cell_went_and_twice_with_every_value() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    let said = |flag: &str| {
+        let output = ddim.run(&["run", "g.toml", "--fresh", flag]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (once, twice) = (said("-v"), said("-vv"));
+    assert_eq!(once.matches(" ms per sample and call, key ").count(), 4, "{once}");
+    assert_eq!(once.matches(r#"{"seed":0,"#).count(), 0, "{once}");
+    assert_eq!(twice.matches(r#"{"seed":0,"#).count(), 4, "{twice}");
+    let sample = ["sample", "--model", &repository("models/cifar10-xs"), "--steps", "1"];
+    let arguments = [&sample[..], &["--tau", "leading", "--out", "a.npy", "-v"]].concat();
+    let output = ddim.run(&[&arguments[..], &["--samples", "1"]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("read weights") && said.contains("wrote a.npy"), "{said}");
+    ddim.fails(2, &["run", "g.toml", "-q", "-v"]);
+}
+
+#[test]
+fn completions_know_every_verb() {
+    let ddim = Ddim::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = ddim.succeeds(&["completions", shell]);
+        for verb in ["run", "plan", "check", "sample", "stats", "table", "plot"] {
+            assert!(script.contains(verb), "{shell} does not know {verb}");
+        }
+    }
 }
 
 #[test]
@@ -382,7 +482,19 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
 #[test]
 fn the_help_is_what_was_reviewed() {
     let ddim = Ddim::new();
-    for verb in ["run", "plan", "check", "sample", "stats", "evaluate", "models"] {
+    insta::assert_snapshot!("help", ddim.succeeds(&["--help"]));
+    for verb in [
+        "run",
+        "plan",
+        "check",
+        "sample",
+        "stats",
+        "evaluate",
+        "models",
+        "table",
+        "plot",
+        "completions",
+    ] {
         insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
     }
 }

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use ddim::harness::claims::{Cross, Verdict, judge};
+use ddim::harness::folder::Folder;
 use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
     ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
 use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
+use ddim::harness::registry::Registry;
+use ddim::harness::show::{Format, Show};
 use ddim::harness::table::{Facts, Input, Table};
 use ddim::metrics::Jackknife;
 
@@ -391,4 +394,137 @@ fn a_figure_of_one_point_without_uncertainty_can_be_drawn() {
     let figure = Figure::new(&spec, &[cell("eta = 0.0", "10", Some(point))]).unwrap();
     assert!(!figure.svg().unwrap().contains("jackknife"));
     assert!(figure.png().is_ok());
+}
+
+/// A results folder with a name, a caption and labels that hold markup.
+fn tiny_folder(folder: &std::path::Path) {
+    let manifest = r#"# Question: does <i>noise</i> help & when?
+#   At two steps, that is.
+# Paper: none
+
+name = "tiny"
+samples = 256
+batch = 64
+
+[model]
+source = "gaussian"
+shape = [3, 8, 8]
+mean = 0.1
+std = 0.5
+
+[solver]
+kind = "ddim"
+
+[grid]
+tau = "official-quad"
+
+[metrics]
+features = "models/fd"
+reference = "nowhere"
+
+[sweep]
+"grid.steps" = [10, 50]
+noise = [
+    { label = "eta = 0.0", "solver.eta" = 0.0 },
+    { label = "<b>eta</b>", "solver.eta" = 1.0 },
+    { label = "sigma-hat", "solver.variance" = "sigma-hat" },
+]
+
+[table]
+rows = "noise"
+columns = "grid.steps"
+value = "fd"
+caption = "<script>alert(1)</script>"
+
+[paper]
+source = "Song et al. \"2021\""
+metric = "FID"
+columns = ["10"]
+rows = [{ label = "eta = 0.0", values = [13.36] }]
+
+[[claim]]
+text = "No noise is best."
+source = "Section 5.1"
+check = "lowest"
+row = "eta = 0.0"
+columns = ["10"]
+
+[[plot]]
+name = "curve"
+title = "Is a < b & c?"
+x = "grid.steps"
+y = "fd"
+series = "noise"
+x_label = "steps S"
+y_label = "fd"
+"#;
+    std::fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    let columns =
+        Columns { axes: vec!["grid.steps".into(), "noise".into()], metrics: vec!["FD-fd".into()] };
+    let cell = |row: &str, column: &str, fd: Option<Jackknife>| {
+        let record = cell(row, column, fd.clone());
+        Record {
+            params: vec![("grid.steps".into(), column.into()), ("noise".into(), row.into())],
+            metrics: fd.into_iter().map(|fd| ("FD-fd".to_owned(), fd)).collect(),
+            ..record
+        }
+    };
+    let records = [
+        cell("eta = 0.0", "10", Some(metric(46.2345, 0.9))),
+        cell("<b>eta</b>", "10", Some(metric(88.8, 2.0))),
+        cell("sigma-hat", "10", None),
+        cell("eta = 0.0", "50", Some(metric(31.02, 0.5))),
+    ];
+    std::fs::write(folder.join("metrics.csv"), to_csv(&columns, records.iter().enumerate()))
+        .unwrap();
+    let timing = "cell,key,seconds,seconds_per_sample_call,device,threads,started\n\
+                  0,eta = 0.0/10,12.5,0.0025,cpu,2,0\n";
+    std::fs::write(folder.join("timing.csv"), timing).unwrap();
+    let provenance = r#"{"command": ["ddim", "run", "<x>"], "dirty": false, "finished": 0}"#;
+    std::fs::write(folder.join("provenance.json"), provenance).unwrap();
+}
+
+/// The page without its styles and drawings: what its tags are, and what it says.
+fn structure(html: &str) -> String {
+    let mut out = String::new();
+    let mut skipped = None;
+    for line in html.lines() {
+        for (start, end) in [("<style>", "</style>"), ("<svg ", "</svg>")] {
+            if skipped.is_none() && line.starts_with(start) {
+                skipped = Some(end);
+                out.push_str(line.split_once('>').map_or(line, |(tag, _)| tag).trim());
+                out.push_str("> ...\n");
+            }
+        }
+        match skipped {
+            Some(end) if line.contains(end) => skipped = None,
+            Some(_) => {}
+            None => {
+                out.push_str(line.trim_end());
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_folder(folder.path());
+    let html =
+        ddim::harness::report::html(&Folder::read(folder.path(), &Registry::shipped()).unwrap())
+            .unwrap();
+    assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
+    assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
+    insta::assert_snapshot!(structure(&html), @"");
+}
+
+#[test]
+fn the_table_as_csv_has_a_line_for_every_place() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_folder(folder.path());
+    let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
+    let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
+    insta::assert_snapshot!(csv, @"");
 }

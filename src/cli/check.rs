@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{Changes, Talk};
 use crate::harness::{
     build,
     error::{Error, Result},
@@ -12,6 +13,13 @@ use crate::harness::{
 };
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is loaded: names, numbers, grids and the presence of files are what is checked. With -v,\n\
+    the cells are listed too.\n\nExamples:\n  \
+    ddim check experiments/table1.toml\n  \
+    ddim check experiments/table1.toml --profile full -v\n  \
+    ddim check experiments/table1.toml --set grid.tau=linspace"
+)]
 pub(super) struct Check {
     /// The manifests
     #[arg(required = true, value_name = "FILE")]
@@ -21,22 +29,29 @@ pub(super) struct Check {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// Change one value first
-    #[arg(long = "set", value_name = "PATH=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    changes: Changes,
+
+    #[command(flatten)]
+    talk: Talk,
 }
 
 impl Check {
     #[allow(clippy::print_stdout, reason = "the verdicts are this command's data")]
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let arguments = self.changes.arguments()?;
         let mut failed = None;
         for path in &self.manifests {
             let checked = super::read_manifest(path).and_then(|manifest| {
                 let vocabulary = build::vocabulary(registry);
                 let plan = manifest
-                    .plan(self.profile.as_deref(), &self.set, &vocabulary)
+                    .plan(self.profile.as_deref(), &arguments, &vocabulary)
                     .map_err(Error::Manifest)?;
-                runner::check(&plan, registry)?;
+                let routes = runner::check(&plan, registry)?;
+                for (cell, route) in plan.cells.iter().zip(&routes) {
+                    self.talk.note(|| runner::describe(cell, route));
+                    self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
+                }
                 Ok(plan.cells.len())
             });
             match checked {

@@ -4,13 +4,17 @@
 //! interruption.
 
 mod check;
+mod completions;
 mod evaluate;
 mod images;
 mod models;
 mod plan;
+mod plot;
+mod redraw;
 mod run;
 mod sample;
 mod stats;
+mod table;
 
 use std::{
     io::IsTerminal,
@@ -33,7 +37,16 @@ use crate::harness::{
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
 #[derive(Debug, Parser)]
-#[command(name = "ddim", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "ddim",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Examples:\n  \
+    ddim run experiments/table1.toml                 measure Table 1 into results/table1\n  \
+    ddim sample --model models/cifar10-xs --out grid.png\n  \
+    ddim help run                                    everything about one command"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -55,6 +68,12 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// List the models, references and data sets that can be named
     Models(models::Models),
+    /// Write the tables of a folder of results again, or print one
+    Table(table::Table),
+    /// Draw the plots and the report of a folder of results again
+    Plot(plot::Plot),
+    /// Print a shell's completions
+    Completions(completions::Completions),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -67,16 +86,59 @@ struct Experiment {
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
-    /// Change one value, for instance --set samples=1024 or --set grid.tau='"linspace"'
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// Values laid over those of a manifest.
+#[derive(Debug, Args)]
+struct Changes {
+    /// Change one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
+
+    /// Seed of all noise; short for --set seed=N
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Arithmetic of the network, f32 or bf16; short for --set precision=KIND
+    #[arg(long, value_name = "KIND")]
+    precision: Option<String>,
+}
+
+impl Changes {
+    /// All of them as `path=value`, for the manifest to judge.
+    fn arguments(&self) -> Result<Vec<String>> {
+        let short = [
+            ("seed", self.seed.map(|seed| seed.to_string())),
+            (
+                "precision",
+                self.precision.as_deref().map(|kind| toml::Value::from(kind).to_string()),
+            ),
+        ];
+        let mut arguments = self.set.clone();
+        for (path, value) in short {
+            let Some(value) = value else { continue };
+            let sets = |argument: &&String| {
+                argument.split_once('=').is_some_and(|(found, _)| found.trim() == path)
+            };
+            if let Some(twice) = self.set.iter().find(sets) {
+                return Err(Error::input(format!(
+                    "--{path} and --set {twice} both set {path}; give one of them"
+                )));
+            }
+            arguments.push(format!("{path}={value}"));
+        }
+        Ok(arguments)
+    }
 }
 
 impl Experiment {
     fn plan(&self, registry: &Registry) -> Result<Plan> {
         let manifest = read_manifest(&self.manifest)?;
         let vocabulary = build::vocabulary(registry);
-        manifest.plan(self.profile.as_deref(), &self.set, &vocabulary).map_err(Error::Manifest)
+        let arguments = self.changes.arguments()?;
+        manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
 }
 
@@ -111,14 +173,32 @@ impl Compute {
 /// What is said on the way.
 #[derive(Debug, Args)]
 struct Talk {
-    /// No progress on stderr
+    /// Nothing on stderr but errors
     #[arg(short, long)]
     quiet: bool,
+
+    /// Say what was read, with hashes, and what was done; twice: with every value, defaults included
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
 }
 
 impl Talk {
     fn mode(&self) -> progress::Mode {
         progress::Mode::detect(self.quiet)
+    }
+
+    /// Says something to who asked for it with `-v`.
+    fn note(&self, text: impl FnOnce() -> String) {
+        if self.verbose > 0 {
+            eprintln!("{}", text());
+        }
+    }
+
+    /// Says something to who asked for it with `-vv`.
+    fn detail(&self, text: impl FnOnce() -> String) {
+        if self.verbose > 1 {
+            eprintln!("{}", text());
+        }
     }
 }
 
@@ -173,6 +253,9 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Stats(verb) => verb.run(),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
+        Verb::Table(verb) => verb.run(registry),
+        Verb::Plot(verb) => verb.run(registry),
+        Verb::Completions(verb) => verb.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -189,5 +272,31 @@ fn report(error: &Error) {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
         }
         other => eprintln!("error: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_has_examples_that_parse_as_written() {
+        let command = Cli::command();
+        for verb in command.get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().map(str::trim).filter(|line| line.starts_with("ddim ")).collect();
+            assert!(!examples.is_empty(), "{} has no examples", verb.get_name());
+            for example in examples {
+                let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}: {error}");
+                }
+                // What is wrapped cannot be copied.
+                assert!(example.len() + 2 <= 100, "{example}");
+            }
+        }
     }
 }

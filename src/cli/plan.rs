@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Compute, Experiment};
+use super::{Compute, Experiment, Talk};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -20,12 +20,22 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Nothing is written. The time is that of two model calls, measured here and now, times the number\n\
+    of calls.\n\nExamples:\n  \
+    ddim plan experiments/table1.toml\n  \
+    ddim plan experiments/table1.toml --profile full\n  \
+    ddim plan experiments/table1.toml --set samples=1024 --threads 1"
+)]
 pub(super) struct Plan {
     #[command(flatten)]
     experiment: Experiment,
 
     #[command(flatten)]
     compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
 }
 
 impl Plan {
@@ -41,7 +51,14 @@ impl Plan {
             let key = format!("{:?} {:?} {}", spec.model.source, spec.precision, spec.batch);
             let per_call = match probes.get(&key) {
                 Some(&seconds) => seconds,
-                None => *probes.entry(key).or_insert(probe(&mut models, spec)?),
+                None => {
+                    let seconds = probe(&mut models, spec)?;
+                    if let Some(hash) = models.weights_sha256(spec)? {
+                        self.talk.note(|| format!("read weights {} {hash}", spec.model.source));
+                    }
+                    self.talk.note(|| format!("{:.3} ms per sample and call", 1e3 * seconds));
+                    *probes.entry(key).or_insert(seconds)
+                }
             };
             let seconds = per_call * (route.calls * spec.samples as u64) as f64;
             total += seconds;
@@ -50,6 +67,7 @@ impl Plan {
                 n => format!("  ({} distinct levels, {n} dropped)", route.grid.distinct()),
             };
             println!("{}  about {}{dropped}", runner::describe(cell, route), human(seconds));
+            self.talk.detail(|| format!("     {}", spec.canonical_json()));
         }
         println!(
             "{} cells, about {} of model calls on {} with {} threads",

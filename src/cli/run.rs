@@ -12,6 +12,15 @@ use crate::harness::{
 };
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The folder receives metrics.csv, timing.csv, tables, plots, samples, the manifest as run,\n\
+    provenance.json, and report.html, which shows all of it. Ctrl-C keeps what is finished.\n\nExamples:\n  \
+    ddim run experiments/table1.toml\n  \
+    ddim run experiments/table1.toml --profile full -v\n  \
+    ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
+    ddim run experiments/table1.toml --seed 1 --out results/table1-seed-1\n  \
+    ddim run experiments/table1.toml --fresh"
+)]
 pub(super) struct Run {
     #[command(flatten)]
     experiment: Experiment,
@@ -19,6 +28,11 @@ pub(super) struct Run {
     /// Folder of the results; results/NAME by default, results/NAME-PROFILE under a profile
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Forget the finished cells of this folder and measure all again; the old metrics.csv stays as
+    /// metrics.csv.bak
+    #[arg(long)]
+    fresh: bool,
 
     #[command(flatten)]
     compute: Compute,
@@ -41,6 +55,8 @@ impl Run {
                 folder: folder.clone(),
                 hardware: self.compute.open()?,
                 progress: self.talk.mode(),
+                verbose: self.talk.verbose,
+                fresh: self.fresh,
                 interrupted: &INTERRUPTED,
             },
         )?;

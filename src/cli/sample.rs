@@ -29,7 +29,8 @@ use crate::{
     after_help = "Flags are short for values of a manifest (--steps 20 is --set grid.steps=20), and problems are\n\
     reported in its words.\n\nExamples:\n  \
     ddim sample --model models/cifar10-xs --steps 20 --samples 16 --out grid.png\n  \
-    ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --steps 10 --out x0.npy"
+    ddim sample --model models/cifar10-xs --eta 1 --seed 7 --samples 4 --out x0.npy --out grid.png\n  \
+    ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --out x0.npy"
 )]
 pub(super) struct Sample {
     /// A diffusers folder of weights, or gaussian, mixture, dirac
@@ -72,12 +73,12 @@ pub(super) struct Sample {
     #[arg(long, default_value = "eps", value_name = "WHAT")]
     prediction: String,
 
-    /// Arithmetic of the network: f32 or bf16
+    /// Arithmetic of the network, f32 or bf16
     #[arg(long, default_value = "f32", value_name = "KIND")]
     precision: String,
 
     /// Seed of all noise
-    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
 
     /// Number of samples; by default 16, or as many as there are latents
@@ -104,7 +105,8 @@ pub(super) struct Sample {
     #[arg(long, value_delimiter = ',', value_name = "STD")]
     std: Vec<f64>,
 
-    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5
+    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5; may be
+    /// repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
 
@@ -126,6 +128,10 @@ impl Sample {
         let spec = self.spec(registry, latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
         let mut models = Models::new(self.compute.open()?, registry);
         let sampler = models.sampler(&spec)?;
+        if let Some(hash) = models.weights_sha256(&spec)? {
+            self.talk.note(|| format!("read weights {} {hash}", spec.model.source));
+        }
+        self.talk.detail(|| spec.canonical_json());
         if let (Some(latents), Some(path)) = (&latents, &self.latents) {
             check_latents(latents, path, &*sampler, spec.samples)?;
         }
@@ -140,6 +146,7 @@ impl Sample {
                         .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
                 sink::write_atomically(path, &png)?;
             }
+            self.talk.note(|| format!("wrote {}", path.display()));
         }
         Ok(())
     }

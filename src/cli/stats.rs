@@ -10,7 +10,11 @@ use super::{
 };
 use crate::{
     data::Split,
-    harness::{error::Result, stats},
+    harness::{
+        error::Result,
+        reference::{Extractor, Reference},
+        stats,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -57,6 +61,11 @@ impl Stats {
     pub(super) fn run(&self) -> Result<()> {
         let images = self.images.load(&self.data, self.split, Split::Train, &self.talk)?;
         let hardware = self.compute.open()?;
-        stats::write(&images, &self.features, self.keep, &self.out, hardware, self.talk.mode())
+        stats::write(&images, &self.features, self.keep, &self.out, hardware, self.talk.mode())?;
+        let written = Reference::read(&self.out)?;
+        let Extractor { sha256, .. } = &written.origin.extractor;
+        self.talk.note(|| format!("read features {} {sha256}", self.features));
+        self.talk.note(|| format!("wrote {}", self.out.display()));
+        Ok(())
     }
 }

@@ -89,7 +89,7 @@ struct Curve {
 
 /// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
 /// lightness.
-const PALETTE: [RGBColor; 7] = [
+pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 0, 0),
@@ -305,7 +305,7 @@ impl Figure {
             if let Some(end) = last {
                 page.dashes(end, (label.0 - 4.0, label.1), 0.8, mix(color, WHITE, 0.4));
             }
-            let text = Text::plain(12.0, mix(color, BLACK, 0.25), HPos::Left, VPos::Center);
+            let text = Text::plain(12.0, label_color(color), HPos::Left, VPos::Center);
             page.text(&shorten(&curve.label), label, text);
             return;
         }
@@ -409,6 +409,11 @@ const LEADER: f64 = 22.0;
 enum Pass {
     Leaders,
     Curves,
+}
+
+/// The colour of a curve's label: thin letters need more contrast than lines.
+pub(super) fn label_color(curve: RGBColor) -> RGBColor {
+    mix(curve, BLACK, 0.25)
 }
 
 /// A colour on the way to another.

@@ -5,7 +5,7 @@
 //! run goes on at the next batch and ends with the same bytes, because noise is keyed by sample.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -20,13 +20,14 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     features::{Extractors, Measure},
+    folder::strip_path,
     hardware::Hardware,
     plan::{Cell, Plan},
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
     registry::Registry,
-    sheet,
+    report, sheet,
     show::{Show, metric_name},
     sink::{Planned, Sink, Timing},
 };
@@ -48,6 +49,10 @@ pub struct Options<'a> {
     pub hardware: Hardware,
     /// The bar, lines or silence.
     pub progress: super::progress::Mode,
+    /// 1: what was read and how each cell went; 2: every value of each cell besides.
+    pub verbose: u8,
+    /// Whether finished cells are forgotten and measured again.
+    pub fresh: bool,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
 }
@@ -83,9 +88,13 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let mut extractors = Extractors::new(options.hardware.clone());
     let mut all_inputs = BTreeMap::new();
     let mut planned = vec![];
+    let mut said = BTreeSet::new();
     for cell in &plan.cells {
         let inputs = inputs(cell, &mut models, &mut extractors, &options.hardware)?;
         planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
+        if options.verbose > 0 {
+            say_read(cell, &inputs, &mut said);
+        }
         all_inputs.extend(inputs);
     }
     let columns = Columns {
@@ -96,7 +105,11 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             vec![]
         },
     };
-    let mut sink = Sink::open(&options.folder, columns, planned.clone())?;
+    let open = if options.fresh { Sink::fresh } else { Sink::open };
+    let mut sink = open(options.folder.clone(), columns, planned.clone())?;
+    if options.fresh {
+        planned.iter().for_each(|cell| Partial::forget(&options.folder, &cell.key));
+    }
     sink.write("manifest.toml", plan.text.as_bytes())?;
     let show = Show::new(plan);
 
@@ -133,8 +146,15 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             threads: options.hardware.threads(),
             started,
         };
+        if options.verbose > 0 {
+            progress.line(&timing.line(record.status));
+        }
+        if options.verbose > 1 {
+            progress.line(&format!("     {}", cell.spec.canonical_json()));
+        }
         sink.append(index, &record, timing)?;
         show.write_tables(&sink)?;
+        report::write(&options.folder, &options.folder, options.registry)?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
@@ -155,6 +175,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let strips: Vec<PathBuf> =
         planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
     show.write_sheets(&sink, &strips)?;
+    report::write(&options.folder, &options.folder, options.registry)?;
     Ok(show.summary(&sink.records()))
 }
 
@@ -164,6 +185,23 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
         cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
     let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
     format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
+}
+
+/// Says once of each file what it hashes to.
+fn say_read(cell: &Cell, inputs: &BTreeMap<String, String>, said: &mut BTreeSet<String>) {
+    let metrics = cell.spec.metrics.as_ref();
+    for (role, source) in [
+        ("weights", Some(&cell.spec.model.source)),
+        ("features", metrics.map(|metrics| &metrics.features)),
+        ("reference", metrics.map(|metrics| &metrics.reference)),
+    ] {
+        if let (Some(source), Some(hash)) = (source, inputs.get(role)) {
+            let line = format!("read {role} {source} {hash}");
+            if said.insert(line.clone()) {
+                eprintln!("{line}");
+            }
+        }
+    }
 }
 
 /// The hashes that belong into a cell's key, by role.
@@ -271,10 +309,6 @@ fn draw(
     }
 }
 
-fn strip_path(folder: &Path, key: &str) -> PathBuf {
-    folder.join("strips").join(format!("{}.png", &key[..16]))
-}
-
 /// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
 fn draw_strip(
     sampler: &dyn Sampler,
@@ -313,8 +347,18 @@ struct Partial {
 }
 
 impl Partial {
+    fn path(folder: &Path, key: &str) -> PathBuf {
+        folder.join(format!("partial-{}.f32", &key[..16]))
+    }
+
+    /// Deletes what an interrupted run left of a cell.
+    fn forget(folder: &Path, key: &str) {
+        // One that is not there needs no deletion; one that cannot be deleted fails when written.
+        let _ = fs::remove_file(Self::path(folder, key));
+    }
+
     fn open(folder: &Path, key: &str, width: usize, batch: usize, samples: usize) -> Result<Self> {
-        let path = folder.join(format!("partial-{}.f32", &key[..16]));
+        let path = Self::path(folder, key);
         let mut partial = Self { path, file: None, width, values: vec![], rows: 0 };
         if width == 0 {
             return Ok(partial);

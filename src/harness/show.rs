@@ -17,6 +17,22 @@ use super::{
     table::{Facts, Input, Table},
 };
 
+/// Name and bytes of a file of the results folder.
+pub type File = (String, Vec<u8>);
+
+/// What a table is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Markdown, with the claims.
+    Markdown,
+    /// LaTeX for `booktabs`, with the claims.
+    Latex,
+    /// A line per cell of the table.
+    Csv,
+    /// For a terminal, with the claims.
+    Text,
+}
+
 /// How a plan's results are shown.
 pub struct Show<'a> {
     plan: &'a Plan,
@@ -58,7 +74,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    fn table<'b>(&'b self, spec: &'b TableSpec, records: &'b [Record]) -> Table<'b> {
+    pub(super) fn table<'b>(&'b self, spec: &'b TableSpec, records: &'b [Record]) -> Table<'b> {
         Table::new(Input {
             spec,
             paper: self.plan.paper.as_ref(),
@@ -76,10 +92,30 @@ impl<'a> Show<'a> {
 
     /// The table and the judged claims, for a terminal.
     pub fn summary(&self, records: &[Record]) -> String {
-        self.table.as_ref().map_or_else(String::new, |spec| {
-            let table = self.table(spec, records);
-            format!("{}\n{}", table.terminal(), table.terminal_claims())
+        self.table_as(records, Format::Text).unwrap_or_default()
+    }
+
+    /// The table in a format; nothing if the manifest has none.
+    pub fn table_as(&self, records: &[Record], format: Format) -> Option<String> {
+        let table = self.table(self.spec()?, records);
+        Some(match format {
+            Format::Markdown => table.markdown(),
+            Format::Latex => table.latex(),
+            Format::Csv => table.csv(),
+            Format::Text => format!("{}\n{}", table.terminal(), table.terminal_claims()),
         })
+    }
+
+    /// What the table shows, if the manifest has one.
+    pub(super) fn spec(&self) -> Option<&TableSpec> {
+        self.table.as_ref()
+    }
+
+    /// Name and bytes of `table.md` and `table.tex`; nothing if the manifest has no table.
+    pub fn tables(&self, records: &[Record]) -> Vec<File> {
+        let formats = [("table.md", Format::Markdown), ("table.tex", Format::Latex)];
+        let table = |format| self.table_as(records, format).map(String::into_bytes);
+        formats.into_iter().filter_map(|(name, f)| Some((name.to_owned(), table(f)?))).collect()
     }
 
     /// Writes `table.md` and `table.tex`.
@@ -87,28 +123,48 @@ impl<'a> Show<'a> {
     /// # Errors
     /// A folder that cannot be written.
     pub fn write_tables(&self, sink: &Sink) -> Result<()> {
-        let Some(spec) = &self.table else { return Ok(()) };
-        let records = sink.records();
-        let table = self.table(spec, &records);
-        sink.write("table.md", table.markdown().as_bytes())?;
-        sink.write("table.tex", table.latex().as_bytes())?;
+        for (name, bytes) in self.tables(&sink.records()) {
+            sink.write(&name, &bytes)?;
+        }
         Ok(())
+    }
+
+    /// The plots that have something to show.
+    ///
+    /// # Errors
+    /// A plot of what has no place on its axes.
+    pub(super) fn figures(&self, records: &[Record]) -> Result<Vec<(&PlotSpec, Figure)>> {
+        let mut figures = vec![];
+        for spec in &self.plots {
+            match Figure::new(spec, records) {
+                // Every cell diverged: there is nothing to draw, which the table says.
+                Err(PlotError::NoData { .. }) => {}
+                figure => figures.push((spec, figure?)),
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Name and bytes of every plot, as SVG and PNG.
+    ///
+    /// # Errors
+    /// A plot of what has no place on its axes.
+    pub fn plots(&self, records: &[Record]) -> Result<Vec<File>> {
+        let mut files = vec![];
+        for (spec, figure) in self.figures(records)? {
+            files.push((format!("{}.svg", spec.name), figure.svg()?.into_bytes()));
+            files.push((format!("{}.png", spec.name), figure.png()?));
+        }
+        Ok(files)
     }
 
     /// Writes every plot as SVG and PNG.
     ///
     /// # Errors
-    /// A folder that cannot be written, or a plot of what was not measured.
+    /// A folder that cannot be written, or a plot of what has no place on its axes.
     pub fn write_plots(&self, sink: &Sink) -> Result<()> {
-        let records = sink.records();
-        for spec in &self.plots {
-            let figure = match Figure::new(spec, &records) {
-                // Every cell diverged: there is nothing to draw, which the table says.
-                Err(PlotError::NoData { .. }) => continue,
-                figure => figure?,
-            };
-            sink.write(&format!("{}.svg", spec.name), figure.svg()?.as_bytes())?;
-            sink.write(&format!("{}.png", spec.name), &figure.png()?)?;
+        for (name, bytes) in self.plots(&sink.records())? {
+            sink.write(&name, &bytes)?;
         }
         Ok(())
     }

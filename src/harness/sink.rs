@@ -44,6 +44,15 @@ pub struct Timing {
     pub started: u64,
 }
 
+impl Timing {
+    /// How the cell went, in a line.
+    pub(super) fn line(&self, status: Status) -> String {
+        let Self { key, seconds, seconds_per_sample_call, .. } = self;
+        let (status, call) = (status.as_str(), 1e3 * seconds_per_sample_call);
+        format!("     {status} in {seconds:.2} s, {call:.3} ms per sample and call, key {key}")
+    }
+}
+
 const TIMING_HEADER: [&str; 7] =
     ["cell", "key", "seconds", "seconds_per_sample_call", "device", "threads", "started"];
 
@@ -70,7 +79,27 @@ impl Sink {
         columns: Columns,
         planned: Vec<Planned>,
     ) -> Result<Self, ResultsError> {
-        let folder = folder.into();
+        Self::start(folder.into(), columns, planned, true)
+    }
+
+    /// As [`Sink::open`], but forgets what is finished: the old file stays as `metrics.csv.bak`.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or if another run holds it.
+    pub fn fresh(
+        folder: impl Into<PathBuf>,
+        columns: Columns,
+        planned: Vec<Planned>,
+    ) -> Result<Self, ResultsError> {
+        Self::start(folder.into(), columns, planned, false)
+    }
+
+    fn start(
+        folder: PathBuf,
+        columns: Columns,
+        planned: Vec<Planned>,
+        keep: bool,
+    ) -> Result<Self, ResultsError> {
         fs::create_dir_all(&folder).map_err(io_error(&folder, "create"))?;
         let lock = Lock::acquire(&folder)?;
         let count = planned.len();
@@ -83,7 +112,11 @@ impl Sink {
             dropped: 0,
             _lock: lock,
         };
-        sink.resume()?;
+        if keep {
+            sink.resume()?;
+        } else {
+            sink.back_up()?;
+        }
         sink.write("metrics.csv", &sink.metrics_csv())?;
         sink.write("timing.csv", &sink.timing_csv())?;
         Ok(sink)
@@ -99,8 +132,7 @@ impl Sink {
                 }
             }
             if self.dropped > 0 {
-                let backup = self.path("metrics.csv.bak");
-                fs::copy(&path, &backup).map_err(io_error(&backup, "write"))?;
+                self.back_up()?;
             }
         }
         let path = self.path("timing.csv");
@@ -113,6 +145,15 @@ impl Sink {
                     self.timings[cell] = Some(timing);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps the old `metrics.csv`, if there is one, under another name.
+    fn back_up(&self) -> Result<(), ResultsError> {
+        let (path, backup) = (self.path("metrics.csv"), self.path("metrics.csv.bak"));
+        if path.exists() {
+            fs::copy(&path, &backup).map_err(io_error(&backup, "write"))?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use super::claims::{Cross, Entry, Judgement, judge};
 use super::presentation::{ClaimSpec, PaperValues, TableSpec};
-use super::record::{Estimate, LEVEL, Record};
+use super::record::{Estimate, LEVEL, Record, csv_bytes};
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug)]
@@ -119,18 +119,18 @@ impl<'a> Table<'a> {
         &self.panels
     }
 
-    fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
+    pub(super) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
         let paper = self.input.paper?;
         let column = paper.columns.iter().position(|label| label == column)?;
         paper.rows.iter().find(|r| r.label == row)?.values.get(column).copied()
     }
 
-    fn in_paper(&self, column: &str) -> bool {
+    pub(super) fn in_paper(&self, column: &str) -> bool {
         self.input.paper.is_some_and(|paper| paper.columns.iter().any(|label| label == column))
     }
 
     /// The sentences under the table.
-    fn caption(&self, panel: &Panel) -> String {
+    pub(super) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, paper, facts, .. } = self.input;
         let Facts { samples, seed, features } = facts;
         let mut caption = spec.caption.trim().to_owned();
@@ -317,6 +317,43 @@ impl<'a> Table<'a> {
         out
     }
 
+    /// The table as CSV, a line per place: its labels, `status`, the value at N with the ends of
+    /// its interval, and the paper's value.
+    pub fn csv(&self) -> String {
+        let Input { spec, .. } = self.input;
+        let several = self.panels.len() > 1;
+        let mut header = vec![];
+        header.extend(several.then(|| "panel".to_owned()));
+        header.extend([&spec.rows, &spec.columns].map(String::from));
+        header.extend(["status", &spec.value, "low", "high", "paper"].map(String::from));
+        let mut lines = vec![];
+        for Panel { title, cross, .. } in &self.panels {
+            for row in &cross.rows {
+                for column in &cross.columns {
+                    let mut line = vec![];
+                    line.extend(several.then(|| title.clone()));
+                    line.extend([row.clone(), column.clone()]);
+                    let number = |x: f64| format!("{x:?}"); // shortest round trip
+                    line.extend(match cross.entry(row, column) {
+                        Entry::Measured(metric) => {
+                            let Estimate { value, interval } = Estimate::at_n(metric);
+                            let (low, high) = interval
+                                .map_or_else(Default::default, |(a, b)| (number(a), number(b)));
+                            ["done".to_owned(), number(value), low, high]
+                        }
+                        entry => {
+                            let empty = String::new;
+                            [show(entry, |_| empty()), empty(), empty(), empty()]
+                        }
+                    });
+                    line.push(print_paper(self.paper_value(row, column)));
+                    lines.push(line);
+                }
+            }
+        }
+        String::from_utf8_lossy(&csv_bytes(&header, lines.into_iter())).into_owned()
+    }
+
     /// The judged claims for a terminal.
     pub fn terminal_claims(&self) -> String {
         let mut out = String::new();
@@ -333,7 +370,7 @@ impl<'a> Table<'a> {
     }
 }
 
-const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
+pub(super) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
                       intervals; diverged counts as worse than everything):";
 
 /// The labels of the first list, then those of the second that it lacks.
@@ -356,7 +393,7 @@ fn calls(cross: &Cross, column: &str) -> Option<String> {
     Some(format!("{column} ({range})"))
 }
 
-fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
+pub(super) fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
     match entry {
         Entry::NotRun => "not run".into(),
         Entry::Diverged => "diverged".into(),
@@ -364,12 +401,12 @@ fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
     }
 }
 
-fn print_paper(value: Option<f64>) -> String {
+pub(super) fn print_paper(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// The text with a full stop, unless it ends in one.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.into() } else { format!("{text}.") }
 }

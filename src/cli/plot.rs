@@ -1,0 +1,38 @@
+//! `ddim plot`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Talk, redraw};
+use crate::harness::{error::Result, folder::Folder, registry::Registry, report, show::Show};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every [[plot]] of the folder's manifest.toml is drawn as SVG and PNG; edit it there to have it\n\
+    drawn otherwise. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
+    ddim plot results/table1\n  \
+    ddim plot results/table1 --out figures"
+)]
+pub(super) struct Plot {
+    /// The folder of results, for instance results/table1
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// Write into this folder instead of DIR
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Plot {
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let folder = Folder::read(&self.folder, registry)?;
+        redraw::say_read(&folder, &self.folder, &self.talk);
+        let mut files = Show::new(&folder.plan).plots(&folder.records)?;
+        files.push((report::FILE.to_owned(), report::html(&folder)?.into_bytes()));
+        redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
+    }
+}

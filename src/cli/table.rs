@@ -1,0 +1,79 @@
+//! `ddim table`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{Talk, redraw};
+use crate::harness::{
+    error::{Error, Result},
+    folder::Folder,
+    registry::Registry,
+    report,
+    show::{Format, Show},
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --format, table.md, table.tex and report.html are written, and the table is printed\n\
+    as `ddim run` prints it. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
+    ddim table results/table1\n  \
+    ddim table results/table1 --format csv\n  \
+    ddim table results/table1 --format tex > table.tex"
+)]
+pub(super) struct Table {
+    /// The folder of results, for instance results/table1
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// Print the table in this form, and write no file
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with = "out")]
+    format: Option<Form>,
+
+    /// Write into this folder instead of DIR
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// Markdown
+    Md,
+    /// LaTeX, for booktabs
+    Tex,
+    /// A line per place: labels, value, interval, paper
+    Csv,
+    /// As on a terminal
+    Text,
+}
+
+impl Table {
+    #[allow(clippy::print_stdout, reason = "the table is this command's data")]
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let folder = Folder::read(&self.folder, registry)?;
+        redraw::say_read(&folder, &self.folder, &self.talk);
+        let show = Show::new(&folder.plan);
+        let format = match self.format {
+            Some(Form::Md) => Format::Markdown,
+            Some(Form::Tex) => Format::Latex,
+            Some(Form::Csv) => Format::Csv,
+            Some(Form::Text) | None => Format::Text,
+        };
+        let Some(text) = show.table_as(&folder.records, format) else {
+            return Err(Error::input(format!(
+                "{}: its manifest has no [table]; add one there, or see metrics.csv",
+                self.folder.display()
+            )));
+        };
+        if self.format.is_none() {
+            let mut files = show.tables(&folder.records);
+            files.push((report::FILE.to_owned(), report::html(&folder)?.into_bytes()));
+            redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;
+        }
+        println!("{}", text.trim_end());
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! A folder of results, read back: all that tables, plots and the report are made of.
+//!
+//! No model and no weights are needed. `manifest.toml` says how things are shown, `metrics.csv`
+//! what was measured; `timing.csv`, `provenance.json` and the strips of samples may be missing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    build,
+    error::{Error, Result},
+    manifest::Manifest,
+    plan::Plan,
+    record::{Columns, Record, ResultsError, read_csv},
+    registry::Registry,
+    sink::{Timing, read_timing},
+};
+use crate::models::weights::sha256;
+
+/// What a results folder holds.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// The plan of `manifest.toml`.
+    pub plan: Plan,
+    /// The columns of `metrics.csv`.
+    pub columns: Columns,
+    /// The rows of `metrics.csv`, in the order of the plan.
+    pub records: Vec<Record>,
+    /// The rows of `timing.csv`; none if there is no such file.
+    pub timings: Vec<Timing>,
+    /// `provenance.json`, if it is there.
+    pub provenance: Option<serde_json::Value>,
+    /// PNG files of samples, by the key of their cell.
+    pub strips: BTreeMap<String, Vec<u8>>,
+    /// SHA-256 of the files that were read, by name.
+    pub hashes: Vec<(String, String)>,
+}
+
+impl Folder {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// A path that is no folder of results, or files in it that are not what a run writes.
+    pub fn read(path: &Path, registry: &Registry) -> Result<Self> {
+        let manifest = path.join("manifest.toml");
+        let metrics = path.join("metrics.csv");
+        let problem = if !path.exists() {
+            Some("does not exist".to_owned())
+        } else if !path.is_dir() {
+            Some("is a file".to_owned())
+        } else {
+            let missing: Vec<&str> = [("manifest.toml", &manifest), ("metrics.csv", &metrics)]
+                .into_iter()
+                .filter_map(|(name, path)| (!path.is_file()).then_some(name))
+                .collect();
+            (!missing.is_empty()).then(|| format!("has no {}", missing.join(" and no ")))
+        };
+        if let Some(problem) = problem {
+            return Err(Error::input(format!(
+                "{} {problem}; a folder of results is what `ddim run MANIFEST` leaves, for instance \
+                 results/table1",
+                path.display()
+            )));
+        }
+        let mut hashes = vec![];
+        let mut read = |name: &str| -> Result<Option<Vec<u8>>> {
+            let path = path.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => {
+                    hashes.push((name.to_owned(), sha256(&bytes)));
+                    Ok(Some(bytes))
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(ResultsError::Io { path, action: "read", source }.into()),
+            }
+        };
+        let text = read("manifest.toml")?.unwrap_or_default();
+        let text = String::from_utf8(text)
+            .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
+        let plan = Manifest::parse(manifest.display().to_string(), text)
+            .and_then(|manifest| manifest.plan(None, &[], &build::vocabulary(registry)))
+            .map_err(Error::Manifest)?;
+        read("metrics.csv")?;
+        let (columns, rows) = read_csv(&metrics)?;
+        let timings = match read("timing.csv")? {
+            Some(_) => read_timing(&path.join("timing.csv"))?,
+            None => vec![],
+        };
+        let provenance = match read("provenance.json")? {
+            Some(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| {
+                let path = path.join("provenance.json");
+                Error::input(format!("{}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+        let records: Vec<Record> = rows.into_iter().map(|(_, record)| record).collect();
+        let mut strips = BTreeMap::new();
+        for record in &records {
+            if let Ok(bytes) = fs::read(strip_path(path, &record.key)) {
+                strips.insert(record.key.clone(), bytes);
+            }
+        }
+        Ok(Self { plan, columns, records, timings, provenance, strips, hashes })
+    }
+
+    /// The record of a planned cell, found by its labels.
+    pub fn record(&self, params: &[(String, String)]) -> Option<&Record> {
+        self.records.iter().find(|record| record.params == params)
+    }
+
+    /// The timing of a record.
+    pub fn timing(&self, record: &Record) -> Option<&Timing> {
+        self.timings.iter().find(|timing| timing.key == record.key)
+    }
+}
+
+/// Where the first samples of a cell are kept.
+pub(super) fn strip_path(folder: &Path, key: &str) -> PathBuf {
+    folder.join("strips").join(format!("{}.png", key.get(..16).unwrap_or(key)))
+}
