@@ -64,16 +64,16 @@ enum Verb {
     Sample(Box<sample::Sample>),
     /// Compute the reference statistics of an image set in a feature space
     Stats(stats::Stats),
-    /// Measure the distance of a set of images to reference statistics
-    Evaluate(evaluate::Evaluate),
-    /// List the models, references and data sets that can be named
-    Models(models::Models),
     /// Write the tables of a folder of results again, or print one
     Table(table::Table),
     /// Draw the plots and the report of a folder of results again
     Plot(plot::Plot),
     /// Print a shell's completions
     Completions(completions::Completions),
+    /// Measure the distance of a set of images to reference statistics
+    Evaluate(evaluate::Evaluate),
+    /// List the models, references and data sets that can be named
+    Models(models::Models),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -251,11 +251,11 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Check(verb) => verb.run(registry),
         Verb::Sample(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
-        Verb::Evaluate(verb) => verb.run(),
-        Verb::Models(verb) => verb.run(registry),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),
         Verb::Completions(verb) => verb.run(),
+        Verb::Evaluate(verb) => verb.run(),
+        Verb::Models(verb) => verb.run(registry),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
