@@ -232,7 +232,7 @@ fn statistics_of_any_set_serve_as_a_reference_and_say_what_was_done() {
         "fashion-mnist",
         &["--resize", "pad:32", "--rgb", "--reference", "ref.safetensors", "--csv", "f.csv"],
     );
-    assert!(said.contains("FD-cifar10-features  0.000 at this N"), "{said}");
+    assert!(said.contains("FD-cifar10-features  0.0000 at this N"), "{said}");
     // The first images of the path are the first images of the name.
     let flags = ["--limit", "20", "--blocks", "4", "--resize", "pad:32", "--rgb"];
     let by_path = ddim.evaluate(file, &flags);
@@ -271,17 +271,17 @@ fn the_models_of_the_repository_are_listed_with_their_hashes() {
 fn images_that_do_not_fit_end_in_one_message_with_the_remedy() {
     let ddim = Ddim::new();
     fs::write(ddim.path("digits-ubyte.gz"), idx(4, 28)).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("digits-ubyte.gz", &["--blocks", "2"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("digits-ubyte.gz", &["--blocks", "2"]), @"error: the images of digits-ubyte.gz are 1 x 28 x 28 (channels x height x width), and cifar10-features takes colour images of 32 x 32; add --resize pad:32 or squash:32, and --rgb");
     let large = Array4::<u8>::zeros((4, 3, 64, 48));
     large.write_npy(fs::File::create(ddim.path("large.npy")).unwrap()).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--blocks", "2"]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--resize", "pad:32"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--blocks", "2"]), @"error: the images of large.npy are 3 x 64 x 48 (channels x height x width), and cifar10-features takes colour images of 32 x 32; add --resize center-crop:32 or squash:32");
+    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--resize", "pad:32"]), @"error: --resize pad:32 cannot hold images of 48 x 64 (width x height): center-crop:32 or squash:32 makes them smaller");
     ddim.write_images(4);
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &[]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--csv", "no/x.csv"]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--reference", "absent.safetensors"]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--split", "test"]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--exclude", "list.csv"]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &[]), @"error: 4 images cannot be cut into 32 blocks: an interval needs between 2 blocks and as many as there are images, and 3 images at least; see --blocks");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--csv", "no/x.csv"]), @"error: --csv no/x.csv: the folder no does not exist; create it first");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--reference", "absent.safetensors"]), @"error: cannot read absent.safetensors: No such file or directory (os error 2)");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--split", "test"]), @"error: x.npy has no splits: leave --split out");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--exclude", "list.csv"]), @"error: x.npy: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");
 }
 
 #[test]
@@ -289,31 +289,31 @@ fn damaged_and_foreign_files_end_in_one_message() {
     let ddim = Ddim::new();
     let write = |name: &str, bytes: &[u8]| fs::write(ddim.path(name), bytes).unwrap();
     fs::create_dir(ddim.path("empty")).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"error: empty is empty: expected images, .png or .jpg");
     fs::create_dir(ddim.path("text")).unwrap();
     write("text/notes.md", b"no image");
-    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"error: text holds files, but no .png or .jpg");
     fs::create_dir(ddim.path("corrupt")).unwrap();
     write("corrupt/a.png", b"\x89PNG\r\n\x1a\nand no more");
-    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"error: corrupt/a.png: it cannot be decoded (Format error decoding Png: ChunkType { type: no m, critical: false, private: true, reserved: true, safecopy: true } chunk appeared before IHDR chunk): it is damaged or no PNG or JPEG");
     fs::create_dir(ddim.path("mixed")).unwrap();
     for (name, side) in [("a.png", 32), ("b.png", 32), ("c.png", 30)] {
         RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
     }
-    insta::assert_snapshot!(ddim.evaluate_refuses("mixed", &[]), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed", &[]), @"error: mixed/c.png is 30 x 30 (width x height), but mixed/a.png is 32 x 32: images of a set have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"error: mixed/a.png: it is one image; give the folder of a set of them");
     let good = idx(4, 28);
     write("t10k-images-idx3-ubyte.gz", &good[..good.len() / 2]);
-    insta::assert_snapshot!(ddim.evaluate_refuses("t10k-images-idx3-ubyte.gz", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("t10k-images-idx3-ubyte.gz", &[]), @"error: t10k-images-idx3-ubyte.gz: the gzip file is truncated; fetch it again");
     write("magic-ubyte", &[0, 0, 8, 1, 0, 0, 0, 1, 7]);
-    insta::assert_snapshot!(ddim.evaluate_refuses("magic-ubyte", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("magic-ubyte", &[]), @"error: magic-ubyte: it holds labels (idx1); the images are in the file named ...-images-idx3-ubyte");
     write("other-ubyte", b"\x7fELF and so on, long enough");
-    insta::assert_snapshot!(ddim.evaluate_refuses("other-ubyte", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("other-ubyte", &[]), @"error: other-ubyte: it starts with 0x7f454c46, where a file of idx images starts with 0x00000803");
     let matrix = Array2::<f32>::zeros((4, 5));
     matrix.write_npy(fs::File::create(ddim.path("matrix.npy")).unwrap()).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"error: matrix.npy: its shape is [4, 5]; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]");
     write("notes.txt", b"no images");
-    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of PNG or JPEG files, a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
 }
 
 #[test]
@@ -323,11 +323,11 @@ fn a_set_that_is_not_here_is_named_with_its_address_checksum_and_place() {
     let stats = |data: &str| {
         ddim.refuses(&["stats", "--data", data, "--features", &features, "--out", "x.safetensors"])
     };
-    insta::assert_snapshot!(stats("cifar10"), @"");
-    insta::assert_snapshot!(stats("fashion-mnist"), @"");
-    insta::assert_snapshot!(stats("mnist"), @"");
-    insta::assert_snapshot!(stats("cifar-10"), @"");
-    insta::assert_snapshot!(stats("imagenet"), @"");
+    insta::assert_snapshot!(stats("cifar10"), @"error: cifar10 is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (md5 c32a1d4ab5d03f1284b67883e8d87530) and put it at HERE/cache/ddim/cifar10/cifar-10-binary.tar.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("fashion-mnist"), @"error: fashion-mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz (md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d) and put it at HERE/cache/ddim/fashion-mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("mnist"), @"error: mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (md5 f68b3c2dcbeaaa9fbdd348bbdeb94873) and put it at HERE/cache/ddim/mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("cifar-10"), @"error: there is no data set or path `cifar-10` (did you mean cifar10?); data sets known by name: cifar10, mnist, fashion-mnist");
+    insta::assert_snapshot!(stats("imagenet"), @"error: there is no data set or path `imagenet`; data sets known by name: cifar10, mnist, fashion-mnist");
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 0, "something was written");
-    insta::assert_snapshot!(ddim.run(&["evaluate", "x", "--reference", "r", "--resize", "crop"]).status, @"");
+    insta::assert_snapshot!(ddim.run(&["evaluate", "x", "--reference", "r", "--resize", "crop"]).status, @"exit status: 2");
 }

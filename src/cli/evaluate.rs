@@ -71,6 +71,7 @@ impl Evaluate {
         let evaluation = evaluate(&images, &ruler, self.compute.open()?, self.talk.mode())?;
         if let Some(path) = &self.csv {
             sink::write_atomically(path, &evaluation.csv())?;
+            self.talk.note(|| format!("wrote {}", path.display()));
         }
         print!("{evaluation}");
         Ok(())

@@ -117,6 +117,11 @@ impl Images {
         if let Some(bar) = bar {
             bar.finish();
         }
-        Ok(set?)
+        let set = set?;
+        talk.note(|| {
+            let excluded: usize = set.excluded.values().sum();
+            format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
+        });
+        Ok(set)
     }
 }

@@ -73,7 +73,9 @@ fn from_npy(mut file: File) -> Result<Values, String> {
 fn from_npz(file: File) -> Result<Values, String> {
     let damaged = |error: ReadNpzError| match error {
         ReadNpzError::Npy(error) => describe(&error),
-        other => format!("it cannot be read ({other}): it is damaged or no .npz file"),
+        ReadNpzError::Zip(error) => {
+            format!("it cannot be read ({error}): it is damaged or no .npz file")
+        }
     };
     let mut npz = NpzReader::new(BufReader::new(file)).map_err(damaged)?;
     let names = npz.names().map_err(damaged)?;

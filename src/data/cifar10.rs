@@ -260,8 +260,8 @@ impl Cifar10 {
     /// A file counts by its name's ending, `.tar.gz` or `.tgz`.
     pub fn is_at(path: &Path) -> bool {
         if path.is_file() {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            return name.ends_with(".tar.gz") || name.ends_with(".tgz");
+            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            return [".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
         }
         [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
     }

@@ -166,7 +166,13 @@ impl Downloader {
         let job = Job { agent: &self.agent, url, md5, destination, part: &path };
         let mut have = file.metadata().map_err(io_error("read", &path))?.len();
         loop {
-            job.receive(&mut file, have, watch)?;
+            if let Err(error) = job.receive(&mut file, have, watch) {
+                if file.metadata().is_ok_and(|part| part.len() == 0) {
+                    // Nothing came, and nothing is worth keeping.
+                    let _ = fs::remove_file(&path);
+                }
+                return Err(error);
+            }
             let found = file_md5(&path)?;
             if found == md5 {
                 return fs::rename(&path, destination).map_err(io_error("write", destination));
@@ -474,6 +480,7 @@ mod tests {
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(&f.md5) && text.contains("new/file"), "{text}");
+        assert!(!f.part().exists());
     }
 
     #[test]

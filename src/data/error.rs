@@ -84,25 +84,8 @@ pub enum Error {
         known: String,
     },
     /// A known set that is not on this machine.
-    #[error(
-        "{name} is not on this machine: looked in {looked}; fetch {url} ({checksum}) and put it \
-         at {}, or let --download do it{elsewhere}",
-        destination.display()
-    )]
-    Missing {
-        /// The set.
-        name: &'static str,
-        /// The places, in words.
-        looked: String,
-        /// What to fetch.
-        url: String,
-        /// Its published checksum.
-        checksum: String,
-        /// Where to put it.
-        destination: PathBuf,
-        /// The variable that names another folder, in words.
-        elsewhere: &'static str,
-    },
+    #[error(transparent)]
+    Missing(#[from] Box<Missing>),
     /// There is no folder to download to.
     #[error(
         "there is no cache folder to download {name} to: neither XDG_CACHE_HOME nor HOME is an \
@@ -127,4 +110,26 @@ pub enum Error {
         /// The set.
         what: String,
     },
+}
+
+/// A known set that is not on this machine, and how it gets there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} is not on this machine: looked in {looked}; fetch {url} (md5 {md5}) and put it at {}, \
+     or let --download do it{elsewhere}",
+    destination.display()
+)]
+pub struct Missing {
+    /// The set.
+    pub name: &'static str,
+    /// The places, in words.
+    pub looked: String,
+    /// What to fetch.
+    pub url: String,
+    /// Its published checksum.
+    pub md5: &'static str,
+    /// Where to put it.
+    pub destination: PathBuf,
+    /// The variable that names another folder, in words.
+    pub elsewhere: &'static str,
 }

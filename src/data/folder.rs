@@ -30,7 +30,7 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Array4<u8>>
     let Some(first) = files.first() else {
         let problem = match others {
             0 => "is empty: expected images, .png or .jpg".to_owned(),
-            n => format!("has no .png or .jpg among its {n} files"),
+            _ => "holds files, but no .png or .jpg".to_owned(),
         };
         return Err(Error::Empty { path: folder.to_path_buf(), problem });
     };

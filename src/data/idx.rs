@@ -84,8 +84,8 @@ pub fn read(path: &Path) -> Result<Array4<u8>> {
         return Err(refuse(format!("it holds no pixels ({n} images of {h} x {w})")));
     }
     let shape = (n as usize, 1, h as usize, w as usize);
-    Ok(Array4::from_shape_vec(shape, bytes[HEADER..].to_vec())
-        .expect("invariant: the length was checked"))
+    Array4::from_shape_vec(shape, bytes[HEADER..].to_vec())
+        .map_err(|error| refuse(error.to_string()))
 }
 
 #[cfg(test)]

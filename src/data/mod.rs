@@ -17,7 +17,7 @@ mod image_set;
 pub mod npy;
 mod source;
 
-pub use error::{Error, Result};
+pub use error::{Error, Missing, Result};
 pub use fit::{Filter, Fit, Resize};
 pub use image_set::{ImageSet, Split, to_u8};
 pub use source::{KNOWN, Known, Places, Remote, Request, load};

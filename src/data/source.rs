@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Error, Fit, ImageSet, Result, Split, array,
+    Error, Fit, ImageSet, Missing, Result, Split, array,
     cifar10::{Cifar10, Exclusions},
     download::{Downloader, Watch},
     folder, idx,
@@ -225,18 +225,19 @@ fn fetch(
     let remote = known.remote(split);
     let destination = root.join(known.name).join(remote.file);
     if !download {
-        return Err(Error::Missing {
+        return Err(Box::new(Missing {
             name: known.name,
             looked: places.looked(),
             url: remote.url(),
-            checksum: format!("md5 {}", remote.md5),
+            md5: remote.md5,
             destination,
             elsewhere: if places.data.is_some() {
                 ""
             } else {
                 "; DDIM_DATA may name a folder that has it"
             },
-        });
+        })
+        .into());
     }
     Downloader::from_env().fetch(&remote.url(), remote.md5, &destination, watch)?;
     Ok(destination)

@@ -113,12 +113,19 @@ impl fmt::Display for Evaluation {
         let Self { distance, value, images, n, reference, .. } = self;
         let (low, high) = value.interval(LEVEL);
         writeln!(f, "{images}, N = {n}, to {reference}")?;
-        writeln!(f, "{distance}  {:.3} at this N", value.value)?;
+        writeln!(f, "{distance}  {} at this N", decimal(value.value))?;
         writeln!(
             f,
-            "{distance}  {:.3} corrected for N, 95 % interval {low:.3} to {high:.3} ({} blocks)",
-            value.corrected(),
+            "{distance}  {} corrected for N, 95 % interval {} to {} ({} blocks)",
+            decimal(value.corrected()),
+            decimal(low),
+            decimal(high),
             value.leave_out.len()
         )
     }
+}
+
+/// Four decimals, and no minus before a zero.
+fn decimal(x: f64) -> String {
+    format!("{:.4}", (x * 1e4).round() / 1e4 + 0.0)
 }

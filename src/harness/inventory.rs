@@ -250,7 +250,11 @@ mod tests {
             sha256: Some("0123456789abcdef".into()),
             about: String::new(),
         });
-        insta::assert_snapshot!(table(&items), @"");
+        insta::assert_snapshot!(table(&items), @r"
+        name         kind         parameters  sha256        what it is
+        gaussian     exact score           -  -             One Gaussian: the score and the flow map are known exactly.
+        a-long-name  features      1,234,567  0123456789ab
+        ");
     }
 
     #[test]
