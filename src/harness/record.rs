@@ -8,8 +8,8 @@
 //! `levels`, `calls`, `N`, and then for each metric `m` the six columns `m` (plug-in value at N),
 //! `m.corrected` (first-order bias removed), `m.se`, `m.low`, `m.high` (the 95 % interval around
 //! `m.corrected`) and `m.leave_out`. Of a metric that ends in `.infinity`, `m` is extrapolated and
-//! `m.corrected` the same but for rounding. Floats are the shortest that read back to the same bits. On
-//! reading, `m` and `m.leave_out` are what counts; the other four follow from them.
+//! `m.corrected` the same but for rounding. Floats are the shortest that read back to the same bits.
+//! On reading, `m` and `m.leave_out` are what counts; the other four follow from them.
 
 use std::collections::BTreeMap;
 use std::fmt;

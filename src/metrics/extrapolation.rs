@@ -44,10 +44,11 @@
 //! | 64 | 1024 | 1 / k | 0.00 | -0.005 | -0.026 | 98.0 | 98.8 | 96.5 | 1.33 |
 //! | 64 | 1024 | exp | 0.00 | -0.001 | -0.010 | 99.0 | 99.0 | 95.8 | 1.32 |
 //!
-//! So: with D / N of 1 / 32 and 1 / 16 the two hold the truth equally often. With D / N = 1 / 4 the fit's bias is 5 to 8 times that of
-//! the jackknife, and its interval holds the truth in as few as 19 % of all cases at a distance from
-//! it, and in none at distance zero. At distance zero the fit's interval is a third wider as well.
-//! Paired differences of intercepts hold the truth in every row: what is wrong is common to both.
+//! So: with D / N of 1 / 32 and 1 / 16 the two hold the truth equally often. With D / N = 1 / 4 the
+//! fit's bias is 5 to 8 times that of the jackknife, and its interval holds the truth in as few as
+//! 19 % of all cases at a distance from it, and in none at distance zero. At distance zero the fit's
+//! interval is a third wider as well. Paired differences of intercepts hold the truth in every row:
+//! what is wrong is common to both.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -70,7 +71,8 @@ const HALVINGS: u32 = 2;
 /// - Cost: the moments once, and 7 + 3 B distances.
 ///
 /// # Errors
-/// Fewer than [`EXTRAPOLATION_BLOCKS`] blocks, and as for [`frechet_jackknife`](super::frechet_jackknife).
+/// Fewer than [`EXTRAPOLATION_BLOCKS`] blocks, and as for
+/// [`frechet_jackknife`](super::frechet_jackknife).
 ///
 /// # References
 /// Chong, Forsyth, *Effectively unbiased FID and Inception Score and where to find them*, CVPR
