@@ -5,6 +5,15 @@
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;
+use ddim::harness::{
+    build::{Models, vocabulary},
+    features::Extractors,
+    hardware::Hardware,
+    manifest::Manifest,
+    record::read_csv,
+    registry::Registry,
+    runner::planned,
+};
 use tempfile::TempDir;
 
 /// `ddim` in an empty folder.
@@ -197,11 +206,11 @@ fn a_folder_without_results_ends_in_one_message() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("empty")).unwrap();
     ddim.write("g.toml", GAUSSIAN);
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"");
-    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"");
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"error: absent does not exist; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"error: empty has no manifest.toml and no metrics.csv; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"error: g.toml is a file; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
     ddim.succeeds(&["run", "g.toml", "--quiet"]);
-    insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"error: results/g: its manifest has no [table]; add one there, or see metrics.csv");
     // Without a table there is still a report of the cells.
     let report = String::from_utf8(ddim.read("results/g/report.html")).unwrap();
     assert!(report.contains("<details open>") && report.contains("4 of 4 cells finished"));
@@ -230,12 +239,33 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     ddim.succeeds(&["run", "g.toml", "--quiet", "--seed", "3", "--precision", "bf16"]);
     let manifest = String::from_utf8(ddim.read("results/g/manifest.toml")).unwrap();
     assert!(manifest.contains("seed = 3") && manifest.contains("bf16"), "{manifest}");
-    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @r#"
+    error: `precision` cannot be `f64`
+     --> command line:1:17
+      |
+    1 | --set precision="f64"
+      |                 ^^^^^
+      |
+      = help: known here: f32, bf16
+    "#);
     insta::assert_snapshot!(
-        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @""
+        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @"error: --seed and --set seed=2 both set seed; give one of them"
     );
     ddim.write("s.toml", &GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
-    insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @r"
+    error: `seed` has no effect: the sweep sets it in every cell
+      --> command line:1:7
+       |
+     1 | --set seed=1
+       |       ^^^^
+       |
+      ::: s.toml:20:1
+       |
+    20 | seed = [0, 1]
+       | ---- set by this axis
+       |
+       = help: change the axis instead: `sweep.seed`
+    ");
 }
 
 #[test]
@@ -268,6 +298,60 @@ fn completions_know_every_verb() {
             assert!(script.contains(verb), "{shell} does not know {verb}");
         }
     }
+}
+
+#[test]
+fn kernel_distances_extrapolation_and_seeds_come_from_the_manifest() {
+    let ddim = Ddim::new();
+    let manifest = network_manifest()
+        .replace("samples = 12", "samples = 8")
+        .replace("blocks = 4", "blocks = 4\nmeasures = [\"fd\", \"kid\"]\nextrapolate = true")
+        .replace("\"grid.steps\" = [3, 4]", "\"grid.steps\" = [2]\nseed = [0, 1]")
+        .replace("[\"3\", \"4\"]", "[\"2\"]")
+        .replace("value = \"fd\"", "value = \"kid\"\nover = \"seed\"")
+        .replace("A test of {fd}", "A test of {fd} and {kid}");
+    ddim.write("n.toml", &manifest);
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    let text = |name: &str| String::from_utf8(ddim.read(&format!("results/n/{name}"))).unwrap();
+    let header = |csv: &str| csv.lines().next().unwrap().to_owned();
+    let metrics = text("metrics.csv");
+    assert_eq!(metrics.lines().count(), 5);
+    for column in ["FD-cifar10-features", "FD-cifar10-features.infinity", "KID-cifar10-features"] {
+        let names = header(&metrics);
+        assert!(names.split(',').any(|name| name == column), "{column} is not in {names}");
+    }
+    let table = text("table.md");
+    for part in [
+        "2: KID-cifar10-features",
+        "A test of FD-cifar10-features and KID-cifar10-features.",
+        "the mean over seed = 0, 1 of the",
+    ] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
+    assert_eq!(text("summary.csv").lines().count(), 3);
+    assert!(header(&text("summary.csv")).ends_with("KID-cifar10-features.seed=1"));
+    // One pair of rows in one column.
+    assert_eq!(text("differences.csv").lines().count(), 2);
+    ddim.succeeds(&["run", "n.toml", "--quiet"]);
+    assert_eq!(text("metrics.csv"), metrics);
+}
+
+#[test]
+fn the_committed_results_are_those_of_the_shipped_manifest() {
+    let manifest = repository("experiments/table1.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    // Its paths are relative to the package, where cargo runs tests.
+    let registry = Registry::shipped();
+    let plan =
+        Manifest::parse(manifest, text).unwrap().plan(None, &[], &vocabulary(&registry)).unwrap();
+    let hardware = Hardware::open("cpu", Some(1)).unwrap();
+    let (mut models, mut extractors) =
+        (Models::new(hardware.clone(), &registry), Extractors::new(hardware.clone()));
+    let (planned, _) = planned(&plan, &mut models, &mut extractors, &hardware).unwrap();
+    let (_, rows) = read_csv(Path::new("results/table1/metrics.csv")).unwrap();
+    let found: Vec<_> = rows.into_iter().map(|(_, record)| (record.key, record.params)).collect();
+    let expected: Vec<_> = planned.into_iter().map(|cell| (cell.key, cell.params)).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -412,7 +496,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
       = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
     ");
     insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
-    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: at least 1");
+    insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: give a number from 1 to 1024");
     insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: the devices are cpu and cuda");
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
@@ -427,7 +511,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     );
     fs::create_dir(ddim.path("empty")).unwrap();
     insta::assert_snapshot!(
-        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2)"
+        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2); a model is a folder with config.json and diffusion_pytorch_model.safetensors"
     );
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
 use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
-use ddim::harness::plan::{Plan, Tau, VarianceSpec};
+use ddim::harness::plan::{METRICS, Plan, Tau, VarianceSpec};
 use ddim::harness::presentation::ClaimCheck;
 
 fn vocabulary() -> Vocabulary {
@@ -31,7 +31,7 @@ fn vocabulary() -> Vocabulary {
             Kind::new("heun", &[]),
         ],
         variances: names(&["sigma-hat", "learned"]),
-        metrics: names(&["fd"]),
+        metrics: METRICS.map(String::from).to_vec(),
         columns: names(&["steps", "levels", "calls"]),
     }
 }
@@ -700,13 +700,13 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
         .replace("mean = 0.1", "mean = [-0.5, 0.5]\nweights = [1, 0, 1]")
         .replace("shape = [3, 8, 8]", "shape = []");
     insta::assert_snapshot!(problems(&mixture, None, &[]), @r"
-    error: `model.shape` must be a list of positive lengths, not `[]`
+    error: `model.shape` must be three positive lengths, not `[]`
      --> small.toml:7:9
       |
     7 | shape = []
       |         ^^
       |
-      = help: for instance `shape = [3, 8, 8]`
+      = help: samples are images of C channels, H x W: `shape = [3, 8, 8]`
 
     error: 2 means, but 3 in `model.weights`
      --> small.toml:9:11
@@ -938,11 +938,13 @@ fn numbers_are_read_in_every_form_that_toml_has() {
     1 | --set model.std=inf
       |                 ^^^
 
-    error: `9999999999999999999` does not fit into 64 bits
+    error: `9999999999999999999` is too large or too small
      --> command line:1:12
       |
     1 | --set seed=9_999_999_999_999_999_999
       |            ^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: whole numbers lie between -2^63 and 2^63 - 1
     ");
 }
 
@@ -1082,4 +1084,137 @@ fn the_manifest_as_run_gives_the_same_cells_by_itself() {
 #[test]
 fn without_profile_and_arguments_the_manifest_as_run_is_the_file_itself() {
     assert_eq!(plan(SMALL, None, &[]).unwrap().text, SMALL);
+}
+
+const MEASURED: &str = "\n[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 4\n";
+
+#[test]
+fn measures_that_are_the_default_leave_the_key_of_a_cell_as_it_was() {
+    let json = |more: &str| {
+        let plan = plan(&format!("{SMALL}{MEASURED}{more}"), None, &[]);
+        let json = plan.expect("it is right").cells[0].spec.canonical_json();
+        json[json.find("\"metrics\"").expect("it is measured")..].to_owned()
+    };
+    insta::assert_snapshot!(json(""), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true}}"#);
+    assert_eq!(json("measures = [\"fd\"]\nextrapolate = false"), json(""));
+    insta::assert_snapshot!(json("measures = [\"kid\", \"fd\"]\nextrapolate = true"), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true,"measures":["fd","kid"],"extrapolate":true}}"#);
+    assert_eq!(json("measures = [\"kid\", \"fd\"]"), json("measures = [\"fd\", \"kid\"]"));
+}
+
+#[test]
+fn measures_that_make_no_sense_are_refused() {
+    let wrong = |more: &str| problems(&format!("{SMALL}{MEASURED}{more}"), None, &[]);
+    insta::assert_snapshot!(wrong("measures = [\"fd\", \"kidd\", \"fd\"]"), @r#"
+    error: there is no measure called `kidd`
+      --> small.toml:23:19
+       |
+    23 | measures = ["fd", "kidd", "fd"]
+       |                   ^^^^^^
+       |
+       = help: did you mean `kid`?
+
+    error: `fd` is listed twice
+      --> small.toml:23:27
+       |
+    23 | measures = ["fd", "kidd", "fd"]
+       |                           ^^^^
+       |
+       = help: name each measure once
+    "#);
+    insta::assert_snapshot!(wrong("measures = []"), @r#"
+    error: `metrics.measures` is empty
+      --> small.toml:23:12
+       |
+    23 | measures = []
+       |            ^^
+       |
+       = help: name what is to be measured: `measures = ["fd", "kid"]`
+    "#);
+    insta::assert_snapshot!(wrong("measures = [\"kid\"]\nextrapolate = true"), @r#"
+    error: there is nothing to extrapolate
+      --> small.toml:24:15
+       |
+    23 | measures = ["kid"]
+       |            ------- `fd` is not measured
+    24 | extrapolate = true
+       |               ^^^^
+       |
+       = help: the kernel distance does not move with N: remove `extrapolate`, or add `fd`
+    "#);
+    let few = MEASURED.replace('4', "3");
+    insta::assert_snapshot!(
+        problems(&format!("{SMALL}{few}extrapolate = true"), None, &[]), @r"
+    error: 3 blocks are too few to extrapolate in N
+      --> small.toml:22:10
+       |
+    22 | blocks = 3
+       |          ^
+       |
+       = help: at least 4: the distance is fitted at N, N / 2 and N / 4
+    "
+    );
+}
+
+#[test]
+fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
+    let show = |value: &str, over: &str, more: &str| {
+        let text = format!(
+            "{}{MEASURED}{more}\n[sweep]\nseed = [0, 1]\n\"solver.eta\" = [0.0, 1.0]\n\
+             \"grid.steps\" = [5, 10]\n[table]\nrows = \"solver.eta\"\ncolumns = \
+             \"grid.steps\"\nvalue = \"{value}\"\nover = \"{over}\"\n",
+            SMALL.replace("eta = 0.0\n", "").replace("steps = 10\n", "")
+        );
+        plan(&text, None, &[]).map_err(|problems| problems.to_string())
+    };
+    let plan = show("kid", "seed", "measures = [\"kid\"]").expect("it is right");
+    assert_eq!(plan.table.and_then(|table| table.over).as_deref(), Some("seed"));
+    let wrong = |value: &str, over: &str| show(value, over, "").expect_err("it is wrong");
+    insta::assert_snapshot!(wrong("kid", "grid.steps"), @r#"
+    error: `kid` is not measured
+      --> small.toml:29:9
+       |
+    29 | value = "kid"
+       |         ^^^^^
+       |
+       = help: add it to `[metrics]`: `measures = [.., "kid"]`
+
+    error: the axis `grid.steps` cannot be shown and averaged over
+      --> small.toml:30:8
+       |
+    30 | over = "grid.steps"
+       |        ^^^^^^^^^^^^
+       |
+       = help: `over` folds a further axis, for instance `seed`
+    "#);
+    insta::assert_snapshot!(wrong("fd.infinity", "sed"), @r#"
+    error: `fd.infinity` is not measured
+      --> small.toml:29:9
+       |
+    29 | value = "fd.infinity"
+       |         ^^^^^^^^^^^^^
+       |
+       = help: set `extrapolate = true` in `[metrics]`
+
+    error: there is no axis `sed`
+      --> small.toml:30:8
+       |
+    30 | over = "sed"
+       |        ^^^^^
+       |
+       = help: did you mean `seed`?
+    "#);
+}
+
+#[test]
+fn a_sweep_cannot_change_what_is_measured() {
+    let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.extrapolate\" = [false, true]\n");
+    insta::assert_snapshot!(problems(&text, None, &[]), @r#"
+    error: the sweep changes `metrics.extrapolate`
+      --> small.toml:25:33
+       |
+    25 | "metrics.extrapolate" = [false, true]
+       |                                 ^^^^
+       |
+       = help: every cell is measured alike; compare features in two experiments
+    "#);
 }

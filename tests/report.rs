@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use ddim::harness::claims::{Cross, Verdict, judge};
+use ddim::harness::compare::{best, differences_csv};
+use ddim::harness::fold::Fold;
 use ddim::harness::folder::Folder;
 use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
@@ -56,6 +58,7 @@ fn table_spec() -> TableSpec {
         columns: "grid.steps".into(),
         value: "fd".into(),
         caption: "Quality against the number of steps.".into(),
+        over: None,
     }
 }
 
@@ -101,7 +104,12 @@ fn claims() -> Vec<ClaimSpec> {
 }
 
 fn facts() -> Facts {
-    Facts { samples: 256, seed: 0, features: "64 features of cifar10-xs".into() }
+    Facts {
+        samples: 256,
+        seed: Some(0),
+        folded: String::new(),
+        features: "64 features of cifar10-xs".into(),
+    }
 }
 
 struct Shown {
@@ -142,12 +150,12 @@ fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
     insta::assert_snapshot!(shown().markdown, @r"
     | variance \ grid.steps | 10: fd | 10: paper | 50: fd | 50: paper | 1000: fd | 1000: paper | 100: fd |
     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-    | eta = 0.0 | 46.2 [44.1, 48.4] | 13.36 | 31.0 [29.8, 32.2] | 4.67 | not run | 4.04 | not run |
-    | eta = 1.0 | 88.8 [84.1, 93.5] | 41.07 | 31.1 [29.2, 33.0] | 8.01 | not run | 4.73 | not run |
+    | eta = 0.0 | **46.2** [44.1, 48.4] | 13.36 | **31.0** [29.8, 32.2] | 4.67 | not run | 4.04 | not run |
+    | eta = 1.0 | 88.8 [84.1, 93.5] | 41.07 | **31.1** [29.2, 33.0] | 8.01 | not run | 4.73 | not run |
     | sigma-hat | diverged | 367.43 | not run | 32.72 | not run | 3.17 | not run |
     | a_b \| c | 50.0 [47.9, 52.1] |  | not run |  | not run |  | not run |
 
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
+    Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
 
     Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything):
 
@@ -163,15 +171,15 @@ fn the_latex_table_is_for_booktabs() {
     insta::assert_snapshot!(shown().latex, @r"
     \begin{table}
       \centering
-      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
+      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
       \begin{tabular}{l rr rr rr r}
         \toprule
         grid.steps & \multicolumn{2}{c}{10} & \multicolumn{2}{c}{50} & \multicolumn{2}{c}{1000} & 100 \\
         \cmidrule(lr){2-3} \cmidrule(lr){4-5} \cmidrule(lr){6-7} \cmidrule(lr){8-8}
         variance & fd & paper & fd & paper & fd & paper & fd \\
         \midrule
-        $\eta = 0.0$ & 46.2 {\scriptsize [44.1, 48.4]} & 13.36 & 31.0 {\scriptsize [29.8, 32.2]} & 4.67 & not run & 4.04 & not run \\
-        $\eta = 1.0$ & 88.8 {\scriptsize [84.1, 93.5]} & 41.07 & 31.1 {\scriptsize [29.2, 33.0]} & 8.01 & not run & 4.73 & not run \\
+        $\eta = 0.0$ & \textbf{46.2} {\scriptsize [44.1, 48.4]} & 13.36 & \textbf{31.0} {\scriptsize [29.8, 32.2]} & 4.67 & not run & 4.04 & not run \\
+        $\eta = 1.0$ & 88.8 {\scriptsize [84.1, 93.5]} & 41.07 & \textbf{31.1} {\scriptsize [29.2, 33.0]} & 8.01 & not run & 4.73 & not run \\
         $\hat\sigma$ & diverged & 367.43 & not run & 32.72 & not run & 3.17 & not run \\
         a\_b | c & 50.0 {\scriptsize [47.9, 52.1]} &  & not run &  & not run &  & not run \\
         \bottomrule
@@ -252,6 +260,105 @@ fn further_axes_give_a_panel_per_combination() {
     assert_eq!(verdicts, [("clip = true", Verdict::Holds), ("clip = false", Verdict::NotRun)]);
     // 6 and 12 cells, and the second panel's claim with its reason.
     assert_eq!(table.markdown().matches("not run").count(), 6 + 12 + 2);
+}
+
+#[test]
+fn the_differences_that_decide_are_written_out() {
+    let records = records();
+    let (spec, axes, facts) = (table_spec(), axes(), facts());
+    let table = Table::new(Input {
+        spec: &spec,
+        paper: None,
+        claims: &[],
+        axes: &axes,
+        records: &records,
+        facts: &facts,
+    });
+    let csv = String::from_utf8(differences_csv(table.panels())).unwrap();
+    let rounded: Vec<String> = csv
+        .lines()
+        .map(|line| {
+            let fields = line.split(',').map(|field| match field.parse::<f64>() {
+                Ok(number) if field.contains('.') => format!("{number:.4}"),
+                _ => field.to_owned(),
+            });
+            fields.collect::<Vec<_>>().join(",")
+        })
+        .collect();
+    insta::assert_snapshot!(rounded.join("\n"), @r"
+    metric,panel,column,row,other,status,difference,se,low,high,beyond_zero
+    fd,,10,eta = 0.0,eta = 1.0,measured,-42.5655,1.1000,-45.1666,-39.9644,true
+    fd,,10,eta = 0.0,sigma-hat,other diverged,,,,,true
+    fd,,10,eta = 0.0,a_b | c,measured,-3.7655,0.0000,-3.7655,-3.7655,true
+    fd,,10,eta = 1.0,sigma-hat,other diverged,,,,,true
+    fd,,10,eta = 1.0,a_b | c,measured,38.8000,1.1000,36.1989,41.4011,true
+    fd,,10,sigma-hat,a_b | c,row diverged,,,,,true
+    fd,,50,eta = 0.0,eta = 1.0,measured,-0.0600,0.3000,-0.7694,0.6494,false
+    ");
+}
+
+#[test]
+fn the_best_of_a_column_and_all_that_cannot_be_told_from_it_are_marked() {
+    let mut cells = [
+        cell("a", "10", Some(metric(10.0, 1.0))),
+        cell("b", "10", Some(own_noise(10.5, 1.0))),
+        cell("c", "10", Some(metric(10.5, 1.0))),
+        cell("d", "10", None),
+    ];
+    let marked = |records: &[Record]| {
+        let cross = Cross {
+            row_axis: "variance",
+            column_axis: "grid.steps",
+            metric: "fd",
+            rows: ["a", "b", "c", "d"].map(String::from).to_vec(),
+            columns: vec!["10".into()],
+            records: records.iter().collect(),
+        };
+        best(&cross, "10").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    // `b` has noise of its own; `c` shares that of `a`, which tells the two apart.
+    assert_eq!(marked(&cells), ["a", "b"]);
+    // One value is not the best of anything, and without uncertainty nothing is known.
+    assert!(marked(&cells[..1]).is_empty());
+    for cell in &mut cells {
+        cell.metrics.get_mut("fd").into_iter().for_each(|fd| fd.leave_out.clear());
+    }
+    assert!(marked(&cells).is_empty());
+}
+
+#[test]
+fn seeds_are_folded_to_a_mean_with_its_interval_and_their_range() {
+    let seeded = |row: &str, seed: &str, fd: Option<Jackknife>| {
+        let mut record = cell(row, "10", fd);
+        record.params.push(("seed".into(), seed.into()));
+        record
+    };
+    let two = |value: f64| Some(Jackknife { value, leave_out: vec![value - 0.5, value + 0.75] });
+    let records = [
+        seeded("a", "0", two(4.0)),
+        seeded("a", "1", two(6.0)),
+        seeded("b", "0", two(5.0)),
+        seeded("b", "1", None),
+        seeded("c", "0", two(3.0)),
+    ];
+    let fold = Fold { axis: "seed".into(), labels: vec!["0".into(), "1".into()] };
+    let folded = fold.records(&records);
+    let found: Vec<_> = folded.iter().map(|r| (r.label("variance").unwrap(), r.status)).collect();
+    // A seed of `c` was not run: there is no mean yet.
+    assert_eq!(found, [("a", Status::Done), ("b", Status::Diverged)]);
+    assert_eq!(folded[0].metrics["fd"], Jackknife { value: 5.0, leave_out: vec![4.5, 5.75] });
+    assert_eq!(folded[0].label("seed"), None);
+
+    let columns = Columns {
+        axes: ["variance", "grid.steps", "seed"].map(String::from).to_vec(),
+        metrics: vec!["fd".into()],
+    };
+    let csv = String::from_utf8(fold.summary_csv(&columns, &records)).unwrap();
+    insta::assert_snapshot!(csv, @r"
+    status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,fd.min,fd.max,fd.seed=0,fd.seed=1
+    done,a,10,10,10,10,256,5.0,4.875,0.625,-3.0663779601091816,12.816377960109183,4.0,6.0,4.0,6.0
+    diverged,b,10,10,10,10,256,,,,,,,,5.0,
+    ");
 }
 
 /// The verdict on a column of cells `a`, `b`, ..., in the order given.
@@ -517,7 +624,7 @@ fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
             .unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
-    insta::assert_snapshot!(structure(&html), @"");
+    insta::assert_snapshot!("html", structure(&html));
 }
 
 #[test]
@@ -526,5 +633,13 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     tiny_folder(folder.path());
     let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
     let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
-    insta::assert_snapshot!(csv, @"");
+    insta::assert_snapshot!(csv, @r"
+    noise,grid.steps,status,FD-fd,low,high,paper
+    eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36
+    eta = 0.0,50,done,31.02,29.837687874203603,32.2023121257964,
+    <b>eta</b>,10,done,88.8,84.07075149681441,93.52924850318558,
+    <b>eta</b>,50,not run,,,,
+    sigma-hat,10,diverged,,,,
+    sigma-hat,50,not run,,,,
+    ");
 }

@@ -17,7 +17,7 @@ mod stats;
 mod table;
 
 use std::{
-    io::IsTerminal,
+    io::{ErrorKind, IsTerminal},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
@@ -33,6 +33,7 @@ use crate::harness::{
     plan::Plan,
     progress,
     registry::Registry,
+    sink,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -144,12 +145,38 @@ impl Experiment {
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::input(format!(
-            "cannot read the manifest {}: {error}; shipped ones are in experiments/",
-            path.display()
-        ))
+        let why = match error.kind() {
+            ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
+            ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),
+            _ => format!("{error}; shipped ones are in experiments/"),
+        };
+        Error::input(format!("cannot read the manifest {}: {why}", path.display()))
     })?;
     Manifest::parse(path.display().to_string(), text).map_err(Error::Manifest)
+}
+
+/// Whether a file can be written, asked before its contents are computed.
+fn check_output(path: &Path) -> Result<()> {
+    let refuse =
+        |problem: String| Err(Error::input(format!("--out {}: {problem}", path.display())));
+    if path.is_dir() {
+        return refuse("it is a folder; name a file".into());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    if folder.is_file() {
+        return refuse(format!("{} is a file, not a folder; choose a folder", folder.display()));
+    }
+    if !folder.is_dir() {
+        return refuse(format!("the folder {} does not exist; create it first", folder.display()));
+    }
+    match sink::writable(folder) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(format!(
+            "cannot write to the folder {}: {error}; choose another",
+            folder.display()
+        )),
+    }
 }
 
 /// Where to compute.

@@ -49,16 +49,15 @@ impl Plan {
         for (cell, route) in plan.cells.iter().zip(&routes) {
             let spec = &cell.spec;
             let key = format!("{:?} {:?} {}", spec.model.source, spec.precision, spec.batch);
-            let per_call = match probes.get(&key) {
-                Some(&seconds) => seconds,
-                None => {
-                    let seconds = probe(&mut models, spec)?;
-                    if let Some(hash) = models.weights_sha256(spec)? {
-                        self.talk.note(|| format!("read weights {} {hash}", spec.model.source));
-                    }
-                    self.talk.note(|| format!("{:.3} ms per sample and call", 1e3 * seconds));
-                    *probes.entry(key).or_insert(seconds)
+            let per_call = if let Some(&seconds) = probes.get(&key) {
+                seconds
+            } else {
+                let seconds = probe(&mut models, spec)?;
+                if let Some(hash) = models.weights_sha256(spec)? {
+                    self.talk.note(|| format!("read weights {} {hash}", spec.model.source));
                 }
+                self.talk.note(|| format!("{:.3} ms per sample and call", 1e3 * seconds));
+                *probes.entry(key).or_insert(seconds)
             };
             let seconds = per_call * (route.calls * spec.samples as u64) as f64;
             total += seconds;

@@ -124,7 +124,7 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         self.check_outputs()?;
-        let latents = self.latents.as_deref().map(npy::read_images).transpose()?;
+        let latents = self.latents.as_deref().map(read_latents).transpose()?;
         let spec = self.spec(registry, latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
         let mut models = Models::new(self.compute.open()?, registry);
         let sampler = models.sampler(&spec)?;
@@ -135,6 +135,7 @@ impl Sample {
         if let (Some(latents), Some(path)) = (&latents, &self.latents) {
             check_latents(latents, path, &*sampler, spec.samples)?;
         }
+        self.check_channels(&*sampler)?;
         let images = self.draw(registry, &*sampler, &spec, latents.as_ref())?;
         for path in &self.out {
             if is(path, "npy") {
@@ -160,22 +161,28 @@ impl Sample {
                     path.display()
                 )));
             }
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-                return Err(Error::input(format!(
-                    "--out {}: the folder {} does not exist; create it first",
-                    path.display(),
-                    folder.display()
-                )));
-            }
+            super::check_output(path)?;
         }
         Ok(())
+    }
+
+    /// A grid is a picture: of grey or of colour.
+    fn check_channels(&self, sampler: &dyn Sampler) -> Result<()> {
+        let [channels, ..] = sampler.shape();
+        match self.out.iter().find(|path| is(path, "png")) {
+            Some(path) if ![1, 3].contains(&channels) => Err(Error::input(format!(
+                "--out {}: samples of {channels} channels are no picture, which has 1 or 3; \
+                 write them as .npy",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The flags as the arguments of an empty manifest: one validation for both.
     fn spec(&self, registry: &Registry, latents: Option<usize>) -> Result<CellSpec> {
         let text = |value: &str| toml::Value::from(value).to_string();
-        let list = |values: &[f64]| format!("{values:?}");
+        let list = |values: &[f64]| toml::Value::from(values.to_vec()).to_string();
         let mut set = vec![
             format!("model.source={}", text(&self.model)),
             format!("model.prediction={}", text(&self.prediction)),
@@ -190,7 +197,7 @@ impl Sample {
             format!("samples={}", self.samples.or(latents).unwrap_or(16)),
             format!("batch={}", self.batch),
         ];
-        set.extend(self.eta.map(|eta| format!("solver.eta={eta:?}")));
+        set.extend(self.eta.map(|eta| format!("solver.eta={}", toml::Value::from(eta))));
         set.extend(self.variance.as_deref().map(|name| format!("solver.variance={}", text(name))));
         if !self.shape.is_empty() {
             set.push(format!("model.shape={:?}", self.shape));
@@ -243,6 +250,25 @@ impl Sample {
 
 fn is(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn read_latents(path: &Path) -> Result<Array4<f32>> {
+    let latents = npy::read_images(path)?;
+    if latents.is_empty() {
+        return Err(Error::input(format!(
+            "--latents {}: shape {:?} has nothing in it; give at least one x_T",
+            path.display(),
+            latents.shape()
+        )));
+    }
+    let odd = latents.outer_iter().position(|x| !x.iter().all(|value| value.is_finite()));
+    match odd {
+        Some(index) => Err(Error::input(format!(
+            "--latents {}: sample {index} (from 0) has NaN or infinite values; write x_T without",
+            path.display()
+        ))),
+        None => Ok(latents),
+    }
 }
 
 fn check_latents(

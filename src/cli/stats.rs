@@ -11,7 +11,7 @@ use super::{
 use crate::{
     data::Split,
     harness::{
-        error::Result,
+        error::{Error, Result},
         reference::{Extractor, Reference},
         stats,
     },
@@ -59,6 +59,11 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn run(&self) -> Result<()> {
+        // Not after minutes of features. A missing folder is made when the file is written.
+        if self.out.is_dir() {
+            let out = self.out.display();
+            return Err(Error::input(format!("--out {out}: it is a folder; name a file")));
+        }
         let images = self.images.load(&self.data, self.split, Split::Train, &self.talk)?;
         let hardware = self.compute.open()?;
         stats::write(&images, &self.features, self.keep, &self.out, hardware, self.talk.mode())?;

@@ -74,7 +74,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             .collect(),
         solvers: registry.kinds(),
         variances: vec![SIGMA_HAT.into()],
-        metrics: vec![super::runner::FD.into()],
+        metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
 }
@@ -146,8 +146,8 @@ impl Route {
                     "solver.eta",
                     "the variance of a step cannot exceed what is left of 1 - alpha_bar",
                 ),
-                Error::Core(core::Error::Setting { .. }) => {
-                    ("solver.kind", "see the method's options in the README")
+                Error::Core(core::Error::Setting { problem, .. }) => {
+                    return Box::new(refused_option(cell, problem, &error, registry));
                 }
                 Error::Core(core::Error::EtaNegative { .. }) => {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
@@ -161,6 +161,23 @@ impl Route {
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
     }
+}
+
+/// An option that its method refuses, shown where it was written, with what the section may hold.
+fn refused_option(cell: &Cell, problem: &str, error: &Error, registry: &Registry) -> Diagnostic {
+    let kind = &cell.spec.solver.kind;
+    let options = registry.kinds().into_iter().find(|known| known.name == *kind);
+    let options = options.map(|known| known.options).unwrap_or_default();
+    let section = cell.locate("solver.?"); // where what is not written is shown
+    let written = options.iter().filter(|(key, _)| problem.contains(key)).find_map(|(key, _)| {
+        let place = cell.locate(&format!("solver.{key}"));
+        (place != section).then_some(place)
+    });
+    let defaults: Vec<String> =
+        options.iter().map(|(key, default)| format!("`{key} = {default}`")).collect();
+    let place = written.unwrap_or_else(|| cell.locate("solver.kind"));
+    Diagnostic::error(place, error.to_string())
+        .help(format!("the defaults of {kind} are {}", defaults.join(", ")))
 }
 
 fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
@@ -352,7 +369,8 @@ pub fn weights_folder(source: &str) -> Result<&Path> {
     Err(Error::input(format!("model.source = \"{source}\" {what}")))
 }
 
-/// The files a cell needs and this machine lacks, each as a problem at its place.
+/// The files a cell needs and this machine lacks, and samples that its features cannot be
+/// computed of, each as a problem at its place.
 pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     let mut problems = vec![];
     let spec = &cell.spec;
@@ -364,6 +382,13 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
              diffusion_pytorch_model.safetensors); other files of weights must be converted first; \
              embedded: models/cifar10-xs",
         ));
+    }
+    if let (Some(_), Some(exact)) = (&spec.metrics, &spec.model.exact)
+        && exact.shape.first() != Some(&3)
+    {
+        let message = format!("features are those of colour images, not of {:?}", exact.shape);
+        let help = "`shape = [3, H, W]`, or no [metrics]";
+        problems.push(Diagnostic::error(cell.locate("model.shape"), message).help(help));
     }
     if let Some(metrics) = &spec.metrics {
         for (path, file, what) in [

@@ -182,7 +182,8 @@ fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
     }
 }
 
-fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
+/// The difference of two places, `higher` minus `lower`.
+pub(super) fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
     let entry = |place: &Place| cross.entry(&place.row, &place.column);
     match (entry(higher), entry(lower)) {
         (Entry::NotRun, _) => Difference::NotRun(higher.clone()),

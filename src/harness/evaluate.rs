@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     error::{Error, Result},
-    features::{Extractors, describe, distance_name},
+    features::{Extractors, column_name, describe},
     hardware::Hardware,
+    plan::FD,
     progress::Mode,
     record::{Columns, LEVEL, csv_bytes, fields},
     reference::Reference,
@@ -79,7 +80,7 @@ pub fn evaluate(
         super::build::NUMERICS,
     ];
     Ok(Evaluation {
-        distance: distance_name(ruler.features),
+        distance: column_name(FD, ruler.features),
         value,
         images: format!("{} {}", set.name, set.split),
         n,

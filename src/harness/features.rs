@@ -1,19 +1,22 @@
 //! Feature extractors and reference statistics, loaded once and shared by cells.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc};
+use std::{cell::OnceCell, collections::BTreeMap, path::Path, rc::Rc};
 
-use ndarray::{Array2, ArrayView4};
+use ndarray::{Array2, ArrayView2, ArrayView4};
 
 use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, MetricsSpec},
+    plan::{CellSpec, FD_INFINITY, KID, MetricsSpec},
     reference::{Extractor, Reference},
 };
 use crate::{
     backends::torch,
-    metrics::FrechetReference,
+    metrics::{
+        FrechetReference, Jackknife, KidReference, frechet_extrapolation, frechet_jackknife,
+        kid_jackknife,
+    },
     models::{
         classifier::{Classifier, FeatureExtractor},
         weights,
@@ -29,7 +32,20 @@ pub struct Extractors {
 
 struct Loaded {
     frechet: FrechetReference,
+    features: Array2<f32>,
+    /// Made of the features when it is first asked for: it costs their number squared.
+    kid: OnceCell<KidReference>,
     sha256: String,
+}
+
+impl Loaded {
+    fn kid(&self) -> Result<&KidReference> {
+        if let Some(kid) = self.kid.get() {
+            return Ok(kid);
+        }
+        let kid = KidReference::new(self.features.view())?;
+        Ok(self.kid.get_or_init(|| kid))
+    }
 }
 
 impl Extractors {
@@ -62,6 +78,8 @@ impl Extractors {
         let reference = Reference::read_for(path, &describe(&*extractor))?;
         let loaded = Rc::new(Loaded {
             frechet: FrechetReference::new(&reference.moments()?)?,
+            features: reference.features,
+            kid: OnceCell::new(),
             sha256: file_sha256(path)?,
         });
         self.references.insert(key, Rc::clone(&loaded));
@@ -87,45 +105,47 @@ impl Extractors {
     pub fn measure(&mut self, spec: &CellSpec) -> Result<Option<Measure>> {
         let Some(metrics) = &spec.metrics else { return Ok(None) };
         Ok(Some(Measure {
-            name: distance_name(&metrics.features),
+            spec: metrics.clone(),
             extractor: self.extractor(&metrics.features)?,
             reference: self.reference(metrics)?,
             device: self.hardware.device(),
-            blocks: metrics.blocks,
-            quantise: metrics.quantise,
         }))
     }
 }
 
-/// What turns samples into features, and features into a distance.
+/// What turns samples into features, and features into distances.
 pub struct Measure {
-    name: String,
+    spec: MetricsSpec,
     extractor: Rc<dyn FeatureExtractor>,
     reference: Rc<Loaded>,
     device: tch::Device,
-    blocks: usize,
-    quantise: bool,
 }
 
 impl Measure {
-    /// Name of the distance.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Length of a feature vector.
     pub fn dimension(&self) -> usize {
         self.extractor.dim()
     }
 
-    /// Number of disjoint blocks of the jackknife.
-    pub fn blocks(&self) -> usize {
-        self.blocks
-    }
-
-    /// The distance's other side.
-    pub fn reference(&self) -> &FrechetReference {
-        &self.reference.frechet
+    /// The metrics of a cell's features, by their columns.
+    ///
+    /// # Errors
+    /// Features that are not finite, or too few of them on either side.
+    pub fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<BTreeMap<String, Jackknife>> {
+        let MetricsSpec { blocks, .. } = self.spec;
+        let frechet = &self.reference.frechet;
+        let metric = |name: &str| -> Result<Jackknife> {
+            Ok(match name {
+                KID => kid_jackknife(features, blocks, self.reference.kid()?)?,
+                FD_INFINITY => frechet_extrapolation(features, blocks, frechet)?,
+                _ => frechet_jackknife(features, blocks, frechet)?,
+            })
+        };
+        self.spec
+            .metrics()
+            .into_iter()
+            .map(|name| Ok((column_name(name, &self.spec.features), metric(name)?)))
+            .collect()
     }
 
     /// The features of samples in [-1, 1], rounded to 8 bits first unless the manifest says not to.
@@ -133,7 +153,7 @@ impl Measure {
     /// # Errors
     /// Images the extractor does not take.
     pub fn features(&self, samples: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
-        features(&*self.extractor, samples, self.quantise, self.device)
+        features(&*self.extractor, samples, self.spec.quantise, self.device)
     }
 }
 
@@ -173,9 +193,12 @@ fn file_sha256(path: &Path) -> Result<String> {
     Ok(weights::sha256(&bytes))
 }
 
-/// The name of the distance on an extractor's features: never FID, which is Inception's.
-pub fn distance_name(features: &str) -> String {
+/// The column of a metric on an extractor's features, such as `FD-cifar10-features`: never FID or
+/// KID alone, which are Inception's.
+pub fn column_name(metric: &str, features: &str) -> String {
     let name =
         Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
-    format!("FD-{name}")
+    let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
+    let dot = if variant.is_empty() { "" } else { "." };
+    format!("{}-{name}{dot}{variant}", measure.to_uppercase())
 }

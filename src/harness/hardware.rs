@@ -29,9 +29,13 @@ impl Hardware {
         };
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or(available);
-        let torch_threads = i32::try_from(threads).ok().filter(|&threads| threads > 0);
+        // Far more than there are cores is a slip, and the system would refuse them one by one.
+        let most = available.max(1024);
+        let torch_threads = i32::try_from(threads).ok().filter(|_| (1..=most).contains(&threads));
         let Some(torch_threads) = torch_threads else {
-            return Err(Error::input(format!("--threads {threads}: at least 1")));
+            return Err(Error::input(format!(
+                "--threads {threads}: give a number from 1 to {most}"
+            )));
         };
         tch::set_num_threads(torch_threads);
         // A pool that exists already is this program's own, of the same size.

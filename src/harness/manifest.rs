@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use super::overlay::Table;
-use super::plan::{Axis, Cell, Plan};
+use super::plan::{Axis, Cell, MetricsSpec, Plan};
 use reader::Problems;
 use show::Labels;
 use sweep::SweepAxis;
@@ -256,7 +256,10 @@ impl Manifest {
         if problems.list.is_empty() {
             report_duplicates(&axes, &cells, problems);
         }
-        let show = show::read(&tree, &whole, labels, vocabulary, problems);
+        report_uneven_metrics(&cells, problems);
+        let metrics = cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
+        let measured = metrics.map(MetricsSpec::metrics);
+        let show = show::read(&tree, &whole, labels, vocabulary, measured.as_deref(), problems);
         Plan {
             name: show.name,
             profile: None,
@@ -316,6 +319,25 @@ fn report_without_effect(overlays: &[Table], axes: &[SweepAxis], problems: &mut 
             .also(axis.place.clone(), "set by this axis")
             .help(format!("change the axis instead: `sweep.{}`", axis.name)),
         );
+    }
+}
+
+/// The columns of `metrics.csv` are the same for every row.
+fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
+    let mut measured = cells.iter().filter_map(|cell| Some((cell, cell.spec.metrics.as_ref()?)));
+    let Some((_, first)) = measured.next() else { return };
+    for (cell, metrics) in measured {
+        let differs = [
+            ("metrics.features", metrics.features != first.features),
+            ("metrics.measures", metrics.measures != first.measures),
+            ("metrics.extrapolate", metrics.extrapolate != first.extrapolate),
+        ];
+        if let Some((path, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+            let message = format!("the sweep changes `{path}`");
+            let help = "every cell is measured alike; compare features in two experiments";
+            problems.push(Diagnostic::error(cell.locate(path), message).help(help));
+            return;
+        }
     }
 }
 

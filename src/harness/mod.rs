@@ -3,10 +3,12 @@
 mod axis;
 pub mod build;
 pub mod claims;
+pub mod compare;
 pub mod diagnostic;
 pub mod error;
 pub mod evaluate;
 pub mod features;
+pub mod fold;
 pub mod folder;
 pub mod hardware;
 pub mod image_grid;

@@ -355,8 +355,9 @@ fn convert_value(
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(
                 |_| {
-                    let message = format!("`{number}` does not fit into 64 bits");
-                    problems.push(Diagnostic::error(place.clone(), message));
+                    let message = format!("`{number}` is too large or too small");
+                    let help = "whole numbers lie between -2^63 and 2^63 - 1";
+                    problems.push(Diagnostic::error(place.clone(), message).help(help));
                     Value::Integer(0)
                 },
                 Value::Integer,

@@ -274,6 +274,62 @@ pub struct MetricsSpec {
     pub blocks: usize,
     /// Whether samples are rounded to 8 bits first, as they would be when saved.
     pub quantise: bool,
+    /// The distances, in the order of [`Measured`]; absent from the JSON if it is the default, as
+    /// it is from the keys of results that are older than the choice.
+    #[serde(skip_serializing_if = "is_default")]
+    pub measures: Vec<Measured>,
+    /// Whether the Fréchet distance is extrapolated in N as well.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub extrapolate: bool,
+}
+
+impl MetricsSpec {
+    /// The metrics of a cell, by their names in manifests.
+    pub fn metrics(&self) -> Vec<&'static str> {
+        let names = METRICS.into_iter().filter(|name| match *name {
+            FD_INFINITY => self.extrapolate,
+            KID => self.measures.contains(&Measured::Kid),
+            _ => self.measures.contains(&Measured::Fd),
+        });
+        names.collect()
+    }
+}
+
+/// The Fréchet distance's name in manifests.
+pub const FD: &str = "fd";
+/// The name in manifests of the Fréchet distance extrapolated in N.
+pub const FD_INFINITY: &str = "fd.infinity";
+/// The kernel distance's name in manifests.
+pub const KID: &str = "kid";
+
+/// Every metric a manifest can name, in the order of the columns.
+pub const METRICS: [&str; 3] = [FD, FD_INFINITY, KID];
+
+/// A distance between samples and reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measured {
+    /// The Fréchet distance.
+    Fd,
+    /// The kernel distance.
+    Kid,
+}
+
+impl Measured {
+    /// What is measured unless the manifest says more.
+    pub const DEFAULT: [Self; 1] = [Self::Fd];
+
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fd => FD,
+            Self::Kid => KID,
+        }
+    }
+}
+
+fn is_default(measures: &[Measured]) -> bool {
+    measures == Measured::DEFAULT
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub struct TableSpec {
     pub value: String,
     /// One sentence under the table.
     pub caption: String,
+    /// An axis over whose labels the mean is taken, usually `seed`; plots show that mean too.
+    pub over: Option<String>,
 }
 
 /// `[paper]`: published numbers with their source, printed beside what was measured.

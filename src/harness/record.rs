@@ -7,8 +7,9 @@
 //! The columns are fixed before the run: `cell`, `key`, `status`, one `param.AXIS` per axis, `S`,
 //! `levels`, `calls`, `N`, and then for each metric `m` the six columns `m` (plug-in value at N),
 //! `m.corrected` (first-order bias removed), `m.se`, `m.low`, `m.high` (the 95 % interval around
-//! `m.corrected`) and `m.leave_out`. Floats are the shortest that read back to the same bits. On
-//! reading, `m` and `m.leave_out` are what counts; the other four follow from them.
+//! `m.corrected`) and `m.leave_out`. Of a metric that ends in `.infinity`, `m` is extrapolated and
+//! `m.corrected` the same but for rounding. Floats are the shortest that read back to the same bits.
+//! On reading, `m` and `m.leave_out` are what counts; the other four follow from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,14 @@ pub enum ResultsError {
         action: &'static str,
         /// Why not.
         source: io::Error,
+    },
+    /// The results folder could not be created.
+    #[error("cannot create the results folder {path}: {problem}; choose another with --out")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
     },
     /// A results file does not say what it should.
     #[error("{path}:{line}: column `{column}`: {problem}; {remedy}")]
@@ -230,7 +239,10 @@ pub(super) fn read_lines(
         path: path.into(),
         line: error.position().map_or(1, csv::Position::line),
         column: "cell".into(),
-        problem: error.to_string(),
+        problem: match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => "the line is not UTF-8 text".into(),
+            _ => error.to_string(),
+        },
         remedy: REMEDY,
     };
     let header = reader.headers().map_err(malformed)?.clone();

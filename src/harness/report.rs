@@ -2,7 +2,7 @@
 //!
 //! The page is a function of the [`Folder`] alone. Styles, plots (as SVG) and samples (as PNG) are
 //! inside it; it has no script and names no address, which its own content policy enforces. Text
-//! comes from manifests and files, so all of it passes through [`Escaped`].
+//! comes from manifests and files, so all of it passes through `Escaped`.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
@@ -44,7 +44,8 @@ pub fn write(results: &Path, out: &Path, registry: &Registry) -> Result<()> {
 /// A plot of what has no place on its axes.
 pub fn html(folder: &Folder) -> Result<String> {
     let show = Show::new(&folder.plan);
-    let table = show.spec().map(|spec| show.table(spec, &folder.records));
+    let shown = show.shown(&folder.records);
+    let table = show.spec().map(|spec| show.table(spec, &shown));
     let mut sections = vec![];
     if let Some(table) = &table {
         sections.push(("table", "Table", tables(folder, table)));
@@ -202,7 +203,10 @@ fn question(text: &str) -> String {
         match (key, entries.last_mut()) {
             _ if words.is_empty() => open = false,
             (Some((key, text)), _) => {
-                entries.push((key, text.trim().to_owned()));
+                // A command stays as it was typed.
+                let text = text.trim();
+                let text = if key == "As run" { text.to_owned() } else { capital(text) };
+                entries.push((key, text));
                 open = true;
             }
             (None, Some((_, entry))) if open => {
@@ -220,10 +224,7 @@ fn question(text: &str) -> String {
     }
     let mut out = "<dl class=\"question\">\n".to_owned();
     for (key, text) in entries {
-        put(
-            &mut out,
-            format_args!("<dt>{}</dt>\n<dd>{}</dd>", Escaped(key), rich(&capital(&text))),
-        );
+        put(&mut out, format_args!("<dt>{}</dt>\n<dd>{}</dd>", Escaped(key), rich(&text)));
     }
     put(&mut out, "</dl>");
     out
@@ -335,7 +336,7 @@ fn claims(table: &Table) -> String {
                 &mut out,
                 format_args!(
                     "<li class=\"{class}\">\n<p><span class=\"verdict\"><span aria-hidden=\"true\">\
-                     {mark}</span> {}</span>{} <cite>({})</cite></p>\n<p class=\"why\">{}.</p>\n</li>",
+                     {mark}</span> {}</span> {} <cite>({})</cite></p>\n<p class=\"why\">{}.</p>\n</li>",
                     judgement.verdict,
                     rich(&sentence(&judgement.claim.text)),
                     Escaped(&judgement.claim.source),
@@ -481,13 +482,11 @@ fn cells(folder: &Folder, open: bool) -> String {
             let value = value.map_or_else(String::new, |(_, value)| label(value));
             put(&mut out, format_args!("<td class=\"text\">{value}</td>"));
         }
-        match folder.record(&cell.params) {
-            Some(record) => put(&mut out, finished(folder, record).trim_end()),
-            None => {
-                let rest = 6 + folder.columns.metrics.len();
-                let rest = "<td></td>".repeat(rest);
-                put(&mut out, format_args!("<td class=\"text absent\">not run</td>{rest}"));
-            }
+        if let Some(record) = folder.record(&cell.params) {
+            put(&mut out, finished(folder, record).trim_end());
+        } else {
+            let rest = "<td></td>".repeat(6 + folder.columns.metrics.len());
+            put(&mut out, format_args!("<td class=\"text absent\">not run</td>{rest}"));
         }
         put(&mut out, "</tr>");
     }
@@ -536,11 +535,11 @@ fn time_summary(times: &[&Timing]) -> String {
     calls.sort_by(f64::total_cmp);
     if let (Some(first), Some(last)) = (calls.first(), calls.last()) {
         let median = calls[calls.len() / 2];
-        let _ = write!(
-            text,
-            " A model call took {median:.2} ms per sample in the median cell, {first:.2} to \
-             {last:.2} ms in all of them."
-        );
+        let _ = write!(text, " A model call took {median:.2} ms per sample");
+        if calls.len() > 1 {
+            let _ = write!(text, " in the median cell, {first:.2} to {last:.2} ms in all of them");
+        }
+        text.push('.');
     }
     text
 }
@@ -637,13 +636,22 @@ mod tests {
     fn dates_are_those_of_the_calendar() {
         assert_eq!(utc(0), "1970-01-01 00:00 UTC");
         assert_eq!(utc(951_827_696), "2000-02-29 12:34 UTC");
-        assert_eq!(utc(1_795_359_590), "2026-11-22 13:39 UTC");
+        assert_eq!(utc(1_795_359_590), "2026-11-22 14:59 UTC");
     }
 
     #[test]
     fn the_opening_comment_is_read_word_by_word() {
         let text = "# Question: why?\n#   Because: <b>.\n# Paper: one\n#\n# As run: a.toml\n\n# not this\n";
-        insta::assert_snapshot!(question(text), @"");
+        insta::assert_snapshot!(question(text), @r#"
+    <dl class="question">
+    <dt>Question</dt>
+    <dd>Why? Because: &lt;b&gt;.</dd>
+    <dt>Paper</dt>
+    <dd>One</dd>
+    <dt>As run</dt>
+    <dd>a.toml</dd>
+    </dl>
+    "#);
     }
 
     #[test]

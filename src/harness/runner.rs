@@ -28,13 +28,10 @@ use super::{
     record::{Columns, Record, ResultsError, Status},
     registry::Registry,
     report, sheet,
-    show::{Show, metric_name},
+    show::{Show, columns},
     sink::{Planned, Sink, Timing},
 };
-use crate::{core, core::KeyedNoise, metrics::frechet_jackknife};
-
-/// The Fréchet distance's name in manifests; its column is `FD-` and the features.
-pub const FD: &str = "fd";
+use crate::{core, core::KeyedNoise};
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
@@ -86,29 +83,20 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let routes = check(plan, options.registry)?;
     let mut models = Models::new(options.hardware.clone(), options.registry);
     let mut extractors = Extractors::new(options.hardware.clone());
-    let mut all_inputs = BTreeMap::new();
-    let mut planned = vec![];
-    let mut said = BTreeSet::new();
-    for cell in &plan.cells {
-        let inputs = inputs(cell, &mut models, &mut extractors, &options.hardware)?;
-        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
-        if options.verbose > 0 {
-            say_read(cell, &inputs, &mut said);
-        }
-        all_inputs.extend(inputs);
+    let (planned, all_inputs) = planned(plan, &mut models, &mut extractors, &options.hardware)?;
+    if options.verbose > 0 {
+        say_read(plan, &mut models, &mut extractors, &options.hardware)?;
     }
     let columns = Columns {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
-        metrics: if plan.cells.iter().any(|cell| cell.spec.metrics.is_some()) {
-            vec![metric_name(plan)]
-        } else {
-            vec![]
-        },
+        metrics: columns(plan).into_iter().map(|(_, column)| column).collect(),
     };
     let open = if options.fresh { Sink::fresh } else { Sink::open };
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
     if options.fresh {
-        planned.iter().for_each(|cell| Partial::forget(&options.folder, &cell.key));
+        for cell in &planned {
+            Partial::forget(&options.folder, &cell.key);
+        }
     }
     sink.write("manifest.toml", plan.text.as_bytes())?;
     let show = Show::new(plan);
@@ -188,20 +176,50 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
 }
 
 /// Says once of each file what it hashes to.
-fn say_read(cell: &Cell, inputs: &BTreeMap<String, String>, said: &mut BTreeSet<String>) {
-    let metrics = cell.spec.metrics.as_ref();
-    for (role, source) in [
-        ("weights", Some(&cell.spec.model.source)),
-        ("features", metrics.map(|metrics| &metrics.features)),
-        ("reference", metrics.map(|metrics| &metrics.reference)),
-    ] {
-        if let (Some(source), Some(hash)) = (source, inputs.get(role)) {
-            let line = format!("read {role} {source} {hash}");
-            if said.insert(line.clone()) {
-                eprintln!("{line}");
+fn say_read(
+    plan: &Plan,
+    models: &mut Models<'_>,
+    extractors: &mut Extractors,
+    hardware: &Hardware,
+) -> Result<()> {
+    let mut said = BTreeSet::new();
+    for cell in &plan.cells {
+        let inputs = inputs(cell, models, extractors, hardware)?;
+        let metrics = cell.spec.metrics.as_ref();
+        for (role, source) in [
+            ("weights", Some(&cell.spec.model.source)),
+            ("features", metrics.map(|metrics| &metrics.features)),
+            ("reference", metrics.map(|metrics| &metrics.reference)),
+        ] {
+            if let (Some(source), Some(hash)) = (source, inputs.get(role)) {
+                let line = format!("read {role} {source} {hash}");
+                if said.insert(line.clone()) {
+                    eprintln!("{line}");
+                }
             }
         }
     }
+    Ok(())
+}
+
+/// The cells with their keys, and the hashes behind all of them, by role.
+///
+/// # Errors
+/// Weights, an extractor or a reference that cannot be read.
+pub fn planned(
+    plan: &Plan,
+    models: &mut Models<'_>,
+    extractors: &mut Extractors,
+    hardware: &Hardware,
+) -> Result<(Vec<Planned>, BTreeMap<String, String>)> {
+    let mut all_inputs = BTreeMap::new();
+    let mut planned = vec![];
+    for cell in &plan.cells {
+        let inputs = inputs(cell, models, extractors, hardware)?;
+        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
+        all_inputs.extend(inputs);
+    }
+    Ok((planned, all_inputs))
 }
 
 /// The hashes that belong into a cell's key, by role.
@@ -277,9 +295,7 @@ impl Job<'_> {
             partial.append(&features)?;
         }
         if let Some(measure) = &self.measure {
-            let features = partial.features();
-            let fd = frechet_jackknife(features.view(), measure.blocks(), measure.reference())?;
-            record.metrics.insert(measure.name().to_owned(), fd);
+            record.metrics = measure.metrics(partial.features().view())?;
         }
         partial.remove()?;
         let cost = (drawn as u64 * record.calls).max(1) as f64;

@@ -5,13 +5,14 @@
 use std::path::PathBuf;
 
 use super::{
+    compare,
     error::Result,
-    features::distance_name,
-    plan::Plan,
+    features::column_name,
+    fold::Fold,
+    plan::{METRICS, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, TableSpec},
-    record::Record,
-    runner::FD,
+    record::{Columns, Record},
     sheet::{self, Row},
     sink::Sink,
     table::{Facts, Input, Table},
@@ -40,15 +41,23 @@ pub struct Show<'a> {
     plots: Vec<PlotSpec>,
     axes: Vec<(String, Vec<String>)>,
     facts: Facts,
+    fold: Option<Fold>,
 }
 
 impl<'a> Show<'a> {
     /// Reads what a plan says of its presentation.
     pub fn new(plan: &'a Plan) -> Self {
-        let name = metric_name(plan);
+        let columns = columns(plan);
         // `fd` in a manifest stands for the distance on whatever features the manifest names.
-        let column = |metric: &str| if metric == FD { name.clone() } else { metric.to_owned() };
-        let text = |text: &str| text.replace("{fd}", &name);
+        let column = |metric: &str| {
+            let found = columns.iter().find(|(name, _)| *name == metric);
+            found.map_or_else(|| metric.to_owned(), |(_, column)| column.clone())
+        };
+        let text = |text: &str| {
+            METRICS.iter().fold(text.to_owned(), |text, name| {
+                text.replace(&format!("{{{name}}}"), &column(name))
+            })
+        };
         let table = plan.table.as_ref().map(|spec| TableSpec {
             value: column(&spec.value),
             caption: text(&spec.caption),
@@ -61,17 +70,33 @@ impl<'a> Show<'a> {
             ..spec.clone()
         });
         let first = plan.cells.first().map(|cell| &cell.spec);
+        let seed = first.map(|spec| spec.seed);
+        let same_seed = plan.cells.iter().all(|cell| Some(cell.spec.seed) == seed);
+        let mut axes: Vec<(String, Vec<String>)> =
+            plan.axes.iter().map(|axis| (axis.name.clone(), axis.labels.clone())).collect();
+        let over = plan.table.as_ref().and_then(|spec| spec.over.as_ref());
+        let fold = axes.iter().position(|(axis, _)| Some(axis) == over).map(|at| {
+            let (axis, labels) = axes.remove(at);
+            Fold { axis, labels }
+        });
         Self {
             plan,
             table,
             plots: plots.collect(),
-            axes: plan.axes.iter().map(|axis| (axis.name.clone(), axis.labels.clone())).collect(),
+            axes,
             facts: Facts {
                 samples: first.map_or(0, |spec| spec.samples),
-                seed: first.map_or(0, |spec| spec.seed),
+                seed: seed.filter(|_| same_seed),
+                folded: fold.as_ref().map_or_else(String::new, Fold::describe),
                 features: String::new(),
             },
+            fold,
         }
+    }
+
+    /// The records as they are shown: an axis that the table averages over is gone.
+    pub(super) fn shown(&self, records: &[Record]) -> Vec<Record> {
+        self.fold.as_ref().map_or_else(|| records.to_vec(), |fold| fold.records(records))
     }
 
     pub(super) fn table<'b>(&'b self, spec: &'b TableSpec, records: &'b [Record]) -> Table<'b> {
@@ -87,7 +112,9 @@ impl<'a> Show<'a> {
 
     /// The table as it stands, for a terminal; empty if the manifest has none.
     pub fn terminal(&self, records: &[Record]) -> String {
-        self.table.as_ref().map_or_else(String::new, |spec| self.table(spec, records).terminal())
+        self.table
+            .as_ref()
+            .map_or_else(String::new, |spec| self.table(spec, &self.shown(records)).terminal())
     }
 
     /// The table and the judged claims, for a terminal.
@@ -97,7 +124,8 @@ impl<'a> Show<'a> {
 
     /// The table in a format; nothing if the manifest has none.
     pub fn table_as(&self, records: &[Record], format: Format) -> Option<String> {
-        let table = self.table(self.spec()?, records);
+        let records = self.shown(records);
+        let table = self.table(self.spec()?, &records);
         Some(match format {
             Format::Markdown => table.markdown(),
             Format::Latex => table.latex(),
@@ -111,14 +139,31 @@ impl<'a> Show<'a> {
         self.table.as_ref()
     }
 
-    /// Name and bytes of `table.md` and `table.tex`; nothing if the manifest has no table.
+    /// Name and bytes of `table.md`, `table.tex`, `differences.csv`, and `summary.csv` of a folded
+    /// axis; nothing if the manifest has no table.
     pub fn tables(&self, records: &[Record]) -> Vec<File> {
         let formats = [("table.md", Format::Markdown), ("table.tex", Format::Latex)];
         let table = |format| self.table_as(records, format).map(String::into_bytes);
-        formats.into_iter().filter_map(|(name, f)| Some((name.to_owned(), table(f)?))).collect()
+        let mut files: Vec<File> = formats
+            .into_iter()
+            .filter_map(|(name, f)| Some((name.to_owned(), table(f)?)))
+            .collect();
+        if let Some(spec) = self.spec() {
+            let shown = self.shown(records);
+            let differences = compare::differences_csv(self.table(spec, &shown).panels());
+            files.push(("differences.csv".to_owned(), differences));
+            if let Some(fold) = &self.fold {
+                let columns = Columns {
+                    axes: self.axes.iter().map(|(axis, _)| axis.clone()).collect(),
+                    metrics: columns(self.plan).into_iter().map(|(_, column)| column).collect(),
+                };
+                files.push(("summary.csv".to_owned(), fold.summary_csv(&columns, records)));
+            }
+        }
+        files
     }
 
-    /// Writes `table.md` and `table.tex`.
+    /// Writes what [`Show::tables`] makes.
     ///
     /// # Errors
     /// A folder that cannot be written.
@@ -136,7 +181,7 @@ impl<'a> Show<'a> {
     pub(super) fn figures(&self, records: &[Record]) -> Result<Vec<(&PlotSpec, Figure)>> {
         let mut figures = vec![];
         for spec in &self.plots {
-            match Figure::new(spec, records) {
+            match Figure::new(spec, &self.shown(records)) {
                 // Every cell diverged: there is nothing to draw, which the table says.
                 Err(PlotError::NoData { .. }) => {}
                 figure => figures.push((spec, figure?)),
@@ -184,7 +229,11 @@ impl<'a> Show<'a> {
             for (cell, strip) in self.plan.cells.iter().zip(strips) {
                 let label = |axis: &str| cell.params.iter().find(|(name, _)| name == axis);
                 let here = label(&spec.columns).is_some_and(|(_, label)| label == column);
-                if here && strip.exists() {
+                // Of a folded axis, the samples of its first label.
+                let first = self.fold.as_ref().is_none_or(|fold| {
+                    label(&fold.axis).is_none_or(|(_, label)| Some(label) == fold.labels.first())
+                });
+                if here && first && strip.exists() {
                     let label =
                         label(&spec.rows).map_or_else(String::new, |(_, label)| label.clone());
                     rows.push(Row { label, strip: strip.clone() });
@@ -200,8 +249,12 @@ impl<'a> Show<'a> {
     }
 }
 
-/// The name of a plan's distance: `FD-` and its features.
-pub fn metric_name(plan: &Plan) -> String {
+/// The metrics of a plan: their names in manifests, and their columns in `metrics.csv`.
+pub fn columns(plan: &Plan) -> Vec<(&'static str, String)> {
     let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
-    metrics.map_or_else(|| FD.to_owned(), |metrics| distance_name(&metrics.features))
+    let named = |metrics: &MetricsSpec| {
+        let names = metrics.metrics().into_iter();
+        names.map(|name| (name, column_name(name, &metrics.features))).collect()
+    };
+    metrics.map_or_else(Vec::new, named)
 }

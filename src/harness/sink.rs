@@ -100,7 +100,10 @@ impl Sink {
         planned: Vec<Planned>,
         keep: bool,
     ) -> Result<Self, ResultsError> {
-        fs::create_dir_all(&folder).map_err(io_error(&folder, "create"))?;
+        fs::create_dir_all(&folder).map_err(|source| ResultsError::Folder {
+            path: folder.clone(),
+            problem: if folder.is_file() { "it is a file".into() } else { source.to_string() },
+        })?;
         let lock = Lock::acquire(&folder)?;
         let count = planned.len();
         let mut sink = Self {
@@ -291,12 +294,28 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
-    let mut file = builder.tempfile_in(folder).map_err(io_error(path, "write"))?;
+    let file = builder.tempfile_in(folder).map_err(cause);
+    let mut file = file.map_err(io_error(path, "write"))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(io_error(path, "write"))?;
     file.persist(path).map_err(|error| io_error(path, "replace")(error.error))?;
     Ok(())
+}
+
+/// Finds out whether files can be made in a folder.
+///
+/// # Errors
+/// What the system says to one that is made and thrown away.
+pub fn writable(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder).map(drop).map_err(cause)
+}
+
+/// What the system said, without the name of a temporary file that nobody chose.
+fn cause(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source());
+    let system = inner.and_then(|inner| inner.downcast_ref::<io::Error>()?.raw_os_error());
+    system.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ResultsError {
@@ -472,7 +491,7 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         let error = Sink::open(file.join("results"), columns(), planned(&["a"])).unwrap_err();
-        assert!(matches!(error, ResultsError::Io { action: "create", .. }), "{error}");
+        assert!(matches!(error, ResultsError::Folder { .. }), "{error}");
         assert!(error.to_string().contains("file/results"), "{error}");
     }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::claims::{Cross, Entry, Judgement, judge};
+use super::compare;
 use super::presentation::{ClaimSpec, PaperValues, TableSpec};
 use super::record::{Estimate, LEVEL, Record, csv_bytes};
 
@@ -37,8 +38,10 @@ pub struct Input<'a> {
 pub struct Facts {
     /// Number of samples N in every cell.
     pub samples: usize,
-    /// The seed of all noise.
-    pub seed: u64,
+    /// The seed of all noise, where all cells have the same.
+    pub seed: Option<u64>,
+    /// The axis that is averaged over, with its labels: `seed = 0, 1, 2`; empty if there is none.
+    pub folded: String,
     /// What the metric is measured on, for instance `64 features of resnet-cifar10`.
     pub features: String,
 }
@@ -132,19 +135,31 @@ impl<'a> Table<'a> {
     /// The sentences under the table.
     pub(super) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, paper, facts, .. } = self.input;
-        let Facts { samples, seed, features } = facts;
+        let Facts { samples, seed, folded, features } = facts;
         let mut caption = spec.caption.trim().to_owned();
         if !panel.title.is_empty() {
             let _ = write!(caption, " Here {}.", panel.title);
         }
         let on = if features.is_empty() { String::new() } else { format!(" on {features}") };
         let level = 100.0 * LEVEL;
-        let _ = write!(
-            caption,
-            " Measured: {}{on}, N = {samples}, seed {seed}; the plug-in value at N and its \
-             {level} % jackknife interval at the same N.",
-            spec.value,
-        );
+        let what = if spec.value.ends_with(".infinity") {
+            format!("value extrapolated to infinite N and its {level} % jackknife interval")
+        } else {
+            format!("plug-in value at N and its {level} % jackknife interval at the same N")
+        };
+        let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+        let of = match folded.as_str() {
+            "" => "the".to_owned(),
+            folded => format!("the mean over {folded} of the"),
+        };
+        let _ = write!(caption, " Measured: {}{on}, N = {samples}{seed}; {of} {what}.", spec.value);
+        if panel.cross.columns.iter().any(|c| !compare::best(&panel.cross, c).is_empty()) {
+            let _ = write!(
+                caption,
+                " Bold: the lowest bias-corrected value of a column, and every value not told from \
+                 it by their paired difference at {level} %, each comparison by itself."
+            );
+        }
         let calls: Vec<String> =
             panel.cross.columns.iter().filter_map(|column| calls(&panel.cross, column)).collect();
         if !calls.is_empty() {
@@ -180,10 +195,17 @@ impl<'a> Table<'a> {
                 }
             }
             let mut lines = vec![header, rule];
+            let best = all_best(cross);
             for row in &cross.rows {
                 let mut line = vec![row.clone()];
-                for column in &cross.columns {
-                    line.push(show(cross.entry(row, column), |estimate| estimate.to_string()));
+                for (column, best) in cross.columns.iter().zip(&best) {
+                    let text = show(cross.entry(row, column), |estimate| estimate.to_string());
+                    line.push(if best.contains(&row.as_str()) {
+                        let (value, rest) = split_value(&text);
+                        format!("**{value}**{rest}")
+                    } else {
+                        text
+                    });
                     if self.in_paper(column) {
                         line.push(print_paper(self.paper_value(row, column)));
                     }
@@ -239,16 +261,19 @@ impl<'a> Table<'a> {
             let _ = writeln!(out, "  \\begin{{tabular}}{{{shape}}}\n    \\toprule");
             let _ = writeln!(out, "    {}{top} \\\\\n   {rules}", latex_text(&spec.columns));
             let _ = writeln!(out, "    {second} \\\\\n    \\midrule");
+            let best = all_best(cross);
             for row in &cross.rows {
                 let _ = write!(out, "    {}", latex_label(row));
-                for column in &cross.columns {
+                for (column, best) in cross.columns.iter().zip(&best) {
                     let text = show(cross.entry(row, column), |estimate| estimate.to_string());
-                    let text = match text.split_once(" [") {
-                        Some((value, rest)) => {
-                            format!("{} {{\\scriptsize [{}}}", latex_text(value), latex_text(rest))
-                        }
-                        None => latex_text(&text),
-                    };
+                    let (value, rest) = split_value(&text);
+                    let mut text = latex_text(value);
+                    if best.contains(&row.as_str()) {
+                        text = format!("\\textbf{{{text}}}");
+                    }
+                    if !rest.is_empty() {
+                        let _ = write!(text, " {{\\scriptsize {}}}", latex_text(rest.trim_start()));
+                    }
                     let _ = write!(out, " & {text}");
                     if self.in_paper(column) {
                         let _ = write!(out, " & {}", print_paper(self.paper_value(row, column)));
@@ -368,6 +393,16 @@ impl<'a> Table<'a> {
         }
         out
     }
+}
+
+/// The rows to be marked in every column.
+fn all_best<'c>(cross: &'c Cross) -> Vec<Vec<&'c str>> {
+    cross.columns.iter().map(|column| compare::best(cross, column)).collect()
+}
+
+/// A printed estimate as its value and its interval, the space between them with the latter.
+fn split_value(text: &str) -> (&str, &str) {
+    text.find(" [").map_or((text, ""), |at| text.split_at(at))
 }
 
 pub(super) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \

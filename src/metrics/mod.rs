@@ -1,16 +1,20 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, and [`Jackknife`] says how much of a value, or of a difference of two values, is
-//! chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
+//! of them, [`kid_jackknife`] compares samples by a kernel, and [`Jackknife`] says how much of a
+//! value, or of a difference of two values, is chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
 //! them.
 
+mod extrapolation;
 mod frechet;
 mod jackknife;
+mod kid;
 mod moments;
 
+pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
+pub use kid::{KidReference, kid_jackknife};
 pub use moments::Moments;
 
 /// What can go wrong with feature matrices.
@@ -85,6 +89,14 @@ pub enum Error {
         blocks: usize,
         /// Samples at hand.
         n: usize,
+    },
+    /// Too few blocks for distances at several N.
+    #[error("{blocks} blocks are too few to extrapolate in N, at least {needed} are needed")]
+    Extrapolation {
+        /// Blocks asked for.
+        blocks: usize,
+        /// Blocks needed.
+        needed: usize,
     },
     /// A paired difference of values with different numbers of blocks.
     #[error(

@@ -50,7 +50,10 @@ pub trait FeatureExtractor {
 #[non_exhaustive]
 pub enum FeatureError {
     /// A file of the network could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error(
+        "cannot read {}: {source}; features are computed by folders like models/cifar10-features",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -23,7 +23,8 @@ pub enum OpenError {
     Weights(#[from] WeightsError),
     /// It predicts something else than one value for each value of the image.
     #[error(
-        "{name} has {out} output channels for {image}; a model of eps has as many as the image"
+        "{name}: config.json has {out} output channels and {image} input channels; a network that \
+         predicts more than eps (a variance, say) is not supported"
     )]
     Channels {
         /// The network.

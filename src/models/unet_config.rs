@@ -76,7 +76,11 @@ impl fmt::Display for FieldProblem {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error(
+        "cannot read {}: {source}; a model is a folder with config.json and \
+         diffusion_pytorch_model.safetensors",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -84,7 +88,10 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not a JSON object.
-    #[error("{} is not a JSON object: {message}", path.display())]
+    #[error(
+        "{} is not a JSON object: {message}; restore it or save the model again",
+        path.display()
+    )]
     Syntax {
         /// The file.
         path: PathBuf,

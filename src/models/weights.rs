@@ -44,7 +44,10 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// The folder holds no weights in a format that is read.
-    #[error("{} holds no {expected}", folder.display())]
+    #[error(
+        "{} holds no {expected}; save the model in that format (diffusers' save_pretrained does)",
+        folder.display()
+    )]
     NoWeights {
         /// The folder.
         folder: PathBuf,
@@ -52,7 +55,7 @@ pub enum WeightsError {
         expected: &'static str,
     },
     /// The file is not what its name says.
-    #[error("{} is not a safetensors file: {message}", path.display())]
+    #[error("{} is truncated or no safetensors file: {message}; fetch it again", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -80,7 +83,10 @@ pub enum WeightsError {
         second: String,
     },
     /// Names or shapes differ from those of the network.
-    #[error("{} does not fit the network:{}", path.display(), differences.lines())]
+    #[error(
+        "{} does not fit the config.json beside it, and both must come from one model:{}",
+        path.display(), differences.lines()
+    )]
     Mismatch {
         /// The file.
         path: PathBuf,
@@ -154,7 +160,11 @@ impl Weights {
     pub fn from_safetensors(bytes: &[u8], origin: &Path) -> Result<Self, WeightsError> {
         let format = |error: safetensors::SafeTensorError| WeightsError::Format {
             path: origin.to_owned(),
-            message: error.to_string(),
+            message: if bytes.starts_with(b"version https://git-lfs") {
+                "it is Git LFS's pointer to the file".to_owned()
+            } else {
+                error.to_string()
+            },
         };
         let file = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut tensors = BTreeMap::new();

@@ -7,9 +7,10 @@ use super::{Kind, Vocabulary, known_names};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
-    CellSpec, End, ExactSpec, GridSpec, MetricsSpec, ModelSpec, Precision, PredictionKind,
-    ScheduleSpec, SolverSpec, Tau, VarianceSpec,
+    CellSpec, End, ExactSpec, GridSpec, Measured, MetricsSpec, ModelSpec, Precision,
+    PredictionKind, ScheduleSpec, SolverSpec, Tau, VarianceSpec,
 };
+use crate::metrics::EXTRAPOLATION_BLOCKS;
 
 /// Top-level keys that are the same for every cell.
 pub(super) const SHARED: [&str; 7] =
@@ -119,8 +120,9 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
 }
 
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
-    let sized = !spec.shape.is_empty() && spec.shape.iter().all(|&length| length > 0);
-    r.ensure("shape", sized, "a list of positive lengths", "for instance `shape = [3, 8, 8]`");
+    let sized = spec.shape.len() == 3 && spec.shape.iter().all(|&length| length > 0);
+    let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
+    r.ensure("shape", sized, "three positive lengths", help);
     for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
         for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
             let message = format!("`{}` must be positive, not `{number}`", r.path(key));
@@ -296,5 +298,43 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         "at least 2",
         "the interval comes from leaving out one at a time",
     );
-    MetricsSpec { features, reference, blocks, quantise: r.get("quantise").unwrap_or(true) }
+    let quantise = r.get("quantise").unwrap_or(true);
+    let measures = read_measures(r);
+    let extrapolate = r.get("extrapolate").unwrap_or(false);
+    if extrapolate && !measures.contains(&Measured::Fd) {
+        let problem = Diagnostic::error(r.place("extrapolate"), "there is nothing to extrapolate")
+            .also(r.place("measures"), "`fd` is not measured")
+            .help("the kernel distance does not move with N: remove `extrapolate`, or add `fd`");
+        r.report(problem);
+    }
+    if extrapolate && r.sound("blocks") && (2..EXTRAPOLATION_BLOCKS).contains(&blocks) {
+        let message = format!("{blocks} blocks are too few to extrapolate in N");
+        let help = format!(
+            "at least {EXTRAPOLATION_BLOCKS}: the distance is fitted at N, N / 2 and N / 4"
+        );
+        r.report(Diagnostic::error(r.place("blocks"), message).help(help));
+    }
+    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate }
+}
+
+/// The distances without their order, which means nothing: two orders are the same cell.
+fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
+    const ALL: [Measured; 2] = [Measured::Fd, Measured::Kid];
+    let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
+    if names.is_empty() {
+        let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");
+        r.report(problem.help("name what is to be measured: `measures = [\"fd\", \"kid\"]`"));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let place = r.item_place("measures", index);
+        if !ALL.iter().any(|measure| measure.name() == name) {
+            let message = format!("there is no measure called `{name}`");
+            let help = suggest(name, ALL.iter().map(|measure| measure.name()));
+            r.report(Diagnostic::error(place, message).help(help));
+        } else if names[..index].contains(name) {
+            let problem = Diagnostic::error(place, format!("`{name}` is listed twice"));
+            r.report(problem.help("name each measure once"));
+        }
+    }
+    ALL.into_iter().filter(|measure| names.iter().any(|name| name == measure.name())).collect()
 }

@@ -28,6 +28,7 @@ pub(super) fn read(
     whole: &Place,
     labels: &Labels,
     vocabulary: &Vocabulary,
+    measured: Option<&[&str]>,
     problems: &mut Problems,
 ) -> Show {
     let axes: Vec<&str> = tree
@@ -55,8 +56,17 @@ pub(super) fn read(
                 );
             }
             let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
-            check_name(r, "value", "metric", &value, &vocabulary.metrics);
-            TableSpec { rows, columns, value, caption: r.get("caption").unwrap_or_default() }
+            check_metric(r, "value", &value, vocabulary, measured);
+            let over: Option<String> = r.get("over");
+            if let Some(over) = &over {
+                check_name(r, "over", "axis", over, &axes);
+                if *over == rows || *over == columns {
+                    let message = format!("the axis `{over}` cannot be shown and averaged over");
+                    let help = "`over` folds a further axis, for instance `seed`";
+                    r.report(Diagnostic::error(r.place("over"), message).help(help));
+                }
+            }
+            TableSpec { rows, columns, value, caption: r.get("caption").unwrap_or_default(), over }
         })
     });
     let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
@@ -100,7 +110,7 @@ pub(super) fn read(
     });
     let mut names: Vec<String> = Vec::new();
     let plots = root.each("plot", |r| {
-        let plot = read_plot(r, &axes, vocabulary);
+        let plot = read_plot(r, &axes, vocabulary, measured);
         if names.contains(&plot.name) && !plot.name.is_empty() {
             let message = format!("two plots are called `{}`", plot.name);
             let help = "each is written to a file of its name";
@@ -161,7 +171,12 @@ fn read_claim(r: &mut Reader<'_>) -> ClaimSpec {
     ClaimSpec { text, source, check: check.unwrap_or(ClaimCheck::Lowest), row, columns }
 }
 
-fn read_plot(r: &mut Reader<'_>, axes: &[&str], vocabulary: &Vocabulary) -> PlotSpec {
+fn read_plot(
+    r: &mut Reader<'_>,
+    axes: &[&str],
+    vocabulary: &Vocabulary,
+    measured: Option<&[&str]>,
+) -> PlotSpec {
     let name: String = r.need("name", "the name of the file, without its ending");
     check_file_name(r, "name", &name);
     let title = r.need("title", "the question the figure answers");
@@ -170,7 +185,7 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], vocabulary: &Vocabulary) -> Plot
         axes.iter().copied().chain(vocabulary.columns.iter().map(String::as_str)).collect();
     check_name(r, "x", "axis or column", &x, &known);
     let y: String = r.need("y", "the metric: `y = \"fd\"`");
-    check_name(r, "y", "metric", &y, &vocabulary.metrics);
+    check_metric(r, "y", &y, vocabulary, measured);
     let series: String = r.need("series", "the axis whose labels are the curves");
     check_name(r, "series", "axis", &series, axes);
     PlotSpec {
@@ -183,6 +198,26 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], vocabulary: &Vocabulary) -> Plot
         y_label: r.need("y_label", "the label of the vertical axis, with its unit"),
         log_x: r.get("log_x").unwrap_or(false),
         log_y: r.get("log_y").unwrap_or(false),
+    }
+}
+
+/// Reports a metric that does not exist, or that no cell measures.
+fn check_metric(
+    r: &mut Reader<'_>,
+    key: &str,
+    name: &str,
+    vocabulary: &Vocabulary,
+    measured: Option<&[&str]>,
+) {
+    check_name(r, key, "metric", name, &vocabulary.metrics);
+    let exists = vocabulary.metrics.iter().any(|metric| metric == name);
+    if exists && measured.is_some_and(|measured| !measured.contains(&name)) {
+        let help = match name.split_once('.') {
+            Some(_) => "set `extrapolate = true` in `[metrics]`".to_owned(),
+            None => format!("add it to `[metrics]`: `measures = [.., \"{name}\"]`"),
+        };
+        let message = format!("`{name}` is not measured");
+        r.report(Diagnostic::error(r.place(key), message).help(help));
     }
 }
 
