@@ -6,13 +6,13 @@ use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
 use ddim::harness::fold::Fold;
 use ddim::harness::folder::Folder;
+use ddim::harness::overview::{Format, Show};
 use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
     ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
 use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
 use ddim::harness::registry::Registry;
-use ddim::harness::show::{Format, Show};
 use ddim::harness::table::{Facts, Input, Table};
 use ddim::metrics::Jackknife;
 

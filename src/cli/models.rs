@@ -13,6 +13,7 @@ use crate::{
 const EMBEDDED: &str = "models";
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ddim models\n  ddim models ~/my-models")]
 pub(super) struct Models {
     /// Folders to look into beside models/ and the cache
     #[arg(value_name = "DIR")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Talk, redraw};
-use crate::harness::{error::Result, folder::Folder, registry::Registry, report, show::Show};
+use crate::harness::{error::Result, folder::Folder, overview::Show, registry::Registry, report};
 
 #[derive(Debug, Args)]
 #[command(

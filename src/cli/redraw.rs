@@ -6,7 +6,7 @@ use super::Talk;
 use crate::harness::{
     error::{Error, Result},
     folder::Folder,
-    show::File,
+    overview::File,
     sink::write_atomically,
 };
 

@@ -8,9 +8,9 @@ use super::{Talk, redraw};
 use crate::harness::{
     error::{Error, Result},
     folder::Folder,
+    overview::{Format, Show},
     registry::Registry,
     report,
-    show::{Format, Show},
 };
 
 #[derive(Debug, Args)]

@@ -1,33 +1,25 @@
-//! From a manifest to tables: manifest -> plan -> build -> runner -> sink -> table and plots.
+//! From a manifest to tables: manifest -> plan -> build -> runner -> results -> show.
 
-mod axis;
 pub mod build;
-pub mod claims;
-pub mod compare;
 pub mod diagnostic;
 pub mod error;
 pub mod evaluate;
 pub mod features;
-pub mod fold;
-pub mod folder;
 pub mod hardware;
-pub mod image_grid;
 pub mod inventory;
 pub mod manifest;
 pub mod overlay;
-mod page;
 pub mod plan;
-pub mod plot;
-pub mod presentation;
 pub mod progress;
-pub mod provenance;
-pub mod record;
 pub mod reference;
 pub mod registry;
-pub mod report;
+mod results;
 pub mod runner;
-pub mod sheet;
-pub mod show;
-pub mod sink;
+mod show;
 pub mod stats;
-pub mod table;
+
+pub use results::{folder, provenance, record, sink};
+use show::{axis, page};
+pub use show::{
+    claims, compare, fold, image_grid, overview, plot, presentation, report, sheet, table,
+};

@@ -22,13 +22,13 @@ use super::{
     features::{Extractors, Measure},
     folder::strip_path,
     hardware::Hardware,
+    overview::{Show, columns},
     plan::{Cell, Plan},
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, ResultsError, Status},
     registry::Registry,
     report, sheet,
-    show::{Show, columns},
     sink::{Planned, Sink, Timing},
 };
 use crate::{core, core::KeyedNoise};

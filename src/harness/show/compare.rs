@@ -11,9 +11,9 @@
 //! pair of rows that have both been run; of a pair with a diverged cell, only which of the two
 //! diverged is known.
 
-use super::claims::{Cross, Difference, Entry, Place, difference};
-use super::record::{LEVEL, csv_bytes};
-use super::table::Panel;
+use crate::harness::claims::{Cross, Difference, Entry, Place, difference};
+use crate::harness::record::{LEVEL, csv_bytes};
+use crate::harness::table::Panel;
 
 /// The rows that a column marks: the lowest, and all that cannot be told from it.
 ///

@@ -10,18 +10,18 @@ use plotters::backend::DrawingBackend;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle};
 
-use super::table::GREEK;
+use crate::harness::table::GREEK;
 
 /// The family, and what a browser without it may use.
 const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
 
-pub(super) const BLACK: RGBColor = RGBColor(0, 0, 0);
-pub(super) const GREY: RGBColor = RGBColor(95, 95, 95);
-pub(super) const LIGHT: RGBColor = RGBColor(226, 226, 226);
-pub(super) const WHITE: RGBColor = RGBColor(255, 255, 255);
+pub(in crate::harness) const BLACK: RGBColor = RGBColor(0, 0, 0);
+pub(in crate::harness) const GREY: RGBColor = RGBColor(95, 95, 95);
+pub(in crate::harness) const LIGHT: RGBColor = RGBColor(226, 226, 226);
+pub(in crate::harness) const WHITE: RGBColor = RGBColor(255, 255, 255);
 
 /// A label with its Greek letters as letters: `eta = 0.5` as `η = 0.5`.
-pub(super) fn pretty(label: &str) -> String {
+pub(in crate::harness) fn pretty(label: &str) -> String {
     let letter = |name: &str| GREEK.iter().find(|(greek, _)| *greek == name).map(|(_, c)| c);
     if let Some(c) = label.strip_suffix("-hat").and_then(letter) {
         return format!("{c}{HAT}");
@@ -36,7 +36,7 @@ pub(super) fn pretty(label: &str) -> String {
 }
 
 /// The combining circumflex, on the letter before it.
-pub(super) const HAT: char = '\u{302}';
+pub(in crate::harness) const HAT: char = '\u{302}';
 
 /// The built-in `DejaVu Sans`, regular or bold.
 fn face(bold: bool) -> &'static FontRef<'static> {
@@ -73,12 +73,12 @@ fn lay_out(
     x
 }
 
-pub(super) fn text_width(text: &str, size: f64, bold: bool) -> f64 {
+pub(in crate::harness) fn text_width(text: &str, size: f64, bold: bool) -> f64 {
     f64::from(lay_out(text, &scaled(size, bold), |_, _| {}))
 }
 
 /// Lines no wider than `width`, broken at spaces.
-pub(super) fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String> {
+pub(in crate::harness) fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -94,7 +94,7 @@ pub(super) fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String>
 
 /// How a backend is given its text.
 #[derive(Clone, Copy)]
-pub(super) enum Letters {
+pub(in crate::harness) enum Letters {
     /// As text.
     Text,
     /// As pixels.
@@ -103,7 +103,7 @@ pub(super) enum Letters {
 
 /// How a text is written.
 #[derive(Clone, Copy)]
-pub(super) struct Text {
+pub(in crate::harness) struct Text {
     pub size: f64,
     pub color: RGBColor,
     pub bold: bool,
@@ -117,14 +117,14 @@ impl Text {
 }
 
 /// A drawing backend with lengths in points; it remembers the first error.
-pub(super) struct Page<'a, B: DrawingBackend> {
+pub(in crate::harness) struct Page<'a, B: DrawingBackend> {
     pub backend: &'a mut B,
     pub scale: f64,
     pub letters: Letters,
     pub error: Option<String>,
 }
 
-pub(super) type Point = (f64, f64);
+pub(in crate::harness) type Point = (f64, f64);
 
 impl<B: DrawingBackend> Page<'_, B> {
     #[allow(clippy::cast_possible_truncation)] // a page is far smaller than 2^31 pixels

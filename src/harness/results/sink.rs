@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::record::{
+use crate::harness::record::{
     Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
 };
 
@@ -46,7 +46,7 @@ pub struct Timing {
 
 impl Timing {
     /// How the cell went, in a line.
-    pub(super) fn line(&self, status: Status) -> String {
+    pub(in crate::harness) fn line(&self, status: Status) -> String {
         let Self { key, seconds, seconds_per_sample_call, .. } = self;
         let (status, call) = (status.as_str(), 1e3 * seconds_per_sample_call);
         format!("     {status} in {seconds:.2} s, {call:.3} ms per sample and call, key {key}")

@@ -16,10 +16,12 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::axis::{Scale, trim};
-use super::page::{BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap};
-use super::presentation::PlotSpec;
-use super::record::{Estimate, LEVEL, Record, Status};
+use crate::harness::axis::{Scale, trim};
+use crate::harness::page::{
+    BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap,
+};
+use crate::harness::presentation::PlotSpec;
+use crate::harness::record::{Estimate, LEVEL, Record, Status};
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,7 @@ struct Curve {
 
 /// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
 /// lightness.
-pub(super) const PALETTE: [RGBColor; 7] = [
+pub(in crate::harness) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 0, 0),
@@ -412,7 +414,7 @@ enum Pass {
 }
 
 /// The colour of a curve's label: thin letters need more contrast than lines.
-pub(super) fn label_color(curve: RGBColor) -> RGBColor {
+pub(in crate::harness) fn label_color(curve: RGBColor) -> RGBColor {
     mix(curve, BLACK, 0.25)
 }
 

@@ -21,8 +21,8 @@ use std::fmt;
 
 use crate::metrics::Jackknife;
 
-use super::presentation::{ClaimCheck, ClaimSpec};
-use super::record::{Estimate, LEVEL, Record, Status};
+use crate::harness::presentation::{ClaimCheck, ClaimSpec};
+use crate::harness::record::{Estimate, LEVEL, Record, Status};
 
 /// Records laid out by the labels of two axes.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +183,7 @@ fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
 }
 
 /// The difference of two places, `higher` minus `lower`.
-pub(super) fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
+pub(in crate::harness) fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Difference {
     let entry = |place: &Place| cross.entry(&place.row, &place.column);
     match (entry(higher), entry(lower)) {
         (Entry::NotRun, _) => Difference::NotRun(higher.clone()),

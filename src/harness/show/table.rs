@@ -11,10 +11,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::claims::{Cross, Entry, Judgement, judge};
-use super::compare;
-use super::presentation::{ClaimSpec, PaperValues, TableSpec};
-use super::record::{Estimate, LEVEL, Record, csv_bytes};
+use crate::harness::claims::{Cross, Entry, Judgement, judge};
+use crate::harness::compare;
+use crate::harness::presentation::{ClaimSpec, PaperValues, TableSpec};
+use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ pub struct Panel<'a> {
 }
 
 /// The names that LaTeX and the plots write as one letter.
-pub(super) const GREEK: [(&str, char); 8] = [
+pub(in crate::harness) const GREEK: [(&str, char); 8] = [
     ("alpha", 'α'),
     ("beta", 'β'),
     ("eta", 'η'),
@@ -122,18 +122,18 @@ impl<'a> Table<'a> {
         &self.panels
     }
 
-    pub(super) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
+    pub(in crate::harness) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
         let paper = self.input.paper?;
         let column = paper.columns.iter().position(|label| label == column)?;
         paper.rows.iter().find(|r| r.label == row)?.values.get(column).copied()
     }
 
-    pub(super) fn in_paper(&self, column: &str) -> bool {
+    pub(in crate::harness) fn in_paper(&self, column: &str) -> bool {
         self.input.paper.is_some_and(|paper| paper.columns.iter().any(|label| label == column))
     }
 
     /// The sentences under the table.
-    pub(super) fn caption(&self, panel: &Panel) -> String {
+    pub(in crate::harness) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, paper, facts, .. } = self.input;
         let Facts { samples, seed, folded, features } = facts;
         let mut caption = spec.caption.trim().to_owned();
@@ -405,7 +405,7 @@ fn split_value(text: &str) -> (&str, &str) {
     text.find(" [").map_or((text, ""), |at| text.split_at(at))
 }
 
-pub(super) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
+pub(in crate::harness) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
                       intervals; diverged counts as worse than everything):";
 
 /// The labels of the first list, then those of the second that it lacks.
@@ -428,7 +428,7 @@ fn calls(cross: &Cross, column: &str) -> Option<String> {
     Some(format!("{column} ({range})"))
 }
 
-pub(super) fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
+pub(in crate::harness) fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
     match entry {
         Entry::NotRun => "not run".into(),
         Entry::Diverged => "diverged".into(),
@@ -436,12 +436,12 @@ pub(super) fn show(entry: Entry, print: impl Fn(Estimate) -> String) -> String {
     }
 }
 
-pub(super) fn print_paper(value: Option<f64>) -> String {
+pub(in crate::harness) fn print_paper(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// The text with a full stop, unless it ends in one.
-pub(super) fn sentence(text: &str) -> String {
+pub(in crate::harness) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.into() } else { format!("{text}.") }
 }

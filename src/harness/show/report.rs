@@ -11,15 +11,15 @@ use std::path::Path;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 
-use super::{
+use crate::harness::{
     claims::{Entry, Verdict},
     error::Result,
     folder::Folder,
+    overview::Show,
     page::pretty,
     plan::Cell,
     record::{Estimate, LEVEL, Record, Status},
     registry::Registry,
-    show::Show,
     sink::{Timing, write_atomically},
     table::{CLAIMS, Table, print_paper, sentence, show},
 };
@@ -629,8 +629,8 @@ fn utc(seconds: u64) -> String {
 mod tests {
     use plotters::style::RGBColor;
 
-    use super::super::plot::{PALETTE, label_color};
     use super::*;
+    use crate::harness::plot::{PALETTE, label_color};
 
     #[test]
     fn dates_are_those_of_the_calendar() {

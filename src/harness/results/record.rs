@@ -182,7 +182,7 @@ pub fn to_csv<'a>(
 }
 
 /// The six columns of one metric.
-pub(super) fn fields(metric: &Jackknife) -> [String; 6] {
+pub(in crate::harness) fn fields(metric: &Jackknife) -> [String; 6] {
     let float = |x: f64| format!("{x:?}"); // shortest round trip, with an exponent where that is shorter
     let leave_out: Vec<String> = metric.leave_out.iter().copied().map(float).collect();
     let mut fields = [const { String::new() }; 6];
@@ -201,7 +201,10 @@ fn has_interval(metric: &Jackknife) -> bool {
 }
 
 /// A CSV file with LF line ends.
-pub(super) fn csv_bytes(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
+pub(in crate::harness) fn csv_bytes(
+    header: &[String],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Vec<u8> {
     let mut writer =
         csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
     for row in std::iter::once(header.to_vec()).chain(rows) {
@@ -226,7 +229,7 @@ pub fn read_csv(path: &Path) -> Result<(Columns, Vec<(usize, Record)>), ResultsE
 }
 
 /// Header and rows of a CSV file.
-pub(super) fn read_lines(
+pub(in crate::harness) fn read_lines(
     path: &Path,
 ) -> Result<(csv::StringRecord, Vec<csv::StringRecord>), ResultsError> {
     let bytes = std::fs::read(path).map_err(|source| ResultsError::Io {
@@ -257,14 +260,14 @@ pub(super) fn read_lines(
 }
 
 /// One line of a results file, with what an error message needs.
-pub(super) struct Row<'a> {
-    pub(super) path: &'a Path,
-    pub(super) header: &'a csv::StringRecord,
-    pub(super) line: &'a csv::StringRecord,
+pub(in crate::harness) struct Row<'a> {
+    pub(in crate::harness) path: &'a Path,
+    pub(in crate::harness) header: &'a csv::StringRecord,
+    pub(in crate::harness) line: &'a csv::StringRecord,
 }
 
 impl Row<'_> {
-    pub(super) fn error(&self, column: &str, problem: String) -> ResultsError {
+    pub(in crate::harness) fn error(&self, column: &str, problem: String) -> ResultsError {
         ResultsError::Malformed {
             path: self.path.into(),
             line: self.line.position().map_or(1, csv::Position::line),
@@ -274,14 +277,14 @@ impl Row<'_> {
         }
     }
 
-    pub(super) fn text(&self, column: &str) -> Result<&str, ResultsError> {
+    pub(in crate::harness) fn text(&self, column: &str) -> Result<&str, ResultsError> {
         let index = self.header.iter().position(|name| name == column);
         index
             .and_then(|i| self.line.get(i))
             .ok_or_else(|| self.error(column, "it is missing".into()))
     }
 
-    pub(super) fn number<T: std::str::FromStr>(
+    pub(in crate::harness) fn number<T: std::str::FromStr>(
         &self,
         column: &str,
         what: &str,

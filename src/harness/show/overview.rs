@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{
+use crate::harness::{
     compare,
     error::Result,
     features::column_name,
@@ -95,11 +95,15 @@ impl<'a> Show<'a> {
     }
 
     /// The records as they are shown: an axis that the table averages over is gone.
-    pub(super) fn shown(&self, records: &[Record]) -> Vec<Record> {
+    pub(in crate::harness) fn shown(&self, records: &[Record]) -> Vec<Record> {
         self.fold.as_ref().map_or_else(|| records.to_vec(), |fold| fold.records(records))
     }
 
-    pub(super) fn table<'b>(&'b self, spec: &'b TableSpec, records: &'b [Record]) -> Table<'b> {
+    pub(in crate::harness) fn table<'b>(
+        &'b self,
+        spec: &'b TableSpec,
+        records: &'b [Record],
+    ) -> Table<'b> {
         Table::new(Input {
             spec,
             paper: self.plan.paper.as_ref(),
@@ -135,7 +139,7 @@ impl<'a> Show<'a> {
     }
 
     /// What the table shows, if the manifest has one.
-    pub(super) fn spec(&self) -> Option<&TableSpec> {
+    pub(in crate::harness) fn spec(&self) -> Option<&TableSpec> {
         self.table.as_ref()
     }
 
@@ -178,7 +182,10 @@ impl<'a> Show<'a> {
     ///
     /// # Errors
     /// A plot of what has no place on its axes.
-    pub(super) fn figures(&self, records: &[Record]) -> Result<Vec<(&PlotSpec, Figure)>> {
+    pub(in crate::harness) fn figures(
+        &self,
+        records: &[Record],
+    ) -> Result<Vec<(&PlotSpec, Figure)>> {
         let mut figures = vec![];
         for spec in &self.plots {
             match Figure::new(spec, &self.shown(records)) {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
+use crate::harness::{
     build,
     error::{Error, Result},
     manifest::Manifest,
@@ -118,6 +118,6 @@ impl Folder {
 }
 
 /// Where the first samples of a cell are kept.
-pub(super) fn strip_path(folder: &Path, key: &str) -> PathBuf {
+pub(in crate::harness) fn strip_path(folder: &Path, key: &str) -> PathBuf {
     folder.join("strips").join(format!("{}.png", key.get(..16).unwrap_or(key)))
 }

@@ -2,7 +2,7 @@
 
 /// One direction of the axes: from numbers to [0, 1].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(in crate::harness) struct Scale {
     pub log: bool,
     /// In logarithms where `log`.
     pub low: f64,
@@ -83,7 +83,7 @@ fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
 }
 
 /// A number without the dust of its arithmetic.
-pub(super) fn trim(value: f64) -> String {
+pub(in crate::harness) fn trim(value: f64) -> String {
     let text = format!("{value:.6}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.replace('-', "−") }

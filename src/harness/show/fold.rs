@@ -11,7 +11,7 @@
 //! A mean is of all labels or is not there: a diverged cell makes it diverge, and a missing one
 //! leaves it out.
 
-use super::record::{Columns, LEVEL, Record, Status, csv_bytes};
+use crate::harness::record::{Columns, LEVEL, Record, Status, csv_bytes};
 use crate::metrics::Jackknife;
 
 /// An axis that is folded.

@@ -7,7 +7,7 @@ use ndarray::ArrayView4;
 use plotters::backend::BitMapBackend;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::{
+use crate::harness::{
     error::{Error, Result},
     image_grid::{self, Layout},
     page::{BLACK, Letters, Page, Text, pretty},
