@@ -29,5 +29,6 @@ check: setup                  ## format, lints, docs
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
 
-bench: setup
-	$(CARGO) bench --locked
+bench: setup                  ## run every bench, and print the comparison
+	$(CARGO) bench --locked --benches
+	scripts/bench-table

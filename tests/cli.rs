@@ -363,8 +363,8 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     let text = String::from_utf8(metrics.clone()).unwrap();
     let key = text.lines().nth(1).unwrap().split(',').nth(1).unwrap();
 
-    // What an interruption after the first batch leaves: four rows of 64 features, and half of
-    // the next batch.
+    // What an interruption after the first batch leaves: four rows of 64 features and the
+    // calls, and half of the next batch.
     let reference = ddim.succeeds(&[
         "sample",
         "--model",
@@ -387,12 +387,25 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     ddim.write("part/metrics.csv", &format!("{header}\n"));
     let partial = ddim.path(&format!("part/partial-{}.f32", &key[..16]));
     // Rows that no sample has: if they are used, the metrics differ.
-    fs::write(&partial, vec![0_u8; 4 * 64 * 4 + 100]).unwrap();
+    fs::write(&partial, vec![0_u8; 4 * 65 * 4 + 100]).unwrap();
     ddim.succeeds(&["run", "n.toml", "--quiet", "--out", "part"]);
     let resumed = String::from_utf8(ddim.read("part/metrics.csv")).unwrap();
     assert_ne!(resumed.lines().nth(1), text.lines().nth(1), "the finished batch was not used");
     assert_eq!(resumed.lines().nth(2), text.lines().nth(2));
     assert!(!partial.exists());
+}
+
+#[test]
+fn the_calls_of_a_method_that_chooses_its_steps_are_counted_and_not_planned() {
+    let ddim = Ddim::new();
+    let manifest = GAUSSIAN.replace(r#"kind = "ddim""#, r#"kind = "dormand-prince""#);
+    ddim.write("g.toml", manifest.split("noise = ").next().unwrap());
+    let planned = ddim.succeeds(&["plan", "g.toml"]);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    let metrics = String::from_utf8(ddim.read("results/g/metrics.csv")).unwrap();
+    let calls: u64 = metrics.lines().nth(1).unwrap().split(',').nth(6).unwrap().parse().unwrap();
+    assert!(calls > 5 * 7, "{metrics}");
+    assert!(!planned.contains(&format!("{calls} calls")), "{planned}");
 }
 
 #[test]

@@ -69,11 +69,12 @@ impl Plan {
             self.talk.detail(|| format!("     {}", spec.canonical_json()));
         }
         println!(
-            "{} cells, about {} of model calls on {} with {} threads",
+            "{} cells, about {} of model calls on {} with {} threads{}",
             plan.cells.len(),
             human(total),
             models.hardware().name(),
-            models.hardware().threads()
+            models.hardware().threads(),
+            peak_memory().map_or_else(String::new, |mib| format!(", {mib} MiB of main memory"))
         );
         Ok(())
     }
@@ -101,6 +102,14 @@ fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
         best = best.min(clock.elapsed().as_secs_f64() / calls as f64);
     }
     Ok(best)
+}
+
+/// The most main memory this process has held, in MiB: after the probes, what a run will need
+/// beside its features.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 fn human(seconds: f64) -> String {

@@ -18,7 +18,7 @@ pub mod runner;
 mod show;
 pub mod stats;
 
-pub use results::{folder, provenance, record, sink};
+pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};
 pub use show::{
     claims, compare, fold, image_grid, overview, plot, presentation, report, sheet, table,

@@ -6,27 +6,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use ndarray::{Array2, Array4, ArrayView4, Axis, s};
+use ndarray::{Array2, ArrayView4, Axis, s};
 
 use super::{
-    build::{Models, NUMERICS, Route, Sampler},
+    build::{Models, NUMERICS, Route, Sampler, Samples},
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     features::{Extractors, Measure},
     folder::strip_path,
     hardware::Hardware,
     overview::{Show, columns},
+    partial::Partial,
     plan::{Cell, Plan},
     progress::Progress,
     provenance::{Provenance, unix_time},
-    record::{Columns, Record, ResultsError, Status},
+    record::{Columns, Record, Status},
     registry::Registry,
     report, sheet,
     sink::{Planned, Sink, Timing},
@@ -272,7 +272,7 @@ impl Job<'_> {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
             let clock = Instant::now();
-            let samples =
+            let Samples { images, calls } =
                 match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
                     self.progress.advance(calls * rows as u64);
                 }) {
@@ -286,14 +286,16 @@ impl Job<'_> {
             sampling += clock.elapsed();
             drawn += rows;
             if first == 0 {
-                write_strip(samples.view(), &strip_path(self.folder, self.key))?;
+                write_strip(images.view(), &strip_path(self.folder, self.key))?;
             }
             let features = match &self.measure {
-                Some(measure) => measure.features(samples.view())?,
+                Some(measure) => measure.features(images.view())?,
                 None => Array2::zeros((rows, 0)),
             };
-            partial.append(&features)?;
+            partial.append(&features, calls)?;
         }
+        // Counted at the model; more than planned for methods that choose their own steps.
+        record.calls = record.calls.max(partial.most_calls());
         if let Some(measure) = &self.measure {
             record.metrics = measure.metrics(partial.features().view())?;
         }
@@ -311,7 +313,7 @@ fn draw(
     rows: usize,
     interrupted: &AtomicBool,
     mut advance: impl FnMut(u64),
-) -> Result<Array4<f32>> {
+) -> Result<Samples> {
     let noise = KeyedNoise { seed: cell.spec.seed, first: first as u64 };
     let mut seen = 0;
     let samples = sampler.sample(noise, rows, None, &mut |calls| {
@@ -321,7 +323,7 @@ fn draw(
     });
     match samples {
         Err(core::Error::Interrupted) => Err(Error::Interrupted),
-        other => Ok(other?.images),
+        other => Ok(other?),
     }
 }
 
@@ -334,7 +336,7 @@ fn draw_strip(
 ) -> Result<()> {
     let rows = cell.spec.batch.min(cell.spec.samples);
     let samples = draw(sampler, cell, 0, rows, interrupted, |_| {})?;
-    write_strip(samples.view(), path)
+    write_strip(samples.images.view(), path)
 }
 
 fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
@@ -351,84 +353,4 @@ fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
     }
     super::sink::write_atomically(path, &png)?;
     Ok(())
-}
-
-/// The features of an unfinished cell: whole batches in a file that only grows.
-struct Partial {
-    path: PathBuf,
-    file: Option<File>,
-    width: usize,
-    values: Vec<f32>,
-    rows: usize,
-}
-
-impl Partial {
-    fn path(folder: &Path, key: &str) -> PathBuf {
-        folder.join(format!("partial-{}.f32", &key[..16]))
-    }
-
-    /// Deletes what an interrupted run left of a cell.
-    fn forget(folder: &Path, key: &str) {
-        // One that is not there needs no deletion; one that cannot be deleted fails when written.
-        let _ = fs::remove_file(Self::path(folder, key));
-    }
-
-    fn open(folder: &Path, key: &str, width: usize, batch: usize, samples: usize) -> Result<Self> {
-        let path = Self::path(folder, key);
-        let mut partial = Self { path, file: None, width, values: vec![], rows: 0 };
-        if width == 0 {
-            return Ok(partial);
-        }
-        let bytes = match fs::read(&partial.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
-            Err(source) => return Err(partial.error("read", source)),
-        };
-        // A batch that was cut off while it was written is drawn again.
-        let rows = bytes.len() / (4 * width);
-        partial.rows = if rows >= samples { samples } else { rows / batch * batch };
-        let whole = partial.rows * width * 4;
-        partial.values = bytes[..whole]
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&partial.path);
-        let mut file = file.map_err(|source| partial.error("write", source))?;
-        let cut = file.set_len(whole as u64);
-        cut.and_then(|()| std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)))
-            .map_err(|source| partial.error("write", source))?;
-        partial.file = Some(file);
-        Ok(partial)
-    }
-
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn append(&mut self, features: &Array2<f32>) -> Result<()> {
-        self.rows += features.nrows();
-        self.values.extend(features.iter());
-        if let Some(file) = &mut self.file {
-            let bytes: Vec<u8> = features.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let written = file.write_all(&bytes).and_then(|()| file.sync_data());
-            written.map_err(|source| self.error("write", source))?;
-        }
-        Ok(())
-    }
-
-    fn features(&self) -> Array2<f32> {
-        Array2::from_shape_vec((self.rows, self.width), self.values.clone())
-            .expect("invariant: whole rows are appended")
-    }
-
-    fn remove(self) -> Result<()> {
-        if self.file.is_none() {
-            return Ok(());
-        }
-        fs::remove_file(&self.path).map_err(|source| self.error("remove", source))
-    }
-
-    fn error(&self, action: &'static str, source: std::io::Error) -> Error {
-        ResultsError::Io { path: self.path.clone(), action, source }.into()
-    }
 }
