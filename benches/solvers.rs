@@ -21,7 +21,7 @@ use tch::{Device, Kind, Tensor};
 mod own_solver;
 
 const STEPS: usize = 10;
-const SIZES: [[usize; 4]; 3] = [[1, 3, 32, 32], [64, 3, 32, 32], [4, 3, 256, 256]];
+const SIZES: [[usize; 4]; 2] = [[1, 3, 32, 32], [64, 3, 32, 32]];
 
 fn trajectories<S: State + 'static>(
     criterion: &mut Criterion,
