@@ -326,10 +326,20 @@ impl<'a> Reader<'a> {
                 (table.unwrap_or(&nothing), entry.place.clone())
             }
         };
-        let prefix = format!("{}.", self.path(key));
+        self.inside(key, table, place, read)
+    }
+
+    /// Reads a table of this one and reports what in it belongs nowhere.
+    fn inside<T>(
+        &mut self,
+        key: &str,
+        table: &Table,
+        place: Place,
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
         let mut inner = Reader {
             table,
-            prefix,
+            prefix: format!("{}.", self.path(key)),
             place,
             asked: Vec::new(),
             refused: Vec::new(),
@@ -361,22 +371,7 @@ impl<'a> Reader<'a> {
             self.report(Diagnostic::error(entry.node.place.clone(), message).help(help));
             return Vec::new();
         };
-        let read_one = |(table, place)| {
-            let prefix = format!("{path}.");
-            let mut inner = Reader {
-                table,
-                prefix,
-                place,
-                asked: Vec::new(),
-                refused: Vec::new(),
-                chosen_by: "kind",
-                problems: &mut *self.problems,
-            };
-            let value = read(&mut inner);
-            inner.finish();
-            value
-        };
-        tables.into_iter().map(read_one).collect()
+        tables.into_iter().map(|(table, place)| self.inside(key, table, place, &mut read)).collect()
     }
 
     /// Reports the keys that nothing asked for.
