@@ -8,8 +8,7 @@ use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
     CellSpec, End, ExactSpec, GridSpec, Measured, MetricsSpec, ModelSpec, Precision,
-    PredictionKind, ScheduleSpec, SolverSpec, Steps, Tau,
-    TruthSpec, VarianceSpec,
+    PredictionKind, ScheduleSpec, SolverSpec, Steps, Tau, TruthSpec, VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
