@@ -288,7 +288,9 @@ fn on_grid(
         Steps::Number(steps) => return with(steps),
         Steps::Calls(budget) => budget,
     };
-    let most = usize::try_from(budget).unwrap_or(usize::MAX).min(schedule.horizon());
+    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    let most =
+        usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
     let mut refused = None;
     for steps in (1..=most).rev() {
         let found = with(steps).and_then(|(grid, solver)| {
