@@ -399,7 +399,7 @@ where
 }
 
 /// A truth before it is known what its states are.
-struct Way {
+struct AnyTruth {
     key: String,
     /// None for the exact flow.
     solver: Option<Rc<dyn Everywhere>>,
@@ -407,7 +407,7 @@ struct Way {
     grid: Grid,
 }
 
-impl Way {
+impl AnyTruth {
     fn on<S: State>(
         self,
         known: &Known<S>,
@@ -511,7 +511,7 @@ impl<'a> Models<'a> {
     }
 
     /// The truth of a cell, for any state.
-    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<Way>> {
+    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<AnyTruth>> {
         let Some(truth) = &spec.truth else { return Ok(None) };
         let (lead, way) = truth_way(spec, self.registry, grid)?;
         let schedule = build_schedule(&spec.schedule)?;
@@ -526,7 +526,7 @@ impl<'a> Models<'a> {
             "{:?} {:?} {:?} {:?} {} {ends:?}",
             spec.model, spec.schedule, truth, spec.precision, spec.seed
         );
-        Ok(Some(Way { key, solver, lead, grid: way }))
+        Ok(Some(AnyTruth { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
