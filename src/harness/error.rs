@@ -75,7 +75,7 @@ impl From<crate::data::Error> for Error {
 input_errors!(
     crate::data::cifar10::Error,
     crate::data::npy::Error,
-    crate::models::classifier::FeatureError,
+    crate::models::features::FeatureError,
     crate::models::network::OpenError,
     super::image_grid::GridError,
     super::plot::PlotError,

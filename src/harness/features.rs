@@ -18,7 +18,7 @@ use crate::{
         kid_jackknife,
     },
     models::{
-        classifier::{Classifier, FeatureExtractor},
+        features::{self, FeatureExtractor},
         weights,
     },
 };
@@ -63,7 +63,7 @@ impl Extractors {
             return Ok(Rc::clone(extractor));
         }
         let extractor: Rc<dyn FeatureExtractor> =
-            Rc::new(Classifier::open(Path::new(source), self.hardware.device())?);
+            features::open(Path::new(source), self.hardware.device())?.into();
         self.networks.insert(source.to_owned(), Rc::clone(&extractor));
         Ok(extractor)
     }

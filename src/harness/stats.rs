@@ -11,7 +11,7 @@ use super::{
     progress::{Mode, Progress},
     reference::{Origin, Reference},
 };
-use crate::{data::ImageSet, models::classifier::FeatureExtractor};
+use crate::{data::ImageSet, models::features::FeatureExtractor};
 
 const BATCH: usize = 250;
 

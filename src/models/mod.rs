@@ -1,9 +1,13 @@
 //! Denoisers and feature extractors.
 
 pub mod classifier;
+pub mod features;
+mod folded;
 pub mod gaussian;
+pub mod inception;
 pub mod mixture;
 pub mod network;
+pub mod torchscript;
 pub mod unet;
 pub mod unet_config;
 pub mod weights;

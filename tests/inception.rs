@@ -1,0 +1,67 @@
+//! The Inception network of FID against pytorch-fid's, with weights rebuilt from their names.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use ddim::models::{
+    features::{self, FeatureError, FeatureExtractor},
+    inception::Inception,
+    weights::Weights,
+};
+use support::fill;
+use tch::{Device, Kind, Tensor};
+
+fn f32_tensor(values: &[f64], shape: &[i64]) -> Tensor {
+    Tensor::from_slice(values).reshape(shape).to_kind(Kind::Float)
+}
+
+fn rebuilt() -> Inception {
+    let tensors: BTreeMap<String, Tensor> = Inception::tensors()
+        .into_iter()
+        .map(|(name, shape)| {
+            let values = fill::fill(&name, &shape);
+            (name, f32_tensor(&values, &shape))
+        })
+        .collect();
+    let weights = Weights { tensors, sha256: "rebuilt".into(), origin: "rebuilt".into() };
+    Inception::new(&weights, Device::Cpu).unwrap()
+}
+
+/// Two byte images of a side: `floor((unit + 1) / 2 * 255)`.
+fn images(side: usize) -> Tensor {
+    let values: Vec<f64> = fill::unit(&format!("inception/img{side}"), 2 * 3 * side * side)
+        .iter()
+        .map(|v| ((v + 1.0) / 2.0 * 255.0).floor())
+        .collect();
+    let side = i64::try_from(side).unwrap();
+    f32_tensor(&values, &[2, 3, side, side])
+}
+
+#[test]
+fn features_of_images_of_any_size_are_those_of_pytorch_fid() {
+    let golden = Weights::read_safetensors(&support::golden("inception.safetensors")).unwrap();
+    let inception = rebuilt();
+    assert_eq!((inception.id(), inception.dim(), inception.side()), ("inception", 2048, None));
+    for side in [32, 64, 299] {
+        let found = inception.features(&features::from_bytes(&images(side)).unwrap()).unwrap();
+        let expected = &golden.tensors[&format!("features_{side}")];
+        assert_eq!(found.size(), [2, 2048]);
+        // Features are 0.04 on average and 0.4 at most: 1e-4 of the average, and less.
+        let off = (&found - expected).abs().max().double_value(&[]);
+        eprintln!("side {side}: {off:e}");
+        assert!(off < 1e-6, "side {side}: {off:e}");
+    }
+    // Two scores of the same network in PyTorch 2.11: features times fc.weight, no bias.
+    let head = inception.head().unwrap();
+    assert!(head.bias.is_none());
+    let scores = golden.tensors["features_32"].matmul(&head.weight.transpose(0, 1));
+    let first = Vec::<f64>::try_from(scores.get(0).narrow(0, 0, 4).to_kind(Kind::Double)).unwrap();
+    for (found, expected) in first.iter().zip([-0.0421, -0.0004, -0.1000, -0.0189]) {
+        assert!((found - expected).abs() < 1e-4, "{first:?}");
+    }
+    let grey = images(32).narrow(1, 0, 1);
+    assert!(matches!(inception.features(&grey), Err(FeatureError::Images { .. })));
+}
