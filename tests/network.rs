@@ -311,8 +311,7 @@ fn the_features_agree_with_an_independent_implementation() {
     assert_eq!((classifier.id(), classifier.dim()), ("cifar10-features", 64));
     let unit = features::from_bytes(&images()).unwrap();
     let found = classifier.features(&unit).unwrap();
-    let difference =
-        max_difference(&found, &golden("classifier.safetensors").tensors["features"]);
+    let difference = max_difference(&found, &golden("classifier.safetensors").tensors["features"]);
     eprintln!("features: {difference:e}");
     assert!(difference < 1e-5, "{difference:e}");
     let signed = features::from_signed(&(&unit * 2.0 - 1.0)).unwrap();

@@ -21,13 +21,15 @@ pub(super) struct Images {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// none, pad:SIDE (black margins), center-crop:SIDE or squash:SIDE
+    /// none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as the official code reads
+    /// LSUN), celeba:SIDE (its crop of CelebA), or squash:SIDE
     #[arg(long, default_value = "none", value_name = "MODE")]
     resize: Resize,
 
-    /// Filter of center-crop and squash
-    #[arg(long, value_enum, default_value = "lanczos3", value_name = "NAME")]
-    filter: FilterName,
+    /// Filter of what is resampled, with Pillow's bytes [default: bilinear for resize-crop and
+    /// celeba, otherwise lanczos]
+    #[arg(long, value_enum, value_name = "NAME")]
+    filter: Option<FilterName>,
 
     /// Give grey images three equal channels
     #[arg(long)]
@@ -55,18 +57,20 @@ impl SplitName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FilterName {
-    Lanczos3,
-    CatmullRom,
-    Triangle,
+    Lanczos,
+    Bicubic,
+    Bilinear,
+    Box,
     Nearest,
 }
 
 impl FilterName {
     fn filter(self) -> Filter {
         match self {
-            Self::Lanczos3 => Filter::Lanczos3,
-            Self::CatmullRom => Filter::CatmullRom,
-            Self::Triangle => Filter::Triangle,
+            Self::Lanczos => Filter::Lanczos,
+            Self::Bicubic => Filter::Bicubic,
+            Self::Bilinear => Filter::Bilinear,
+            Self::Box => Filter::Box,
             Self::Nearest => Filter::Nearest,
         }
     }
@@ -87,7 +91,11 @@ impl Images {
             default_split,
             exclude: self.exclude.as_deref(),
             limit: self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-            fit: Fit { resize: self.resize, filter: self.filter.filter(), rgb: self.rgb },
+            fit: Fit {
+                resize: self.resize,
+                filter: self.filter.map(FilterName::filter),
+                rgb: self.rgb,
+            },
             download: self.download,
         };
         let mut bar: Option<Progress> = None;

@@ -70,6 +70,17 @@ pub enum Error {
         /// The image.
         height: u32,
     },
+    /// Images that are not CelebA's aligned ones.
+    #[error(
+        "--resize celeba:SIDE cuts the face out of aligned CelebA images of 178 x 218 (width x \
+         height), and one is {width} x {height}: give the folder img_align_celeba, or crop otherwise"
+    )]
+    Celeba {
+        /// The image.
+        width: u32,
+        /// The image.
+        height: u32,
+    },
     /// Neither a known name nor a path.
     #[error(
         "there is no data set or path `{name}`{}; data sets known by name: {known}",

@@ -15,9 +15,11 @@ pub mod folder;
 pub mod idx;
 mod image_set;
 pub mod npy;
+mod resample;
 mod source;
 
 pub use error::{Error, Missing, Result};
-pub use fit::{Filter, Fit, Resize};
+pub use fit::{Fit, Resize};
 pub use image_set::{ImageSet, Split, to_u8};
+pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};

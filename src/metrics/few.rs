@@ -138,9 +138,8 @@ mod tests {
         let y = Moments::of(features(60, 12, 1.0).view()).unwrap();
         let reference = FrechetReference::new(&y).unwrap();
         let mut x = features(8, 12, 0.0);
-        let refused = |x: &Array2<f64>, blocks| {
-            frechet_jackknife(x.view(), blocks, &reference).unwrap_err()
-        };
+        let refused =
+            |x: &Array2<f64>, blocks| frechet_jackknife(x.view(), blocks, &reference).unwrap_err();
         assert_eq!(refused(&x, 9), Error::Blocks { blocks: 9, n: 8 });
         let two = x.slice(s![..2, ..]).to_owned();
         assert_eq!(refused(&two, 2), Error::TooFewSamples { n: 1, needed: 2 });

@@ -70,8 +70,7 @@ fn score(logits: ArrayView2<'_, f32>) -> f64 {
     }
     let n = logits.nrows() as f64;
     // A probability of zero in every sample adds nothing.
-    let cross: f64 =
-        mean.iter().map(|sum| sum / n).filter(|&p| p > 0.0).map(|p| p * p.ln()).sum();
+    let cross: f64 = mean.iter().map(|sum| sum / n).filter(|&p| p > 0.0).map(|p| p * p.ln()).sum();
     (negative_entropy / n - cross).exp()
 }
 

@@ -15,8 +15,8 @@ mod moments;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
-pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use inception_score::{SPLITS, inception_score, spread};
+pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
 pub use moments::Moments;
 

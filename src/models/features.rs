@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn files_of_weights_are_inception_and_folders_are_not() {
-        for source in ["inception", "w/pt_inception-2015-12-05-6726825d.pth", "a.PT", "b.safetensors"]
+        for source in
+            ["inception", "w/pt_inception-2015-12-05-6726825d.pth", "a.PT", "b.safetensors"]
         {
             assert!(is_inception(source), "{source}");
         }

@@ -128,12 +128,7 @@ impl Inception {
     }
 
     /// Convolutions one after another, each with a rectifier behind it.
-    fn convolve(
-        &self,
-        block: &str,
-        layers: &[Layer],
-        x: &Tensor,
-    ) -> Result<Tensor, tch::TchError> {
+    fn convolve(&self, block: &str, layers: &[Layer], x: &Tensor) -> Result<Tensor, tch::TchError> {
         let mut x = x.shallow_clone();
         for layer in layers {
             x = self.convolutions[&layer.path(block)].apply(&x)?.f_relu_()?;
@@ -170,9 +165,8 @@ impl FeatureExtractor for Inception {
 
 /// What is not the network is said in few words: a file of another network differs everywhere.
 fn check(weights: &Weights) -> Result<(), FeatureError> {
-    let refuse = |problem: String| {
-        Err(FeatureError::Network { path: weights.origin.clone(), problem })
-    };
+    let refuse =
+        |problem: String| Err(FeatureError::Network { path: weights.origin.clone(), problem });
     let published = "pt_inception-2015-12-05-6726825d.pth";
     if weights.tensors.get("fc.weight").is_some_and(|fc| fc.size() == [1000, FEATURES]) {
         return refuse(format!(
@@ -191,8 +185,7 @@ fn check(weights: &Weights) -> Result<(), FeatureError> {
             Some(format!("`{name}` has shape {found:?}, needed {needed:?}"))
         })
         .or_else(|| Some(format!("`{}` is not known", differences.extra.first()?)));
-    let count =
-        differences.missing.len() + differences.misshapen.len() + differences.extra.len();
+    let count = differences.missing.len() + differences.misshapen.len() + differences.extra.len();
     refuse(format!(
         "does not hold the Inception network of FID ({} and {} more differences): expected the \
          tensors of {published}",
@@ -278,9 +271,10 @@ fn parts() -> Vec<Part> {
         Part::Layer(valid("Conv2d_4a_3x3", 192, 1)),
         Part::Pool(Pool::Halve),
     ];
-    parts.extend([("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)].map(|(name, pool)| {
-        Part::Block(name, squares(pool))
-    }));
+    parts.extend(
+        [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)]
+            .map(|(name, pool)| Part::Block(name, squares(pool))),
+    );
     parts.push(Part::Block("Mixed_6a", first_halving()));
     let rows = [("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)];
     parts.extend(rows.map(|(name, inner)| Part::Block(name, rows_and_columns(inner))));
@@ -417,7 +411,10 @@ mod tests {
         let tensors = Inception::tensors();
         assert_eq!(tensors.len(), 472);
         let trained = tensors.iter().filter(|(name, _)| !name.contains("running"));
-        assert_eq!(trained.map(|(_, shape)| shape.iter().product::<i64>()).sum::<i64>(), 23_850_960);
+        assert_eq!(
+            trained.map(|(_, shape)| shape.iter().product::<i64>()).sum::<i64>(),
+            23_850_960
+        );
         assert_eq!(tensors["Mixed_7c.branch3x3dbl_3b.conv.weight"], [384, 384, 3, 1]);
         assert_eq!(tensors["Mixed_6c.branch7x7dbl_2.conv.weight"], [160, 160, 7, 1]);
     }

@@ -53,8 +53,7 @@ impl Script {
     }
 
     fn run(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
-        let arguments =
-            [IValue::Tensor(images.f_to_device(self.device)?), IValue::Bool(true)];
+        let arguments = [IValue::Tensor(images.f_to_device(self.device)?), IValue::Bool(true)];
         match tch::no_grad(|| self.module.forward_is(&arguments))? {
             IValue::Tensor(features) => features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu),
             other => Err(tch::TchError::Convert(format!("it returns {other:?}, not a tensor"))),
