@@ -126,8 +126,8 @@ pub enum Error {
 /// A known set that is not on this machine, and how it gets there.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{name} is not on this machine: looked in {looked}; fetch {url} (md5 {md5}) and put it at {}, \
-     or let --download do it{elsewhere}",
+    "{name} is not on this machine: looked in {looked}; fetch {url} ({checksum}) and put it at \
+     {}, or let {command} do it{elsewhere}",
     destination.display()
 )]
 pub struct Missing {
@@ -138,9 +138,11 @@ pub struct Missing {
     /// What to fetch.
     pub url: String,
     /// Its published checksum.
-    pub md5: &'static str,
+    pub checksum: download::Checksum<'static>,
     /// Where to put it.
     pub destination: PathBuf,
+    /// What on the command line fetches it.
+    pub command: &'static str,
     /// The variable that names another folder, in words.
     pub elsewhere: &'static str,
 }

@@ -14,7 +14,7 @@ use std::{
 use super::{
     Error, Fit, ImageSet, Missing, Result, Split, array,
     cifar10::{Cifar10, Exclusions},
-    download::{Downloader, Watch},
+    download::{Checksum, Downloader, Watch},
     folder, idx,
 };
 
@@ -26,7 +26,7 @@ pub struct Remote {
     /// The folder of the address, with a slash at its end.
     pub base: &'static str,
     /// The published checksum.
-    pub md5: &'static str,
+    pub checksum: Checksum<'static>,
 }
 
 impl Remote {
@@ -52,7 +52,7 @@ pub struct Known {
 const CIFAR10: Remote = Remote {
     file: "cifar-10-binary.tar.gz",
     base: "https://www.cs.toronto.edu/~kriz/",
-    md5: "c32a1d4ab5d03f1284b67883e8d87530",
+    checksum: Checksum::Md5("c32a1d4ab5d03f1284b67883e8d87530"),
 };
 const MNIST: &str = "https://ossci-datasets.s3.amazonaws.com/mnist/";
 const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/";
@@ -72,15 +72,31 @@ pub const KNOWN: [Known; 3] = [
         name: "mnist",
         about: "MNIST: 60,000 + 10,000 grey images of 28 x 28, digits",
         torchvision: Some("MNIST/raw"),
-        train: Remote { file: TRAIN, base: MNIST, md5: "f68b3c2dcbeaaa9fbdd348bbdeb94873" },
-        test: Remote { file: TEST, base: MNIST, md5: "9fb629c4189551a2d022fa330f9573f3" },
+        train: Remote {
+            file: TRAIN,
+            base: MNIST,
+            checksum: Checksum::Md5("f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        },
+        test: Remote {
+            file: TEST,
+            base: MNIST,
+            checksum: Checksum::Md5("9fb629c4189551a2d022fa330f9573f3"),
+        },
     },
     Known {
         name: "fashion-mnist",
         about: "Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28, clothes",
         torchvision: Some("FashionMNIST/raw"),
-        train: Remote { file: TRAIN, base: FASHION, md5: "8d4fb7e6c68d591d4c3dfef9ec88bf0d" },
-        test: Remote { file: TEST, base: FASHION, md5: "bef4ecab320f06d8554ea6380940ec79" },
+        train: Remote {
+            file: TRAIN,
+            base: FASHION,
+            checksum: Checksum::Md5("8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        },
+        test: Remote {
+            file: TEST,
+            base: FASHION,
+            checksum: Checksum::Md5("bef4ecab320f06d8554ea6380940ec79"),
+        },
     },
 ];
 
@@ -147,7 +163,17 @@ impl Places {
         roots.into_iter().flatten().find_map(|root| known.below(root, split))
     }
 
-    fn looked(&self) -> String {
+    /// Where a file is downloaded to.
+    pub(super) fn destination(&self, name: &'static str, remote: Remote) -> Result<PathBuf> {
+        let root = self.cache.as_ref().or(self.data.as_ref()).ok_or(Error::NoCache { name })?;
+        Ok(root.join(name).join(remote.file))
+    }
+
+    pub(super) fn elsewhere(&self) -> &'static str {
+        if self.data.is_some() { "" } else { "; DDIM_DATA may name a folder that has it" }
+    }
+
+    pub(super) fn looked(&self) -> String {
         let data = self.data.as_ref().map_or_else(
             || "DDIM_DATA (not set)".to_owned(),
             |path| format!("DDIM_DATA ({})", path.display()),
@@ -220,26 +246,21 @@ fn fetch(
     places: &Places,
     watch: &mut Watch<'_>,
 ) -> Result<PathBuf> {
-    let root = places.cache.as_ref().or(places.data.as_ref());
-    let root = root.ok_or(Error::NoCache { name: known.name })?;
     let remote = known.remote(split);
-    let destination = root.join(known.name).join(remote.file);
+    let destination = places.destination(known.name, remote)?;
     if !download {
         return Err(Box::new(Missing {
             name: known.name,
             looked: places.looked(),
             url: remote.url(),
-            md5: remote.md5,
+            checksum: remote.checksum,
+            command: "--download",
             destination,
-            elsewhere: if places.data.is_some() {
-                ""
-            } else {
-                "; DDIM_DATA may name a folder that has it"
-            },
+            elsewhere: places.elsewhere(),
         })
         .into());
     }
-    Downloader::from_env().fetch(&remote.url(), remote.md5, &destination, watch)?;
+    Downloader::from_env().fetch(&remote.url(), remote.checksum, &destination, watch)?;
     Ok(destination)
 }
 
