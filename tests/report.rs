@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+use std::collections::BTreeMap;
+
 use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
 use ddim::harness::fold::Fold;
@@ -58,6 +60,7 @@ fn table_spec() -> TableSpec {
         columns: "grid.steps".into(),
         value: "fd".into(),
         caption: "Quality against the number of steps.".into(),
+        fit: None,
         over: None,
     }
 }
@@ -91,6 +94,8 @@ fn claim(check: ClaimCheck, row: &str, columns: &[&str]) -> ClaimSpec {
         check,
         row: row.into(),
         columns: columns.iter().copied().map(String::from).collect(),
+        other: None,
+        between: None,
     }
 }
 
@@ -109,6 +114,8 @@ fn facts() -> Facts {
         seed: Some(0),
         folded: String::new(),
         features: "64 features of cifar10-xs".into(),
+        is_mean: false,
+        orders: BTreeMap::new(),
     }
 }
 
@@ -310,6 +317,7 @@ fn the_best_of_a_column_and_all_that_cannot_be_told_from_it_are_marked() {
             row_axis: "variance",
             column_axis: "grid.steps",
             metric: "fd",
+            fit: None,
             rows: ["a", "b", "c", "d"].map(String::from).to_vec(),
             columns: vec!["10".into()],
             records: records.iter().collect(),
@@ -371,6 +379,7 @@ fn verdict(check: ClaimCheck, row: &str, cells: &[Option<Jackknife>]) -> (Verdic
         row_axis: "variance",
         column_axis: "grid.steps",
         metric: "fd",
+        fit: None,
         rows: rows.iter().copied().map(String::from).collect(),
         columns: vec!["10".into()],
         records: records.iter().collect(),
@@ -450,6 +459,8 @@ fn plot_spec() -> PlotSpec {
         y_label: "Fréchet distance (dimensionless)".into(),
         log_x: true,
         log_y: true,
+        only: vec![],
+        triangles: vec![],
     }
 }
 
@@ -619,9 +630,11 @@ fn structure(html: &str) -> String {
 fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
-    let html =
-        ddim::harness::report::html(&Folder::read(folder.path(), &Registry::shipped()).unwrap())
-            .unwrap();
+    let html = ddim::harness::report::html(
+        &Folder::read(folder.path(), &Registry::shipped()).unwrap(),
+        &Registry::shipped(),
+    )
+    .unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
     insta::assert_snapshot!("html", structure(&html));
@@ -632,7 +645,9 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
     let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
-    let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
+    let csv = Show::new(&folder.plan, &Registry::shipped())
+        .table_as(&folder.records, Format::Csv)
+        .unwrap();
     insta::assert_snapshot!(csv, @r"
     noise,grid.steps,status,FD-fd,low,high,paper
     eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36

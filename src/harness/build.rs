@@ -14,17 +14,21 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     manifest::{Kind, Vocabulary},
-    plan::{self, Cell, CellSpec, GridSpec, ModelSpec, PredictionKind, ScheduleSpec},
+    plan::{
+        self, Cell, CellSpec, GridSpec, Measured, ModelSpec, PredictionKind, ScheduleSpec,
+        SolverSpec,
+    },
     registry::{Everywhere, Registry, SIGMA_HAT},
+    truth::{Known, Truth},
 };
 use crate::{
     backends::{array::Array, torch},
     core::{
-        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Noise, Schedule,
-        Solver, State, Tau, count_calls, integrate,
+        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level, Noise,
+        Schedule, Solver, State, Tau, count_calls, integrate,
     },
     models::{
-        gaussian::Gaussian,
+        gaussian::{Gaussian, GaussianFlow},
         mixture::{Component, Mixture},
         network::Network,
         unet::{Placement, Precision},
@@ -35,7 +39,7 @@ use crate::{
 /// other numbers.
 pub const NUMERICS: &str = "1";
 
-fn taus(rho: f64) -> [(&'static str, Tau); 10] {
+fn taus(rho: f64) -> [(&'static str, Tau); 11] {
     [
         ("official-uniform", Tau::OfficialUniform),
         ("official-quad", Tau::OfficialQuad),
@@ -47,6 +51,7 @@ fn taus(rho: f64) -> [(&'static str, Tau); 10] {
         ("linspace-real", Tau::LinspaceReal),
         ("linspace-open", Tau::LinspaceOpen),
         ("karras", Tau::Karras { rho }),
+        ("log-snr", Tau::LogSnr),
     ]
 }
 
@@ -73,10 +78,30 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             })
             .collect(),
         solvers: registry.kinds(),
+        truths: truths(registry),
         variances: vec![SIGMA_HAT.into()],
         metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
+}
+
+/// The method that is the exact flow of an exact-score model.
+const EXACT: &str = "exact";
+
+/// What can be a truth: the exact flow, and the methods that draw no noise.
+fn truths(registry: &Registry) -> Vec<Kind> {
+    let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
+    let deterministic = |kind: &Kind| {
+        let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
+        let spec = SolverSpec { kind: kind.name.clone(), variance: None, options };
+        let solver = registry.build(&spec, &schedule, 2).ok()?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
+        draws_none.then(|| Kind::new(kind.name.clone(), &[]).with_options(&kind.options))
+    };
+    let mut all = vec![Kind::new(EXACT, &[])];
+    all.extend(registry.kinds().iter().filter_map(deterministic));
+    all
 }
 
 /// Builds a schedule.
@@ -107,6 +132,9 @@ pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
             .find_map(|(known, tau)| (known == name).then_some(tau))
             .ok_or_else(|| Error::input(format!("there is no tau `{name}`")))?,
     };
+    if let Some([from, to]) = spec.window {
+        return Ok(Grid::window(schedule, &tau, spec.steps, (from, to))?);
+    }
     let end = match spec.end {
         plan::End::Clean => End::Clean,
         plan::End::FirstLevel => End::FirstLevel,
@@ -121,6 +149,8 @@ pub struct Route {
     pub grid: Grid,
     /// Model calls per sample.
     pub calls: u64,
+    /// The solver's order of convergence; none for one that draws noise.
+    pub order: Option<u32>,
 }
 
 impl Route {
@@ -132,7 +162,15 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
-        Ok(Self { grid, calls })
+        let order = match solver.kind() {
+            core::Kind::Deterministic { order } => Some(order),
+            core::Kind::Stochastic => None,
+        };
+        if spec.truth.is_some() {
+            // Whatever state it is for, its grid is the same.
+            truth_way(spec, registry, &grid)?;
+        }
+        Ok(Self { grid, calls, order })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -140,7 +178,18 @@ impl Route {
     /// # Errors
     /// As [`Route::new`].
     pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
-        Self::new(&cell.spec, registry).map_err(|error| {
+        let measured = cell.spec.metrics.as_ref();
+        let compared = measured.is_some_and(|metrics| metrics.asks_for(Measured::Error));
+        let route = Self::new(&cell.spec, registry);
+        if let (Ok(Self { order: None, .. }), true) = (&route, compared) {
+            let kind = &cell.spec.solver.kind;
+            let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let help = "`error` is for deterministic methods; compare distributions instead (`fd`)";
+            return Err(Box::new(
+                Diagnostic::error(cell.locate("solver.kind"), message).help(help),
+            ));
+        }
+        route.map_err(|error| {
             let (path, help) = match &error {
                 Error::Core(core::Error::EtaTooLarge { .. }) => (
                     "solver.eta",
@@ -153,6 +202,12 @@ impl Route {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
                 }
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
+                Error::Truth(_) => {
+                    ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
+                }
+                _ if cell.spec.grid.window.is_some() => {
+                    ("grid.window", "tau and window together decide which levels are visited")
+                }
                 Error::Core(core::Error::Label { .. }) => {
                     ("grid.tau", "labels are the network's, counted from 0")
                 }
@@ -180,6 +235,33 @@ fn refused_option(cell: &Cell, problem: &str, error: &Error, registry: &Registry
         .help(format!("the defaults of {kind} are {}", defaults.join(", ")))
 }
 
+/// The way of a cell's truth: from x_T to where the cell starts, if that is elsewhere, and on.
+fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Option<Grid>, Grid)> {
+    let Some(truth) = &spec.truth else { return Ok((None, grid.clone())) };
+    let refuse = |error: Error| Error::Truth(error.to_string());
+    let schedule = build_schedule(&spec.schedule)?;
+    let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
+    let way = match &truth.grid {
+        Some(own) => build_grid(own, &schedule).map_err(refuse)?,
+        None => two(grid.first(), grid.last())?,
+    };
+    let top = schedule.level((schedule.horizon() - 1) as f64)?;
+    let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;
+    let lead = lead.then(|| two(top, grid.first())).transpose()?;
+    if truth.solver.kind != EXACT {
+        let solver = registry.build(&truth.solver, &schedule, way.requested()).map_err(refuse)?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        solver.admits(&way).map_err(|error| refuse(error.into()))?;
+    } else if !["gaussian", "dirac"].contains(&spec.model.source.as_str()) {
+        return Err(Error::Truth(format!(
+            "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
+             `dormand-prince` comes as close as its tolerance",
+            spec.model.source
+        )));
+    }
+    Ok((lead, way))
+}
+
 fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
     let schedule = build_schedule(&spec.schedule)?;
     let grid = build_grid(&spec.grid, &schedule)?;
@@ -194,6 +276,8 @@ pub struct Samples {
     pub images: Array4<f32>,
     /// Model calls per sample, counted at the model.
     pub calls: u64,
+    /// Root mean square difference of each sample from the truth, where there is one.
+    pub errors: Option<Vec<f64>>,
 }
 
 /// Draws samples, whatever tensor its states are.
@@ -227,6 +311,7 @@ struct Bound<S: State> {
     grid: Grid,
     shape: [usize; 3],
     exchange: Exchange<S>,
+    truth: Option<Truth<S>>,
 }
 
 impl<S: State> Sampler for Bound<S>
@@ -251,11 +336,46 @@ where
                 noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)?
             }
         };
+        let solution = match &self.truth {
+            None => None,
+            Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
+        };
+        let x = match &solution {
+            Some(solution) => S::lincomb(&[(1.0, &solution.start)])?,
+            None => x,
+        };
         let outcome =
             integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
                 observe(calls)
             })?;
-        Ok(Samples { images: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+        let errors = match &solution {
+            Some(solution) => Some(S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?.rms()?),
+            None => None,
+        };
+        Ok(Samples { images: (self.exchange.out)(&outcome.x)?, calls: outcome.calls, errors })
+    }
+}
+
+/// A truth before it is known what its states are.
+struct Way {
+    key: String,
+    /// None for the exact flow.
+    solver: Option<Rc<dyn Everywhere>>,
+    lead: Option<Grid>,
+    grid: Grid,
+}
+
+impl Way {
+    fn on<S: State>(
+        self,
+        known: &Known<S>,
+        upcast: fn(Rc<dyn Everywhere>) -> Rc<dyn Solver<S>>,
+        exact: Option<Rc<dyn Solver<S>>>,
+    ) -> Truth<S> {
+        let solver = self.solver.map_or(exact, |solver| Some(upcast(solver)));
+        let known = Rc::clone(known);
+        let solver = solver.expect("invariant: truth_way admits `exact` for models that have one");
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known }
     }
 }
 
@@ -264,12 +384,20 @@ pub struct Models<'a> {
     registry: &'a Registry,
     hardware: Hardware,
     networks: BTreeMap<(String, &'static str), Rc<Network>>,
+    known_arrays: Known<Array>,
+    known_tensors: Known<Tensor>,
 }
 
 impl<'a> Models<'a> {
     /// An empty stock on some hardware.
     pub fn new(hardware: Hardware, registry: &'a Registry) -> Self {
-        Self { registry, hardware, networks: BTreeMap::new() }
+        Self {
+            registry,
+            hardware,
+            networks: BTreeMap::new(),
+            known_arrays: Known::default(),
+            known_tensors: Known::default(),
+        }
     }
 
     /// What models run on.
@@ -294,6 +422,7 @@ impl<'a> Models<'a> {
     /// Weights that cannot be read, or an exact-score model that makes no sense.
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
+        let truth = self.truth(spec, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -306,6 +435,10 @@ impl<'a> Models<'a> {
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
                 shape: [c, h, w],
+                truth: truth.map(|truth| {
+                    let exact = exact_flow(&spec.model);
+                    truth.on(&self.known_arrays, |solver| solver as Rc<dyn Solver<Array>>, exact)
+                }),
                 exchange: Exchange {
                     into: Box::new(|images| Ok(images.mapv(f64::from).into_dyn())),
                     out: array_images,
@@ -325,11 +458,33 @@ impl<'a> Models<'a> {
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,
+            truth: truth.map(|truth| {
+                truth.on(&self.known_tensors, |solver| solver as Rc<dyn Solver<Tensor>>, None)
+            }),
             exchange: Exchange {
                 into: Box::new(move |images| torch::from_images(&images, device)),
                 out: torch::to_images,
             },
         }))
+    }
+
+    /// The truth of a cell, for any state.
+    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<Way>> {
+        let Some(truth) = &spec.truth else { return Ok(None) };
+        let (lead, way) = truth_way(spec, self.registry, grid)?;
+        let schedule = build_schedule(&spec.schedule)?;
+        let solver = match truth.solver.kind.as_str() {
+            EXACT => None,
+            _ => Some(self.registry.build(&truth.solver, &schedule, way.requested())?),
+        };
+        // Everything a solution depends on, and nothing of the cell's own solver and steps.
+        let level = |level: Level| level.alpha_bar.to_bits();
+        let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
+        let key = format!(
+            "{:?} {:?} {:?} {:?} {} {ends:?}",
+            spec.model, spec.schedule, truth, spec.precision, spec.seed
+        );
+        Ok(Some(Way { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
@@ -383,7 +538,8 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
              embedded: models/cifar10-xs",
         ));
     }
-    if let (Some(_), Some(exact)) = (&spec.metrics, &spec.model.exact)
+    let compared = spec.metrics.as_ref().is_some_and(|metrics| metrics.features.is_some());
+    if let (true, Some(exact)) = (compared, &spec.model.exact)
         && exact.shape.first() != Some(&3)
     {
         let message = format!("features are those of colour images, not of {:?}", exact.shape);
@@ -394,17 +550,17 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
         for (path, file, what) in [
             (
                 "metrics.features",
-                &metrics.features,
+                metrics.features.as_ref(),
                 "features are computed by folders like models/cifar10-features; the Inception \
                  network of FID is not built in yet",
             ),
             (
                 "metrics.reference",
-                &metrics.reference,
+                metrics.reference.as_ref(),
                 "`ddim stats --features DIR --out FILE` writes one from a data set",
             ),
         ] {
-            if !Path::new(file).exists() {
+            if let Some(file) = file.filter(|file| !Path::new(file).exists()) {
                 let message = format!("{path} = \"{file}\" does not exist");
                 problems.push(Diagnostic::error(cell.locate(path), message).help(what));
             }
@@ -435,6 +591,18 @@ fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
         }
         other => return Err(Error::input(format!("there is no exact-score model `{other}`"))),
     })
+}
+
+/// The exact flow of a model that has one.
+fn exact_flow(spec: &ModelSpec) -> Option<Rc<dyn Solver<Array>>> {
+    let exact = spec.exact.as_ref()?;
+    let mean = exact.mean.first().copied().unwrap_or(0.0);
+    let std = match spec.source.as_str() {
+        "gaussian" => exact.std.first().copied().unwrap_or(1.0),
+        "dirac" => 0.0,
+        _ => return None,
+    };
+    Some(Rc::new(GaussianFlow(Gaussian { mean, std })))
 }
 
 /// What the manifest says about a model's output, as adapters around it.

@@ -6,6 +6,7 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod hardware;
+pub mod instruments;
 pub mod inventory;
 pub mod manifest;
 pub mod overlay;
@@ -17,6 +18,7 @@ mod results;
 pub mod runner;
 mod show;
 pub mod stats;
+mod truth;
 
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};

@@ -113,6 +113,9 @@ pub struct CellSpec {
     pub solver: SolverSpec,
     /// `[metrics]`; none if nothing is to be measured.
     pub metrics: Option<MetricsSpec>,
+    /// `[truth]`: what the metric `error` is measured to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<TruthSpec>,
 }
 
 impl CellSpec {
@@ -218,6 +221,9 @@ pub struct GridSpec {
     /// Exponent of Karras et al. 2022, eq. (5), for grids that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho: Option<f64>,
+    /// From one sigma to another instead of all the way: x_T is carried to the first by the truth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<[f64; 2]>,
 }
 
 /// A rule for the levels, or an explicit list.
@@ -263,13 +269,27 @@ pub enum VarianceSpec {
     Named(String),
 }
 
+/// `[truth]`: the solution of the probability-flow ODE that `error` is measured to, from the same
+/// noise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TruthSpec {
+    /// A deterministic method, or `exact`.
+    pub solver: SolverSpec,
+    /// Its own grid; without one it goes from the first level of the cell's grid to the last in one
+    /// step, which adaptive and exact methods divide as they need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridSpec>,
+}
+
 /// `[metrics]`: what is measured on the samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricsSpec {
-    /// The network whose features are compared.
-    pub features: String,
-    /// Features of the data set.
-    pub reference: String,
+    /// The network whose features are compared; none where no measure needs features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
+    /// Features of the data set; none where no measure needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Number of disjoint blocks of samples behind an interval.
     pub blocks: usize,
     /// Whether samples are rounded to 8 bits first, as they would be when saved.
@@ -288,10 +308,14 @@ impl MetricsSpec {
     pub fn metrics(&self) -> Vec<&'static str> {
         let names = METRICS.into_iter().filter(|name| match *name {
             FD_INFINITY => self.extrapolate,
-            KID => self.measures.contains(&Measured::Kid),
-            _ => self.measures.contains(&Measured::Fd),
+            name => self.measures.iter().any(|measure| measure.name() == name),
         });
         names.collect()
+    }
+
+    /// Whether a measure is asked for.
+    pub fn asks_for(&self, measure: Measured) -> bool {
+        self.measures.contains(&measure)
     }
 }
 
@@ -302,10 +326,13 @@ pub const FD_INFINITY: &str = "fd.infinity";
 /// The kernel distance's name in manifests.
 pub const KID: &str = "kid";
 
-/// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 3] = [FD, FD_INFINITY, KID];
+/// The name in manifests of the distance to the truth.
+pub const ERROR: &str = "error";
 
-/// A distance between samples and reference.
+/// Every metric a manifest can name, in the order of the columns.
+pub const METRICS: [&str; 4] = [FD, FD_INFINITY, KID, ERROR];
+
+/// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measured {
@@ -313,9 +340,15 @@ pub enum Measured {
     Fd,
     /// The kernel distance.
     Kid,
+    /// The root mean square difference of a sample from the truth of the same noise, averaged over
+    /// samples.
+    Error,
 }
 
 impl Measured {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fd, Self::Kid, Self::Error];
+
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
 
@@ -324,7 +357,13 @@ impl Measured {
         match self {
             Self::Fd => FD,
             Self::Kid => KID,
+            Self::Error => ERROR,
         }
+    }
+
+    /// Whether it compares features with those of a data set.
+    pub fn needs_features(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid)
     }
 }
 
@@ -359,6 +398,7 @@ mod tests {
                 steps: 2,
                 end: End::FirstLevel,
                 rho: None,
+                window: None,
             },
             solver: SolverSpec {
                 kind: "ddim".to_owned(),
@@ -366,6 +406,7 @@ mod tests {
                 options: BTreeMap::new(),
             },
             metrics: None,
+            truth: None,
         }
     }
 

@@ -10,12 +10,14 @@ mod frechet;
 mod jackknife;
 mod kid;
 mod moments;
+mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
 pub use moments::Moments;
+pub use slope::log_log_slope;
 
 /// What can go wrong with feature matrices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -97,6 +99,12 @@ pub enum Error {
         blocks: usize,
         /// Blocks needed.
         needed: usize,
+    },
+    /// Points without a slope.
+    #[error("a slope on logarithmic axes needs {what}")]
+    Slope {
+        /// What is missing.
+        what: &'static str,
     },
     /// A paired difference of values with different numbers of blocks.
     #[error(
