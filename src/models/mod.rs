@@ -1,5 +1,6 @@
 //! Denoisers and feature extractors.
 
+pub mod checkpoint;
 pub mod classifier;
 pub mod features;
 mod folded;
