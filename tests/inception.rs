@@ -65,3 +65,32 @@ fn features_of_images_of_any_size_are_those_of_pytorch_fid() {
     let grey = images(32).narrow(1, 0, 1);
     assert!(matches!(inception.features(&grey), Err(FeatureError::Images { .. })));
 }
+
+#[test]
+fn a_torchscript_module_with_the_published_interface_is_asked_in_bytes() {
+    // The stand-in returns channel means, repeated up to 2048, and means of what it was given.
+    let path = support::golden("inception_stand_in.pt");
+    let script = features::open(&path, Device::Cpu).unwrap();
+    assert_eq!((script.id(), script.dim(), script.side()), ("inception-torchscript", 2048, None));
+    assert!(script.head().is_none());
+    let bytes = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([2, 3, 2, 2]);
+    let found = script.features(&features::from_bytes(&bytes).unwrap()).unwrap();
+    let rows: Vec<Vec<f64>> = Vec::try_from(found.narrow(1, 0, 4).to_kind(Kind::Double)).unwrap();
+    assert_eq!(rows, [[1.5, 5.5, 9.5, 1.5], [13.5, 17.5, 21.5, 13.5]]);
+    // What was not rounded to bytes is not rounded on the way.
+    let half = Tensor::full([1, 3, 2, 2], 0.5, (Kind::Float, Device::Cpu));
+    let found = script.features(&half).unwrap();
+    assert!((found.double_value(&[0, 0]) - 127.5).abs() < 1e-4);
+}
+
+#[test]
+fn weights_are_read_from_files_by_what_they_are() {
+    let open = |name: &str| features::open(&support::golden(name), Device::Cpu).err().unwrap();
+    let error = open("unet_tiny.safetensors").to_string();
+    assert!(error.contains("does not hold the Inception network of FID"), "{error}");
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("pt_inception-2015-12-05-6726825d.pth");
+    std::fs::copy(support::golden("unet_tiny.safetensors"), &path).unwrap();
+    let error = features::open(&path, Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("not 6726825d... as its name says: fetch it again"), "{error}");
+}

@@ -35,7 +35,7 @@ pub(super) struct Images {
     #[arg(long)]
     rgb: bool,
 
-    /// Download a set known by name into the cache if it is not on this machine
+    /// Download a set known by name, and `inception`, into the cache if they are not on this machine
     #[arg(long)]
     download: bool,
 }
@@ -98,38 +98,67 @@ impl Images {
             },
             download: self.download,
         };
-        let mut bar: Option<Progress> = None;
-        let set = data::load(&request, &Places::from_env(), &mut |event| {
-            match event {
-                Event::Begin { url, have, total } => {
-                    let progress = Progress::new(total.unwrap_or(0), talk.mode());
-                    let size = total.map_or_else(String::new, |total| {
-                        format!(" ({:.1} MB)", total as f64 / 1e6)
-                    });
-                    progress.cell(&format!("downloading {url}{size}"));
-                    progress.advance(have);
-                    bar = Some(progress);
-                }
-                Event::Advance(bytes) => {
-                    if let Some(bar) = &bar {
-                        bar.advance(bytes);
-                    }
-                }
-            }
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        if let Some(bar) = bar {
-            bar.finish();
-        }
+        let mut download = Download::new(talk);
+        let set = data::load(&request, &Places::from_env(), &mut |event| download.see(event));
+        download.end();
         let set = set?;
         talk.note(|| {
             let excluded: usize = set.excluded.values().sum();
             format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
         });
         Ok(set)
+    }
+
+    /// Downloads the weights of features known by name, if that was asked for.
+    pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
+        if self.download && features == data::INCEPTION.name {
+            let mut download = Download::new(talk);
+            let fetched =
+                data::INCEPTION.fetch(&Places::from_env(), &mut |event| download.see(event));
+            download.end();
+            fetched?;
+        }
+        Ok(())
+    }
+}
+
+/// A download as it is shown.
+struct Download<'a> {
+    talk: &'a Talk,
+    bar: Option<Progress>,
+}
+
+impl<'a> Download<'a> {
+    fn new(talk: &'a Talk) -> Self {
+        Self { talk, bar: None }
+    }
+
+    fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Begin { url, have, total } => {
+                let progress = Progress::new(total.unwrap_or(0), self.talk.mode());
+                let size = total
+                    .map_or_else(String::new, |total| format!(" ({:.1} MB)", total as f64 / 1e6));
+                progress.cell(&format!("downloading {url}{size}"));
+                progress.advance(have);
+                self.bar = Some(progress);
+            }
+            Event::Advance(bytes) => {
+                if let Some(bar) = &self.bar {
+                    bar.advance(bytes);
+                }
+            }
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish();
+        }
     }
 }

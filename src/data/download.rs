@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use md5::{Digest, Md5};
+use md5::{Digest, Md5, digest::Output};
 use sha2::Sha256;
 use ureq::{Agent, Body, http::Response};
 
@@ -40,8 +40,8 @@ impl Checksum<'_> {
 
     fn of(self, path: &Path) -> Result<String, Error> {
         match self {
-            Self::Md5(_) => digest::<Md5>(path),
-            Self::Sha256Start(_) => digest::<Sha256>(path),
+            Self::Md5(_) => Ok(format!("{:x}", digest::<Md5>(path)?)),
+            Self::Sha256Start(_) => Ok(format!("{:x}", digest::<Sha256>(path)?)),
         }
     }
 
@@ -316,13 +316,13 @@ impl Job<'_> {
     }
 }
 
-fn digest<D: Digest>(path: &Path) -> Result<String, Error> {
+fn digest<D: Digest>(path: &Path) -> Result<Output<D>, Error> {
     let mut file = File::open(path).map_err(io_error("read", path))?;
     let mut hash = D::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer).map_err(io_error("read", path))? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(hash.finalize()),
             n => hash.update(&buffer[..n]),
         }
     }
@@ -519,7 +519,7 @@ mod tests {
         let f = Fixture::new();
         let sha256 = format!("{:x}", Sha256::digest(&f.content));
         let downloader = Downloader::with(Agent::config_builder().proxy(None));
-        let mut fetch = |digits: &str| {
+        let fetch = |digits: &str| {
             let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
             let checksum = Checksum::Sha256Start(digits);
             let go_on = &mut |_: Event<'_>| ControlFlow::Continue(());

@@ -106,6 +106,19 @@ pub enum Error {
         /// The set.
         name: &'static str,
     },
+    /// CelebA is not on this machine.
+    #[error(
+        "celeba is not on this machine: looked in {looked}; its authors give it out through Google \
+         Drive, which is not fetched here: put img_align_celeba/ and list_eval_partition.txt into \
+         {} (the folder that torchvision.datasets.CelebA makes)",
+        destination.display()
+    )]
+    NoCeleba {
+        /// The places, in words.
+        looked: String,
+        /// Where to put it.
+        destination: PathBuf,
+    },
     /// A split was asked for where there is none.
     #[error("{} has no splits: leave --split out", path.display())]
     NoSplits {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Error, Fit, ImageSet, Missing, Result, Split, array,
+    Error, Fit, ImageSet, Missing, Result, Split, array, celeba,
     cifar10::{Cifar10, Exclusions},
     download::{Checksum, Downloader, Watch},
     folder, idx,
@@ -225,6 +225,8 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
                 ..ImageSet::of(idx(request, &path)?, known.name.to_owned())
             }
         }
+    } else if request.data == celeba::NAME {
+        return celeba_by_name(request, places);
     } else if path.is_dir() {
         return in_folder(request, path);
     } else if path.is_file() {
@@ -233,6 +235,23 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
         return Err(unknown(request.data));
     };
     finish(request, set)
+}
+
+fn celeba_by_name(request: &Request<'_>, places: &Places) -> Result<ImageSet> {
+    no_exclusions(request)?;
+    let roots = [&places.data, &places.cache].into_iter().flatten();
+    let Some(folder) = roots.clone().find_map(|root| celeba::below(root)) else {
+        let root = places.data.as_ref().or(places.cache.as_ref());
+        let root = root.ok_or(Error::NoCache { name: celeba::NAME })?;
+        return Err(Error::NoCeleba {
+            looked: places.looked(),
+            destination: root.join(celeba::NAME),
+        });
+    };
+    let split = request.split.unwrap_or(request.default_split);
+    let images = celeba::read(&folder, split, request.limit, request.fit)?;
+    let set = ImageSet::of(images, format!("{}{}", celeba::NAME, request.fit));
+    Ok(ImageSet { split: split.name().to_owned(), ..set })
 }
 
 fn finish(request: &Request<'_>, set: ImageSet) -> Result<ImageSet> {
@@ -349,12 +368,12 @@ fn looks_like_idx(path: &Path) -> bool {
 }
 
 fn unknown(name: &str) -> Error {
-    let nearest = KNOWN
+    let known: Vec<&str> = KNOWN.iter().map(|known| known.name).chain([celeba::NAME]).collect();
+    let nearest = known
         .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known.name), known.name))
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), *known))
         .filter(|(likeness, _)| *likeness > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let known: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
     Error::Unknown {
         name: name.to_owned(),
         nearest: nearest.map(|(_, name)| name),

@@ -1,21 +1,18 @@
 //! Features of images: what the Fréchet and kernel distances compare.
 //!
 //! [`FeatureExtractor`] is the one interface of every feature network. A file of weights is the
-//! Inception network of FID ([`Inception`], or [`Script`] for TorchScript), a folder is a small
+//! Inception network of FID ([`Inception`], or [`InceptionScript`] for TorchScript), a folder is a small
 //! [`Classifier`]; [`open`] tells them apart.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
+    checkpoint::{Checkpoint, CheckpointError, Container},
     classifier::Classifier,
     inception::Inception,
-    torchscript::Script,
+    inception_script::InceptionScript,
     weights::{WeightsError, first_line},
 };
 
@@ -83,23 +80,11 @@ pub fn open(path: &Path, device: Device) -> Result<Box<dyn FeatureExtractor>, Fe
     if path.is_dir() {
         return Ok(Box::new(Classifier::open(path, device)?));
     }
-    if is_script(path)? {
-        return Ok(Box::new(Script::open(path, device)?));
+    let checkpoint = Checkpoint::open(path)?;
+    if checkpoint.container == Container::TorchScript {
+        return Ok(Box::new(InceptionScript::open(path, device)?));
     }
-    Ok(Box::new(Inception::open(path, device)?))
-}
-
-/// Whether a file is a TorchScript archive: a ZIP file that holds code. State dicts are ZIP files
-/// too, and hold none.
-fn is_script(path: &Path) -> Result<bool, FeatureError> {
-    let read = |source| FeatureError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read)?;
-    let mut start = [0; 4];
-    if file.read_exact(&mut start).is_err() || start != *b"PK\x03\x04" {
-        return Ok(false);
-    }
-    let archive = zip::ZipArchive::new(file);
-    Ok(archive.is_ok_and(|archive| archive.file_names().any(|name| name.contains("/code/"))))
+    Ok(Box::new(Inception::from_checkpoint(&checkpoint, device)?))
 }
 
 /// Why there are no features.
@@ -108,8 +93,7 @@ fn is_script(path: &Path) -> Result<bool, FeatureError> {
 pub enum FeatureError {
     /// A file of the network could not be read.
     #[error(
-        "cannot read {}: {source}; features are computed by folders like models/cifar10-features \
-         and by files of Inception weights",
+        "cannot read {}: {source}; features are computed by folders like models/cifar10-features",
         path.display()
     )]
     Read {
@@ -134,9 +118,12 @@ pub enum FeatureError {
         /// What is wrong with it, and the remedy.
         problem: String,
     },
-    /// The weights.
+    /// The weights of a folder.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The file of weights.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The images do not have the shape that the network takes.
     #[error("images have shape {found:?}; {id} takes {needed}")]
     Images {

@@ -14,11 +14,12 @@
 //! Szegedy et al., *Rethinking the Inception architecture for computer vision*, CVPR 2016.
 //! arXiv:1512.00567. Seitzer, *pytorch-fid*, 2020.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
+    checkpoint::{Checkpoint, Which},
     features::{FeatureError, FeatureExtractor, Head, check_colour},
     folded::{Folded, Folding},
     unet::Layout,
@@ -28,6 +29,9 @@ use super::{
 /// What a manifest calls the network wherever its weights are.
 pub const NAME: &str = "inception";
 
+/// The file that pytorch-fid publishes, and how its SHA-256 begins.
+const PUBLISHED: &str = "pt_inception-2015-12-05-6726825d.pth";
+const DIGITS: &str = "6726825d";
 /// The side that every image is resized to.
 const SIDE: i64 = 299;
 /// The number of features.
@@ -46,12 +50,28 @@ pub struct Inception {
 }
 
 impl Inception {
-    /// Opens pytorch-fid's weight file or a copy of it in another container.
+    /// Builds the network of pytorch-fid's weight file, or of a copy of it in another container.
     ///
     /// # Errors
-    /// A file that cannot be read, or whose tensors are not those of the network.
-    pub fn open(path: &Path, device: Device) -> Result<Self, FeatureError> {
-        Self::new(&Weights::read_safetensors(path)?, device)
+    /// A file that cannot be read, that is not the one its name promises, or whose tensors are not
+    /// those of the network.
+    pub fn from_checkpoint(checkpoint: &Checkpoint, device: Device) -> Result<Self, FeatureError> {
+        let Checkpoint { origin, sha256, .. } = checkpoint;
+        if origin.file_name().is_some_and(|name| name == PUBLISHED) && !sha256.starts_with(DIGITS) {
+            let problem =
+                format!("has sha256 {sha256}, not {DIGITS}... as its name says: fetch it again");
+            return Err(FeatureError::Network { path: origin.clone(), problem });
+        }
+        let part = checkpoint.choose(Which::default())?;
+        let state = checkpoint.load(part)?;
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in state.tensors {
+            // PyTorch counts batches; nothing is computed of it.
+            if !name.ends_with("num_batches_tracked") {
+                tensors.insert(name, tensor.f_to_kind(Kind::Float)?);
+            }
+        }
+        Self::new(&Weights { tensors, sha256: state.sha256, origin: state.origin }, device)
     }
 
     /// Builds the network of its weights.
@@ -167,11 +187,10 @@ impl FeatureExtractor for Inception {
 fn check(weights: &Weights) -> Result<(), FeatureError> {
     let refuse =
         |problem: String| Err(FeatureError::Network { path: weights.origin.clone(), problem });
-    let published = "pt_inception-2015-12-05-6726825d.pth";
     if weights.tensors.get("fc.weight").is_some_and(|fc| fc.size() == [1000, FEATURES]) {
         return refuse(format!(
             "holds torchvision's Inception weights: FID is defined with those of the 2015 network, \
-             {published}"
+             {PUBLISHED}"
         ));
     }
     let differences = weights.differences(&Inception::tensors());
@@ -188,7 +207,7 @@ fn check(weights: &Weights) -> Result<(), FeatureError> {
     let count = differences.missing.len() + differences.misshapen.len() + differences.extra.len();
     refuse(format!(
         "does not hold the Inception network of FID ({} and {} more differences): expected the \
-         tensors of {published}",
+         tensors of {PUBLISHED}",
         first.unwrap_or_default(),
         count - 1
     ))

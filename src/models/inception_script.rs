@@ -15,7 +15,7 @@ use super::{
 
 /// A TorchScript module that computes features.
 #[derive(Debug)]
-pub struct Script {
+pub struct InceptionScript {
     sha256: String,
     device: Device,
     module: CModule,
@@ -24,7 +24,7 @@ pub struct Script {
 
 const ID: &str = "inception-torchscript";
 
-impl Script {
+impl InceptionScript {
     /// Loads a module and asks it for the features of one black image.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Script {
     }
 }
 
-impl FeatureExtractor for Script {
+impl FeatureExtractor for InceptionScript {
     fn id(&self) -> &'static str {
         ID
     }

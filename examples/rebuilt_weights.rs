@@ -1,0 +1,90 @@
+//! Writes weights that any language can rebuild from their names: the 35.7 M parameters of the
+//! CIFAR-10 network of the DDPM paper, FID's Inception network, and images to compare with.
+//!
+//! They know nothing of images. They stand in for the downloads where the way from a manifest to a
+//! table is tried out, with the networks of the published setting at their size:
+//! `scripts/paper-dry-run`.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use ddim::{
+    data::npy,
+    models::{inception::Inception, unet_config::UnetConfig, weights},
+};
+use ndarray::Array4;
+use safetensors::{Dtype, tensor::TensorView};
+
+#[path = "../tests/support/fill.rs"]
+mod fill;
+
+/// Images behind the reference statistics.
+const IMAGES: usize = 128;
+
+/// The network of Ho et al. 2020, appendix B, for CIFAR-10.
+fn cifar10() -> UnetConfig {
+    UnetConfig {
+        sample_size: Some(32),
+        in_channels: 3,
+        out_channels: 3,
+        block_out_channels: vec![128, 256, 256, 256],
+        layers_per_block: 2,
+        down_attention: vec![false, true, false, false],
+        up_attention: vec![false, false, true, false],
+        attention_head_dim: None,
+        norm_num_groups: 32,
+        norm_eps: 1e-6,
+        time_embedding_dim: None,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        downsample_padding: 0,
+    }
+}
+
+/// Writes tensors of those names and shapes; `rule` names each in the convention of the rule.
+fn write(
+    path: &Path,
+    tensors: &BTreeMap<String, Vec<i64>>,
+    rule: impl Fn(&str) -> String,
+) -> Result<(), Box<dyn Error>> {
+    #[allow(clippy::cast_possible_truncation, reason = "weights are f32")]
+    let bytes = |name: &str, shape: &[i64]| -> Vec<u8> {
+        fill::fill(&rule(name), shape).iter().flat_map(|&x| (x as f32).to_le_bytes()).collect()
+    };
+    let filled: Vec<(&String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, shape)| {
+            let sides =
+                shape.iter().map(|&side| usize::try_from(side)).collect::<Result<_, _>>()?;
+            Ok((name, sides, bytes(name, shape)))
+        })
+        .collect::<Result<_, std::num::TryFromIntError>>()?;
+    let views = filled
+        .iter()
+        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    fs::write(path, safetensors::serialize(views, None)?)?;
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
+    let folder = folder.ok_or("give the folder to write to")?;
+    let unet = folder.join("cifar10");
+    fs::create_dir_all(&unet)?;
+    let config = cifar10();
+    fs::write(unet.join("config.json"), config.to_json())?;
+    write(&unet.join(weights::SAFETENSORS), &config.tensors(), |name| {
+        weights::official_name(name, config.levels()).unwrap_or_default()
+    })?;
+    write(&folder.join("inception.safetensors"), &Inception::tensors(), str::to_owned)?;
+    #[allow(clippy::cast_possible_truncation, reason = "images are f32")]
+    let values = fill::unit("rebuilt/images", IMAGES * 3 * 32 * 32).iter().map(|&x| x as f32);
+    let images = Array4::from_shape_vec((IMAGES, 3, 32, 32), values.collect())?;
+    npy::write_images(&folder.join("images.npy"), images.view())?;
+    Ok(())
+}
