@@ -122,8 +122,8 @@ impl Figure {
             .iter()
             .map(|(axis, _)| axis.as_str())
             .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // The number of calls follows from S: then S is what moves along the curve.
-            .filter(|axis| !(counted && *axis == "grid.steps"))
+            // Calls and S follow from each other: then the axis is what moves along the curve.
+            .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
             .filter(|axis| varies(axis))
             .collect();
 
