@@ -19,6 +19,7 @@ use ddim::{
 use ndarray::Array4;
 use safetensors::{Dtype, tensor::TensorView};
 
+#[allow(dead_code, reason = "tests use the rest of it")]
 #[path = "../tests/support/fill.rs"]
 mod fill;
 
@@ -83,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     write(&folder.join("inception.safetensors"), &Inception::tensors(), str::to_owned)?;
     #[allow(clippy::cast_possible_truncation, reason = "images are f32")]
-    let values = fill::unit("rebuilt/images", IMAGES * 3 * 32 * 32).iter().map(|&x| x as f32);
+    let values = fill::unit("rebuilt/images", IMAGES * 3 * 32 * 32).into_iter().map(|x| x as f32);
     let images = Array4::from_shape_vec((IMAGES, 3, 32, 32), values.collect())?;
     npy::write_images(&folder.join("images.npy"), images.view())?;
     Ok(())

@@ -49,19 +49,15 @@ pub(super) fn read(
     let mut files = vec![];
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        match fields.as_slice() {
-            [file, part @ ("0" | "1" | "2")] => {
-                if *part == wanted {
-                    files.push(folder.join(IMAGES).join(file));
-                }
-            }
-            _ => {
-                let problem = format!(
-                    "line {} is `{line}`; expected a file and its part, as `000001.jpg 0`",
-                    number + 1
-                );
-                return Err(Error::Format { path, problem });
-            }
+        let &[file, part @ ("0" | "1" | "2")] = fields.as_slice() else {
+            let problem = format!(
+                "line {} is `{line}`; expected a file and its part, as `000001.jpg 0`",
+                number + 1
+            );
+            return Err(Error::Format { path, problem });
+        };
+        if part == wanted {
+            files.push(folder.join(IMAGES).join(file));
         }
     }
     if files.is_empty() {
