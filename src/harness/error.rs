@@ -79,6 +79,8 @@ input_errors!(
     crate::data::cifar10::Error,
     crate::data::npy::Error,
     crate::models::classifier::FeatureError,
+    crate::models::checkpoint::CheckpointError,
+    crate::models::hub::HubError,
     crate::models::network::OpenError,
     super::image_grid::GridError,
     super::plot::PlotError,

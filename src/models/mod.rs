@@ -2,9 +2,12 @@
 
 pub mod checkpoint;
 pub mod classifier;
+pub mod files;
 pub mod gaussian;
+pub mod hub;
 pub mod mixture;
 pub mod network;
+pub mod torchscript;
 pub mod unet;
 pub mod unet_config;
 pub mod weights;
