@@ -14,7 +14,7 @@ use std::{
 
 use ddim::{
     data::npy,
-    models::{inception::Inception, unet_config::UnetConfig, weights},
+    models::{checkpoint::names, inception::Inception, unet_config::UnetConfig},
 };
 use ndarray::Array4;
 use safetensors::{Dtype, tensor::TensorView};
@@ -79,8 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&unet)?;
     let config = cifar10();
     fs::write(unet.join("config.json"), config.to_json())?;
-    write(&unet.join(weights::SAFETENSORS), &config.tensors(), |name| {
-        weights::official_name(name, config.levels()).unwrap_or_default()
+    write(&unet.join("diffusion_pytorch_model.safetensors"), &config.tensors(), |name| {
+        names::official_name(name, config.levels()).unwrap_or_default()
     })?;
     write(&folder.join("inception.safetensors"), &Inception::tensors(), str::to_owned)?;
     #[allow(clippy::cast_possible_truncation, reason = "images are f32")]

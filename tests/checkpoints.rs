@@ -10,7 +10,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ddim::models::checkpoint::{self, Checkpoint, CheckpointError, Container, Role, Which};
+use ddim::{
+    core::{CLEAN, Denoiser, Level},
+    models::{
+        checkpoint::{
+            self, Checkpoint, CheckpointError, Container, Role, Which, names::Convention,
+        },
+        network::{Network, OpenError, Wanted},
+        unet::{Placement, Precision},
+        weights::Weights,
+    },
+};
 use proptest::prelude::*;
 use support::{checkpoints, fill};
 use tch::{Kind, Tensor};
@@ -103,6 +113,138 @@ fn what_is_no_checkpoint_is_called_by_its_name() {
     FILE is truncated or damaged: invalid Zip archive: Could not find EOCD; fetch it again
     FILE is truncated or damaged: at byte 0 of its pickle: it ends too early; fetch it again
     ");
+}
+
+fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+/// What the golden file of the tiny network states: labels and outputs.
+fn golden() -> (Vec<f64>, Tensor) {
+    let golden = checkpoint::read(&support::golden("unet_tiny.safetensors")).unwrap();
+    let labels = Vec::try_from(&golden.tensors["t"].to_kind(Kind::Double)).unwrap();
+    (labels, golden.tensors["out"].shallow_clone())
+}
+
+/// The images that the golden outputs belong to.
+fn images() -> Tensor {
+    let size = golden().1.size();
+    let len = usize::try_from(size.iter().product::<i64>()).unwrap();
+    Tensor::from_slice(&fill::normal("tiny/x", len)).reshape(size).to_kind(Kind::Float)
+}
+
+/// How far a network is from the golden outputs, each image with its own label.
+fn golden_difference(network: &Network) -> f64 {
+    let ((labels, out), images) = (golden(), images());
+    let one = |(index, &t): (usize, &f64)| {
+        let at = Level { t, ..CLEAN };
+        let index = i64::try_from(index).unwrap();
+        let eps = network.predict(&images.narrow(0, index, 1), at.into()).unwrap();
+        max_difference(&eps, &out.narrow(0, index, 1))
+    };
+    labels.iter().enumerate().map(one).fold(0.0, f64::max)
+}
+
+#[test]
+fn every_container_gives_the_golden_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let diffusers = checkpoints::write_folder(folder.path());
+    let weights = diffusers.join("diffusion_pytorch_model.safetensors");
+    let files = ["tiny_zip.ckpt", "tiny_legacy.ckpt", "tiny_official_list.pth"];
+    let files = files.map(|name| checkpoints::write(name, folder.path()));
+    for path in files.iter().chain([&diffusers, &weights]) {
+        let network = Network::open(path, &Wanted::default()).unwrap();
+        assert_eq!((network.tensors(), network.parameters()), (142, 285_667));
+        let difference = golden_difference(&network);
+        eprintln!("{}: {difference:e}", path.display());
+        assert!(difference < 2e-5, "{}: {difference:e}", path.display());
+    }
+    // A name says nothing: the list as a .safetensors, and the weights without their config.json.
+    let renamed = folder.path().join("list.safetensors");
+    fs::copy(&files[2], &renamed).unwrap();
+    let alone = folder.path().join("alone.bin");
+    fs::copy(&weights, &alone).unwrap();
+    for path in [renamed, alone] {
+        let network = Network::open(&path, &Wanted::default()).unwrap();
+        assert!(golden_difference(&network) < 2e-5);
+    }
+}
+
+#[test]
+fn the_raw_half_of_the_official_list_is_another_network() {
+    let (_folder, path) = file("tiny_official_list.pth");
+    let raw = Network::open(&path, &Wanted { which: Which::Raw, ..Wanted::default() }).unwrap();
+    // All its weights are zero.
+    let eps = raw.predict(&images(), CLEAN.into()).unwrap();
+    assert_eq!(eps.abs().max().double_value(&[]).to_bits(), 0);
+}
+
+#[test]
+fn the_shape_of_the_images_is_known_stated_or_asked_for() {
+    let (_folder, path) = file("tiny_zip.ckpt");
+    assert_eq!(Network::open(&path, &Wanted::default()).unwrap().shape(), None);
+    let with = |shape| Network::open(&path, &Wanted { shape: Some(shape), ..Wanted::default() });
+    assert_eq!(with([3, 8, 12]).unwrap().shape(), Some([3, 8, 12]));
+    for shape in [[1, 8, 8], [3, 7, 8], [3, 0, 8]] {
+        let error = with(shape).unwrap_err();
+        assert!(matches!(error, OpenError::Shape { .. }), "{error}");
+    }
+}
+
+#[test]
+fn official_names_have_official_shapes() {
+    let (_folder, path) = file("tiny_official_list.pth");
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let raw = checkpoint.choose(Which::Raw).unwrap();
+    let translation = raw.translation();
+    assert_eq!(
+        (translation.prefix.as_str(), translation.convention),
+        ("module.", Convention::Official)
+    );
+    let stated = |name: &str| raw.tensors().find(|tensor| tensor.0 == name).unwrap().1.to_vec();
+    assert_eq!(stated("module.mid.attn_1.q.weight"), [32, 32, 1, 1]);
+    assert_eq!(raw.shapes()["mid_block.attentions.0.to_q.weight"], [32, 32]);
+}
+
+#[test]
+fn tensors_that_are_missing_surplus_or_misshapen_are_listed_by_name() {
+    let (folder, path) = file("tiny_diffusers.safetensors");
+    let mut tensors = Weights::read(&path, Which::Ema).unwrap().tensors;
+    tensors.remove("conv_in.bias");
+    tensors.insert("class_embedding.weight".into(), Tensor::from_slice(&[1.0_f32]));
+    tensors.insert("conv_out.bias".into(), Tensor::from_slice(&[1.0_f32]));
+    let changed = folder.path().join("changed.safetensors");
+    let list: Vec<(&str, Tensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shallow_clone())).collect();
+    Tensor::write_safetensors(&list, &changed).unwrap();
+    let error = Network::open(&changed, &Wanted::default()).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(&changed.display().to_string(), "FILE"), @r"
+    FILE: the tensors are not those of the DDPM UNet that they suggest:
+      missing `conv_in.bias`
+      not known `class_embedding.weight`
+      `conv_out.bias` has shape [1]; needed: [3]
+    ");
+}
+
+#[test]
+fn a_torchscript_program_is_run_and_not_read() {
+    let path = support::golden("eps.pt");
+    let wanted = Wanted { shape: Some([3, 4, 4]), ..Wanted::default() };
+    let network = Network::open(&path, &wanted).unwrap();
+    assert_eq!((network.tensors(), network.parameters(), network.shape()), (1, 3, Some([3, 4, 4])));
+    // eps = gain[c] x sin(t), of PyTorch's own saving.
+    let x =
+        Tensor::from_slice(&fill::unit("script/x", 96)).reshape([2, 3, 4, 4]).to_kind(Kind::Float);
+    let eps = network.predict(&x, Level { t: 2.0, ..CLEAN }.into()).unwrap();
+    let gain = Tensor::from_slice(&[0.5_f32, 1.0, 2.0]).reshape([1, 3, 1, 1]);
+    assert!(max_difference(&eps, &(&x * gain * 2.0_f64.sin())) < 1e-6);
+
+    assert!(matches!(checkpoint::read(&path).unwrap_err(), CheckpointError::Program { .. }));
+    let half = Placement { precision: Precision::Bf16, ..Placement::default() };
+    let error = Network::open(&path, &half.into()).unwrap_err();
+    assert!(matches!(error, OpenError::Precision { .. }), "{error}");
+    let error = Network::open(&path, &Wanted { which: Which::Raw, ..wanted }).unwrap_err();
+    assert!(matches!(error, OpenError::NoRaw { .. }), "{error}");
 }
 
 /// A zip archive as `torch.save` writes it, around a pickle and its storages.

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use ddim::models::{
+    checkpoint,
     features::{self, FeatureError, FeatureExtractor},
     inception::Inception,
     weights::Weights,
@@ -42,7 +43,7 @@ fn images(side: usize) -> Tensor {
 
 #[test]
 fn features_of_images_of_any_size_are_those_of_pytorch_fid() {
-    let golden = Weights::read_safetensors(&support::golden("inception.safetensors")).unwrap();
+    let golden = checkpoint::read(&support::golden("inception.safetensors")).unwrap();
     let inception = rebuilt();
     assert_eq!((inception.id(), inception.dim(), inception.side()), ("inception", 2048, None));
     for side in [32, 64, 299] {

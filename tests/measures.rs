@@ -32,21 +32,19 @@ impl Ddim {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let output = Command::cargo_bin("ddim")
+        Command::cargo_bin("ddim")
             .unwrap()
             .current_dir(&self.here)
             .env_remove("DDIM_DATA")
             .env("XDG_CACHE_HOME", self.here.path().join("cache"))
             .args(arguments.iter().map(|argument| {
                 // Files of the repository, wherever this runs.
-                argument.strip_prefix("@").map_or_else(
-                    || argument.into(),
-                    |path| root.join(path).into_os_string(),
-                )
+                argument
+                    .strip_prefix("@")
+                    .map_or_else(|| argument.into(), |path| root.join(path).into_os_string())
             }))
             .output()
-            .unwrap();
-        output
+            .unwrap()
     }
 
     fn prints(&self, arguments: &[&str]) -> String {

@@ -146,7 +146,7 @@ impl CellSpec {
 }
 
 /// Precision of a network's arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision, the default of a measured result.
@@ -170,12 +170,19 @@ pub enum PredictionKind {
 /// `[model]`: where the denoiser comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
-    /// A folder or file of weights, `hf:owner/name`, or the name of an exact-score model.
+    /// A folder or file of weights, `hf:owner/name[/path][@revision]`, or the name of an exact-score model.
     pub source: String,
     /// What it predicts.
     pub prediction: PredictionKind,
     /// Whether the predicted x0 is clamped to [-1, 1], and the noise derived from it again.
     pub clip_x0: bool,
+    /// Whether the weights as they were trained are meant, where a file has their moving average
+    /// too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
+    /// Shape of one image of a network, where its files do not say it or another one is meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<usize>,
     /// Numbers of an exact-score model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactSpec>,
@@ -409,6 +416,8 @@ mod tests {
                 source: "models/a".to_owned(),
                 prediction: PredictionKind::Eps,
                 clip_x0: false,
+                raw: false,
+                shape: vec![],
                 exact: None,
             },
             schedule: ScheduleSpec {

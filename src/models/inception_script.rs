@@ -10,7 +10,7 @@ use tch::{CModule, Device, IValue, Kind, Tensor};
 
 use super::{
     features::{FeatureError, FeatureExtractor, check_colour},
-    weights::{WeightsError, first_line, sha256},
+    weights::{first_line, sha256},
 };
 
 /// A TorchScript module that computes features.
@@ -32,7 +32,7 @@ impl InceptionScript {
     /// `forward(images, true)`.
     pub fn open(path: &Path, device: Device) -> Result<Self, FeatureError> {
         let bytes = std::fs::read(path)
-            .map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
+            .map_err(|source| FeatureError::Read { path: path.to_owned(), source })?;
         let refuse = |problem: String| FeatureError::Network { path: path.to_owned(), problem };
         let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device)
             .map_err(|error| refuse(format!("is no TorchScript file: {}", first_line(&error))))?;

@@ -3,12 +3,15 @@
 pub mod checkpoint;
 pub mod classifier;
 pub mod features;
+pub mod files;
 mod folded;
 pub mod gaussian;
+pub mod hub;
 pub mod inception;
 pub mod inception_script;
 pub mod mixture;
 pub mod network;
+pub mod torchscript;
 pub mod unet;
 pub mod unet_config;
 pub mod weights;

@@ -11,7 +11,9 @@
 //! | legacy | `torch.save` before |
 //! | TorchScript | `torch.jit.save`: a program, run by `models::torchscript` and not read here |
 
+pub mod architecture;
 mod error;
+pub mod names;
 mod parts;
 mod pickle;
 mod safetensors;
@@ -30,6 +32,7 @@ use tch::{Kind, Tensor};
 
 pub use self::error::CheckpointError;
 use self::{
+    names::Translation,
     pickle::{Node, TensorNode},
     torch_save::TorchFile,
 };
@@ -107,6 +110,22 @@ impl Part {
         self.tensors
             .iter()
             .map(|(name, node)| (name.as_str(), node.shape.as_slice(), node.storage.kind))
+    }
+
+    /// How its names become diffusers' current ones.
+    pub fn translation(&self) -> Translation {
+        Translation::of(self.tensors.keys().map(String::as_str))
+    }
+
+    /// Shapes under diffusers' current names.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<i64>> {
+        let translation = self.translation();
+        let shape = |(name, shape, _): (&str, &[i64], Kind)| {
+            let name = translation.name(name);
+            let shape = translation.shape(&name, shape).to_vec();
+            (name, shape)
+        };
+        self.tensors().map(shape).collect()
     }
 }
 
@@ -289,6 +308,8 @@ fn container(head: &[u8], path: &Path) -> Result<Container> {
     let text = head[..head.len().min(64)].trim_ascii_start().to_ascii_lowercase();
     match head {
         [] => Err(CheckpointError::Damaged { path: path(), problem: "it is empty".to_owned() }),
+        // The header's length, below 2^40, and the header: no other format has this there.
+        [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(Container::Safetensors),
         _ if head.starts_with(b"version https://git-lfs") => {
             placeholder("Git LFS's pointer to a file")
         }
@@ -304,8 +325,6 @@ fn container(head: &[u8], path: &Path) -> Result<Container> {
         [0x1f, 0x8b, ..] => foreign("compressed by gzip"),
         _ if head.starts_with(b"\x89HDF") => foreign("an HDF5 file"),
         _ if head.get(257..262) == Some(b"ustar") => foreign("a tar archive"),
-        // The header's length, and the header.
-        [_, _, _, _, _, _, _, _, b'{', ..] => Ok(Container::Safetensors),
         _ => foreign("of no format that is known"),
     }
 }
