@@ -14,7 +14,10 @@ use std::{
 
 use ddim::{
     data::npy,
-    models::{checkpoint::names, inception::Inception, unet_config::UnetConfig},
+    models::{
+        checkpoint::{architecture::KNOWN, names},
+        inception::Inception,
+    },
 };
 use ndarray::Array4;
 use safetensors::{Dtype, tensor::TensorView};
@@ -25,26 +28,6 @@ mod fill;
 
 /// Images behind the reference statistics.
 const IMAGES: usize = 128;
-
-/// The network of Ho et al. 2020, appendix B, for CIFAR-10.
-fn cifar10() -> UnetConfig {
-    UnetConfig {
-        sample_size: Some(32),
-        in_channels: 3,
-        out_channels: 3,
-        block_out_channels: vec![128, 256, 256, 256],
-        layers_per_block: 2,
-        down_attention: vec![false, true, false, false],
-        up_attention: vec![false, false, true, false],
-        attention_head_dim: None,
-        norm_num_groups: 32,
-        norm_eps: 1e-6,
-        time_embedding_dim: None,
-        flip_sin_to_cos: false,
-        freq_shift: 1.0,
-        downsample_padding: 0,
-    }
-}
 
 /// Writes tensors of those names and shapes; `rule` names each in the convention of the rule.
 fn write(
@@ -75,11 +58,9 @@ fn write(
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from);
     let folder = folder.ok_or("give the folder to write to")?;
-    let unet = folder.join("cifar10");
-    fs::create_dir_all(&unet)?;
-    let config = cifar10();
-    fs::write(unet.join("config.json"), config.to_json())?;
-    write(&unet.join("diffusion_pytorch_model.safetensors"), &config.tensors(), |name| {
+    fs::create_dir_all(&folder)?;
+    let config = KNOWN[0].config();
+    write(&folder.join("cifar10.safetensors"), &config.tensors(), |name| {
         names::official_name(name, config.levels()).unwrap_or_default()
     })?;
     write(&folder.join("inception.safetensors"), &Inception::tensors(), str::to_owned)?;
