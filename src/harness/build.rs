@@ -296,7 +296,9 @@ fn on_grid(
         Steps::Number(steps) => return with(steps),
         Steps::Calls(budget) => budget,
     };
-    let most = usize::try_from(budget).unwrap_or(usize::MAX).min(schedule.horizon());
+    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    let most =
+        usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
     let mut refused = None;
     for steps in (1..=most).rev() {
         let found = with(steps).and_then(|(grid, solver)| {
@@ -405,7 +407,7 @@ where
 }
 
 /// A truth before it is known what its states are.
-struct Way {
+struct AnyTruth {
     key: String,
     /// None for the exact flow.
     solver: Option<Rc<dyn Everywhere>>,
@@ -413,7 +415,7 @@ struct Way {
     grid: Grid,
 }
 
-impl Way {
+impl AnyTruth {
     fn on<S: State>(
         self,
         known: &Known<S>,
@@ -518,7 +520,7 @@ impl<'a> Models<'a> {
     }
 
     /// The truth of a cell, for any state.
-    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<Way>> {
+    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<AnyTruth>> {
         let Some(truth) = &spec.truth else { return Ok(None) };
         let (lead, way) = truth_way(spec, self.registry, grid)?;
         let schedule = build_schedule(&spec.schedule)?;
@@ -533,7 +535,7 @@ impl<'a> Models<'a> {
             "{:?} {:?} {:?} {:?} {} {ends:?}",
             spec.model, spec.schedule, truth, spec.precision, spec.seed
         );
-        Ok(Some(Way { key, solver, lead, grid: way }))
+        Ok(Some(AnyTruth { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
