@@ -2,9 +2,11 @@
 
 pub mod checkpoint;
 pub mod classifier;
+pub mod conversion;
 pub mod files;
 pub mod gaussian;
 pub mod hub;
+pub mod inspection;
 pub mod mixture;
 pub mod network;
 pub mod torchscript;
