@@ -536,6 +536,8 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
         Command::cargo_bin("ddim")
             .unwrap()
             .current_dir(repository)
+            .env_remove("DDIM_DATA")
+            .env("XDG_CACHE_HOME", "/no/cache")
             .args(arguments)
             .output()
             .unwrap()
@@ -544,7 +546,21 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     for manifest in shipped.map(|entry| entry.unwrap().path()) {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
             let output = ddim(&["check", &manifest.display().to_string()]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8_lossy(&output.stderr);
+            if ["table1-celeba", "table3-lsun"]
+                .iter()
+                .any(|name| manifest.ends_with(format!("{name}.toml")))
+            {
+                // Nothing embedded stands in for what these measure: all they lack is files.
+                let problems: Vec<&str> =
+                    text.lines().filter(|line| line.starts_with("error")).collect();
+                let lacks = |line: &&str| {
+                    line.contains("does not exist") || line.contains("is not on this machine")
+                };
+                assert!(!problems.is_empty() && problems.iter().all(lacks), "{text}");
+            } else {
+                assert!(output.status.success(), "{text}");
+            }
         }
     }
     let output = ddim(&["check", "experiments/table1.toml", "--profile", "paper"]);

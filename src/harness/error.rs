@@ -81,6 +81,7 @@ input_errors!(
     crate::models::checkpoint::CheckpointError,
     crate::models::features::FeatureError,
     crate::models::hub::HubError,
+    crate::models::conversion::ConvertError,
     crate::models::network::OpenError,
     super::image_grid::GridError,
     super::plot::PlotError,

@@ -12,7 +12,10 @@ use super::{
     error::{Error, Result},
     reference::Reference,
 };
-use crate::{data, models::weights};
+use crate::{
+    data,
+    models::{inspection::thousands, weights},
+};
 
 /// How deep below a cache folder models are looked for.
 const DEPTH: usize = 5;
@@ -206,7 +209,7 @@ pub fn table(items: &[Item]) -> String {
             [
                 item.name.clone(),
                 item.kind.clone(),
-                item.parameters.map_or_else(|| "-".to_owned(), thousands),
+                item.parameters.map_or_else(|| "-".to_owned(), |n| thousands(n as u64)),
                 item.sha256.as_ref().map_or_else(|| "-".to_owned(), |hash| hash[..12].to_owned()),
                 item.about.clone(),
             ]
@@ -224,18 +227,6 @@ pub fn table(items: &[Item]) -> String {
         format!("{}\n", line.trim_end())
     };
     std::iter::once(&header).chain(&rows).map(line).collect()
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -246,12 +246,12 @@ impl HubModel {
 
     fn no_model(&self, names: &[&str]) -> HubError {
         const SOME: usize = 6;
-        let mut found = names.iter().take(SOME).copied().collect::<Vec<_>>().join(", ");
-        match names.len() {
-            0 => found.push_str("no files"),
-            n if n > SOME => found.push_str(&format!(" and {} more", n - SOME)),
-            _ => {}
-        }
+        let some = names.iter().take(SOME).copied().collect::<Vec<_>>().join(", ");
+        let found = match names.len() {
+            0 => "no files".to_owned(),
+            n if n > SOME => format!("{some} and {} more", n - SOME),
+            _ => some,
+        };
         HubError::NoModel { model: self.clone(), found }
     }
 

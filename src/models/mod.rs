@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod classifier;
+pub mod conversion;
 pub mod features;
 pub mod files;
 mod folded;
@@ -9,6 +10,7 @@ pub mod gaussian;
 pub mod hub;
 pub mod inception;
 pub mod inception_script;
+pub mod inspection;
 pub mod mixture;
 pub mod network;
 pub mod torchscript;

@@ -127,7 +127,7 @@ impl From<Placement> for Wanted {
 
 #[derive(Debug)]
 enum Body {
-    Unet(Unet),
+    Unet(Box<Unet>),
     Script(Script),
 }
 
@@ -224,7 +224,7 @@ impl Network {
             Some([usize::try_from(config.in_channels).ok()?, side, side])
         };
         Ok(Self {
-            body: Body::Unet(Unet::new(config, weights, placement)?),
+            body: Body::Unet(Box::new(Unet::new(config, weights, placement)?)),
             name: name.to_owned(),
             shape: shape(),
             sha256: weights.sha256.clone(),

@@ -123,7 +123,7 @@ impl Differences {
 /// As many lines as help, and how many more there are.
 fn brief(lines: &[String]) -> String {
     const MOST: usize = 12;
-    let mut text: String = lines.iter().take(MOST).map(|line| format!("\n  {line}")).collect();
+    let mut text = lines.iter().take(MOST).fold(String::new(), |text, line| text + "\n  " + line);
     if lines.len() > MOST {
         let _ = write!(text, "\n  ... and {} more like it", lines.len() - MOST);
     }

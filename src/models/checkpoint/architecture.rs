@@ -131,8 +131,11 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<i64>>) -> Result<UnetConfig, Unre
         _ => Err(Unrecognised::Other(name.to_owned())),
     };
     let has = |name: String| shapes.contains_key(&format!("{name}.weight"));
-    let levels = (0..).take_while(|l| has(format!("down_blocks.{l}.resnets.0.conv1"))).count();
-    let blocks = (0..).take_while(|b| has(format!("down_blocks.0.resnets.{b}.conv1"))).count();
+    let count = |name: &dyn Fn(usize) -> String| {
+        (0..shapes.len()).take_while(|&index| has(name(index))).count()
+    };
+    let levels = count(&|l| format!("down_blocks.{l}.resnets.0.conv1"));
+    let blocks = count(&|b| format!("down_blocks.0.resnets.{b}.conv1"));
     let widths: Vec<i64> = (0..levels.max(1))
         .map(|l| Ok(shape(&format!("down_blocks.{l}.resnets.0.conv1.weight"))?[0]))
         .collect::<Result<_, _>>()?;

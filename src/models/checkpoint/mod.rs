@@ -16,6 +16,7 @@ mod error;
 pub mod names;
 mod parts;
 mod pickle;
+pub mod published;
 mod safetensors;
 mod torch_save;
 

@@ -302,7 +302,9 @@ impl<R: Read> Parser<'_, R> {
                 self.marks.push(self.stack.len());
                 Ok(())
             }
-            b'0' => self.pop().map(drop),
+            // POP, and BUILD, the state of an object: torch's OrderedDict carries `_metadata`, of
+            // no use here.
+            b'0' | b'b' => self.pop().map(drop),
             b'1' => self.pop_to_mark().map(drop),
             b'2' => self.top().and_then(|id| self.put(id)),
             // Atoms.
@@ -412,8 +414,6 @@ impl<R: Read> Parser<'_, R> {
                 let (_named, arguments, callee) = (self.pop()?, self.pop()?, self.pop()?);
                 self.call(callee, arguments)
             }
-            // The state of an object: torch's OrderedDict carries `_metadata`, of no use here.
-            b'b' => self.pop().map(drop),
             b'Q' => {
                 let id = self.pop()?;
                 let node = self.outside(id)?;
@@ -454,7 +454,7 @@ impl<R: Read> Parser<'_, R> {
 
     fn set(&mut self, items: &[Id]) -> Result<()> {
         let target = self.top()?;
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return self.error("a key without a value");
         }
         match &mut self.nodes[target.0] {

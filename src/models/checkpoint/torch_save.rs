@@ -51,8 +51,8 @@ enum Place {
     Legacy(BTreeMap<String, u64>),
 }
 
-fn broken(path: &Path, problem: impl ToString) -> CheckpointError {
-    CheckpointError::Damaged { path: path.to_owned(), problem: problem.to_string() }
+fn broken(path: &Path, problem: impl Into<String>) -> CheckpointError {
+    CheckpointError::Damaged { path: path.to_owned(), problem: problem.into() }
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError {
@@ -85,7 +85,8 @@ impl TorchFile {
             }
         }
         let values = record(&mut archive, &format!("{prefix}/data.pkl"), path)?;
-        let document = Document::parse(&mut values.as_slice()).map_err(|e| broken(path, e))?;
+        let document =
+            Document::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
         let place = Place::Zip { prefix };
         Ok(Self { container, document, path: path.to_owned(), bytes, place })
     }
@@ -95,7 +96,8 @@ impl TorchFile {
         let file = File::open(path).map_err(io(path))?;
         let bytes = file.metadata().map_err(io(path))?.len();
         let mut input = BufReader::new(file);
-        let mut next = || Document::parse(&mut input).map_err(|e: PickleError| broken(path, e));
+        let mut next =
+            || Document::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
         let (_magic, protocol, machine) = (next()?, next()?, next()?);
         if protocol.root() != &Node::Int(LEGACY_PROTOCOL) {
             return Err(broken(path, format!("protocol {:?} is not known", protocol.root())));
@@ -249,7 +251,7 @@ fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
     let bytes = file.metadata().map_err(io(path))?.len();
     let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
         ZipError::Io(error) => io(path)(error),
-        other => broken(path, other),
+        other => broken(path, other.to_string()),
     })?;
     Ok((archive, bytes))
 }
@@ -258,7 +260,7 @@ fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
 fn record<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, path: &Path) -> Result<Vec<u8>> {
     let mut file = archive.by_name(name).map_err(|error| match error {
         ZipError::FileNotFound => broken(path, format!("it lacks the record {name}")),
-        other => broken(path, other),
+        other => broken(path, other.to_string()),
     })?;
     // A compressed record could be larger than the file by any factor; torch.save stores plainly.
     if file.compression() != CompressionMethod::Stored {
