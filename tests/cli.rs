@@ -567,28 +567,28 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"
     error: model.source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt" does not exist (paths are relative to the folder the command runs in)
-      --> experiments/table1.toml:67:10
+      --> experiments/table1.toml:69:10
        |
-    67 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
+    69 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
        = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
 
-    error: metrics.features = "weights/pt_inception-2015-12-05-6726825d.pth" does not exist
-      --> experiments/table1.toml:72:12
+    error: inception is not on this machine: looked in DDIM_DATA (not set) and /no/cache/ddim; fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...) and put it at /no/cache/ddim/inception/pt_inception-2015-12-05-6726825d.pth, or let `ddim stats --features inception --download` do it; DDIM_DATA may name a folder that has it
+      --> experiments/table1.toml:78:12
        |
-    72 | features = "weights/pt_inception-2015-12-05-6726825d.pth"
-       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    78 | features = "inception"
+       |            ^^^^^^^^^^^
        |
-       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+       = help: FID needs these weights; a folder like models/cifar10-features needs no download, and its distance is not called FID
 
     error: metrics.reference = "weights/inception-cifar10-train.safetensors" does not exist
-      --> experiments/table1.toml:73:13
+      --> experiments/table1.toml:79:13
        |
-    73 | reference = "weights/inception-cifar10-train.safetensors"
+    79 | reference = "weights/inception-cifar10-train.safetensors"
        |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+       = help: `ddim stats --data SET --features inception --out weights/inception-cifar10-train.safetensors` writes it from a data set
     "#);
 }
 
