@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
 use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
-use ddim::harness::plan::{METRICS, Plan, Tau, VarianceSpec};
+use ddim::harness::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
 use ddim::harness::presentation::ClaimCheck;
 
 fn vocabulary() -> Vocabulary {
@@ -360,7 +360,7 @@ fn problems_of_a_swept_value_point_into_the_sweep() {
     20 | "grid.spacing" = [1]
        | ^^^^^^^^^^^^^^
        |
-       = help: known here: tau, rho, steps, end, window
+       = help: known here: tau, rho, calls, steps, end, window
 
     error: unknown key `solver.kindd`
       --> small.toml:22:18
@@ -946,7 +946,7 @@ fn an_axis_can_be_removed_on_the_command_line() {
     let plan = plan(&text, None, &["sweep.grid.steps=", "grid.steps=5"]).unwrap();
     assert_eq!(plan.cells.len(), 2);
     assert_eq!(plan.cells[1].params, [("seed".to_owned(), "1".to_owned())]);
-    assert_eq!(plan.cells[1].spec.grid.steps, 5);
+    assert_eq!(plan.cells[1].spec.grid.steps, Steps::Number(5));
 }
 
 #[test]
@@ -1393,4 +1393,34 @@ fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
     "#);
     let right = shown("fit = \"calls\"\n").expect("it is right");
     assert_eq!(right.table.expect("there is one").fit.expect("it fits").to_string(), "calls");
+}
+
+#[test]
+fn steps_and_calls_decide_the_same_and_only_one_may() {
+    let calls = plan(SMALL, None, &["grid.steps=", "grid.calls=12"]).expect("it is right");
+    let json = calls.cells[0].spec.canonical_json();
+    assert!(json.contains(r#""grid":{"tau":"official-quad","calls":12,"end":"clean"}"#), "{json}");
+    insta::assert_snapshot!(problems(SMALL, None, &["grid.calls=12"]), @r#"
+    error: model calls are to decide the number of steps, which is given
+      --> command line:1:18
+       |
+     1 | --set grid.calls=12
+       |                  ^^
+       |
+      ::: small.toml:13:9
+       |
+    13 | steps = 10
+       |         -- given here
+       |
+       = help: remove one of them
+    "#);
+    insta::assert_snapshot!(problems(SMALL, None, &["grid.steps=", "grid.calls=0"]), @r#"
+    error: `grid.calls` must be at least 1, not `0`
+     --> command line:1:18
+      |
+    1 | --set grid.calls=0
+      |                  ^
+      |
+      = help: every solver asks the model at least once
+    "#);
 }

@@ -20,7 +20,7 @@ use super::{
     manifest::{Kind, Vocabulary},
     plan::{
         self, Cell, CellSpec, GridSpec, Measured, ModelSpec, PredictionKind, ScheduleSpec,
-        SolverSpec,
+        SolverSpec, Steps,
     },
     registry::{Everywhere, Registry, SIGMA_HAT},
     truth::{Known, Truth},
@@ -126,11 +126,11 @@ pub fn build_schedule(spec: &ScheduleSpec) -> Result<Schedule> {
     Ok(schedule?)
 }
 
-/// Builds a grid on a schedule.
+/// Builds a grid of `steps` steps on a schedule.
 ///
 /// # Errors
 /// More steps than labels, or labels that are outside the schedule or not monotone.
-pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
+pub fn build_grid(spec: &GridSpec, steps: usize, schedule: &Schedule) -> Result<Grid> {
     let tau = match &spec.tau {
         plan::Tau::Labels(labels) => Tau::Explicit(labels.clone()),
         plan::Tau::Rule(name) => taus(spec.rho.unwrap_or(7.0))
@@ -139,13 +139,13 @@ pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
             .ok_or_else(|| Error::input(format!("there is no tau `{name}`")))?,
     };
     if let Some([from, to]) = spec.window {
-        return Ok(Grid::window(schedule, &tau, spec.steps, (from, to))?);
+        return Ok(Grid::window(schedule, &tau, steps, (from, to))?);
     }
     let end = match spec.end {
         plan::End::Clean => End::Clean,
         plan::End::FirstLevel => End::FirstLevel,
     };
-    Ok(Grid::new(schedule, &tau, spec.steps, end)?)
+    Ok(Grid::new(schedule, &tau, steps, end)?)
 }
 
 /// A cell's grid and cost, found without its model.
@@ -248,7 +248,13 @@ fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Optio
     let schedule = build_schedule(&spec.schedule)?;
     let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
     let way = match &truth.grid {
-        Some(own) => build_grid(own, &schedule).map_err(refuse)?,
+        Some(own) if truth.solver.kind == EXACT => match own.steps {
+            Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
+            Steps::Calls(_) => {
+                return Err(Error::Truth("the exact flow makes no calls: give `steps`".into()));
+            }
+        },
+        Some(own) => on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?.0,
         None => two(grid.first(), grid.last())?,
     };
     let top = schedule.level((schedule.horizon() - 1) as f64)?;
@@ -269,10 +275,46 @@ fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Optio
 }
 
 fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
-    let schedule = build_schedule(&spec.schedule)?;
-    let grid = build_grid(&spec.grid, &schedule)?;
-    let solver = registry.build(&spec.solver, &schedule, grid.requested())?;
-    Ok((grid, solver))
+    on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
+}
+
+/// A grid and a solver for it; a budget of calls is spent as far as it goes.
+fn on_grid(
+    grid: &GridSpec,
+    solver: &SolverSpec,
+    schedule: &Schedule,
+    registry: &Registry,
+) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    let with = |steps: usize| {
+        let grid = build_grid(grid, steps, schedule)?;
+        let solver = registry.build(solver, schedule, grid.requested())?;
+        Ok((grid, solver))
+    };
+    let budget = match grid.steps {
+        Steps::Number(steps) => return with(steps),
+        Steps::Calls(budget) => budget,
+    };
+    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    let most =
+        usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
+    let mut refused = None;
+    for steps in (1..=most).rev() {
+        let found = with(steps).and_then(|(grid, solver)| {
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            let calls = count_calls(&*counted, &grid)?;
+            Ok(((grid, solver), calls))
+        });
+        match found {
+            Ok((found, calls)) if calls <= budget => return Ok(found),
+            Ok(_) => {}
+            // What is wrong with few steps only hides what is wrong with any.
+            Err(error) => refused = Some(refused.unwrap_or(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        let kind = &solver.kind;
+        Error::input(format!("{budget} model calls are too few for one step of `{kind}` here"))
+    }))
 }
 
 /// A batch of finished samples.
@@ -363,7 +405,7 @@ where
 }
 
 /// A truth before it is known what its states are.
-struct Way {
+struct AnyTruth {
     key: String,
     /// None for the exact flow.
     solver: Option<Rc<dyn Everywhere>>,
@@ -371,7 +413,7 @@ struct Way {
     grid: Grid,
 }
 
-impl Way {
+impl AnyTruth {
     fn on<S: State>(
         self,
         known: &Known<S>,
@@ -476,7 +518,7 @@ impl<'a> Models<'a> {
     }
 
     /// The truth of a cell, for any state.
-    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<Way>> {
+    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<AnyTruth>> {
         let Some(truth) = &spec.truth else { return Ok(None) };
         let (lead, way) = truth_way(spec, self.registry, grid)?;
         let schedule = build_schedule(&spec.schedule)?;
@@ -491,7 +533,7 @@ impl<'a> Models<'a> {
             "{:?} {:?} {:?} {:?} {} {ends:?}",
             spec.model, spec.schedule, truth, spec.precision, spec.seed
         );
-        Ok(Some(Way { key, solver, lead, grid: way }))
+        Ok(Some(AnyTruth { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {

@@ -222,7 +222,8 @@ pub struct GridSpec {
     /// The rule, or the labels themselves.
     pub tau: Tau,
     /// The requested number of steps S.
-    pub steps: usize,
+    #[serde(flatten)]
+    pub steps: Steps,
     /// Where the last step goes.
     pub end: End,
     /// Exponent of Karras et al. 2022, eq. (5), for grids that have one.
@@ -231,6 +232,18 @@ pub struct GridSpec {
     /// From one sigma to another instead of all the way: x_T is carried to the first by the truth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<[f64; 2]>,
+}
+
+/// How many steps a grid has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Steps {
+    /// S itself.
+    #[serde(rename = "steps")]
+    Number(usize),
+    /// As many as the solver can make of at most so many model calls per sample.
+    #[serde(rename = "calls")]
+    Calls(u64),
 }
 
 /// A rule for the levels, or an explicit list.
@@ -402,7 +415,7 @@ mod tests {
             },
             grid: GridSpec {
                 tau: Tau::Labels(vec![999.0, 0.0]),
-                steps: 2,
+                steps: Steps::Number(2),
                 end: End::FirstLevel,
                 rho: None,
                 window: None,

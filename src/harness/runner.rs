@@ -37,6 +37,9 @@ use crate::{core, core::KeyedNoise};
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
 
+/// Smaller samples are no pictures.
+const LEAST_SIDE: usize = 8;
+
 /// What a run needs beside its plan.
 pub struct Options<'a> {
     /// The solvers that the plan may name.
@@ -151,7 +154,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         let path = strip_path(&options.folder, &planned[index].key);
         let diverged = sink.finished(index).is_some_and(|record| record.status == Status::Diverged);
         if !path.exists() && !diverged {
-            draw_strip(&*models.sampler(&cell.spec)?, cell, &path, options.interrupted)?;
+            let sampler = models.sampler(&cell.spec)?;
+            if is_picture(sampler.shape()) {
+                draw_strip(&*sampler, cell, &path, options.interrupted)?;
+            }
         }
     }
     if !todo.is_empty() {
@@ -291,7 +297,7 @@ impl Job<'_> {
                 };
             sampling += clock.elapsed();
             drawn += rows;
-            if first == 0 {
+            if first == 0 && is_picture(self.sampler.shape()) {
                 write_strip(samples.images.view(), &strip_path(self.folder, self.key))?;
             }
             partial.append(&self.instruments.read(&samples)?, samples.calls)?;
@@ -327,6 +333,11 @@ fn draw(
     }
 }
 
+/// Whether samples are worth looking at: grey or in colour, and more than a few pixels.
+fn is_picture([channels, height, width]: [usize; 3]) -> bool {
+    [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
+}
+
 /// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
 fn draw_strip(
     sampler: &dyn Sampler,
@@ -340,10 +351,6 @@ fn draw_strip(
 }
 
 fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
-    // Pictures of other than one or three channels are not looked at.
-    if ![1, 3].contains(&samples.len_of(Axis(1))) {
-        return Ok(());
-    }
     let kept = samples.len_of(Axis(0)).min(KEPT);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
     if let Some(folder) = path.parent() {

@@ -8,7 +8,7 @@ use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
     CellSpec, End, ExactSpec, GridSpec, Measured, MetricsSpec, ModelSpec, Precision,
-    PredictionKind, ScheduleSpec, SolverSpec, Tau, TruthSpec, VarianceSpec,
+    PredictionKind, ScheduleSpec, SolverSpec, Steps, Tau, TruthSpec, VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
@@ -241,11 +241,21 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
     let rho = r.own::<f64>("rho", kind, kinds);
     let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(7.0));
     r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
-    let steps = if is_list {
+    let calls: Option<u64> = r.get("calls");
+    let steps = if is_list || calls.is_some() {
         r.get("steps")
     } else {
         Some(r.need("steps", "the number of steps S: `steps = 50`"))
     };
+    r.ensure("calls", calls != Some(0), "at least 1", "every solver asks the model at least once");
+    if let (Some(_), true) = (calls, steps.is_some() || is_list) {
+        let key = if steps.is_some() { "steps" } else { "tau" };
+        let message = "model calls are to decide the number of steps, which is given";
+        let problem = Diagnostic::error(r.place("calls"), message)
+            .also(r.place(key), "given here")
+            .help("remove one of them");
+        r.report(problem);
+    }
     r.ensure("steps", steps != Some(0), "at least 1", "S = 0 would return the noise");
     if let Some(labels) = &labels {
         check_labels(r, labels, horizon);
@@ -261,6 +271,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
         }
     }
     let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
+    let steps = calls.map_or(Steps::Number(steps), Steps::Calls);
     let rule = || Tau::Rule(kind.map(|kind| kind.name.clone()).unwrap_or_default());
     let end = r
         .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])

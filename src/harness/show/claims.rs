@@ -211,8 +211,16 @@ fn judge_order(claim: &ClaimSpec, [least, most]: [f64; 2], cross: &Cross) -> (Ve
         Verdict::Undecided
     };
     let over = claim.columns.join(", ");
-    let order = Estimate::at_n(&order);
+    let order = print_order(Estimate::at_n(&order));
     (verdict, format!("the order of `{row}` over {over} is {order}, asked for {least} to {most}"))
+}
+
+/// An order with its interval: the third decimal says more than a fit over a few points knows.
+pub(in crate::harness) fn print_order(Estimate { value, interval }: Estimate) -> String {
+    match interval {
+        Some((low, high)) => format!("{value:.3} [{low:.3}, {high:.3}]"),
+        None => format!("{value:.3}"),
+    }
 }
 
 fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {

@@ -4,7 +4,7 @@
 //! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
 //! Ito, so that neither colour vision nor a grey printer is a condition for reading it. Error bars
 //! are the 95 % intervals of what is drawn, the plug-in value at N. The ticks of the horizontal
-//! axis are the values that were measured.
+//! axis are the values that were measured, unless there are too many.
 //!
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
@@ -122,8 +122,8 @@ impl Figure {
             .iter()
             .map(|(axis, _)| axis.as_str())
             .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // The number of calls follows from S: then S is what moves along the curve.
-            .filter(|axis| !(counted && *axis == "grid.steps"))
+            // Calls and S follow from each other: then the axis is what moves along the curve.
+            .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
             .filter(|axis| varies(axis))
             .collect();
 
@@ -265,7 +265,7 @@ impl Figure {
             x: self.x_scale(),
             y: y_scale,
         };
-        frame.draw_axes(page, &self.x_values(), &y_ticks);
+        frame.draw_axes(page, &self.x_ticks(&frame.x), &y_ticks);
         for (i, line) in x_label.iter().enumerate() {
             let place = (0.5 * (frame.left + frame.right), frame.bottom + 30.0 + 15.6 * i as f64);
             page.text(line, place, Text::plain(12.0, BLACK, HPos::Center, VPos::Top));
@@ -368,6 +368,15 @@ impl Figure {
             [if log { low.max(0.3 * value) } else { low }, value, high]
         });
         Scale::over(values, log, 0.05)
+    }
+
+    /// The values that were measured; round numbers where those are too many to be told apart.
+    fn x_ticks(&self, scale: &Scale) -> Vec<f64> {
+        let values = self.x_values();
+        if values.len() <= 10 {
+            return values;
+        }
+        scale.ticks().into_iter().map(|(value, _)| value).collect()
     }
 
     fn x_values(&self) -> Vec<f64> {

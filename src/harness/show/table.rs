@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::harness::claims::{Cross, Entry, Judgement, judge};
+use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
 use crate::harness::compare;
 use crate::harness::presentation::{ClaimSpec, PaperValues, TableSpec};
 use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
@@ -64,12 +64,7 @@ pub struct Order<'a> {
 impl Order<'_> {
     /// The three columns as text.
     pub(in crate::harness) fn cells(&self) -> [String; 3] {
-        // The third decimal already says more than a fit over a few points knows.
-        let print = |Estimate { value, interval }: Estimate| match interval {
-            Some((low, high)) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-            None => format!("{value:.3}"),
-        };
-        let fitted = self.fitted.map_or_else(|| "not run".to_owned(), print);
+        let fitted = self.fitted.map_or_else(|| "not run".to_owned(), print_order);
         let stated = self.stated.map_or_else(String::new, |order| order.to_string());
         [self.row.to_owned(), fitted, stated]
     }
