@@ -405,6 +405,8 @@ mod tests {
                 source: "models/a".to_owned(),
                 prediction: PredictionKind::Eps,
                 clip_x0: false,
+                raw: false,
+                shape: vec![],
                 exact: None,
             },
             schedule: ScheduleSpec {
