@@ -519,12 +519,12 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --set model.source="./absent"
       |                    ^^^^^^^^^^
       |
-      = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+      = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs
     "#
     );
     fs::create_dir(ddim.path("empty")).unwrap();
     insta::assert_snapshot!(
-        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: cannot read ./empty/config.json: No such file or directory (os error 2); a model is a folder with config.json and diffusion_pytorch_model.safetensors"
+        ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: ./empty holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights"
     );
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
 }
@@ -572,7 +572,7 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     69 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
+       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs
 
     error: inception is not on this machine: looked in DDIM_DATA (not set) and /no/cache/ddim; fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...) and put it at /no/cache/ddim/inception/pt_inception-2015-12-05-6726825d.pth, or let `ddim stats --features inception --download` do it; DDIM_DATA may name a folder that has it
       --> experiments/table1.toml:78:12
@@ -604,6 +604,8 @@ fn the_help_is_what_was_reviewed() {
         "stats",
         "evaluate",
         "models",
+        "inspect",
+        "convert",
         "table",
         "plot",
         "completions",

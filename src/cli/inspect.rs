@@ -10,8 +10,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing of the file is executed, and its name says nothing: the format is told from the content.\n\
-    What stands in the way of running it is part of the answer.\n\nExamples:\n  \
+    after_help = "The format is told from the content and not from the name. Nothing of a file of weights is executed;\n\
+    a TorchScript program is loaded and not run. What stands in the way of a run is part of the answer.\n\nExamples:\n  \
     ddim inspect models/cifar10-xs\n  \
     ddim inspect ckpt.pth --raw --tensors\n  \
     ddim inspect hf:google/ddpm-cifar10-32 --json"

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::network::OpenError;
+use super::{network::OpenError, unet_config::UnetConfig};
 
 /// What diffusers calls a network's configuration.
 pub const CONFIG: &str = "config.json";
@@ -41,11 +41,14 @@ impl ModelFiles {
         let pipeline = !path.join(CONFIG).exists() && inner.join(CONFIG).exists();
         let folder = if pipeline { inner } else { path.to_owned() };
         let file = WEIGHTS.iter().map(|name| folder.join(name)).find(|file| file.is_file());
-        // Its configuration is what makes a folder a model: that it is missing is said first.
+        // Its configuration is what makes a folder a model: what is wrong with it is said first.
         let config = folder.join(CONFIG);
         match file {
             Some(weights) => Ok(Self { config: Some(config), weights }),
-            None if config.exists() => Err(OpenError::NoWeights { folder }),
+            None if config.exists() => {
+                UnetConfig::read(&config)?;
+                Err(OpenError::NoWeights { folder })
+            }
             None => Err(OpenError::NoModel { folder }),
         }
     }

@@ -186,6 +186,21 @@ impl HubModel {
         })
     }
 
+    /// The repositories in the cache that hold a model.
+    pub fn all_cached() -> Vec<Self> {
+        let Ok(entries) = std::fs::read_dir(Cache::from_env().path()) else { return vec![] };
+        let mut models: Vec<Self> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let repository = name.strip_prefix("models--")?.replacen("--", "/", 1);
+                format!("{SCHEME}{repository}").parse::<Self>().ok()
+            })
+            .filter(|model| model.cached().is_some())
+            .collect();
+        models.sort_by(|a, b| a.repository.cmp(&b.repository));
+        models
+    }
+
     /// Downloads what is not in the cache, and returns the folder or file there.
     ///
     /// # Errors

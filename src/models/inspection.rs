@@ -294,8 +294,9 @@ impl PartInspection {
             prefix => format!(" under `{prefix}`"),
         };
         format!(
-            "{place}{} tensors, {} parameters, {}, {} names{prefix}",
+            "{place}{} tensor{}, {} parameters, {}, {} names{prefix}",
             self.tensors,
+            if self.tensors == 1 { "" } else { "s" },
             thousands(self.parameters.unsigned_abs()),
             types.join(" and "),
             self.names
@@ -350,10 +351,11 @@ fn architecture(config: &UnetConfig, known: Option<&str>) -> String {
         if down == up { down } else { format!("{down} on the way down, {up} on the way up") };
     let widths: Vec<String> = config.block_out_channels.iter().map(i64::to_string).collect();
     format!(
-        "{known}DDPM UNet, channels {}, {} residual blocks a level, attention at level {attention} \
+        "{known}DDPM UNet, channels {}, {} residual block{} a level, attention at level {attention} \
          and in the middle",
         widths.join("-"),
         config.layers_per_block,
+        if config.layers_per_block == 1 { "" } else { "s" },
     )
 }
 
