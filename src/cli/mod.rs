@@ -5,8 +5,11 @@
 
 mod check;
 mod completions;
+mod convert;
 mod evaluate;
+mod fetch;
 mod images;
+mod inspect;
 mod models;
 mod plan;
 mod plot;
@@ -75,6 +78,10 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// List the models, references and data sets that can be named
     Models(models::Models),
+    /// Say what a file or folder of weights is, and what stands in the way of running it
+    Inspect(inspect::Inspect),
+    /// Write weights of any format as a diffusers folder
+    Convert(convert::Convert),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -214,6 +221,13 @@ impl Talk {
         progress::Mode::detect(self.quiet)
     }
 
+    /// Says something to who did not ask for quiet.
+    fn say(&self, text: impl FnOnce() -> String) {
+        if !self.quiet {
+            eprintln!("{}", text());
+        }
+    }
+
     /// Says something to who asked for it with `-v`.
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
@@ -283,6 +297,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Completions(verb) => verb.run(),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Convert(verb) => verb.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

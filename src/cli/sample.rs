@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use ndarray::{Array4, Axis, concatenate, s};
 
-use super::{Compute, INTERRUPTED, Talk};
+use super::{Compute, INTERRUPTED, Talk, fetch};
 use crate::{
     core::{self, KeyedNoise},
     data::npy,
@@ -33,9 +33,14 @@ use crate::{
     ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --out x0.npy"
 )]
 pub(super) struct Sample {
-    /// A diffusers folder of weights, or gaussian, mixture, dirac
-    #[arg(long, value_name = "DIR|NAME")]
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
     model: String,
+
+    /// Of a file with both, take the weights as they were trained and not their average
+    #[arg(long)]
+    raw: bool,
 
     /// The method
     #[arg(long, default_value = "ddim", value_name = "NAME")]
@@ -93,7 +98,7 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 
-    /// Exact-score models: shape of a sample
+    /// Shape of a sample: of exact-score models, and of networks whose files do not say it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
     shape: Vec<usize>,
 
@@ -126,6 +131,7 @@ impl Sample {
         self.check_outputs()?;
         let latents = self.latents.as_deref().map(read_latents).transpose()?;
         let spec = self.spec(registry, latents.as_ref().map(|latents| latents.len_of(Axis(0))))?;
+        fetch::models(std::iter::once(&spec.model), &self.talk)?;
         let mut models = Models::new(self.compute.open()?, registry);
         let sampler = models.sampler(&spec)?;
         if let Some(hash) = models.weights_sha256(&spec)? {
@@ -199,6 +205,9 @@ impl Sample {
         ];
         set.extend(self.eta.map(|eta| format!("solver.eta={}", toml::Value::from(eta))));
         set.extend(self.variance.as_deref().map(|name| format!("solver.variance={}", text(name))));
+        if self.raw {
+            set.push("model.raw=true".to_owned());
+        }
         if !self.shape.is_empty() {
             set.push(format!("model.shape={:?}", self.shape));
         }
