@@ -7,12 +7,15 @@ mod check;
 mod completions;
 mod evaluate;
 mod images;
+mod latents;
 mod models;
+mod outputs;
 mod plan;
 mod plot;
 mod redraw;
 mod run;
 mod sample;
+mod setting;
 mod stats;
 mod table;
 
@@ -63,6 +66,14 @@ enum Verb {
     Check(check::Check),
     /// Draw samples from one model with one solver
     Sample(Box<sample::Sample>),
+    /// Carry images to their latents, the reverse of sampling
+    Encode(Box<latents::encode::Encode>),
+    /// Carry latents to their images
+    Decode(Box<latents::decode::Decode>),
+    /// Encode images and decode them again, and measure what is lost
+    Reconstruct(Box<latents::reconstruct::Reconstruct>),
+    /// Draw what lies between two or four latents, images or seeds
+    Interpolate(Box<latents::interpolate::Interpolate>),
     /// Compute the reference statistics of an image set in a feature space
     Stats(stats::Stats),
     /// Write the tables of a folder of results again, or print one
@@ -277,6 +288,10 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Plan(verb) => verb.run(registry),
         Verb::Check(verb) => verb.run(registry),
         Verb::Sample(verb) => verb.run(registry),
+        Verb::Encode(verb) => verb.run(registry),
+        Verb::Decode(verb) => verb.run(registry),
+        Verb::Reconstruct(verb) => verb.run(registry),
+        Verb::Interpolate(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),

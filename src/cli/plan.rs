@@ -95,7 +95,6 @@ fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
         let samples = sampler.sample(
             KeyedNoise { seed: spec.seed, first: 0 },
             rows,
-            None,
             &mut |_| Ok(()),
         )?;
         let calls = (samples.calls * rows as u64).max(1);

@@ -16,8 +16,10 @@ pub mod idx;
 mod image_set;
 pub mod npy;
 mod source;
+mod writer;
 
 pub use error::{Error, Missing, Result};
 pub use fit::{Filter, Fit, Resize};
 pub use image_set::{ImageSet, Split, to_u8};
 pub use source::{KNOWN, Known, Places, Remote, Request, load};
+pub use writer::{ArrayWriter, Element};

@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod features;
 pub mod hardware;
 pub mod inventory;
+pub mod latents;
 pub mod manifest;
 pub mod overlay;
 pub mod plan;

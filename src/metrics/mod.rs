@@ -1,5 +1,7 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
+//! [`LatentStatistics`] and [`mean_squared_error`] describe single samples, one row of numbers each.
+//!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
 //! of them, [`kid_jackknife`] compares samples by a kernel, and [`Jackknife`] says how much of a
 //! value, or of a difference of two values, is chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
@@ -9,12 +11,16 @@ mod extrapolation;
 mod frechet;
 mod jackknife;
 mod kid;
+mod latents;
+mod mean;
 mod moments;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
+pub use latents::{LatentStatistics, mean_squared_error};
+pub use mean::Mean;
 pub use moments::Moments;
 
 /// What can go wrong with feature matrices.

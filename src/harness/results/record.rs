@@ -201,7 +201,7 @@ fn has_interval(metric: &Jackknife) -> bool {
 }
 
 /// A CSV file with LF line ends.
-pub(in crate::harness) fn csv_bytes(
+pub(crate) fn csv_bytes(
     header: &[String],
     rows: impl Iterator<Item = Vec<String>>,
 ) -> Vec<u8> {
