@@ -49,7 +49,8 @@ fn mixture() -> Mixture {
 fn clean() -> Array {
     let noise = fill::normal("inversion/x0", 64 * 8);
     Array::from_shape_fn(vec![64, 8], |at| {
-        fill::unit(&format!("inversion/mean{}", at[0] % 4), 8)[at[1]] + 0.15 * noise[at[0] * 8 + at[1]]
+        fill::unit(&format!("inversion/mean{}", at[0] % 4), 8)[at[1]]
+            + 0.15 * noise[at[0] * 8 + at[1]]
     })
 }
 

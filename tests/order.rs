@@ -17,7 +17,10 @@ use std::{collections::BTreeMap, rc::Rc};
 use ddim::{
     backends::array::Array,
     core::{CLEAN, Denoiser, Grid, Kind, Level, NoNoise, Solver, integrate},
-    harness::{plan::{Inversion, SolverSpec}, registry::Registry},
+    harness::{
+        plan::{Inversion, SolverSpec},
+        registry::Registry,
+    },
     models::{
         gaussian::Gaussian,
         mixture::{Component, Mixture},
@@ -208,13 +211,12 @@ fn every_deterministic_solver_that_manifests_can_name_is_among_the_cases() {
     let registry = Registry::shipped();
     for kind in registry.kinds() {
         let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-        let spec =
-            SolverSpec {
-                kind: kind.name.clone(),
-                variance: None,
-                options: options.collect(),
-                inversion: Inversion::Current,
-            };
+        let spec = SolverSpec {
+            kind: kind.name.clone(),
+            variance: None,
+            options: options.collect(),
+            inversion: Inversion::Current,
+        };
         let solver: Rc<dyn Solver<Array>> = registry.build(&spec, &linear(), 10).unwrap();
         let known = cases().iter().any(|case| case.solver.name() == solver.name());
         assert!(known || solver.kind() == Kind::Stochastic, "{} has no case", kind.name);

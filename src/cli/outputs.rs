@@ -25,8 +25,7 @@ pub(super) fn is(path: &Path, ending: &str) -> bool {
 
 /// A folder has a name without an ending, and not one that is all ending.
 fn is_folder(path: &Path) -> bool {
-    let hidden =
-        path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
     path.extension().is_none() && !hidden
 }
 

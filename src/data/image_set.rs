@@ -72,10 +72,11 @@ impl ImageSet {
         self
     }
 
-    /// The images of a range of positions, as far as there are so many.
+    /// The images of a range of positions, as far as there are so many; its name says which.
     #[must_use]
     pub fn range(self, range: std::ops::Range<usize>) -> Self {
         let mut set = self.first(range.end);
+        set.name = format!("{} {}..{}", set.name, range.start, range.end);
         let start = range.start.min(set.len());
         set.images.slice_axis_inplace(Axis(0), Slice::from(start..));
         set.labels.drain(..start.min(set.labels.len()));
@@ -146,6 +147,7 @@ mod tests {
         assert_eq!(set.clone().first(9), set);
         let middle = set.clone().range(1..2);
         assert_eq!((middle.len(), middle.images[[0, 0, 0, 0]]), (1, 9));
+        assert_eq!(middle.name, "set 1..2");
         assert!(set.clone().range(3..9).is_empty());
         let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
         assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));

@@ -47,8 +47,9 @@ impl ArrayWriter {
             Element::F64 => "<f8",
         };
         let [n, c, h, w] = shape;
-        let mut header =
-            format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({n}, {c}, {h}, {w}), }}");
+        let mut header = format!(
+            "{{'descr': '{kind}', 'fortran_order': False, 'shape': ({n}, {c}, {h}, {w}), }}"
+        );
         // Magic, version and length take 10 bytes; data begin at a multiple of 64.
         let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
         let _ = write!(header, "{:>1$}", "\n", length - header.len());
@@ -73,8 +74,7 @@ impl ArrayWriter {
             Element::F64 => ("F64", 8),
         };
         let end = shape.iter().product::<usize>() * bytes;
-        let tensor =
-            serde_json::json!({ "dtype": kind, "shape": shape, "data_offsets": [0, end] });
+        let tensor = serde_json::json!({ "dtype": kind, "shape": shape, "data_offsets": [0, end] });
         let mut header = serde_json::json!({ "__metadata__": about, name: tensor }).to_string();
         let length = header.len().next_multiple_of(8);
         let _ = write!(header, "{:1$}", "", length - header.len());

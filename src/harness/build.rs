@@ -295,9 +295,7 @@ where
     ) -> core::Result<Carried> {
         let observe = |_, _: &S, calls| observe(calls);
         let outcome = match way {
-            Way::Decode => {
-                integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe)
-            }
+            Way::Decode => integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe),
             Way::Encode => {
                 let grid = self.grid.clone().reversed();
                 integrate(&*self.inverse, &self.denoiser, &noise, &grid, x, observe)

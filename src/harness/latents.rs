@@ -66,9 +66,10 @@ impl Origin {
         let same_weights = weights.is_some() && weights == self.weights.as_deref();
         let paths: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
         let matters = |path: &&&String| {
-            let under = |section: &str| path.strip_prefix(section).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('.')
-            });
+            let under = |section: &str| {
+                path.strip_prefix(section)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
             !MEANINGLESS.iter().any(|section| under(section))
                 && !(same_weights && path.as_str() == "model.source")
         };
@@ -77,15 +78,19 @@ impl Origin {
             .iter()
             .filter(matters)
             .filter(|path| there.get(**path) != here.get(**path))
-            .map(|path| format!("{path}: {} there, {} here", say(there.get(*path)), say(here.get(*path))))
+            .map(|path| {
+                format!("{path}: {} there, {} here", say(there.get(*path)), say(here.get(*path)))
+            })
             .collect();
-        let hash = |hash: Option<&str>| hash.map_or("none", |hash| &hash[..hash.len().min(12)]).to_owned();
+        let hash =
+            |hash: Option<&str>| hash.map_or("none", |hash| &hash[..hash.len().min(12)]).to_owned();
         if weights != self.weights.as_deref() {
             let (there, here) = (hash(self.weights.as_deref()), hash(weights));
             lines.push(format!("hash of the weights: {there} there, {here} here"));
         }
         if self.numerics != NUMERICS {
-            lines.push(format!("version of the numerics: {} there, {NUMERICS} here", self.numerics));
+            lines
+                .push(format!("version of the numerics: {} there, {NUMERICS} here", self.numerics));
         }
         lines
     }
@@ -241,7 +246,9 @@ fn from_safetensors(bytes: &[u8]) -> std::result::Result<(ArrayD<f64>, Option<Or
     })?;
     let data = tensor.data();
     let values: Vec<f64> = match tensor.dtype() {
-        Dtype::F32 => data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        Dtype::F32 => {
+            data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+        }
         Dtype::F64 => data.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
         other => return Err(format!("`{TENSOR}` is of type {other:?}; latents are F32 or F64")),
     };
@@ -264,7 +271,12 @@ impl LatentsWriter {
     ///
     /// # Errors
     /// A folder that cannot be written to.
-    pub fn create(path: &Path, shape: [usize; 4], state: StateKind, origin: Origin) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        shape: [usize; 4],
+        state: StateKind,
+        origin: Origin,
+    ) -> Result<Self> {
         let element = match state {
             StateKind::F32 => Element::F32,
             StateKind::F64 => Element::F64,

@@ -176,10 +176,7 @@ impl Registry {
     ///
     /// # Errors
     /// No iterations.
-    pub fn inverse(
-        spec: &SolverSpec,
-        method: Rc<dyn Everywhere>,
-    ) -> Result<Rc<dyn Everywhere>> {
+    pub fn inverse(spec: &SolverSpec, method: Rc<dyn Everywhere>) -> Result<Rc<dyn Everywhere>> {
         let iterations = match spec.inversion {
             Inversion::Current => return Ok(method),
             Inversion::Next => 1,
@@ -199,8 +196,7 @@ mod tests {
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for kind in registry.kinds() {
             let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec =
-                SolverSpec {
+            let spec = SolverSpec {
                 kind: kind.name.clone(),
                 variance: None,
                 options: options.collect(),

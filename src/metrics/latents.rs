@@ -98,7 +98,11 @@ mod tests {
         let found = LatentStatistics::of(z.view());
         assert_abs_diff_eq!(found.mean, 3.0);
         assert_abs_diff_eq!(found.std, 3.5_f64.sqrt(), epsilon = 1e-15);
-        assert_abs_diff_eq!(found.kurtosis, (16.0 + 1.0 + 81.0) / 4.0 / 12.25 - 3.0, epsilon = 1e-14);
+        assert_abs_diff_eq!(
+            found.kurtosis,
+            (16.0 + 1.0 + 81.0) / 4.0 / 12.25 - 3.0,
+            epsilon = 1e-14
+        );
         // Two pairs lie on a line.
         assert_abs_diff_eq!(found.horizontal, 1.0, epsilon = 1e-15);
         assert_abs_diff_eq!(found.vertical, 1.0, epsilon = 1e-15);
@@ -138,8 +142,7 @@ mod tests {
             (0.0, 1.0 / pairs.sqrt()),
             (1.0, half),
         ];
-        let rows: Vec<_> =
-            z.axis_iter(Axis(0)).map(|z| LatentStatistics::of(z).values()).collect();
+        let rows: Vec<_> = z.axis_iter(Axis(0)).map(|z| LatentStatistics::of(z).values()).collect();
         for (column, (centre, spread)) in expected.into_iter().enumerate() {
             let n = rows.len() as f64;
             let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;

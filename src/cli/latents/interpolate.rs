@@ -57,7 +57,13 @@ pub(in crate::cli) struct Interpolate {
     points: usize,
 
     /// Where the points lie instead, from 0 to 1
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "ALPHA", conflicts_with = "points")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        value_name = "ALPHA",
+        conflicts_with = "points"
+    )]
     alphas: Vec<f64>,
 
     /// Which images of a set that has splits [default: test]
@@ -133,8 +139,7 @@ impl Interpolate {
             let read = latents::read(path)?;
             let picked = self.picked(read.z.shape()[0], &path.display().to_string())?;
             let more = vec![samples(picked.len())];
-            let plan =
-                self.setting.plan_for(&read, path, self.model.as_deref(), more, registry)?;
+            let plan = self.setting.plan_for(&read, path, self.model.as_deref(), more, registry)?;
             runner::check_encoding(&plan, registry)?;
             let bench = open(plan)?;
             bench.say_differences(&read, path, &self.talk);
@@ -142,7 +147,9 @@ impl Interpolate {
             return Ok((bench, read.z.select(Axis(0), &picked)));
         }
         let Some(model) = self.model.as_deref() else {
-            return Err(Error::input("--model is missing: a diffusers folder of weights, or gaussian, mixture, dirac"));
+            return Err(Error::input(
+                "--model is missing: a diffusers folder of weights, or gaussian, mixture, dirac",
+            ));
         };
         if !self.seeds.is_empty() {
             let ends = self.seeds.len();
@@ -188,9 +195,9 @@ impl Interpolate {
         }
         check_ends(self.pick.len(), "--pick gives", "positions")?;
         match self.pick.iter().find(|&&index| index >= n) {
-            Some(index) => Err(Error::input(format!(
-                "--pick {index}: {name} has {n}, counted from 0"
-            ))),
+            Some(index) => {
+                Err(Error::input(format!("--pick {index}: {name} has {n}, counted from 0")))
+            }
             None => Ok(self.pick.clone()),
         }
     }

@@ -80,8 +80,8 @@ impl Pictures {
         if range.end > n {
             return Err(Images::beyond(&range, name, n));
         }
-        let images = images.slice(s![range, .., .., ..]).to_owned();
-        Ok(Self::Floats { images, name: name.clone() })
+        let name = format!("{name} {}..{}", range.start, range.end);
+        Ok(Self::Floats { images: images.slice(s![range, .., .., ..]).to_owned(), name })
     }
 
     fn len(&self) -> usize {

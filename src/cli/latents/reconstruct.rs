@@ -127,8 +127,8 @@ impl Reconstruct {
                 csv(&rows)
             } else {
                 let views: Vec<_> = shown.iter().map(Array4::view).collect();
-                let back = concatenate(Axis(0), &views)
-                    .map_err(|error| outputs::failed(path, &error))?;
+                let back =
+                    concatenate(Axis(0), &views).map_err(|error| outputs::failed(path, &error))?;
                 let x = pictures.rows(0..back.shape()[0]);
                 triptych(&x, &back).map_err(|error| outputs::failed(path, &error))?
             };
