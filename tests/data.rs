@@ -301,7 +301,7 @@ fn damaged_and_foreign_files_end_in_one_message() {
         RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
     }
     insta::assert_snapshot!(ddim.evaluate_refuses("mixed", &[]), @"error: mixed/c.png is 30 x 30 (width x height), but mixed/a.png is 32 x 32: images of a set have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
-    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"error: 1 images cannot be cut into 10 blocks: an interval needs between 2 blocks and as many as there are images, and 3 images at least; see --blocks");
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"error: 1 images cannot be cut into 32 blocks: an interval needs between 2 blocks and as many as there are images, and 3 images at least; see --blocks");
     let good = idx(4, 28);
     write("t10k-images-idx3-ubyte.gz", &good[..good.len() / 2]);
     insta::assert_snapshot!(ddim.evaluate_refuses("t10k-images-idx3-ubyte.gz", &[]), @"error: t10k-images-idx3-ubyte.gz: the gzip file is truncated; fetch it again");

@@ -446,7 +446,7 @@ fn bad_latents_end_in_one_message() {
     ");
     fs::create_dir_all(ddim.path("full/of")).unwrap();
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new.x: the folder no does not exist; create it first");
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
 }
 

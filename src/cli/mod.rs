@@ -168,11 +168,17 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
 
 /// Whether a file can be written, asked before its contents are computed.
 fn check_output(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        let shown = path.display();
+        return Err(Error::input(format!("--out {shown}: it is a folder; name a file")));
+    }
+    check_place(path)
+}
+
+/// Whether something can be made in the folder that a path lies in.
+fn check_place(path: &Path) -> Result<()> {
     let refuse =
         |problem: String| Err(Error::input(format!("--out {}: {problem}", path.display())));
-    if path.is_dir() {
-        return refuse("it is a folder; name a file".into());
-    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     if folder.is_file() {

@@ -8,7 +8,7 @@ use std::{
 use ndarray::{Array4, ArrayView4, Axis, concatenate};
 use tempfile::TempDir;
 
-use super::{Talk, check_output};
+use super::{Talk, check_output, check_place};
 use crate::{
     data::{ArrayWriter, Element},
     harness::{
@@ -47,8 +47,7 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
                 "--out {shown}: the folder has something in it; name a new one"
             )));
         } else {
-            // It is made beside its place, in the folder that it is in.
-            check_output(&path.with_extension("x"))?;
+            check_place(path)?;
         }
     }
     Ok(())

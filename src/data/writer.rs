@@ -147,7 +147,7 @@ impl ArrayWriter {
 #[cfg(test)]
 mod tests {
     use ndarray::{Array4, s};
-    use ndarray_npy::WriteNpyExt;
+    use ndarray_npy::ReadNpyExt;
     use safetensors::SafeTensors;
     use tempfile::TempDir;
 
@@ -169,10 +169,13 @@ mod tests {
         assert!(!path.exists());
         writer.append(whole.slice(s![2.., .., .., ..])).unwrap();
         let hash = writer.finish().unwrap();
-        let mut expected = vec![];
-        whole.write_npy(&mut expected).unwrap();
         let found = std::fs::read(&path).unwrap();
-        assert_eq!(found, expected);
+        // What numpy.save writes before the elements.
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (5, 3, 4, 2), }";
+        let expected =
+            [b"\x93NUMPY\x01\x00\x76\x00", format!("{header:117}\n").as_bytes()].concat();
+        assert_eq!(found[..128], expected);
+        assert_eq!(Array4::<f64>::read_npy(&found[..]).unwrap(), whole);
         assert_eq!(hash, format!("{:x}", Sha256::digest(found)));
     }
 
