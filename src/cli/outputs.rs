@@ -66,7 +66,7 @@ pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
 }
 
 enum Sink {
-    Array(ArrayWriter),
+    Array(Box<ArrayWriter>),
     Grid { columns: usize, batches: Vec<Array4<f32>> },
     Folder { beside: TempDir, written: usize, digits: usize },
 }
@@ -85,7 +85,7 @@ impl Outputs {
         check_channels(paths, c)?;
         let sinks = paths.iter().map(|path| {
             let sink = if is(path, "npy") {
-                Sink::Array(ArrayWriter::npy(path, [n, c, h, w], Element::F32)?)
+                Sink::Array(Box::new(ArrayWriter::npy(path, [n, c, h, w], Element::F32)?))
             } else if is(path, "png") {
                 Sink::Grid { columns, batches: vec![] }
             } else {

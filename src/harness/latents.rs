@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -70,8 +71,8 @@ impl Origin {
                 path.strip_prefix(section)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            !MEANINGLESS.iter().any(|section| under(section))
-                && !(same_weights && path.as_str() == "model.source")
+            let moved = same_weights && path.as_str() == "model.source";
+            !moved && !MEANINGLESS.iter().any(|section| under(section))
         };
         let say = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
         let mut lines: Vec<String> = paths
@@ -150,7 +151,7 @@ pub struct Latents {
 
 /// Whether a path has an ending that latents are written under.
 pub fn is_latents(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+    let ending = path.extension().map(OsStr::to_ascii_lowercase);
     ending.is_some_and(|ending| ending == "npy" || ending == "safetensors")
 }
 
