@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
 use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
-use ddim::harness::plan::{METRICS, Plan, Tau, VarianceSpec};
+use ddim::harness::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
 use ddim::harness::presentation::ClaimCheck;
 
 fn vocabulary() -> Vocabulary {
@@ -29,6 +29,11 @@ fn vocabulary() -> Vocabulary {
             Kind::new("ddim", &["eta", "variance"]),
             Kind::new("euler", &[]),
             Kind::new("heun", &[]),
+        ],
+        truths: vec![
+            Kind::new("exact", &[]),
+            Kind::new("heun", &[]),
+            Kind::new("dormand-prince", &[]).with_options(&[("rtol", 1e-4), ("atol", 1e-4)]),
         ],
         variances: names(&["sigma-hat", "learned"]),
         metrics: METRICS.map(String::from).to_vec(),
@@ -355,7 +360,7 @@ fn problems_of_a_swept_value_point_into_the_sweep() {
     20 | "grid.spacing" = [1]
        | ^^^^^^^^^^^^^^
        |
-       = help: known here: tau, rho, steps, end
+       = help: known here: tau, rho, calls, steps, end, window
 
     error: unknown key `solver.kindd`
       --> small.toml:22:18
@@ -863,7 +868,7 @@ y_label = "fd"
     37 | check = "low"
        |         ^^^^^
        |
-       = help: known here: lowest, highest, decreases
+       = help: known here: lowest, highest, decreases, below, order
 
     error: there is no row `2`
       --> small.toml:38:7
@@ -954,7 +959,7 @@ fn an_axis_can_be_removed_on_the_command_line() {
     let plan = plan(&text, None, &["sweep.grid.steps=", "grid.steps=5"]).unwrap();
     assert_eq!(plan.cells.len(), 2);
     assert_eq!(plan.cells[1].params, [("seed".to_owned(), "1".to_owned())]);
-    assert_eq!(plan.cells[1].spec.grid.steps, 5);
+    assert_eq!(plan.cells[1].spec.grid.steps, Steps::Number(5));
 }
 
 #[test]
@@ -1060,6 +1065,7 @@ fn the_claims_of_table_1_hold_in_the_published_table() {
                 .columns
                 .iter()
                 .all(|c| others().all(|row| value(&row.label, c) < value(&claim.row, c))),
+            ClaimCheck::Below | ClaimCheck::Order => panic!("not a check of this manifest"),
         };
         assert!(holds, "{}", claim.text);
     }
@@ -1216,5 +1222,218 @@ fn a_sweep_cannot_change_what_is_measured() {
        |                                 ^^^^
        |
        = help: every cell is measured alike; compare features in two experiments
+    "#);
+}
+
+const TO_TRUTH: &str = r#"
+[truth]
+kind = "dormand-prince"
+
+[metrics]
+measures = ["error"]
+blocks = 4
+"#;
+
+#[test]
+fn a_truth_and_what_is_measured_to_it_need_each_other() {
+    let both = format!("{SMALL}{TO_TRUTH}");
+    let json = plan(&both, None, &[]).expect("it is right").cells[0].spec.canonical_json();
+    insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":{"blocks":4,"quantise":true,"measures":["error"]},"truth":{"solver":{"kind":"dormand-prince","options":{"atol":0.0001,"rtol":0.0001}}}}"#);
+    insta::assert_snapshot!(problems(&both, None, &["truth="]), @r#"
+    error: `error` is the distance to a truth, and there is no `[truth]`
+      --> small.toml:22:1
+       |
+    22 | [metrics]
+       | ^^^^^^^^^
+       |
+       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+    "#);
+    insta::assert_snapshot!(problems(&both, None, &["metrics="]), @r#"
+    error: nothing is measured to the truth
+      --> small.toml:19:1
+       |
+    19 | [truth]
+       | ^^^^^^^
+       |
+       = help: add `error` to `metrics.measures`, or remove `[truth]`
+    "#);
+    insta::assert_snapshot!(problems(&both, None, &["metrics.features=models/f"]), @r#"
+    error: `metrics.features` is used by no measure
+     --> command line:1:24
+      |
+    1 | --set metrics.features=models/f
+      |                        ^^^^^^^^
+      |
+      = help: remove it, or measure `fd` or `kid`
+    "#);
+    insta::assert_snapshot!(problems(&both, None, &["truth.kind=ddpm"]), @r#"
+    error: there is no solver called `ddpm`
+     --> command line:1:18
+      |
+    1 | --set truth.kind=ddpm
+      |                  ^^^^
+      |
+      = help: known here: exact, heun, dormand-prince
+    "#);
+    insta::assert_snapshot!(problems(&both, None, &["truth.rho=7.0"]), @r#"
+    error: unknown key `truth.rho`
+     --> command line:1:13
+      |
+    1 | --set truth.rho=7.0
+      |             ^^^
+      |
+      = help: known here: steps, tau, kind, atol, rtol
+    "#);
+}
+
+#[test]
+fn a_window_falls_and_ends_where_it_says() {
+    let both = format!("{SMALL}{TO_TRUTH}");
+    let window = |sets: &[&str]| problems(&both, None, sets);
+    insta::assert_snapshot!(window(&["grid.window=[1.0, 10.0]"]), @r#"
+    error: `grid.window` must be two falling positive numbers, not `[1.0, 10.0]`
+     --> command line:1:19
+      |
+    1 | --set grid.window=[1.0, 10.0]
+      |                   ^^^^^^^^^^^
+      |
+      = help: from the noisier sigma to the other: `window = [10.0, 1.0]`
+    "#);
+    insta::assert_snapshot!(window(&["grid.window=[10.0, 1.0]", "grid.end=clean"]), @r#"
+    error: a window ends at its second sigma
+     --> command line:1:16
+      |
+    1 | --set grid.end=clean
+      |                ^^^^^
+      |
+     ::: command line:1:19
+      |
+    1 | --set grid.window=[10.0, 1.0]
+      |                   ----------- the window
+      |
+      = help: remove `end`
+    "#);
+    insta::assert_snapshot!(window(&["grid.window=[10.0, 1.0]", "truth.tau=karras", "truth.steps=9"]), @r#"
+    error: a truth with steps of its own cannot follow `grid.window`
+      --> small.toml:19:1
+       |
+    19 | [truth]
+       | ^^^^^^^
+       |
+       = help: leave `truth.steps` out and let an adaptive method cross the window
+    "#);
+    let alone = small_with("eta = 0.0\n", "");
+    insta::assert_snapshot!(problems(&alone, None, &["grid.window=[10.0, 1.0]"]), @r#"
+    error: x_T is carried to the window by the truth, and there is no `[truth]`
+      --> small.toml:11:1
+       |
+    11 | [grid]
+       | ^^^^^^
+       |
+       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+    "#);
+}
+
+#[test]
+fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
+    let shown = |more: &str| {
+        let sweep = "[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n[table]\n\
+                     rows = \"solver.eta\"\ncolumns = \"grid.steps\"\nvalue = \"error\"\n";
+        let small = small_with("eta = 0.0\n", "");
+        plan(&format!("{small}{TO_TRUTH}\n{sweep}{more}"), None, &[])
+    };
+    let claim = |more: &str| {
+        let claim = "[[claim]]\ntext = \"t\"\nsource = \"s\"\nrow = \"0.0\"\n\
+                     columns = [\"5\", \"10\"]\n";
+        shown(&format!("\n{claim}{more}")).expect_err("the claim is wrong").to_string()
+    };
+    insta::assert_snapshot!(claim("check = \"below\"\n"), @r#"
+    error: `claim.other` is missing
+      --> small.toml:34:1
+       |
+    34 | [[claim]]
+       | ^^^^^^^^^
+       |
+       = help: the label of the row to be below
+    "#);
+    insta::assert_snapshot!(claim("check = \"lowest\"\nother = \"1.0\"\n"), @r#"
+    error: `claim.other` means nothing to this check
+      --> small.toml:40:9
+       |
+    39 | check = "lowest"
+       |         -------- chosen here
+    40 | other = "1.0"
+       |         ^^^^^
+       |
+       = help: remove it
+    "#);
+    insta::assert_snapshot!(claim("check = \"order\"\nbetween = [2.0, 1.0]\n"), @r#"
+    error: an order is fitted against something
+      --> small.toml:39:9
+       |
+    39 | check = "order"
+       |         ^^^^^^^
+       |
+       = help: say so in `[table]`: `fit = "calls"` or `fit = "S"`
+
+    error: `claim.between` must be two rising numbers, not `[2.0, 1.0]`
+      --> small.toml:40:11
+       |
+    40 | between = [2.0, 1.0]
+       |           ^^^^^^^^^^
+       |
+       = help: the least and the largest order: `between = [1.9, 2.1]`
+    "#);
+    let plot = "\n[[plot]]\nname = \"p\"\ntitle = \"t\"\nx = \"grid.steps\"\ny = \"error\"\n\
+                series = \"solver.eta\"\nx_label = \"S\"\ny_label = \"error\"\nlog_x = true\n\
+                only = [\"0.5\"]\ntriangles = [1]\n";
+    insta::assert_snapshot!(shown(plot).expect_err("the plot is wrong").to_string(), @r#"
+    error: there is no curve `0.5`
+      --> small.toml:43:9
+       |
+    43 | only = ["0.5"]
+       |         ^^^^^
+       |
+       = help: known here: 0.0, 1.0
+
+    error: an order is a slope on logarithmic axes alone
+      --> small.toml:44:13
+       |
+    44 | triangles = [1]
+       |             ^^^
+       |
+       = help: set `log_x = true` and `log_y = true`, or remove `triangles`
+    "#);
+    let right = shown("fit = \"calls\"\n").expect("it is right");
+    assert_eq!(right.table.expect("there is one").fit.expect("it fits").to_string(), "calls");
+}
+
+#[test]
+fn steps_and_calls_decide_the_same_and_only_one_may() {
+    let calls = plan(SMALL, None, &["grid.steps=", "grid.calls=12"]).expect("it is right");
+    let json = calls.cells[0].spec.canonical_json();
+    assert!(json.contains(r#""grid":{"tau":"official-quad","calls":12,"end":"clean"}"#), "{json}");
+    insta::assert_snapshot!(problems(SMALL, None, &["grid.calls=12"]), @r#"
+    error: model calls are to decide the number of steps, which is given
+      --> command line:1:18
+       |
+     1 | --set grid.calls=12
+       |                  ^^
+       |
+      ::: small.toml:13:9
+       |
+    13 | steps = 10
+       |         -- given here
+       |
+       = help: remove one of them
+    "#);
+    insta::assert_snapshot!(problems(SMALL, None, &["grid.steps=", "grid.calls=0"]), @r#"
+    error: `grid.calls` must be at least 1, not `0`
+     --> command line:1:18
+      |
+    1 | --set grid.calls=0
+      |                  ^
+      |
+      = help: every solver asks the model at least once
     "#);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+use std::collections::BTreeMap;
+
 use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
 use ddim::harness::fold::Fold;
@@ -9,7 +11,7 @@ use ddim::harness::folder::Folder;
 use ddim::harness::overview::{Format, Show};
 use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
-    ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
+    Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
 use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
 use ddim::harness::registry::Registry;
@@ -58,6 +60,7 @@ fn table_spec() -> TableSpec {
         columns: "grid.steps".into(),
         value: "fd".into(),
         caption: "Quality against the number of steps.".into(),
+        fit: None,
         over: None,
     }
 }
@@ -91,6 +94,8 @@ fn claim(check: ClaimCheck, row: &str, columns: &[&str]) -> ClaimSpec {
         check,
         row: row.into(),
         columns: columns.iter().copied().map(String::from).collect(),
+        other: None,
+        between: None,
     }
 }
 
@@ -109,6 +114,8 @@ fn facts() -> Facts {
         seed: Some(0),
         folded: String::new(),
         features: "64 features of cifar10-xs".into(),
+        is_mean: false,
+        orders: BTreeMap::new(),
     }
 }
 
@@ -310,6 +317,7 @@ fn the_best_of_a_column_and_all_that_cannot_be_told_from_it_are_marked() {
             row_axis: "variance",
             column_axis: "grid.steps",
             metric: "fd",
+            fit: None,
             rows: ["a", "b", "c", "d"].map(String::from).to_vec(),
             columns: vec!["10".into()],
             records: records.iter().collect(),
@@ -371,6 +379,7 @@ fn verdict(check: ClaimCheck, row: &str, cells: &[Option<Jackknife>]) -> (Verdic
         row_axis: "variance",
         column_axis: "grid.steps",
         metric: "fd",
+        fit: None,
         rows: rows.iter().copied().map(String::from).collect(),
         columns: vec!["10".into()],
         records: records.iter().collect(),
@@ -414,6 +423,66 @@ fn failing_takes_more_evidence_the_more_pairs_there_are() {
     assert_eq!(verdict, Verdict::Undecided, "{reason}");
 }
 
+/// The verdict on a claim over the columns 10, 20 and 40 of two rows that fall as c S^-p.
+fn verdict_on_orders(change: impl FnOnce(&mut ClaimSpec)) -> (Verdict, String) {
+    let falling = |row: &'static str, scale: f64, order: i32| {
+        [10.0_f64, 20.0, 40.0].map(|s| {
+            let at = |c: f64| c * s.powi(-order);
+            let (value, leave_out) = (at(scale), vec![at(0.99 * scale), at(1.01 * scale)]);
+            cell(row, &format!("{s}"), Some(Jackknife { value, leave_out }))
+        })
+    };
+    let records = [falling("first", 1.0, 1), falling("second", 5.0, 2)].concat();
+    let cross = Cross {
+        row_axis: "variance",
+        column_axis: "grid.steps",
+        metric: "fd",
+        fit: Some(Against::Calls),
+        rows: ["first", "second"].map(String::from).to_vec(),
+        columns: ["10", "20", "40"].map(String::from).to_vec(),
+        records: records.iter().collect(),
+    };
+    let mut claim = claim(ClaimCheck::Order, "second", &["10", "20", "40"]);
+    change(&mut claim);
+    let judgement = judge(&claim, &cross);
+    (judgement.verdict, judgement.reason)
+}
+
+#[test]
+fn an_order_holds_inside_its_bounds_and_fails_outside() {
+    let within = |between: [f64; 2]| verdict_on_orders(|claim| claim.between = Some(between));
+    let (verdict, reason) = within([1.9, 2.1]);
+    assert_eq!(verdict, Verdict::Holds);
+    insta::assert_snapshot!(reason, @"the order of `second` over 10, 20, 40 is 2.000 [2.000, 2.000], asked for 1.9 to 2.1");
+    assert_eq!(within([0.9, 1.1]).0, Verdict::Fails);
+    assert_eq!(within([2.1, 4.0]).0, Verdict::Fails);
+    let missing = verdict_on_orders(|claim| {
+        claim.between = Some([1.9, 2.1]);
+        claim.columns.push("80".into());
+    });
+    insta::assert_snapshot!(missing.1, @"`second` at 80 was not run");
+    assert_eq!(missing.0, Verdict::NotRun);
+}
+
+#[test]
+fn below_compares_with_one_row_in_every_column() {
+    let below = |columns: &[&str]| {
+        verdict_on_orders(|claim| {
+            claim.check = ClaimCheck::Below;
+            claim.other = Some("first".into());
+            claim.columns = columns.iter().copied().map(String::from).collect();
+        })
+    };
+    assert_eq!(below(&["10", "20", "40"]).0, Verdict::Holds);
+    // 5 / S^2 is below 1 / S from S = 5 on, not the other way round.
+    let turned = verdict_on_orders(|claim| {
+        claim.check = ClaimCheck::Below;
+        (claim.row, claim.other) = ("first".into(), Some("second".into()));
+    });
+    assert_eq!(turned.0, Verdict::Fails);
+    insta::assert_snapshot!(turned.1, @"`second` at 20 minus `first` at 20 is -0.038 [-0.052, -0.023] (98.33 % interval)");
+}
+
 #[test]
 fn equal_cells_are_undecided() {
     let cells = [Some(metric(10.0, 1.0)), Some(metric(10.0, 1.0))];
@@ -450,6 +519,8 @@ fn plot_spec() -> PlotSpec {
         y_label: "Fréchet distance (dimensionless)".into(),
         log_x: true,
         log_y: true,
+        only: vec![],
+        triangles: vec![],
     }
 }
 
@@ -619,9 +690,11 @@ fn structure(html: &str) -> String {
 fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
-    let html =
-        ddim::harness::report::html(&Folder::read(folder.path(), &Registry::shipped()).unwrap())
-            .unwrap();
+    let html = ddim::harness::report::html(
+        &Folder::read(folder.path(), &Registry::shipped()).unwrap(),
+        &Registry::shipped(),
+    )
+    .unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
     insta::assert_snapshot!("html", structure(&html));
@@ -632,7 +705,9 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
     let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
-    let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
+    let csv = Show::new(&folder.plan, &Registry::shipped())
+        .table_as(&folder.records, Format::Csv)
+        .unwrap();
     insta::assert_snapshot!(csv, @r"
     noise,grid.steps,status,FD-fd,low,high,paper
     eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36
@@ -642,4 +717,19 @@ fn the_table_as_csv_has_a_line_for_every_place() {
     sigma-hat,10,diverged,,,,
     sigma-hat,50,not run,,,,
     ");
+}
+
+#[test]
+fn slope_triangles_and_chosen_curves_are_drawn() {
+    let spec = PlotSpec {
+        only: vec!["eta = 0.0".into()],
+        triangles: vec![1.0, 2.0],
+        x_label: "S".into(),
+        ..plot_spec()
+    };
+    let plain = Figure::new(&PlotSpec { triangles: vec![], ..spec.clone() }, &records()).unwrap();
+    let figure = Figure::new(&spec, &records()).unwrap();
+    let lines = |figure: &Figure| figure.svg().unwrap().matches("<polyline").count();
+    assert_eq!(lines(&figure), lines(&plain) + 2);
+    assert!(!figure.svg().unwrap().contains("eta = 1.0"));
 }

@@ -32,16 +32,14 @@ impl State for Array {
         Ok(self.mapv(|value| value.clamp(low, high)))
     }
 
-    fn largest_rms(&self) -> Result<f64> {
+    fn rms(&self) -> Result<Vec<f64>> {
         let width = self.len() / self.shape().first().copied().unwrap_or(1).max(1);
         let squares = |sample: ArrayViewD<'_, f64>| sample.iter().map(|v| v * v).sum::<f64>();
-        let mean = |sample| squares(sample) / width.max(1) as f64;
         if self.ndim() == 0 {
-            return Ok(squares(self.view()).sqrt());
+            return Ok(vec![squares(self.view()).sqrt()]);
         }
-        // f64::max drops a NaN.
-        let larger = |most: f64, rms: f64| if rms > most || rms.is_nan() { rms } else { most };
-        Ok(self.outer_iter().map(|sample| mean(sample).sqrt()).fold(0.0, larger))
+        let mean = |sample| squares(sample) / width.max(1) as f64;
+        Ok(self.outer_iter().map(|sample| mean(sample).sqrt()).collect())
     }
 
     fn is_finite(&self) -> Result<bool> {

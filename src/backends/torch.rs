@@ -35,13 +35,13 @@ impl State for Tensor {
         self.f_clamp(low, high).map_err(Error::model)
     }
 
-    fn largest_rms(&self) -> Result<f64> {
+    fn rms(&self) -> Result<Vec<f64>> {
         let rows = self.size().first().copied().unwrap_or(1);
         let rms = || {
             // In f64: the squares of an f32 sample need not fit its type.
             let squares = self.f_to_kind(Kind::Double)?.f_square()?.f_reshape([rows, -1])?;
-            let mean = squares.f_mean_dim(1, false, Kind::Double)?;
-            mean.f_max()?.f_sqrt()?.f_double_value(&[]) // LibTorch's maximum hands on a NaN
+            let rms = squares.f_mean_dim(1, false, Kind::Double)?.f_sqrt()?;
+            Vec::try_from(rms.f_to_device(Device::Cpu)?)
         };
         tch::no_grad(rms).map_err(|error: tch::TchError| Error::model(error))
     }

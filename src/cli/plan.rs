@@ -13,7 +13,7 @@ use crate::{
     harness::{
         build::Models,
         error::Result,
-        plan::{CellSpec, GridSpec, Tau},
+        plan::{CellSpec, GridSpec, Steps, Tau},
         registry::Registry,
         runner,
     },
@@ -85,7 +85,11 @@ fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
     let rows = spec.batch.min(spec.samples);
     let last = (spec.schedule.horizon - 1) as f64;
     let short = CellSpec {
-        grid: GridSpec { tau: Tau::Labels(vec![last, 0.0]), steps: 2, ..spec.grid.clone() },
+        grid: GridSpec {
+            tau: Tau::Labels(vec![last, 0.0]),
+            steps: Steps::Number(2),
+            ..spec.grid.clone()
+        },
         ..spec.clone()
     };
     let sampler = models.sampler(&short)?;

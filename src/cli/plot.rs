@@ -31,8 +31,8 @@ impl Plot {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let folder = Folder::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
-        let mut files = Show::new(&folder.plan).plots(&folder.records)?;
-        files.push((report::FILE.to_owned(), report::html(&folder)?.into_bytes()));
+        let mut files = Show::new(&folder.plan, registry).plots(&folder.records)?;
+        files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
         redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
     }
 }

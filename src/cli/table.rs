@@ -55,7 +55,7 @@ impl Table {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let folder = Folder::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
-        let show = Show::new(&folder.plan);
+        let show = Show::new(&folder.plan, registry);
         let format = match self.format {
             Some(Form::Md) => Format::Markdown,
             Some(Form::Tex) => Format::Latex,
@@ -70,7 +70,7 @@ impl Table {
         };
         if self.format.is_none() {
             let mut files = show.tables(&folder.records);
-            files.push((report::FILE.to_owned(), report::html(&folder)?.into_bytes()));
+            files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
             redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;
         }
         println!("{}", text.trim_end());

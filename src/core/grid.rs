@@ -41,6 +41,9 @@ pub enum Tau {
         /// The exponent; 7 in the paper.
         rho: f64,
     },
+    /// S levels with $\lambda = -\log\sigma$ evenly spaced between the schedule's largest and
+    /// smallest: uniform in log-SNR (Lu et al. 2022, DPM-Solver, section 3.4).
+    LogSnr,
     /// The labels as listed.
     Explicit(Vec<f64>),
 }
@@ -123,6 +126,49 @@ impl Grid {
         Ok(Self { levels, draws, requested: steps, dropped: 0 })
     }
 
+    /// S steps between two positive noise levels, both ends included: where orders are measured
+    /// and errors located.
+    ///
+    /// - Units: `window` is (from, to) in sigma.
+    ///
+    /// # Errors
+    /// A family that is not spaced by a formula (`linspace-real`, `karras` and `log-snr` are), no
+    /// steps, or a window that is not falling or leaves the schedule.
+    pub fn window(
+        schedule: &Schedule,
+        tau: &Tau,
+        steps: usize,
+        (from, to): (f64, f64),
+    ) -> Result<Self> {
+        let top = schedule.level((schedule.horizon() - 1) as f64)?.sigma();
+        let bottom = schedule.level(0.0)?.sigma();
+        // The ends as a user reads them off: the last digits are not the point.
+        let slack = 1e-9;
+        if !(from > to && to >= bottom * (1.0 - slack) && from <= top * (1.0 + slack)) {
+            return Err(Error::Grid(format!(
+                "a window from sigma {from} to {to} must fall, and lie between {bottom:.6} and \
+                 {top:.3}, the schedule's ends"
+            )));
+        }
+        let (high, low) = (schedule.level_at_sigma(from)?, schedule.level_at_sigma(to)?);
+        let points = steps + 1;
+        let levels = match *tau {
+            Tau::Karras { rho } => karras(schedule, points, rho, (low, high))?,
+            Tau::LogSnr => log_snr(schedule, points, (low, high))?,
+            Tau::LinspaceReal => {
+                spaced(points, (low, high), |part| schedule.level(low.t + part * (high.t - low.t)))?
+            }
+            _ => {
+                return Err(Error::Grid(
+                    "this tau is a list of labels and has no window: use linspace-real, karras or \
+                     log-snr"
+                        .into(),
+                ));
+            }
+        };
+        Self::from_levels(levels.into_iter().rev().collect())
+    }
+
     /// The same levels in the other direction: what inversion runs on.
     #[must_use]
     pub fn reversed(mut self) -> Self {
@@ -184,7 +230,11 @@ impl Tau {
         let horizon = schedule.horizon();
         let least = match self {
             // One point of a linspace is its start, label 0: no sampler starts there.
-            Self::OfficialQuad | Self::Linspace | Self::LinspaceReal | Self::Karras { .. } => 2,
+            Self::OfficialQuad
+            | Self::Linspace
+            | Self::LinspaceReal
+            | Self::Karras { .. }
+            | Self::LogSnr => 2,
             _ => 1,
         };
         if steps < least || steps > horizon {
@@ -192,8 +242,11 @@ impl Tau {
                 "S = {steps}: this tau needs at least {least} and at most T = {horizon} steps"
             )));
         }
-        if let Self::Karras { rho } = *self {
-            return karras(schedule, steps, rho).map(|levels| (levels, 0));
+        let ends = (schedule.level(0.0)?, schedule.level((horizon - 1) as f64)?);
+        match *self {
+            Self::Karras { rho } => return Ok((karras(schedule, steps, rho, ends)?, 0)),
+            Self::LogSnr => return Ok((log_snr(schedule, steps, ends)?, 0)),
+            _ => {}
         }
         let labels = self.labels(horizon, steps)?;
         let requested = labels.len();
@@ -238,7 +291,9 @@ impl Tau {
             Self::LinspaceOpen => {
                 linspace(top, steps + 1).skip(1).map(f64::round_ties_even).collect()
             }
-            Self::Karras { .. } => unreachable!("invariant: spaced in sigma, not in labels"),
+            Self::Karras { .. } | Self::LogSnr => {
+                unreachable!("invariant: spaced in sigma, not in labels")
+            }
             Self::Explicit(labels) => explicit(labels, steps)?,
         })
     }
@@ -273,19 +328,39 @@ fn explicit(labels: &[f64], steps: usize) -> Result<Vec<f64>> {
 
 /// $\sigma_i = (\sigma_\max^{1/\rho} + \tfrac{i}{S-1}(\sigma_\min^{1/\rho} - \sigma_\max^{1/\rho}))^\rho$,
 /// ascending in sigma.
-fn karras(schedule: &Schedule, steps: usize, rho: f64) -> Result<Vec<Level>> {
+fn karras(
+    schedule: &Schedule,
+    points: usize,
+    rho: f64,
+    (low, high): (Level, Level),
+) -> Result<Vec<Level>> {
     if !(rho > 0.0 && rho.is_finite()) {
         return Err(Error::Grid(format!("rho = {rho} must be positive and finite")));
     }
-    let top = (schedule.horizon() - 1) as f64;
-    let (low, high) = (schedule.level(0.0)?, schedule.level(top)?);
     let (a, b) = (low.sigma().powf(1.0 / rho), high.sigma().powf(1.0 / rho));
-    (0..steps)
+    let at = |part: f64| schedule.level_at_sigma((a + (b - a) * part).powf(rho));
+    spaced(points, (low, high), at)
+}
+
+/// $\log\sigma_i$ evenly spaced, ascending in sigma.
+fn log_snr(schedule: &Schedule, points: usize, (low, high): (Level, Level)) -> Result<Vec<Level>> {
+    let (a, b) = (low.sigma().ln(), high.sigma().ln());
+    spaced(points, (low, high), |part: f64| schedule.level_at_sigma((a + (b - a) * part).exp()))
+}
+
+/// The ends, and `at(part)` for the points between them: the ends are given levels, not their
+/// images under a power and a root.
+fn spaced(
+    points: usize,
+    (low, high): (Level, Level),
+    at: impl Fn(f64) -> Result<Level>,
+) -> Result<Vec<Level>> {
+    let last = points.saturating_sub(1);
+    (0..points)
         .map(|i| match i {
-            // The ends are the schedule's own levels, not their images under a power and a root.
             0 => Ok(low),
-            i if i == steps - 1 => Ok(high),
-            i => schedule.level_at_sigma((a + (b - a) * i as f64 / (steps - 1) as f64).powf(rho)),
+            i if i == last => Ok(high),
+            i => at(i as f64 / last as f64),
         })
         .collect()
 }

@@ -18,13 +18,23 @@ pub trait State: Sized {
     /// Whatever the tensor library returns.
     fn clamp(&self, low: f64, high: f64) -> Result<Self>;
 
+    /// The root mean square of every sample: NaN or infinite where an element is.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn rms(&self) -> Result<Vec<f64>>;
+
     /// The largest root mean square of a sample: NaN or infinite where an element is.
     ///
     /// What an adaptive method measures its error with, so that no sample hides behind its batch.
     ///
     /// # Errors
     /// Whatever the tensor library returns.
-    fn largest_rms(&self) -> Result<f64>;
+    fn largest_rms(&self) -> Result<f64> {
+        // f64::max drops a NaN.
+        let larger = |most: f64, rms: f64| if rms > most || rms.is_nan() { rms } else { most };
+        Ok(self.rms()?.into_iter().fold(0.0, larger))
+    }
 
     /// Whether no element is NaN or infinite.
     ///
@@ -48,8 +58,8 @@ impl State for Ghost {
         Ok(Self)
     }
 
-    fn largest_rms(&self) -> Result<f64> {
-        Ok(0.0)
+    fn rms(&self) -> Result<Vec<f64>> {
+        Ok(vec![])
     }
 
     fn is_finite(&self) -> Result<bool> {

@@ -14,17 +14,21 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     manifest::{Kind, Vocabulary},
-    plan::{self, Cell, CellSpec, GridSpec, ModelSpec, PredictionKind, ScheduleSpec},
+    plan::{
+        self, Cell, CellSpec, GridSpec, Measured, ModelSpec, PredictionKind, ScheduleSpec,
+        SolverSpec, Steps,
+    },
     registry::{Everywhere, Registry, SIGMA_HAT},
+    truth::{Known, Truth},
 };
 use crate::{
     backends::{array::Array, torch},
     core::{
-        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Noise, Schedule,
-        Solver, State, Tau, count_calls, integrate,
+        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level, Noise,
+        Schedule, Solver, State, Tau, count_calls, integrate,
     },
     models::{
-        gaussian::Gaussian,
+        gaussian::{Gaussian, GaussianFlow},
         mixture::{Component, Mixture},
         network::Network,
         unet::{Placement, Precision},
@@ -35,7 +39,7 @@ use crate::{
 /// other numbers.
 pub const NUMERICS: &str = "1";
 
-fn taus(rho: f64) -> [(&'static str, Tau); 10] {
+fn taus(rho: f64) -> [(&'static str, Tau); 11] {
     [
         ("official-uniform", Tau::OfficialUniform),
         ("official-quad", Tau::OfficialQuad),
@@ -47,6 +51,7 @@ fn taus(rho: f64) -> [(&'static str, Tau); 10] {
         ("linspace-real", Tau::LinspaceReal),
         ("linspace-open", Tau::LinspaceOpen),
         ("karras", Tau::Karras { rho }),
+        ("log-snr", Tau::LogSnr),
     ]
 }
 
@@ -73,10 +78,35 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             })
             .collect(),
         solvers: registry.kinds(),
+        truths: truths(registry),
         variances: vec![SIGMA_HAT.into()],
         metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
+}
+
+/// The method that is the exact flow of an exact-score model.
+const EXACT: &str = "exact";
+
+/// What can be a truth: the exact flow, and the methods that draw no noise.
+fn truths(registry: &Registry) -> Vec<Kind> {
+    let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
+    let deterministic = |kind: &Kind| {
+        let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
+        let spec = SolverSpec {
+            kind: kind.name.clone(),
+            variance: None,
+            options,
+            inversion: plan::Inversion::Current,
+        };
+        let solver = registry.build(&spec, &schedule, 2).ok()?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
+        draws_none.then(|| Kind::new(kind.name.clone(), &[]).with_options(&kind.options))
+    };
+    let mut all = vec![Kind::new(EXACT, &[])];
+    all.extend(registry.kinds().iter().filter_map(deterministic));
+    all
 }
 
 /// Builds a schedule.
@@ -95,11 +125,11 @@ pub fn build_schedule(spec: &ScheduleSpec) -> Result<Schedule> {
     Ok(schedule?)
 }
 
-/// Builds a grid on a schedule.
+/// Builds a grid of `steps` steps on a schedule.
 ///
 /// # Errors
 /// More steps than labels, or labels that are outside the schedule or not monotone.
-pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
+pub fn build_grid(spec: &GridSpec, steps: usize, schedule: &Schedule) -> Result<Grid> {
     let tau = match &spec.tau {
         plan::Tau::Labels(labels) => Tau::Explicit(labels.clone()),
         plan::Tau::Rule(name) => taus(spec.rho.unwrap_or(7.0))
@@ -107,11 +137,14 @@ pub fn build_grid(spec: &GridSpec, schedule: &Schedule) -> Result<Grid> {
             .find_map(|(known, tau)| (known == name).then_some(tau))
             .ok_or_else(|| Error::input(format!("there is no tau `{name}`")))?,
     };
+    if let Some([from, to]) = spec.window {
+        return Ok(Grid::window(schedule, &tau, steps, (from, to))?);
+    }
     let end = match spec.end {
         plan::End::Clean => End::Clean,
         plan::End::FirstLevel => End::FirstLevel,
     };
-    Ok(Grid::new(schedule, &tau, spec.steps, end)?)
+    Ok(Grid::new(schedule, &tau, steps, end)?)
 }
 
 /// A cell's grid and cost, found without its model.
@@ -121,6 +154,8 @@ pub struct Route {
     pub grid: Grid,
     /// Model calls per sample.
     pub calls: u64,
+    /// The solver's order of convergence; none for one that draws noise.
+    pub order: Option<u32>,
 }
 
 impl Route {
@@ -133,7 +168,7 @@ impl Route {
         let solver: Rc<dyn Solver<Ghost>> = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
         let calls = count_calls(&*solver, &grid)?;
-        Ok(Self { grid, calls })
+        Ok(Self { grid, calls, order: order_of(solver.kind()) })
     }
 
     /// The route of a cell.
@@ -144,7 +179,11 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
-        Ok(Self { grid, calls })
+        if spec.truth.is_some() {
+            // Whatever state it is for, its grid is the same.
+            truth_way(spec, registry, &grid)?;
+        }
+        Ok(Self { grid, calls, order: order_of(solver.kind()) })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -152,7 +191,18 @@ impl Route {
     /// # Errors
     /// As [`Route::new`].
     pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
-        Self::new(&cell.spec, registry).map_err(|error| {
+        let measured = cell.spec.metrics.as_ref();
+        let compared = measured.is_some_and(|metrics| metrics.asks_for(Measured::Error));
+        let route = Self::new(&cell.spec, registry);
+        if let (Ok(Self { order: None, .. }), true) = (&route, compared) {
+            let kind = &cell.spec.solver.kind;
+            let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let help = "`error` is for deterministic methods; compare distributions instead (`fd`)";
+            return Err(Box::new(
+                Diagnostic::error(cell.locate("solver.kind"), message).help(help),
+            ));
+        }
+        route.map_err(|error| {
             let (path, help) = match &error {
                 Error::Core(core::Error::EtaTooLarge { .. }) => (
                     "solver.eta",
@@ -165,6 +215,12 @@ impl Route {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
                 }
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
+                Error::Truth(_) => {
+                    ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
+                }
+                _ if cell.spec.grid.window.is_some() => {
+                    ("grid.window", "tau and window together decide which levels are visited")
+                }
                 Error::Core(core::Error::Label { .. }) => {
                     ("grid.tau", "labels are the network's, counted from 0")
                 }
@@ -172,6 +228,13 @@ impl Route {
             };
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
+    }
+}
+
+fn order_of(kind: core::Kind) -> Option<u32> {
+    match kind {
+        core::Kind::Deterministic { order } => Some(order),
+        core::Kind::Stochastic => None,
     }
 }
 
@@ -192,11 +255,80 @@ fn refused_option(cell: &Cell, problem: &str, error: &Error, registry: &Registry
         .help(format!("the defaults of {kind} are {}", defaults.join(", ")))
 }
 
-fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
+/// The way of a cell's truth: from x_T to where the cell starts, if that is elsewhere, and on.
+fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Option<Grid>, Grid)> {
+    let Some(truth) = &spec.truth else { return Ok((None, grid.clone())) };
+    let refuse = |error: Error| Error::Truth(error.to_string());
     let schedule = build_schedule(&spec.schedule)?;
-    let grid = build_grid(&spec.grid, &schedule)?;
-    let solver = registry.build(&spec.solver, &schedule, grid.requested())?;
-    Ok((grid, solver))
+    let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
+    let way = match &truth.grid {
+        Some(own) if truth.solver.kind == EXACT => match own.steps {
+            Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
+            Steps::Calls(_) => {
+                return Err(Error::Truth("the exact flow makes no calls: give `steps`".into()));
+            }
+        },
+        Some(own) => on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?.0,
+        None => two(grid.first(), grid.last())?,
+    };
+    let top = schedule.level((schedule.horizon() - 1) as f64)?;
+    let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;
+    let lead = lead.then(|| two(top, grid.first())).transpose()?;
+    if truth.solver.kind != EXACT {
+        let solver = registry.build(&truth.solver, &schedule, way.requested()).map_err(refuse)?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        solver.admits(&way).map_err(|error| refuse(error.into()))?;
+    } else if !["gaussian", "dirac"].contains(&spec.model.source.as_str()) {
+        return Err(Error::Truth(format!(
+            "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
+             `dormand-prince` comes as close as its tolerance",
+            spec.model.source
+        )));
+    }
+    Ok((lead, way))
+}
+
+fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
+}
+
+/// A grid and a solver for it; a budget of calls is spent as far as it goes.
+fn on_grid(
+    grid: &GridSpec,
+    solver: &SolverSpec,
+    schedule: &Schedule,
+    registry: &Registry,
+) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    let with = |steps: usize| {
+        let grid = build_grid(grid, steps, schedule)?;
+        let solver = registry.build(solver, schedule, grid.requested())?;
+        Ok((grid, solver))
+    };
+    let budget = match grid.steps {
+        Steps::Number(steps) => return with(steps),
+        Steps::Calls(budget) => budget,
+    };
+    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    let most =
+        usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
+    let mut refused = None;
+    for steps in (1..=most).rev() {
+        let found = with(steps).and_then(|(grid, solver)| {
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            let calls = count_calls(&*counted, &grid)?;
+            Ok(((grid, solver), calls))
+        });
+        match found {
+            Ok((found, calls)) if calls <= budget => return Ok(found),
+            Ok(_) => {}
+            // What is wrong with few steps only hides what is wrong with any.
+            Err(error) => refused = Some(refused.unwrap_or(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        let kind = &solver.kind;
+        Error::input(format!("{budget} model calls are too few for one step of `{kind}` here"))
+    }))
 }
 
 /// A batch of finished samples.
@@ -206,6 +338,8 @@ pub struct Samples {
     pub images: Array4<f32>,
     /// Model calls per sample, counted at the model.
     pub calls: u64,
+    /// Root mean square difference of each sample from the truth, where there is one.
+    pub errors: Option<Vec<f64>>,
 }
 
 /// A batch at the end of its way.
@@ -275,6 +409,7 @@ struct Bound<S: State> {
     grid: Grid,
     shape: [usize; 3],
     exchange: Exchange<S>,
+    truth: Option<Truth<S>>,
 }
 
 impl<S: State> Bound<S>
@@ -321,8 +456,24 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples> {
         let x = self.draw(noise, rows)?;
-        let Carried { x, calls } = self.integrate(Way::Decode, x, noise, observe)?;
-        Ok(Samples { images: x.mapv(|value| value as f32), calls })
+        let solution = match &self.truth {
+            None => None,
+            Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
+        };
+        let x = match &solution {
+            Some(solution) => S::lincomb(&[(1.0, &solution.start)])?,
+            None => x,
+        };
+        let outcome =
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
+                observe(calls)
+            })?;
+        let errors = match &solution {
+            Some(solution) => Some(S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?.rms()?),
+            None => None,
+        };
+        let images = (self.exchange.out)(&outcome.x)?.mapv(|value| value as f32);
+        Ok(Samples { images, calls: outcome.calls, errors })
     }
 
     fn carry(
@@ -340,17 +491,48 @@ where
     }
 }
 
+/// A truth before it is known what its states are.
+struct AnyTruth {
+    key: String,
+    /// None for the exact flow.
+    solver: Option<Rc<dyn Everywhere>>,
+    lead: Option<Grid>,
+    grid: Grid,
+}
+
+impl AnyTruth {
+    fn on<S: State>(
+        self,
+        known: &Known<S>,
+        upcast: fn(Rc<dyn Everywhere>) -> Rc<dyn Solver<S>>,
+        exact: Option<Rc<dyn Solver<S>>>,
+    ) -> Truth<S> {
+        let solver = self.solver.map_or(exact, |solver| Some(upcast(solver)));
+        let known = Rc::clone(known);
+        let solver = solver.expect("invariant: truth_way admits `exact` for models that have one");
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known }
+    }
+}
+
 /// Loads each model once, and hands out samplers for cells.
 pub struct Models<'a> {
     registry: &'a Registry,
     hardware: Hardware,
     networks: BTreeMap<(String, &'static str), Rc<Network>>,
+    known_arrays: Known<Array>,
+    known_tensors: Known<Tensor>,
 }
 
 impl<'a> Models<'a> {
     /// An empty stock on some hardware.
     pub fn new(hardware: Hardware, registry: &'a Registry) -> Self {
-        Self { registry, hardware, networks: BTreeMap::new() }
+        Self {
+            registry,
+            hardware,
+            networks: BTreeMap::new(),
+            known_arrays: Known::default(),
+            known_tensors: Known::default(),
+        }
     }
 
     /// What models run on.
@@ -376,6 +558,7 @@ impl<'a> Models<'a> {
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
+        let truth = self.truth(spec, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -389,6 +572,10 @@ impl<'a> Models<'a> {
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
                 shape: [c, h, w],
+                truth: truth.map(|truth| {
+                    let exact = exact_flow(&spec.model);
+                    truth.on(&self.known_arrays, |solver| solver as Rc<dyn Solver<Array>>, exact)
+                }),
                 exchange: Exchange {
                     into: Box::new(|images| Ok(images.into_dyn())),
                     out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
@@ -413,11 +600,33 @@ impl<'a> Models<'a> {
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,
+            truth: truth.map(|truth| {
+                truth.on(&self.known_tensors, |solver| solver as Rc<dyn Solver<Tensor>>, None)
+            }),
             exchange: Exchange {
                 into: Box::new(move |images| torch::from_states(&images, kind, device)),
                 out: torch::to_states,
             },
         }))
+    }
+
+    /// The truth of a cell, for any state.
+    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<AnyTruth>> {
+        let Some(truth) = &spec.truth else { return Ok(None) };
+        let (lead, way) = truth_way(spec, self.registry, grid)?;
+        let schedule = build_schedule(&spec.schedule)?;
+        let solver = match truth.solver.kind.as_str() {
+            EXACT => None,
+            _ => Some(self.registry.build(&truth.solver, &schedule, way.requested())?),
+        };
+        // Everything a solution depends on, and nothing of the cell's own solver and steps.
+        let level = |level: Level| level.alpha_bar.to_bits();
+        let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
+        let key = format!(
+            "{:?} {:?} {:?} {:?} {} {ends:?}",
+            spec.model, spec.schedule, truth, spec.precision, spec.seed
+        );
+        Ok(Some(AnyTruth { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
@@ -471,7 +680,8 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
              embedded: models/cifar10-xs",
         ));
     }
-    if let (Some(_), Some(exact)) = (&spec.metrics, &spec.model.exact)
+    let compared = spec.metrics.as_ref().is_some_and(|metrics| metrics.features.is_some());
+    if let (true, Some(exact)) = (compared, &spec.model.exact)
         && exact.shape.first() != Some(&3)
     {
         let message = format!("features are those of colour images, not of {:?}", exact.shape);
@@ -482,17 +692,17 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
         for (path, file, what) in [
             (
                 "metrics.features",
-                &metrics.features,
+                metrics.features.as_ref(),
                 "features are computed by folders like models/cifar10-features; the Inception \
                  network of FID is not built in yet",
             ),
             (
                 "metrics.reference",
-                &metrics.reference,
+                metrics.reference.as_ref(),
                 "`ddim stats --features DIR --out FILE` writes one from a data set",
             ),
         ] {
-            if !Path::new(file).exists() {
+            if let Some(file) = file.filter(|file| !Path::new(file).exists()) {
                 let message = format!("{path} = \"{file}\" does not exist");
                 problems.push(Diagnostic::error(cell.locate(path), message).help(what));
             }
@@ -523,6 +733,18 @@ fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
         }
         other => return Err(Error::input(format!("there is no exact-score model `{other}`"))),
     })
+}
+
+/// The exact flow of a model that has one.
+fn exact_flow(spec: &ModelSpec) -> Option<Rc<dyn Solver<Array>>> {
+    let exact = spec.exact.as_ref()?;
+    let mean = exact.mean.first().copied().unwrap_or(0.0);
+    let std = match spec.source.as_str() {
+        "gaussian" => exact.std.first().copied().unwrap_or(1.0),
+        "dirac" => 0.0,
+        _ => return None,
+    };
+    Some(Rc::new(GaussianFlow(Gaussian { mean, std })))
 }
 
 /// What the manifest says about a model's output, as adapters around it.

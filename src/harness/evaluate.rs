@@ -80,7 +80,7 @@ pub fn evaluate(
         super::build::NUMERICS,
     ];
     Ok(Evaluation {
-        distance: column_name(FD, ruler.features),
+        distance: column_name(FD, Some(ruler.features)),
         value,
         images: format!("{} {}", set.name, set.split),
         n,

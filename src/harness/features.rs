@@ -2,21 +2,18 @@
 
 use std::{cell::OnceCell, collections::BTreeMap, path::Path, rc::Rc};
 
-use ndarray::{Array2, ArrayView2, ArrayView4};
+use ndarray::{Array2, ArrayView4};
 
 use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD_INFINITY, KID, MetricsSpec},
+    plan::CellSpec,
     reference::{Extractor, Reference},
 };
 use crate::{
     backends::torch,
-    metrics::{
-        FrechetReference, Jackknife, KidReference, frechet_extrapolation, frechet_jackknife,
-        kid_jackknife,
-    },
+    metrics::{FrechetReference, KidReference},
     models::{
         classifier::{Classifier, FeatureExtractor},
         weights,
@@ -30,8 +27,9 @@ pub struct Extractors {
     references: BTreeMap<String, Rc<Loaded>>,
 }
 
-struct Loaded {
-    frechet: FrechetReference,
+/// A reference in the forms that distances need.
+pub(super) struct Loaded {
+    pub(super) frechet: FrechetReference,
     features: Array2<f32>,
     /// Made of the features when it is first asked for: it costs their number squared.
     kid: OnceCell<KidReference>,
@@ -39,7 +37,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn kid(&self) -> Result<&KidReference> {
+    pub(super) fn kid(&self) -> Result<&KidReference> {
         if let Some(kid) = self.kid.get() {
             return Ok(kid);
         }
@@ -68,13 +66,17 @@ impl Extractors {
         Ok(extractor)
     }
 
-    fn reference(&mut self, spec: &MetricsSpec) -> Result<Rc<Loaded>> {
-        let extractor = self.extractor(&spec.features)?;
-        let key = format!("{} {}", spec.reference, extractor.sha256());
+    /// A reference for the extractor of a folder.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read, or that do not belong together.
+    pub(super) fn reference(&mut self, features: &str, reference: &str) -> Result<Rc<Loaded>> {
+        let extractor = self.extractor(features)?;
+        let key = format!("{reference} {}", extractor.sha256());
         if let Some(reference) = self.references.get(&key) {
             return Ok(Rc::clone(reference));
         }
-        let path = Path::new(&spec.reference);
+        let path = Path::new(reference);
         let reference = Reference::read_for(path, &describe(&*extractor))?;
         let loaded = Rc::new(Loaded {
             frechet: FrechetReference::new(&reference.moments()?)?,
@@ -89,71 +91,20 @@ impl Extractors {
     /// The hashes of what a cell is measured with, by role.
     ///
     /// # Errors
-    /// As [`Extractors::measure`].
+    /// An extractor or a reference that cannot be read, or that do not belong together.
     pub fn hashes(&mut self, spec: &CellSpec) -> Result<BTreeMap<String, String>> {
-        let Some(metrics) = &spec.metrics else { return Ok(BTreeMap::new()) };
+        let metrics = spec.metrics.as_ref();
+        let named = metrics.and_then(|m| Some((m.features.as_ref()?, m.reference.as_ref()?)));
+        let Some((features, reference)) = named else { return Ok(BTreeMap::new()) };
         Ok(BTreeMap::from([
-            ("features".to_owned(), self.extractor(&metrics.features)?.sha256().to_owned()),
-            ("reference".to_owned(), self.reference(metrics)?.sha256.clone()),
+            ("features".to_owned(), self.extractor(features)?.sha256().to_owned()),
+            ("reference".to_owned(), self.reference(features, reference)?.sha256.clone()),
         ]))
     }
 
-    /// How a cell is measured, if it is.
-    ///
-    /// # Errors
-    /// An extractor or a reference that cannot be read, or that do not belong together.
-    pub fn measure(&mut self, spec: &CellSpec) -> Result<Option<Measure>> {
-        let Some(metrics) = &spec.metrics else { return Ok(None) };
-        Ok(Some(Measure {
-            spec: metrics.clone(),
-            extractor: self.extractor(&metrics.features)?,
-            reference: self.reference(metrics)?,
-            device: self.hardware.device(),
-        }))
-    }
-}
-
-/// What turns samples into features, and features into distances.
-pub struct Measure {
-    spec: MetricsSpec,
-    extractor: Rc<dyn FeatureExtractor>,
-    reference: Rc<Loaded>,
-    device: tch::Device,
-}
-
-impl Measure {
-    /// Length of a feature vector.
-    pub fn dimension(&self) -> usize {
-        self.extractor.dim()
-    }
-
-    /// The metrics of a cell's features, by their columns.
-    ///
-    /// # Errors
-    /// Features that are not finite, or too few of them on either side.
-    pub fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<BTreeMap<String, Jackknife>> {
-        let MetricsSpec { blocks, .. } = self.spec;
-        let frechet = &self.reference.frechet;
-        let metric = |name: &str| -> Result<Jackknife> {
-            Ok(match name {
-                KID => kid_jackknife(features, blocks, self.reference.kid()?)?,
-                FD_INFINITY => frechet_extrapolation(features, blocks, frechet)?,
-                _ => frechet_jackknife(features, blocks, frechet)?,
-            })
-        };
-        self.spec
-            .metrics()
-            .into_iter()
-            .map(|name| Ok((column_name(name, &self.spec.features), metric(name)?)))
-            .collect()
-    }
-
-    /// The features of samples in [-1, 1], rounded to 8 bits first unless the manifest says not to.
-    ///
-    /// # Errors
-    /// Images the extractor does not take.
-    pub fn features(&self, samples: ArrayView4<'_, f32>) -> Result<Array2<f32>> {
-        features(&*self.extractor, samples, self.spec.quantise, self.device)
+    /// The device that features are computed on.
+    pub(super) fn device(&self) -> tch::Device {
+        self.hardware.device()
     }
 }
 
@@ -194,8 +145,9 @@ fn file_sha256(path: &Path) -> Result<String> {
 }
 
 /// The column of a metric on an extractor's features, such as `FD-cifar10-features`: never FID or
-/// KID alone, which are Inception's.
-pub fn column_name(metric: &str, features: &str) -> String {
+/// KID alone, which are Inception's. A metric without features is its own column.
+pub fn column_name(metric: &str, features: Option<&str>) -> String {
+    let Some(features) = features else { return metric.to_owned() };
     let name =
         Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));

@@ -35,6 +35,8 @@ pub struct Vocabulary {
     pub taus: Vec<Kind>,
     /// Solvers, with those of `eta`, `variance` that they have.
     pub solvers: Vec<Kind>,
+    /// Methods that can be a truth: deterministic solvers, and `exact`.
+    pub truths: Vec<Kind>,
     /// Named variances, for instance `sigma-hat`.
     pub variances: Vec<String>,
     /// Metrics, for instance `fd`.

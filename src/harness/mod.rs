@@ -6,6 +6,7 @@ pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod hardware;
+pub mod instruments;
 pub mod inventory;
 pub mod latents;
 pub mod manifest;
@@ -18,6 +19,7 @@ mod results;
 pub mod runner;
 mod show;
 pub mod stats;
+mod truth;
 
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};

@@ -116,6 +116,9 @@ pub struct CellSpec {
     pub solver: SolverSpec,
     /// `[metrics]`; none if nothing is to be measured.
     pub metrics: Option<MetricsSpec>,
+    /// `[truth]`: what the metric `error` is measured to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<TruthSpec>,
 }
 
 impl CellSpec {
@@ -233,12 +236,28 @@ pub struct GridSpec {
     /// The rule, or the labels themselves.
     pub tau: Tau,
     /// The requested number of steps S.
-    pub steps: usize,
+    #[serde(flatten)]
+    pub steps: Steps,
     /// Where the last step goes.
     pub end: End,
     /// Exponent of Karras et al. 2022, eq. (5), for grids that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rho: Option<f64>,
+    /// From one sigma to another instead of all the way: x_T is carried to the first by the truth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<[f64; 2]>,
+}
+
+/// How many steps a grid has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Steps {
+    /// S itself.
+    #[serde(rename = "steps")]
+    Number(usize),
+    /// As many as the solver can make of at most so many model calls per sample.
+    #[serde(rename = "calls")]
+    Calls(u64),
 }
 
 /// A rule for the levels, or an explicit list.
@@ -307,13 +326,27 @@ pub enum VarianceSpec {
     Named(String),
 }
 
+/// `[truth]`: the solution of the probability-flow ODE that `error` is measured to, from the same
+/// noise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TruthSpec {
+    /// A deterministic method, or `exact`.
+    pub solver: SolverSpec,
+    /// Its own grid; without one it goes from the first level of the cell's grid to the last in one
+    /// step, which adaptive and exact methods divide as they need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridSpec>,
+}
+
 /// `[metrics]`: what is measured on the samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricsSpec {
-    /// The network whose features are compared.
-    pub features: String,
-    /// Features of the data set.
-    pub reference: String,
+    /// The network whose features are compared; none where no measure needs features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<String>,
+    /// Features of the data set; none where no measure needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Number of disjoint blocks of samples behind an interval.
     pub blocks: usize,
     /// Whether samples are rounded to 8 bits first, as they would be when saved.
@@ -332,10 +365,14 @@ impl MetricsSpec {
     pub fn metrics(&self) -> Vec<&'static str> {
         let names = METRICS.into_iter().filter(|name| match *name {
             FD_INFINITY => self.extrapolate,
-            KID => self.measures.contains(&Measured::Kid),
-            _ => self.measures.contains(&Measured::Fd),
+            name => self.measures.iter().any(|measure| measure.name() == name),
         });
         names.collect()
+    }
+
+    /// Whether a measure is asked for.
+    pub fn asks_for(&self, measure: Measured) -> bool {
+        self.measures.contains(&measure)
     }
 }
 
@@ -346,10 +383,13 @@ pub const FD_INFINITY: &str = "fd.infinity";
 /// The kernel distance's name in manifests.
 pub const KID: &str = "kid";
 
-/// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 3] = [FD, FD_INFINITY, KID];
+/// The name in manifests of the distance to the truth.
+pub const ERROR: &str = "error";
 
-/// A distance between samples and reference.
+/// Every metric a manifest can name, in the order of the columns.
+pub const METRICS: [&str; 4] = [FD, FD_INFINITY, KID, ERROR];
+
+/// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measured {
@@ -357,9 +397,15 @@ pub enum Measured {
     Fd,
     /// The kernel distance.
     Kid,
+    /// The root mean square difference of a sample from the truth of the same noise, averaged over
+    /// samples.
+    Error,
 }
 
 impl Measured {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fd, Self::Kid, Self::Error];
+
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
 
@@ -368,7 +414,13 @@ impl Measured {
         match self {
             Self::Fd => FD,
             Self::Kid => KID,
+            Self::Error => ERROR,
         }
+    }
+
+    /// Whether it compares features with those of a data set.
+    pub fn needs_features(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid)
     }
 }
 
@@ -401,9 +453,10 @@ mod tests {
             },
             grid: GridSpec {
                 tau: Tau::Labels(vec![999.0, 0.0]),
-                steps: 2,
+                steps: Steps::Number(2),
                 end: End::FirstLevel,
                 rho: None,
+                window: None,
             },
             solver: SolverSpec {
                 kind: "ddim".to_owned(),
@@ -412,6 +465,7 @@ mod tests {
                 inversion: Inversion::Current,
             },
             metrics: None,
+            truth: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs the cells of a plan, and writes after every one of them.
 //!
-//! A cell's samples are drawn batch by batch, quantised as when saved, and reduced to features.
-//! The features of an unfinished cell are appended to a file after every batch: an interrupted
+//! A cell's samples are drawn batch by batch and reduced to the numbers that its instruments read.
+//! Those of an unfinished cell are appended to a file after every batch: an interrupted
 //! run goes on at the next batch and ends with the same bytes, because noise is keyed by sample.
 
 use std::{
@@ -12,15 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ndarray::{Array2, ArrayView4, Axis, s};
+use ndarray::{ArrayView4, Axis, s};
 
 use super::{
     build::{Models, NUMERICS, Route, Sampler, Samples},
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
-    features::{Extractors, Measure},
+    features::Extractors,
     folder::strip_path,
     hardware::Hardware,
+    instruments::Instruments,
     overview::{Show, columns},
     partial::Partial,
     plan::{Cell, Inversion, Plan},
@@ -35,6 +36,9 @@ use crate::{core, core::KeyedNoise};
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
+
+/// Smaller samples are no pictures.
+const LEAST_SIDE: usize = 8;
 
 /// What a run needs beside its plan.
 pub struct Options<'a> {
@@ -120,7 +124,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         }
     }
     sink.write("manifest.toml", plan.text.as_bytes())?;
-    let show = Show::new(plan);
+    let show = Show::new(plan, options.registry);
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -135,7 +139,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             route: &routes[index],
             key: &planned[index].key,
             sampler: models.sampler(&cell.spec)?,
-            measure: extractors.measure(&cell.spec)?,
+            instruments: Instruments::new(&cell.spec, &mut extractors)?,
             folder: &options.folder,
             progress: &progress,
             interrupted: options.interrupted,
@@ -171,7 +175,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         let path = strip_path(&options.folder, &planned[index].key);
         let diverged = sink.finished(index).is_some_and(|record| record.status == Status::Diverged);
         if !path.exists() && !diverged {
-            draw_strip(&*models.sampler(&cell.spec)?, cell, &path, options.interrupted)?;
+            let sampler = models.sampler(&cell.spec)?;
+            if is_picture(sampler.shape()) {
+                draw_strip(&*sampler, cell, &path, options.interrupted)?;
+            }
         }
     }
     if !todo.is_empty() {
@@ -209,8 +216,8 @@ fn say_read(
         let metrics = cell.spec.metrics.as_ref();
         for (role, source) in [
             ("weights", Some(&cell.spec.model.source)),
-            ("features", metrics.map(|metrics| &metrics.features)),
-            ("reference", metrics.map(|metrics| &metrics.reference)),
+            ("features", metrics.and_then(|metrics| metrics.features.as_ref())),
+            ("reference", metrics.and_then(|metrics| metrics.reference.as_ref())),
         ] {
             if let (Some(source), Some(hash)) = (source, inputs.get(role)) {
                 let line = format!("read {role} {source} {hash}");
@@ -266,7 +273,7 @@ struct Job<'a> {
     route: &'a Route,
     key: &'a str,
     sampler: Box<dyn Sampler>,
-    measure: Option<Measure>,
+    instruments: Instruments,
     folder: &'a Path,
     progress: &'a Progress,
     interrupted: &'a AtomicBool,
@@ -275,8 +282,13 @@ struct Job<'a> {
 impl Job<'_> {
     fn run(&mut self) -> Result<(Record, f64)> {
         let spec = &self.cell.spec;
-        let width = self.measure.as_ref().map_or(0, Measure::dimension);
-        let mut partial = Partial::open(self.folder, self.key, width, spec.batch, spec.samples)?;
+        let mut partial = Partial::open(
+            self.folder,
+            self.key,
+            self.instruments.width(),
+            spec.batch,
+            spec.samples,
+        )?;
         let mut record = Record {
             key: self.key.to_owned(),
             status: Status::Done,
@@ -293,7 +305,7 @@ impl Job<'_> {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
             let clock = Instant::now();
-            let Samples { images, calls } =
+            let samples =
                 match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
                     self.progress.advance(calls * rows as u64);
                 }) {
@@ -306,20 +318,14 @@ impl Job<'_> {
                 };
             sampling += clock.elapsed();
             drawn += rows;
-            if first == 0 {
-                write_strip(images.view(), &strip_path(self.folder, self.key))?;
+            if first == 0 && is_picture(self.sampler.shape()) {
+                write_strip(samples.images.view(), &strip_path(self.folder, self.key))?;
             }
-            let features = match &self.measure {
-                Some(measure) => measure.features(images.view())?,
-                None => Array2::zeros((rows, 0)),
-            };
-            partial.append(&features, calls)?;
+            partial.append(&self.instruments.read(&samples)?, samples.calls)?;
         }
         // Counted at the model; more than planned for methods that choose their own steps.
         record.calls = record.calls.max(partial.most_calls());
-        if let Some(measure) = &self.measure {
-            record.metrics = measure.metrics(partial.features().view())?;
-        }
+        record.metrics = self.instruments.metrics(partial.numbers().view())?;
         partial.remove()?;
         let cost = (drawn as u64 * record.calls).max(1) as f64;
         Ok((record, sampling.as_secs_f64() / cost))
@@ -348,6 +354,11 @@ fn draw(
     }
 }
 
+/// Whether samples are worth looking at: grey or in colour, and more than a few pixels.
+fn is_picture([channels, height, width]: [usize; 3]) -> bool {
+    [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
+}
+
 /// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
 fn draw_strip(
     sampler: &dyn Sampler,
@@ -361,10 +372,6 @@ fn draw_strip(
 }
 
 fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
-    // Pictures of other than one or three channels are not looked at.
-    if ![1, 3].contains(&samples.len_of(Axis(1))) {
-        return Ok(());
-    }
     let kept = samples.len_of(Axis(0)).min(KEPT);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
     if let Some(folder) = path.parent() {

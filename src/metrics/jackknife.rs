@@ -64,7 +64,7 @@
 //! of the two (0.126, its standard error 0.077 against 0.39 unpaired). At N = 1024: 98.0, 95.5,
 //! 95.3 and 94.2 %.
 
-use ndarray::{ArrayView2, Axis, Slice};
+use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -156,6 +156,22 @@ impl Jackknife {
         }
         let leave_out = self.leave_out.iter().zip(&other.leave_out).map(|(a, b)| a - b).collect();
         Ok(Self { value: self.value - other.value, leave_out })
+    }
+
+    /// The mean of one number per sample, over the same blocks of samples as every other metric.
+    ///
+    /// # Errors
+    /// Fewer than two blocks or more than samples, or a number that is not finite.
+    pub fn of_mean(values: &[f64], blocks: usize) -> Result<Self> {
+        let column = ArrayView1::from(values).insert_axis(Axis(1));
+        let parts = block_moments(column, blocks)?;
+        let mut all = Moments::new(1);
+        for part in &parts {
+            all.merge(part)?;
+        }
+        let without = |part| Ok(all.without(part)?.mean()[0]);
+        let leave_out = parts.iter().map(without).collect::<Result<_>>()?;
+        Ok(Self { value: all.mean()[0], leave_out })
     }
 
     /// The mean of several values, for instance of several seeds.

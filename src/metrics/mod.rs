@@ -14,6 +14,7 @@ mod kid;
 mod latents;
 mod mean;
 mod moments;
+mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
@@ -22,6 +23,7 @@ pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};
 pub use mean::Mean;
 pub use moments::Moments;
+pub use slope::log_log_slope;
 
 /// What can go wrong with feature matrices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -103,6 +105,12 @@ pub enum Error {
         blocks: usize,
         /// Blocks needed.
         needed: usize,
+    },
+    /// Points without a slope.
+    #[error("a slope on logarithmic axes needs {what}")]
+    Slope {
+        /// What is missing.
+        what: &'static str,
     },
     /// A paired difference of values with different numbers of blocks.
     #[error(

@@ -2,7 +2,7 @@
 
 use crate::{
     backends::array::Array,
-    core::{At, Denoiser, Error, Level, Result, State},
+    core::{At, Denoiser, Error, Eval, Kind, Level, Result, Solver, State, Step},
 };
 
 /// Data $x_0 \sim \mathcal N(\mu \mathbf 1, s^2 I)$, whose noise prediction and whose
@@ -55,6 +55,25 @@ impl Denoiser for Gaussian {
         let scale = level.noise() / variance;
         let centre = level.signal() * self.mean;
         Ok(x.mapv(|value| scale * (value - centre)))
+    }
+}
+
+/// The exact probability flow of a [`Gaussian`] as a solver: a step of any length without an error
+/// and without a model call, the truth that others are measured to.
+#[derive(Clone, Copy, Debug)]
+pub struct GaussianFlow(pub Gaussian);
+
+impl Solver<Array> for GaussianFlow {
+    fn name(&self) -> &'static str {
+        "exact"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Deterministic { order: u32::MAX }
+    }
+
+    fn step(&self, _: &mut Eval<'_, Array>, x: &Array, step: Step) -> Result<Array> {
+        Ok(self.0.flow_map(x, step.from, step.to))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
     CellSpec, End, ExactSpec, GridSpec, Inversion, Measured, MetricsSpec, ModelSpec, Precision,
-    PredictionKind, ScheduleSpec, SolverSpec, StateKind, Tau, VarianceSpec,
+    PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps, Tau, TruthSpec, VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
@@ -39,6 +39,10 @@ pub(super) fn read(
     let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
+    let truth = root
+        .entry("truth")
+        .map(|_| root.section("truth", |r| read_truth(r, schedule.horizon, vocabulary)));
+    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid);
     if let Some(metrics) = &metrics
         && root.sound("samples")
         && samples < 2 * metrics.blocks
@@ -54,7 +58,61 @@ pub(super) fn read(
     }
     root.known(&SHARED);
     root.finish();
-    CellSpec { seed, samples, batch, precision, state, model, schedule, grid, solver, metrics }
+    CellSpec {
+        seed,
+        samples,
+        batch,
+        precision,
+        state,
+        model,
+        schedule,
+        grid,
+        solver,
+        metrics,
+        truth,
+    }
+}
+
+/// What needs a truth has one, and there is none that nothing is measured to.
+fn check_truth(
+    root: &mut Reader<'_>,
+    metrics: Option<&MetricsSpec>,
+    truth: Option<&TruthSpec>,
+    grid: &GridSpec,
+) {
+    let measured = metrics.is_some_and(|metrics| metrics.asks_for(Measured::Error));
+    let write = "add `[truth]` with the method that counts as exact, for instance \
+                 `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
+    match truth {
+        None if measured || grid.window.is_some() => {
+            let (section, why) = if measured {
+                ("metrics", "`error` is the distance to a truth, and there is no `[truth]`")
+            } else {
+                ("grid", "x_T is carried to the window by the truth, and there is no `[truth]`")
+            };
+            root.report(Diagnostic::error(root.place(section), why).help(write));
+        }
+        Some(_) if !measured && grid.window.is_none() => {
+            let message = "nothing is measured to the truth";
+            let help = "add `error` to `metrics.measures`, or remove `[truth]`";
+            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        }
+        Some(TruthSpec { grid: Some(_), .. }) if grid.window.is_some() => {
+            let message = "a truth with steps of its own cannot follow `grid.window`";
+            let help = "leave `truth.steps` out and let an adaptive method cross the window";
+            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        }
+        _ => {}
+    }
+}
+
+/// A method with its options, and the grid of one that does not choose its own steps.
+fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> TruthSpec {
+    let gridded = r.entry("steps").is_some() || r.entry("tau").is_some();
+    TruthSpec {
+        solver: read_method(r, &vocabulary.truths),
+        grid: gridded.then(|| read_grid(r, horizon, vocabulary)),
+    }
 }
 
 /// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
@@ -190,7 +248,7 @@ fn read_schedule(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ScheduleSpec {
 
 fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> GridSpec {
     let kinds = &vocabulary.taus;
-    r.chosen_by = "tau";
+    let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");
     let list = Kind::new("an explicit list", &[]);
     let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
     let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
@@ -198,11 +256,21 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
     let rho = r.own::<f64>("rho", kind, kinds);
     let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(7.0));
     r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
-    let steps = if is_list {
+    let calls: Option<u64> = r.get("calls");
+    let steps = if is_list || calls.is_some() {
         r.get("steps")
     } else {
         Some(r.need("steps", "the number of steps S: `steps = 50`"))
     };
+    r.ensure("calls", calls != Some(0), "at least 1", "every solver asks the model at least once");
+    if let (Some(_), true) = (calls, steps.is_some() || is_list) {
+        let key = if steps.is_some() { "steps" } else { "tau" };
+        let message = "model calls are to decide the number of steps, which is given";
+        let problem = Diagnostic::error(r.place("calls"), message)
+            .also(r.place(key), "given here")
+            .help("remove one of them");
+        r.report(problem);
+    }
     r.ensure("steps", steps != Some(0), "at least 1", "S = 0 would return the noise");
     if let Some(labels) = &labels {
         check_labels(r, labels, horizon);
@@ -218,11 +286,26 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
         }
     }
     let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
+    let steps = calls.map_or(Steps::Number(steps), Steps::Calls);
     let rule = || Tau::Rule(kind.map(|kind| kind.name.clone()).unwrap_or_default());
     let end = r
         .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])
         .unwrap_or(End::Clean);
-    GridSpec { tau: labels.map_or_else(rule, Tau::Labels), steps, end, rho }
+    let window = read_window(r);
+    r.chosen_by = chosen_by;
+    GridSpec { tau: labels.map_or_else(rule, Tau::Labels), steps, end, rho, window }
+}
+
+fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
+    let ends: Vec<f64> = r.get("window")?;
+    let falls = matches!(ends[..], [from, to] if from > to && to > 0.0);
+    let help = "from the noisier sigma to the other: `window = [10.0, 1.0]`";
+    r.ensure("window", falls, "two falling positive numbers", help);
+    if r.entry("end").is_some() {
+        let problem = Diagnostic::error(r.place("end"), "a window ends at its second sigma");
+        r.report(problem.also(r.place("window"), "the window").help("remove `end`"));
+    }
+    <[f64; 2]>::try_from(ends).ok()
 }
 
 fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
@@ -250,7 +333,20 @@ fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
 
 fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
     let kinds = &vocabulary.solvers;
-    let kind = r.kind("kind", "solver", None, kinds);
+    let variance = read_variance(r, vocabulary);
+    let inversion = read_inversion(r);
+    SolverSpec { variance, inversion, ..read_method(r, kinds) }
+}
+
+/// How much noise a step adds, for methods with that choice.
+fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<VarianceSpec> {
+    let kinds = &vocabulary.solvers;
+    // An unknown name is reported with the method.
+    let name = r.entry("kind").and_then(|entry| match &entry.node.value {
+        Value::String(name) => Some(name),
+        _ => None,
+    });
+    let kind = kinds.iter().find(|kind| Some(&kind.name) == name);
     let eta = r.own::<f64>("eta", kind, kinds);
     let help = "0 is deterministic DDIM, 1 has DDPM's posterior variance";
     r.ensure("eta", eta.is_none_or(|eta| eta >= 0.0), "0 or more", help);
@@ -263,7 +359,7 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
         let help = format!("{} (or give a number: `eta`)", suggest(name, known));
         r.report(Diagnostic::error(r.place("variance"), message).help(help));
     }
-    let variance = match (eta, variance) {
+    match (eta, variance) {
         (Some(_), Some(_)) => {
             let message = "`solver.eta` and `solver.variance` are both given";
             let problem = Diagnostic::error(r.place("variance"), message)
@@ -282,7 +378,12 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
         (None, None) => kind
             .filter(|kind| kind.keys.contains(&"eta"))
             .map(|kind| VarianceSpec::Eta(kind.default_eta)),
-    };
+    }
+}
+
+/// A method by its name, with its own numbers.
+fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
+    let kind = r.kind("kind", "solver", None, kinds);
     let mut all: Vec<&str> = kinds.iter().flat_map(|kind| &kind.options).map(|o| o.0).collect();
     all.sort_unstable();
     all.dedup();
@@ -296,9 +397,8 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
             options.insert(key.to_owned(), value);
         }
     }
-    let inversion = read_inversion(r);
     let kind = kind.map(|kind| kind.name.clone()).unwrap_or_default();
-    SolverSpec { kind, variance, options, inversion }
+    SolverSpec { kind, variance: None, options, inversion: Inversion::Current }
 }
 
 /// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
@@ -330,8 +430,23 @@ fn read_inversion(r: &mut Reader<'_>) -> Inversion {
 }
 
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
-    let features = r.need("features", "the folder or file of the feature network");
-    let reference = r.need("reference", "the file with the features of the data set");
+    let measures = read_measures(r);
+    // An empty list was reported already, and says nothing about the rest.
+    let compared = measures.is_empty() || measures.iter().any(|measure| measure.needs_features());
+    let mut needed = |key, help| {
+        if compared {
+            return Some(r.need(key, help));
+        }
+        let given: Option<String> = r.get(key);
+        if given.is_some() {
+            let message = format!("`metrics.{key}` is used by no measure");
+            let help = "remove it, or measure `fd` or `kid`";
+            r.report(Diagnostic::error(r.place(key), message).help(help));
+        }
+        None
+    };
+    let features = needed("features", "the folder or file of the feature network");
+    let reference = needed("reference", "the file with the features of the data set");
     let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
@@ -340,7 +455,6 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         "the interval comes from leaving out one at a time",
     );
     let quantise = r.get("quantise").unwrap_or(true);
-    let measures = read_measures(r);
     let extrapolate = r.get("extrapolate").unwrap_or(false);
     if extrapolate && !measures.contains(&Measured::Fd) {
         let problem = Diagnostic::error(r.place("extrapolate"), "there is nothing to extrapolate")
@@ -358,9 +472,9 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     MetricsSpec { features, reference, blocks, quantise, measures, extrapolate }
 }
 
-/// The distances without their order, which means nothing: two orders are the same cell.
+/// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 2] = [Measured::Fd, Measured::Kid];
+    const ALL: [Measured; 3] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

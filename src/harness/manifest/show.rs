@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Vocabulary;
-use super::reader::{Problems, Reader};
+use super::reader::{FromNode, Problems, Reader};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
 use crate::harness::presentation::{
-    ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
+    Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
 
 /// How the results of a plan are shown and judged.
@@ -66,7 +66,9 @@ pub(super) fn read(
                     r.report(Diagnostic::error(r.place("over"), message).help(help));
                 }
             }
-            TableSpec { rows, columns, value, caption: r.get("caption").unwrap_or_default(), over }
+            let fit = r.choice("fit", &[("calls", Against::Calls), ("S", Against::S)]);
+            let caption = r.get("caption").unwrap_or_default();
+            TableSpec { rows, columns, value, caption, fit, over }
         })
     });
     let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
@@ -96,11 +98,15 @@ pub(super) fn read(
         table.as_ref().map(|table| &table.columns),
         paper.iter().flat_map(|paper| &paper.columns).map(String::as_str).collect(),
     );
+    let fitted = table.as_ref().is_some_and(|table| table.fit.is_some());
     let checked = table.is_some() && !incomplete;
     let claims = root.each("claim", |r| {
-        let claim = read_claim(r);
+        let claim = read_claim(r, fitted);
         if checked {
             check_name(r, "row", "row", &claim.row, &rows);
+            if let Some(other) = &claim.other {
+                check_name(r, "other", "row", other, &rows);
+            }
             for (index, column) in claim.columns.iter().enumerate() {
                 let place = r.item_place("columns", index);
                 check_name_at(r, place, "column", column, &columns);
@@ -111,6 +117,12 @@ pub(super) fn read(
     let mut names: Vec<String> = Vec::new();
     let plots = root.each("plot", |r| {
         let plot = read_plot(r, &axes, vocabulary, measured);
+        if !incomplete && let Some(known) = labels.get(&plot.series) {
+            for (index, label) in plot.only.iter().enumerate() {
+                let place = r.item_place("only", index);
+                check_name_at(r, place, "curve", label, known);
+            }
+        }
         if names.contains(&plot.name) && !plot.name.is_empty() {
             let message = format!("two plots are called `{}`", plot.name);
             let help = "each is written to a file of its name";
@@ -147,28 +159,72 @@ fn read_paper(r: &mut Reader<'_>) -> PaperValues {
     PaperValues { source, metric, columns, rows }
 }
 
-fn read_claim(r: &mut Reader<'_>) -> ClaimSpec {
+fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let text: String = r.need("text", "the sentence, as a reader would say it");
     let source: String = r.need("source", "where the paper says or shows it");
     let checks = [
         ("lowest", ClaimCheck::Lowest),
         ("highest", ClaimCheck::Highest),
         ("decreases", ClaimCheck::Decreases),
+        ("below", ClaimCheck::Below),
+        ("order", ClaimCheck::Order),
     ];
     if r.entry("check").is_none() {
-        r.missing("check", "one of lowest, highest, decreases");
+        r.missing("check", "one of lowest, highest, decreases, below, order");
     }
     let check = r.choice("check", &checks);
     let row: String = r.need("row", "the label of the row the sentence is about");
     let columns: Vec<String> = r.need("columns", "the labels of the columns it is about");
-    let least = if check == Some(ClaimCheck::Decreases) { 2 } else { 1 };
+    let several = matches!(check, Some(ClaimCheck::Decreases | ClaimCheck::Order));
+    let least = if several { 2 } else { 1 };
     if r.sound("columns") && columns.len() < least {
         let rule = if least == 2 { "at least two columns" } else { "at least one column" };
         let message = format!("a claim needs {rule} to be checked on");
         let help = "list the labels of the columns, in order";
         r.report(Diagnostic::error(r.place("columns"), message).help(help));
     }
-    ClaimSpec { text, source, check: check.unwrap_or(ClaimCheck::Lowest), row, columns }
+    let other = belongs(r, "other", check, ClaimCheck::Below, "the label of the row to be below");
+    let help = "the least and the largest order: `between = [1.9, 2.1]`";
+    let ends: Option<Vec<f64>> = belongs(r, "between", check, ClaimCheck::Order, help);
+    let between = ends.as_deref().and_then(|ends| <[f64; 2]>::try_from(ends).ok());
+    r.ensure("between", between.is_some_and(|[a, b]| a < b), "two rising numbers", help);
+    if check == Some(ClaimCheck::Order) && !fitted {
+        let message = "an order is fitted against something";
+        let help = "say so in `[table]`: `fit = \"calls\"` or `fit = \"S\"`";
+        r.report(Diagnostic::error(r.place("check"), message).help(help));
+    }
+    ClaimSpec {
+        text,
+        source,
+        check: check.unwrap_or(ClaimCheck::Lowest),
+        row,
+        columns,
+        other,
+        between,
+    }
+}
+
+/// A key that one check needs and that means nothing to the others.
+fn belongs<T: FromNode>(
+    r: &mut Reader<'_>,
+    key: &str,
+    check: Option<ClaimCheck>,
+    owner: ClaimCheck,
+    help: &str,
+) -> Option<T> {
+    let given = r.entry(key).is_some();
+    if check == Some(owner) && !given {
+        r.missing(key, help);
+    }
+    if given && check.is_some_and(|check| check != owner) {
+        let problem = Diagnostic::error(
+            r.place(key),
+            format!("`{}` means nothing to this check", r.path(key)),
+        );
+        r.report(problem.also(r.place("check"), "chosen here").help("remove it"));
+        return None;
+    }
+    r.get(key)
 }
 
 fn read_plot(
@@ -188,6 +244,16 @@ fn read_plot(
     check_metric(r, "y", &y, vocabulary, measured);
     let series: String = r.need("series", "the axis whose labels are the curves");
     check_name(r, "series", "axis", &series, axes);
+    let (log_x, log_y) = (r.get("log_x").unwrap_or(false), r.get("log_y").unwrap_or(false));
+    let triangles: Vec<f64> = r.get("triangles").unwrap_or_default();
+    let logarithmic = log_x && log_y;
+    if !triangles.is_empty() && !logarithmic {
+        let message = "an order is a slope on logarithmic axes alone";
+        let help = "set `log_x = true` and `log_y = true`, or remove `triangles`";
+        r.report(Diagnostic::error(r.place("triangles"), message).help(help));
+    }
+    let positive = triangles.iter().all(|order| *order > 0.0);
+    r.ensure("triangles", positive, "positive orders", "for instance `triangles = [1, 2]`");
     PlotSpec {
         name,
         title,
@@ -196,8 +262,10 @@ fn read_plot(
         series,
         x_label: r.need("x_label", "the label of the horizontal axis, with its unit"),
         y_label: r.need("y_label", "the label of the vertical axis, with its unit"),
-        log_x: r.get("log_x").unwrap_or(false),
-        log_y: r.get("log_y").unwrap_or(false),
+        log_x,
+        log_y,
+        only: r.get("only").unwrap_or_default(),
+        triangles,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an interrupted cell has drawn: whole batches in a file that only grows.
 //!
-//! A row holds the features of one sample and the model calls it took, in f32. A batch that was
+//! A row holds the numbers read off one sample and the model calls it took, in f32. A batch that was
 //! cut off while it was written is drawn again; noise is keyed by sample, so the cell ends with the
 //! bytes of an undisturbed run.
 
@@ -33,7 +33,7 @@ impl Partial {
         let _ = fs::remove_file(Self::path(folder, key));
     }
 
-    /// Opens a cell's file and keeps its whole batches; `width` is the length of a feature vector.
+    /// Opens a cell's file and keeps its whole batches; `width` is the length of a row.
     ///
     /// # Errors
     /// A file that cannot be read or written.
@@ -74,17 +74,17 @@ impl Partial {
         self.rows.nrows()
     }
 
-    /// Adds a batch: its features, and the calls each of its samples took.
+    /// Adds a batch: its numbers, and the calls each of its samples took.
     ///
     /// # Errors
     /// A file that cannot be written.
     ///
     /// # Panics
-    /// If the features have another length than those before.
+    /// If the rows have another length than those before.
     #[allow(clippy::cast_precision_loss, reason = "fewer than 2^24 calls")]
-    pub fn append(&mut self, features: &Array2<f32>, calls: u64) -> Result<(), ResultsError> {
-        let calls = Array1::from_elem(features.nrows(), calls as f32).insert_axis(Axis(1));
-        let batch = concatenate![Axis(1), features.view(), calls];
+    pub fn append(&mut self, numbers: &Array2<f32>, calls: u64) -> Result<(), ResultsError> {
+        let calls = Array1::from_elem(numbers.nrows(), calls as f32).insert_axis(Axis(1));
+        let batch = concatenate![Axis(1), numbers.view(), calls];
         let bytes: Vec<u8> = batch.iter().flat_map(|value| value.to_le_bytes()).collect();
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(|source| self.error("write", source))?;
@@ -92,8 +92,8 @@ impl Partial {
         Ok(())
     }
 
-    /// The features of all samples drawn.
-    pub fn features(&self) -> Array2<f32> {
+    /// The numbers of all samples drawn.
+    pub fn numbers(&self) -> Array2<f32> {
         self.rows.slice(s![.., ..-1]).to_owned()
     }
 

@@ -1,7 +1,8 @@
 //! Judges the sentences of a paper on what was measured.
 //!
 //! A claim is a set of pairwise comparisons between cells of one table: `lowest` compares its row
-//! with every other row in each of its columns, `decreases` each of its columns with the next. The
+//! with every other row in each of its columns, `below` with one of them, `decreases` each of its
+//! columns with the next. The
 //! cells share their noise block by block, so a comparison is the *paired* difference of the
 //! bias-corrected values ([`Jackknife::minus`]) with its interval, which is far narrower than the
 //! intervals of the two cells suggest.
@@ -13,15 +14,19 @@
 //! - *not run*: otherwise, if a cell that is needed has not been measured.
 //! - *undecided*: otherwise; the differences are within the uncertainty.
 //!
+//! `order` compares nothing: it fits the row's order of convergence over its columns
+//! ([`log_log_slope`]) and holds if the order's 95 % interval lies between two numbers, and fails if
+//! it lies outside.
+//!
 //! A diverged cell counts as worse (higher) than every measured one, without uncertainty; two
 //! diverged cells cannot be told apart.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::metrics::Jackknife;
+use crate::metrics::{Jackknife, log_log_slope};
 
-use crate::harness::presentation::{ClaimCheck, ClaimSpec};
+use crate::harness::presentation::{Against, ClaimCheck, ClaimSpec};
 use crate::harness::record::{Estimate, LEVEL, Record, Status};
 
 /// Records laid out by the labels of two axes.
@@ -33,6 +38,8 @@ pub struct Cross<'a> {
     pub column_axis: &'a str,
     /// The metric that is compared.
     pub metric: &'a str,
+    /// What orders are fitted against, if they are.
+    pub fit: Option<Against>,
     /// Labels of all rows, measured or not.
     pub rows: Vec<String>,
     /// Labels of all columns, measured or not.
@@ -55,15 +62,37 @@ pub enum Entry<'a> {
 impl<'a> Cross<'a> {
     /// What stands at a row and a column.
     pub fn entry(&self, row: &str, column: &str) -> Entry<'a> {
-        let is_here = |record: &&&Record| {
-            record.label(self.row_axis) == Some(row)
-                && record.label(self.column_axis) == Some(column)
-        };
-        match self.records.iter().find(is_here) {
+        match self.record(row, column) {
             None => Entry::NotRun,
             Some(record) if record.status == Status::Diverged => Entry::Diverged,
             Some(record) => record.metrics.get(self.metric).map_or(Entry::NotRun, Entry::Measured),
         }
+    }
+
+    fn record(&self, row: &str, column: &str) -> Option<&'a Record> {
+        let is_here = |record: &&&Record| {
+            record.label(self.row_axis) == Some(row)
+                && record.label(self.column_axis) == Some(column)
+        };
+        self.records.iter().find(is_here).copied()
+    }
+
+    /// The order with which a row falls over some columns: minus its slope on logarithmic axes.
+    ///
+    /// None where nothing is fitted, a cell has not been measured, or there is no such slope.
+    pub fn order(&self, row: &str, columns: &[String]) -> Option<Jackknife> {
+        let fit = self.fit?;
+        let point = |column: &String| match (self.entry(row, column), self.record(row, column)) {
+            (Entry::Measured(metric), Some(record)) => Some(match fit {
+                Against::Calls => (record.calls as f64, metric),
+                Against::S => (record.steps as f64, metric),
+            }),
+            _ => None,
+        };
+        let points = columns.iter().map(point).collect::<Option<Vec<_>>>()?;
+        let slope = log_log_slope(&points).ok()?;
+        let leave_out = slope.leave_out.iter().map(|slope| -slope).collect();
+        Some(Jackknife { value: -slope.value, leave_out })
     }
 }
 
@@ -149,9 +178,49 @@ pub struct Judgement {
 
 /// Judges a claim on a table.
 pub fn judge(claim: &ClaimSpec, cross: &Cross) -> Judgement {
+    if let (ClaimCheck::Order, Some(between)) = (claim.check, claim.between) {
+        let (verdict, reason) = judge_order(claim, between, cross);
+        return Judgement { claim: claim.clone(), verdict, pairs: vec![], decisive: None, reason };
+    }
     let pairs = pairs(claim, cross);
     let (verdict, decisive, reason) = decide(claim, &pairs);
     Judgement { claim: claim.clone(), verdict, pairs, decisive, reason }
+}
+
+fn judge_order(claim: &ClaimSpec, [least, most]: [f64; 2], cross: &Cross) -> (Verdict, String) {
+    let row = &claim.row;
+    for column in &claim.columns {
+        let place = Place { row: row.clone(), column: column.clone() };
+        match cross.entry(row, column) {
+            Entry::NotRun => return (Verdict::NotRun, format!("{place} was not run")),
+            Entry::Diverged => return (Verdict::Fails, format!("{place} diverged")),
+            Entry::Measured(_) => {}
+        }
+    }
+    let Some(order) = cross.order(row, &claim.columns) else {
+        return (Verdict::NotRun, format!("`{row}` has no order: a value is not positive"));
+    };
+    // At N, like the values it is fitted to.
+    let Estimate { value, interval } = Estimate::at_n(&order);
+    let (low, high) = interval.unwrap_or((value, value));
+    let verdict = if least <= low && high <= most {
+        Verdict::Holds
+    } else if high < least || most < low {
+        Verdict::Fails
+    } else {
+        Verdict::Undecided
+    };
+    let over = claim.columns.join(", ");
+    let order = print_order(Estimate::at_n(&order));
+    (verdict, format!("the order of `{row}` over {over} is {order}, asked for {least} to {most}"))
+}
+
+/// An order with its interval: the third decimal says more than a fit over a few points knows.
+pub(in crate::harness) fn print_order(Estimate { value, interval }: Estimate) -> String {
+    match interval {
+        Some((low, high)) => format!("{value:.3} [{low:.3}, {high:.3}]"),
+        None => format!("{value:.3}"),
+    }
 }
 
 fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
@@ -166,6 +235,12 @@ fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
             let at = |column: &String| place(&claim.row, column);
             claim.columns.windows(2).map(|two| pair(at(&two[0]), at(&two[1]))).collect()
         }
+        ClaimCheck::Below => {
+            let other = claim.other.as_deref().unwrap_or_default();
+            let at = |column: &String| pair(place(other, column), place(&claim.row, column));
+            claim.columns.iter().map(at).collect()
+        }
+        ClaimCheck::Order => vec![],
         ClaimCheck::Lowest | ClaimCheck::Highest => {
             let mut pairs = Vec::new();
             for column in &claim.columns {

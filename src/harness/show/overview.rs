@@ -2,17 +2,22 @@
 //!
 //! Everything is a function of the plan and of `metrics.csv`; the sheets of the strips besides.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use crate::harness::{
+    build::Route,
     compare,
     error::Result,
     features::column_name,
     fold::Fold,
-    plan::{METRICS, MetricsSpec, Plan},
+    plan::{ERROR, METRICS, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, TableSpec},
     record::{Columns, Record},
+    registry::Registry,
     sheet::{self, Row},
     sink::Sink,
     table::{Facts, Input, Table},
@@ -46,7 +51,7 @@ pub struct Show<'a> {
 
 impl<'a> Show<'a> {
     /// Reads what a plan says of its presentation.
-    pub fn new(plan: &'a Plan) -> Self {
+    pub fn new(plan: &'a Plan, registry: &Registry) -> Self {
         let columns = columns(plan);
         // `fd` in a manifest stands for the distance on whatever features the manifest names.
         let column = |metric: &str| {
@@ -89,6 +94,8 @@ impl<'a> Show<'a> {
                 seed: seed.filter(|_| same_seed),
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
                 features: String::new(),
+                is_mean: plan.table.as_ref().is_some_and(|spec| spec.value == ERROR),
+                orders: orders(plan, registry),
             },
             fold,
         }
@@ -256,12 +263,34 @@ impl<'a> Show<'a> {
     }
 }
 
+/// The order of the method in every row of a table that fits orders.
+fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
+    let Some(table) = plan.table.as_ref().filter(|table| table.fit.is_some()) else {
+        return BTreeMap::new();
+    };
+    let mut found: BTreeMap<String, BTreeSet<Option<u32>>> = BTreeMap::new();
+    for cell in &plan.cells {
+        let order = Route::new(&cell.spec, registry).ok().and_then(|route| route.order);
+        if let Some((_, label)) = cell.params.iter().find(|(axis, _)| *axis == table.rows) {
+            found.entry(label.clone()).or_default().insert(order);
+        }
+    }
+    let agreed = |orders: BTreeSet<Option<u32>>| match orders.into_iter().collect::<Vec<_>>()[..] {
+        [order] => order,
+        _ => None,
+    };
+    found.into_iter().filter_map(|(row, orders)| Some((row, agreed(orders)?))).collect()
+}
+
 /// The metrics of a plan: their names in manifests, and their columns in `metrics.csv`.
 pub fn columns(plan: &Plan) -> Vec<(&'static str, String)> {
     let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
     let named = |metrics: &MetricsSpec| {
-        let names = metrics.metrics().into_iter();
-        names.map(|name| (name, column_name(name, &metrics.features))).collect()
+        let column = |name| {
+            let on_features = name != ERROR;
+            column_name(name, metrics.features.as_deref().filter(|_| on_features))
+        };
+        metrics.metrics().into_iter().map(|name| (name, column(name))).collect()
     };
     metrics.map_or_else(Vec::new, named)
 }

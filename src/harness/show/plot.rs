@@ -4,7 +4,7 @@
 //! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
 //! Ito, so that neither colour vision nor a grey printer is a condition for reading it. Error bars
 //! are the 95 % intervals of what is drawn, the plug-in value at N. The ticks of the horizontal
-//! axis are the values that were measured.
+//! axis are the values that were measured, unless there are too many.
 //!
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
@@ -122,14 +122,20 @@ impl Figure {
             .iter()
             .map(|(axis, _)| axis.as_str())
             .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // The number of calls follows from S: then S is what moves along the curve.
-            .filter(|axis| !(counted && *axis == "grid.steps"))
+            // Calls and S follow from each other: then the axis is what moves along the curve.
+            .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
             .filter(|axis| varies(axis))
             .collect();
 
         let mut curves: Vec<Curve> = Vec::new();
         let (mut measured, mut diverged) = (0, 0);
         for record in records {
+            let series = record
+                .label(&spec.series)
+                .ok_or_else(|| PlotError::NoAxis { name: name(), axis: spec.series.clone() })?;
+            if !spec.only.is_empty() && !spec.only.iter().any(|label| label == series) {
+                continue;
+            }
             let y = match (record.status, record.metrics.get(&spec.y)) {
                 (Status::Diverged, _) => None,
                 (_, Some(metric)) => Some(Estimate::at_n(metric)),
@@ -137,9 +143,6 @@ impl Figure {
             };
             measured += usize::from(y.is_some());
             diverged += usize::from(y.is_none());
-            let series = record
-                .label(&spec.series)
-                .ok_or_else(|| PlotError::NoAxis { name: name(), axis: spec.series.clone() })?;
             let mut label = pretty(series);
             for axis in &others {
                 label = format!("{label}, {axis} {}", record.label(axis).unwrap_or_default());
@@ -262,12 +265,33 @@ impl Figure {
             x: self.x_scale(),
             y: y_scale,
         };
-        frame.draw_axes(page, &self.x_values(), &y_ticks);
+        frame.draw_axes(page, &self.x_ticks(&frame.x), &y_ticks);
         for (i, line) in x_label.iter().enumerate() {
             let place = (0.5 * (frame.left + frame.right), frame.bottom + 30.0 + 15.6 * i as f64);
             page.text(line, place, Text::plain(12.0, BLACK, HPos::Center, VPos::Top));
         }
+        self.draw_triangles(page, &frame);
         self.draw_curves(page, &frame);
+    }
+
+    /// A right triangle of each order in the lower left corner, where errors that fall leave room:
+    /// its long side falls by the order's power of ten over its width.
+    fn draw_triangles<B: DrawingBackend>(&self, page: &mut Page<B>, frame: &Frame) {
+        let width = 0.12 * (frame.right - frame.left);
+        // Lengths of a factor of ten along both axes.
+        let along = (frame.right - frame.left) / (frame.x.high - frame.x.low);
+        let down = (frame.bottom - frame.top) / (frame.y.high - frame.y.low);
+        let mut left = frame.left + 16.0;
+        for order in &self.spec.triangles {
+            let height = (width / along * order * down).min(0.6 * (frame.bottom - frame.top));
+            let width = height / (order * down) * along;
+            let (top, bottom) = (frame.bottom - 14.0 - height, frame.bottom - 14.0);
+            let corners = [(left, top), (left, bottom), (left + width, bottom), (left, top)];
+            page.line(&corners, 1.0, GREY);
+            let place = (left - 4.0, 0.5 * (top + bottom));
+            page.text(&trim(*order), place, Text::plain(11.0, GREY, HPos::Right, VPos::Center));
+            left += width + 26.0;
+        }
     }
 
     fn draw_curves<B: DrawingBackend>(&self, page: &mut Page<B>, frame: &Frame) {
@@ -344,6 +368,15 @@ impl Figure {
             [if log { low.max(0.3 * value) } else { low }, value, high]
         });
         Scale::over(values, log, 0.05)
+    }
+
+    /// The values that were measured; round numbers where those are too many to be told apart.
+    fn x_ticks(&self, scale: &Scale) -> Vec<f64> {
+        let values = self.x_values();
+        if values.len() <= 10 {
+            return values;
+        }
+        scale.ticks().into_iter().map(|(value, _)| value).collect()
     }
 
     fn x_values(&self) -> Vec<f64> {

@@ -4,6 +4,8 @@
 //! columns are named by the *labels* of two sweep axes, for instance row `eta = 0.2` of the axis
 //! `variance` and column `20` of the axis `grid.steps`.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 /// `[table]`: which two axes span the table, and which metric fills it.
@@ -18,8 +20,30 @@ pub struct TableSpec {
     pub value: String,
     /// One sentence under the table.
     pub caption: String,
+    /// What every row is fitted against on logarithmic axes, `calls` or `S`: the table then shows
+    /// the slope with its sign turned, beside the solver's order.
+    pub fit: Option<Against>,
     /// An axis over whose labels the mean is taken, usually `seed`; plots show that mean too.
     pub over: Option<String>,
+}
+
+/// What an order of convergence is fitted against.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Against {
+    /// Model calls per sample.
+    #[serde(rename = "calls")]
+    Calls,
+    /// The requested number of steps.
+    S,
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Calls => "calls",
+            Self::S => "S",
+        })
+    }
 }
 
 /// `[paper]`: published numbers with their source, printed beside what was measured.
@@ -60,6 +84,10 @@ pub struct ClaimSpec {
     pub row: String,
     /// Labels of the columns it is about.
     pub columns: Vec<String>,
+    /// The other row of [`ClaimCheck::Below`].
+    pub other: Option<String>,
+    /// The least and the largest order of [`ClaimCheck::Order`].
+    pub between: Option<[f64; 2]>,
 }
 
 /// What a table must show for a claim to hold. Lower values of the metric are better.
@@ -72,6 +100,10 @@ pub enum ClaimCheck {
     Highest,
     /// Along the columns, in the order given, the row's value goes down at every step.
     Decreases,
+    /// In each of the columns, the row's value is below that of one other row.
+    Below,
+    /// Over the columns, the row's value falls with an order that lies between two numbers.
+    Order,
 }
 
 /// `[[plot]]`: one question, one figure.
@@ -98,4 +130,10 @@ pub struct PlotSpec {
     /// Logarithmic vertical axis.
     #[serde(default)]
     pub log_y: bool,
+    /// The labels of the series that are drawn; all where it is empty.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// Orders of which a slope triangle is drawn, on logarithmic axes.
+    #[serde(default)]
+    pub triangles: Vec<f64>,
 }

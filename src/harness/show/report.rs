@@ -21,7 +21,7 @@ use crate::harness::{
     record::{Estimate, LEVEL, Record, Status},
     registry::Registry,
     sink::{Timing, write_atomically},
-    table::{CLAIMS, Table, print_paper, sentence, show},
+    table::{CLAIMS, Panel, Table, print_paper, sentence, show},
 };
 
 /// Name of the page in its folder.
@@ -34,7 +34,7 @@ const STYLE: &str = include_str!("report.css");
 /// # Errors
 /// A folder that does not hold results, or one that cannot be written.
 pub fn write(results: &Path, out: &Path, registry: &Registry) -> Result<()> {
-    let page = html(&Folder::read(results, registry)?)?;
+    let page = html(&Folder::read(results, registry)?, registry)?;
     Ok(write_atomically(&out.join(FILE), page.as_bytes())?)
 }
 
@@ -42,8 +42,8 @@ pub fn write(results: &Path, out: &Path, registry: &Registry) -> Result<()> {
 ///
 /// # Errors
 /// A plot of what has no place on its axes.
-pub fn html(folder: &Folder) -> Result<String> {
-    let show = Show::new(&folder.plan);
+pub fn html(folder: &Folder, registry: &Registry) -> Result<String> {
+    let show = Show::new(&folder.plan, registry);
     let shown = show.shown(&folder.records);
     let table = show.spec().map(|spec| show.table(spec, &shown));
     let mut sections = vec![];
@@ -298,7 +298,36 @@ fn tables(folder: &Folder, table: &Table) -> String {
         }
         put(&mut out, "</tbody>\n</table>\n</div>");
         put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", rich(&table.caption(panel))));
+        out.push_str(&orders(table, panel, index));
     }
+    out
+}
+
+/// The fitted orders of a panel, beside those of the methods.
+fn orders(table: &Table, panel: &Panel, index: usize) -> String {
+    let orders = table.orders(panel);
+    let mut out = String::new();
+    if orders.is_empty() {
+        return out;
+    }
+    open_table(&mut out, &format!("orders-{index}"), "Orders of convergence");
+    put(&mut out, "<thead>\n<tr>");
+    for head in table.order_heads() {
+        put(&mut out, format_args!("<th class=\"group\" scope=\"col\">{}</th>", Escaped(&head)));
+    }
+    put(&mut out, "</tr>\n</thead>\n<tbody>");
+    for order in orders {
+        let [row, fitted, stated] = order.cells();
+        let row = label(&row);
+        put(
+            &mut out,
+            format_args!(
+                "<tr>\n<th class=\"stay\" scope=\"row\">{row}</th>\n\
+                 <td class=\"group\">{fitted}</td>\n<td class=\"group\">{stated}</td>\n</tr>"
+            ),
+        );
+    }
+    put(&mut out, "</tbody>\n</table>\n</div>");
     out
 }
 

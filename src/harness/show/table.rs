@@ -8,10 +8,10 @@
 //! two is formed: the published metric is in general another one. What has not been run says so
 //! and is never filled from the paper. The claims stand below, judged on the paired differences.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::harness::claims::{Cross, Entry, Judgement, judge};
+use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
 use crate::harness::compare;
 use crate::harness::presentation::{ClaimSpec, PaperValues, TableSpec};
 use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
@@ -44,6 +44,30 @@ pub struct Facts {
     pub folded: String,
     /// What the metric is measured on, for instance `64 features of resnet-cifar10`.
     pub features: String,
+    /// Whether the metric is a mean of one number per sample, and not a distance between sets.
+    pub is_mean: bool,
+    /// The solver's own order in every row whose cells agree on it.
+    pub orders: BTreeMap<String, u32>,
+}
+
+/// A row's order of convergence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order<'a> {
+    /// Label of the row.
+    pub row: &'a str,
+    /// As fitted over all columns; none where a cell is missing or diverged.
+    pub fitted: Option<Estimate>,
+    /// As the solver states it.
+    pub stated: Option<u32>,
+}
+
+impl Order<'_> {
+    /// The three columns as text.
+    pub(in crate::harness) fn cells(&self) -> [String; 3] {
+        let fitted = self.fitted.map_or_else(|| "not run".to_owned(), print_order);
+        let stated = self.stated.map_or_else(String::new, |order| order.to_string());
+        [self.row.to_owned(), fitted, stated]
+    }
 }
 
 /// A table with its judged claims.
@@ -106,6 +130,7 @@ impl<'a> Table<'a> {
                 row_axis: &spec.rows,
                 column_axis: &spec.columns,
                 metric: &spec.value,
+                fit: spec.fit,
                 rows: rows.clone(),
                 columns: columns.clone(),
                 records: input.records.iter().filter(is_here).collect(),
@@ -122,6 +147,27 @@ impl<'a> Table<'a> {
         &self.panels
     }
 
+    /// The orders of all rows; nothing unless the table fits them.
+    pub(in crate::harness) fn orders<'b>(&'b self, panel: &'b Panel) -> Vec<Order<'b>> {
+        let cross = &panel.cross;
+        if cross.fit.is_none() {
+            return vec![];
+        }
+        let order = |row: &'b String| Order {
+            row,
+            fitted: cross.order(row, &cross.columns).map(|order| Estimate::at_n(&order)),
+            stated: self.input.facts.orders.get(row).copied(),
+        };
+        cross.rows.iter().map(order).collect()
+    }
+
+    /// The heads of the three columns of [`Table::orders`].
+    pub(in crate::harness) fn order_heads(&self) -> [String; 3] {
+        let fit = self.input.spec.fit.map_or_else(String::new, |fit| fit.to_string());
+        let fitted = format!("order fitted against {fit}");
+        [self.input.spec.rows.clone(), fitted, "order of the method".to_owned()]
+    }
+
     pub(in crate::harness) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
         let paper = self.input.paper?;
         let column = paper.columns.iter().position(|label| label == column)?;
@@ -135,14 +181,16 @@ impl<'a> Table<'a> {
     /// The sentences under the table.
     pub(in crate::harness) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, paper, facts, .. } = self.input;
-        let Facts { samples, seed, folded, features } = facts;
+        let Facts { samples, seed, folded, features, is_mean, .. } = facts;
         let mut caption = spec.caption.trim().to_owned();
         if !panel.title.is_empty() {
             let _ = write!(caption, " Here {}.", panel.title);
         }
         let on = if features.is_empty() { String::new() } else { format!(" on {features}") };
         let level = 100.0 * LEVEL;
-        let what = if spec.value.ends_with(".infinity") {
+        let what = if *is_mean {
+            format!("mean over samples and its {level} % jackknife interval")
+        } else if spec.value.ends_with(".infinity") {
             format!("value extrapolated to infinite N and its {level} % jackknife interval")
         } else {
             format!("plug-in value at N and its {level} % jackknife interval at the same N")
@@ -154,10 +202,11 @@ impl<'a> Table<'a> {
         };
         let _ = write!(caption, " Measured: {}{on}, N = {samples}{seed}; {of} {what}.", spec.value);
         if panel.cross.columns.iter().any(|c| !compare::best(&panel.cross, c).is_empty()) {
+            let corrected = if *is_mean { "" } else { "bias-corrected " };
             let _ = write!(
                 caption,
-                " Bold: the lowest bias-corrected value of a column, and every value not told from \
-                 it by their paired difference at {level} %, each comparison by itself."
+                " Bold: the lowest {corrected}value of a column, and every value not told from it \
+                 by their paired difference at {level} %, each comparison by itself."
             );
         }
         let calls: Vec<String> =
@@ -217,6 +266,14 @@ impl<'a> Table<'a> {
                 let _ = writeln!(out, "| {} |", line.join(" | "));
             }
             let _ = writeln!(out, "\n{}", self.caption(panel));
+            let orders = self.orders(panel);
+            if !orders.is_empty() {
+                let line = |cells: [String; 3]| format!("| {} |", cells.join(" | "));
+                let _ = writeln!(out, "\n{}\n| --- | ---: | ---: |", line(self.order_heads()));
+                for order in orders {
+                    let _ = writeln!(out, "{}", line(order.cells()));
+                }
+            }
             if !panel.judgements.is_empty() {
                 let _ = writeln!(out, "\n{CLAIMS}\n");
             }
@@ -282,6 +339,7 @@ impl<'a> Table<'a> {
                 out.push_str(" \\\\\n");
             }
             out.push_str("    \\bottomrule\n  \\end{tabular}\n\\end{table}\n");
+            out.push_str(&self.latex_orders(panel));
             if !panel.judgements.is_empty() {
                 let _ = writeln!(out, "\n{}\n\\begin{{itemize}}", latex_text(CLAIMS));
                 for Judgement { claim, verdict, reason, .. } in &panel.judgements {
@@ -296,6 +354,26 @@ impl<'a> Table<'a> {
                 out.push_str("\\end{itemize}\n");
             }
         }
+        out
+    }
+
+    fn latex_orders(&self, panel: &Panel) -> String {
+        let orders = self.orders(panel);
+        if orders.is_empty() {
+            return String::new();
+        }
+        let line = |[row, fitted, stated]: [String; 3]| {
+            format!("    {row} & {} & {} \\\\\n", latex_text(&fitted), latex_text(&stated))
+        };
+        let [rows, fitted, stated] = self.order_heads();
+        let mut out = "\\begin{tabular}{lrr}\n    \\toprule\n".to_owned();
+        out.push_str(&line([latex_text(&rows), fitted, stated]));
+        out.push_str("    \\midrule\n");
+        for order in orders {
+            let [row, fitted, stated] = order.cells();
+            out.push_str(&line([latex_label(&row), fitted, stated]));
+        }
+        out.push_str("    \\bottomrule\n\\end{tabular}\n");
         out
     }
 
@@ -338,6 +416,10 @@ impl<'a> Table<'a> {
                 let _ = write!(out, "; paper: {}", paper.metric);
             }
             out.push('\n');
+            for order in self.orders(panel) {
+                let [row, fitted, stated] = order.cells();
+                let _ = writeln!(out, "{row:first$} order {fitted:>24}  stated {stated:>2}");
+            }
         }
         out
     }

@@ -1,0 +1,89 @@
+//! The solution of the probability-flow ODE that samples are compared with.
+//!
+//! A truth starts from the same x_T as the cell's samples and ends at the cell's last level. What
+//! separates the two is then the solver's error on its grid and nothing else: not the network's,
+//! and not chance. Cells that share model, noise and ends share the truth, which is computed once.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use crate::core::{
+    At, Denoiser, Error, Grid, KeyedNoise, Noise, Outcome, Result, Solver, State, integrate,
+};
+
+/// What was solved already, by truth, first sample and number of samples.
+pub(super) type Known<S> = Rc<RefCell<BTreeMap<(String, u64, usize), Rc<Solution<S>>>>>;
+
+/// Where the cell's samples start, and where they should end.
+pub(super) struct Solution<S> {
+    pub(super) start: S,
+    pub(super) end: S,
+}
+
+/// How a cell's truth is found.
+pub(super) struct Truth<S: State> {
+    /// What sets this truth apart from all others.
+    pub(super) key: String,
+    /// The method that counts as exact.
+    pub(super) solver: Rc<dyn Solver<S>>,
+    /// From x_T to where the cell starts; none if it starts at x_T.
+    pub(super) lead: Option<Grid>,
+    /// The truth's own way.
+    pub(super) grid: Grid,
+    pub(super) known: Known<S>,
+}
+
+impl<S: State> Truth<S>
+where
+    KeyedNoise: Noise<S>,
+{
+    /// Solves from x_T, unless that was done already; `observe` is called at every model call.
+    ///
+    /// # Errors
+    /// Whatever the model or the observer returns, and a truth that diverges: that is no property
+    /// of the cell.
+    pub(super) fn solve(
+        &self,
+        denoiser: &dyn Denoiser<State = S>,
+        noise: &KeyedNoise,
+        x_t: &S,
+        rows: usize,
+        observe: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Rc<Solution<S>>> {
+        let key = (self.key.clone(), noise.first, rows);
+        if let Some(solution) = self.known.borrow().get(&key) {
+            return Ok(Rc::clone(solution));
+        }
+        let watched = Watched { inner: denoiser, observe: RefCell::new(observe) };
+        let along = |grid: &Grid, x: S| {
+            let outcome = integrate(&*self.solver, &watched, noise, grid, x, |_, _, _| Ok(()));
+            outcome.map(|Outcome { x, .. }| x).map_err(|error| match error {
+                diverged @ Error::NotFinite { .. } => Error::model(format!("truth: {diverged}")),
+                other => other,
+            })
+        };
+        let copy = |x: &S| S::lincomb(&[(1.0, x)]);
+        let start = match &self.lead {
+            Some(lead) => along(lead, copy(x_t)?)?,
+            None => copy(x_t)?,
+        };
+        let end = along(&self.grid, copy(&start)?)?;
+        let solution = Rc::new(Solution { start, end });
+        self.known.borrow_mut().insert(key, Rc::clone(&solution));
+        Ok(solution)
+    }
+}
+
+/// An adaptive method may cross everything in one step: an interruption is looked for at its calls.
+struct Watched<'a, S: State> {
+    inner: &'a dyn Denoiser<State = S>,
+    observe: RefCell<&'a mut dyn FnMut() -> Result<()>>,
+}
+
+impl<S: State> Denoiser for Watched<'_, S> {
+    type State = S;
+
+    fn predict(&self, x: &S, at: At) -> Result<S> {
+        (self.observe.borrow_mut())()?;
+        self.inner.predict(x, at)
+    }
+}

@@ -1,0 +1,74 @@
+//! Which grid a cell runs on, and what it costs.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+
+use ddim::harness::build::{Route, vocabulary};
+use ddim::harness::manifest::Manifest;
+use ddim::harness::plan::{CellSpec, Inversion, Plan, SolverSpec, Steps};
+use ddim::harness::registry::Registry;
+use ddim::harness::runner;
+
+const BASE: &str = r#"
+name = "routes"
+samples = 2
+batch = 2
+
+[model]
+source = "gaussian"
+shape = [1, 1, 1]
+mean = 0
+std = 1
+
+[grid]
+tau = "official-quad"
+calls = 20
+
+[solver]
+kind = "euler"
+"#;
+
+fn plan(sets: &[&str]) -> Plan {
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let vocabulary = vocabulary(&Registry::shipped());
+    Manifest::parse("routes.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
+}
+
+#[test]
+fn a_budget_of_calls_is_spent_as_far_as_it_goes_by_every_solver() {
+    let registry = Registry::shipped();
+    let base = plan(&[]).cells[0].spec.clone();
+    for kind in registry.kinds() {
+        let options: BTreeMap<String, f64> =
+            kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
+        let with = |steps: Steps| {
+            let solver = SolverSpec {
+                kind: kind.name.clone(),
+                variance: None,
+                options: options.clone(),
+                inversion: Inversion::Current,
+            };
+            let mut spec = CellSpec { solver, ..base.clone() };
+            spec.grid.steps = steps;
+            Route::new(&spec, &registry)
+        };
+        for budget in [20, 33] {
+            let route = with(Steps::Calls(budget)).unwrap();
+            assert!(route.calls <= budget, "{}: {}", kind.name, route.calls);
+            // Duplicates of small labels may let one step more cost no call more; none fewer.
+            let more = with(Steps::Number(route.grid.requested() + 1)).unwrap();
+            assert!(more.calls > budget, "{}: {}", kind.name, more.calls);
+        }
+    }
+}
+
+#[test]
+fn a_budget_too_small_for_a_step_is_refused() {
+    let registry = Registry::shipped();
+    let refusal =
+        |sets: &[&str]| runner::check(&plan(sets), &registry).map(drop).unwrap_err().to_string();
+    let rk4 = ["solver.kind=rk4", "grid.calls=3", "grid.tau=trailing", "grid.end=first-level"];
+    let message = refusal(&rk4);
+    assert!(message.contains("3 model calls are too few for one step of `rk4`"), "{message}");
+}

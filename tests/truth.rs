@@ -1,0 +1,115 @@
+//! The metric `error`: what samples are compared with, and what is refused.
+
+use approx::assert_abs_diff_eq;
+use ddim::core::KeyedNoise;
+use ddim::harness::build::{Models, Samples, vocabulary};
+use ddim::harness::hardware::Hardware;
+use ddim::harness::manifest::Manifest;
+use ddim::harness::plan::Plan;
+use ddim::harness::registry::Registry;
+use ddim::harness::runner;
+
+const BASE: &str = r#"
+name = "truth"
+samples = 16
+batch = 8
+
+[model]
+source = "gaussian"
+shape = [1, 2, 3]
+mean = 0.3
+std = 0.5
+
+[grid]
+tau = "official-uniform"
+steps = 10
+
+[solver]
+kind = "heun"
+
+[truth]
+kind = "exact"
+
+[metrics]
+measures = ["error"]
+blocks = 4
+"#;
+
+fn plan(sets: &[&str]) -> Plan {
+    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let vocabulary = vocabulary(&Registry::shipped());
+    Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
+}
+
+fn draw(sets: &[&str]) -> Samples {
+    let (plan, registry) = (plan(sets), Registry::shipped());
+    let spec = &plan.cells[0].spec;
+    let mut models = Models::new(Hardware::open("cpu", Some(1)).unwrap(), &registry);
+    let noise = KeyedNoise { seed: 0, first: 0 };
+    models.sampler(spec).unwrap().sample(noise, 8, None, &mut |_| Ok(())).unwrap()
+}
+
+fn errors(sets: &[&str]) -> Vec<f64> {
+    draw(sets).errors.unwrap()
+}
+
+#[test]
+fn the_error_is_the_rms_difference_from_the_exact_flow_of_the_same_noise() {
+    // The flow of a Gaussian is affine: with DDIM as a truth of its own, the two differ by what
+    // the images differ by.
+    let heun = draw(&[]);
+    let exact = draw(&["solver.kind=dormand-prince", "solver.rtol=1e-13", "solver.atol=1e-13"]);
+    let difference = &heun.images - &exact.images;
+    for (error, difference) in heun.errors.unwrap().iter().zip(difference.outer_iter()) {
+        let rms = difference.iter().map(|x| f64::from(x * x)).sum::<f64>() / 6.0;
+        assert_abs_diff_eq!(*error, rms.sqrt(), epsilon = 1e-6);
+    }
+    assert!(exact.errors.unwrap().iter().all(|error| *error < 1e-11));
+}
+
+#[test]
+fn an_adaptive_truth_comes_as_close_to_the_exact_one_as_its_tolerance() {
+    let exact = errors(&[]);
+    let adaptive = errors(&["truth.kind=dormand-prince", "truth.rtol=1e-12", "truth.atol=1e-12"]);
+    for (exact, adaptive) in exact.iter().zip(&adaptive) {
+        assert_abs_diff_eq!(*exact, *adaptive, epsilon = 1e-10);
+    }
+}
+
+#[test]
+fn a_solver_has_no_error_to_itself_on_its_own_grid() {
+    let own = ["truth.kind=heun", "truth.tau=official-uniform"];
+    assert_eq!(errors(&[&own[..], &["truth.steps=10"]].concat()), [0.0; 8]);
+    assert!(errors(&[&own[..], &["truth.steps=20"]].concat()).iter().all(|error| *error > 1e-4));
+}
+
+#[test]
+fn in_a_window_samples_start_where_the_truth_passes() {
+    // From the schedule's top to sigma = 10 by the truth, and on by a solver that is as exact: were
+    // x_T taken for the state at sigma = 10, the image would be another.
+    let window = ["grid.tau=log-snr", "grid.window=[10.0, 0.5]"];
+    let fine = draw(&[&window[..], &["solver.kind=rk4", "grid.steps=200"]].concat());
+    assert!(fine.errors.unwrap().iter().all(|error| *error < 1e-8));
+    let coarse = errors(&[&window[..], &["grid.steps=4"]].concat());
+    assert!(coarse.iter().all(|error| (1e-4..1e-1).contains(error)), "{coarse:?}");
+}
+
+#[test]
+fn a_truth_that_cannot_be_is_refused_before_anything_runs() {
+    let registry = Registry::shipped();
+    let refusal =
+        |sets: &[&str]| runner::check(&plan(sets), &registry).map(drop).unwrap_err().to_string();
+    let mixture = ["model.source=mixture", "model.mean=[0.0, 1.0]", "model.std=[0.1, 0.1]"];
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&mixture, &["exact flow of `mixture` is not known", "dormand-prince"]),
+        (&["solver.kind=ddim", "solver.eta=0.5"], &["`ddim` draws noise here", "`fd`"]),
+        (&["truth.kind=dormand-prince", "truth.rtol=-1.0"], &["rtol", "positive"]),
+        (&["grid.window=[10.0, 0.5]"], &["has no window", "log-snr"]),
+    ];
+    for (sets, expected) in cases {
+        let message = refusal(sets);
+        for words in expected {
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}
