@@ -272,7 +272,7 @@ fn a_manifest_that_cannot_be_read() {
 
     error: `grid.tau` is missing
     --> m.toml
-     = help: known here: official-uniform, official-quad, paper-linear, paper-quadratic, leading, trailing, linspace, linspace-real, linspace-open, karras
+     = help: known here: official-uniform, official-quad, paper-linear, paper-quadratic, leading, trailing, linspace, linspace-real, linspace-open, karras, log-snr
 
     error: `grid.steps` is missing
     --> m.toml
@@ -324,7 +324,7 @@ fn a_manifest_with_a_wrong_value() {
     11 | [grid]
        |  ^^^^
        |
-       = help: known here: official-uniform, official-quad, paper-linear, paper-quadratic, leading, trailing, linspace, linspace-real, linspace-open, karras
+       = help: known here: official-uniform, official-quad, paper-linear, paper-quadratic, leading, trailing, linspace, linspace-real, linspace-open, karras, log-snr
 
     error: unknown key `grid.taau`
       --> m.toml:12:1

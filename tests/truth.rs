@@ -46,7 +46,7 @@ fn draw(sets: &[&str]) -> Samples {
     let spec = &plan.cells[0].spec;
     let mut models = Models::new(Hardware::open("cpu", Some(1)).unwrap(), &registry);
     let noise = KeyedNoise { seed: 0, first: 0 };
-    models.sampler(spec).unwrap().sample(noise, 8, None, &mut |_| Ok(())).unwrap()
+    models.sampler(spec).unwrap().sample(noise, 8, &mut |_| Ok(())).unwrap()
 }
 
 fn errors(sets: &[&str]) -> Vec<f64> {
