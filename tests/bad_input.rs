@@ -47,6 +47,9 @@ impl Ddim {
             .current_dir(self.folder.path())
             // Spares the second start of the process.
             .env("OMP_WAIT_POLICY", "passive")
+            // Nothing leaves this machine.
+            .env("HF_HOME", self.path("hub"))
+            .env("HF_HUB_OFFLINE", "1")
             .args(arguments)
             .output()
             .unwrap()
@@ -523,7 +526,7 @@ fn a_manifest_whose_parts_do_not_fit() {
     12 | features = "f"
        |            ^^^
        |
-       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+       = help: features are computed by folders like models/cifar10-features, by `inception`, or by a file of Inception weights
 
     error: metrics.reference = "r" does not exist
       --> m.toml:13:13
@@ -531,7 +534,7 @@ fn a_manifest_whose_parts_do_not_fit() {
     13 | reference = "r"
        |             ^^^
        |
-       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+       = help: `ddim stats --data SET --features f --out r` writes it from a data set
     "#);
     assert_snapshot!(ddim.refuses(&and("[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 5\n")), @r"
     error: 8 samples are too few for 5 blocks
@@ -645,14 +648,14 @@ fn a_wrong_flag() {
     error: the following required arguments were not provided:
       --out <FILE>
 
-    Usage: ddim sample --model <DIR|NAME> --out <FILE> --std <STD> --shape <C,H,W> --mean <MEAN>
+    Usage: ddim sample --model <PATH|NAME> --out <FILE> --std <STD> --shape <C,H,W> --mean <MEAN>
 
     For more information, try '--help'.
     ");
     assert_snapshot!(ddim.refuses_flags(&["--eta", "0", "--variance", "sigma-hat", "--out", "a.npy"]), @r"
     error: the argument '--eta <ETA>' cannot be used with '--variance <NAME>'
 
-    Usage: ddim sample --model <DIR|NAME> --out <FILE> --std <STD> --shape <C,H,W> --mean <MEAN> --eta <ETA>
+    Usage: ddim sample --model <PATH|NAME> --out <FILE> --std <STD> --shape <C,H,W> --mean <MEAN> --eta <ETA>
 
     For more information, try '--help'.
     ");
@@ -747,15 +750,7 @@ fn a_wrong_flag() {
       |
       = help: a number, or one per component
     "#);
-    assert_snapshot!(ddim.fails(2, &["sample", "--model", "hf:google/ddpm-cifar10-32", "--out", "a.npy"]), @r#"
-    error: model.source = "hf:google/ddpm-cifar10-32" is on the Hub, and nothing is downloaded yet: give the folder of a downloaded copy
-     --> command line:1:20
-      |
-    1 | --set model.source="hf:google/ddpm-cifar10-32"
-      |                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      |
-      = help: weights are read from diffusers folders (config.json and diffusion_pytorch_model.safetensors); other files of weights must be converted first; embedded: models/cifar10-xs
-    "#);
+    assert_snapshot!(ddim.fails(2, &["sample", "--model", "hf:google/ddpm-cifar10-32", "--out", "a.npy"]), @"error: hf:google/ddpm-cifar10-32 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
     assert_snapshot!(ddim.fails(2, &["run", "m.toml", "--device"]), @r"
     error: a value is required for '--device <DEVICE>' but none was supplied
 
@@ -821,9 +816,9 @@ fn latents_that_are_none() {
 fn weights_in_a_folder_that_is_none() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("net")).unwrap();
-    assert_snapshot!(ddim.refuses_network(), @"error: cannot read ./net/config.json: No such file or directory (os error 2); a model is a folder with config.json and diffusion_pytorch_model.safetensors");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights");
     config(&ddim, "", "");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no diffusion_pytorch_model.safetensors; save the model in that format (diffusers' save_pretrained does)");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no diffusion_pytorch_model.safetensors (or .bin); save the model in that format (diffusers' save_pretrained does), or name the file of weights itself");
     ddim.write("net/config.json", "{\"sample_size\": 32,");
     assert_snapshot!(ddim.refuses_network(), @"error: ./net/config.json is not a JSON object: EOF while parsing a value at line 1 column 19; restore it or save the model again");
     config(&ddim, "\"silu\"", "\"gelu\"");
@@ -833,9 +828,9 @@ fn weights_in_a_folder_that_is_none() {
     "#);
     network(&ddim, |_| {});
     config(&ddim, "\"sample_size\": 32", "\"sample_size\": null");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net: config.json has no sample_size; write the side of the images there");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` (--shape 3,32,32), or `sample_size` in its config.json");
     config(&ddim, "\"out_channels\": 3", "\"out_channels\": 6");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net: config.json has 6 output channels and 3 input channels; a network that predicts more than eps (a variance, say) is not supported");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net: the network has 6 output channels and 3 input channels; one that predicts more than eps (a variance, say) is not supported");
 }
 
 #[test]
@@ -845,9 +840,9 @@ fn weights_that_do_not_fit() {
     let name = "net/diffusion_pytorch_model.safetensors";
     let whole = fs::read(ddim.path(name)).unwrap();
     ddim.write(name, &whole[..whole.len() / 2]);
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors is truncated or no safetensors file: incomplete metadata, file not fully covered; fetch it again");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors is truncated or damaged: incomplete metadata, file not fully covered; fetch it again");
     ddim.write(name, "version https://git-lfs.github.com/spec/v1\n");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors is truncated or no safetensors file: it is Git LFS's pointer to the file; fetch it again");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors is Git LFS's pointer to a file; fetch the file itself");
     network(&ddim, |tensors| {
         tensors.remove("conv_in.bias");
     });
@@ -921,7 +916,7 @@ fn features_and_a_reference_that_do_not_fit() {
     ddim.write("r.safetensors", &weights);
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "r.safetensors"), @"error: r.safetensors does not say where its statistics come from: the header has no `ddim-reference`; compute the reference again");
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "f"), @"error: cannot read f: Is a directory (os error 21)");
-    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: cannot read [repository]/models/cifar10-features/cifar10-train.safetensors/config.json: Not a directory (os error 20); features are computed by folders like models/cifar10-features");
+    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: [repository]/models/cifar10-features/cifar10-train.safetensors does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing and 474 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth");
     // The features of what is no colour image.
     let manifest = with("shape = [3, 8, 8]", "shape = [1, 32, 32]");
     let metrics = format!(
@@ -1003,7 +998,7 @@ fn statistics_of_what_is_no_data() {
     fs::create_dir(ddim.path("data")).unwrap();
     ddim.write("data.tar.gz", "not an archive");
     let stats = |more: &[&str]| ddim.fails(2, &[&["stats", "--data"], more].concat());
-    assert_snapshot!(stats(&["absent", "--out", "r.safetensors"]), @"error: there is no data set or path `absent`; data sets known by name: cifar10, mnist, fashion-mnist");
+    assert_snapshot!(stats(&["absent", "--out", "r.safetensors"]), @"error: there is no data set or path `absent`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     assert_snapshot!(stats(&["data", "--out", "r.safetensors"]), @"error: data is empty: expected images, .png or .jpg");
     assert_snapshot!(stats(&["data.tar.gz", "--out", "r.safetensors"]), @"error: cannot unpack data.tar.gz: invalid gzip header; it is damaged or no .tar.gz, download it again");
     assert_snapshot!(stats(&["data", "--exclude", "absent.csv", "--out", "r.safetensors"]), @"error: data: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");

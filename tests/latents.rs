@@ -345,7 +345,7 @@ fn bad_images_and_flags_end_in_one_message() {
     let encode = |more: &[&str]| ddim.refuses(&["encode"], more);
     assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors");
     assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
-    assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist");
+    assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     fs::create_dir(ddim.path("empty")).unwrap();
     assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images, .png or .jpg");
     RgbImage::new(6, 6).save(ddim.path("six.png")).unwrap();
@@ -461,7 +461,7 @@ fn bad_ends_end_in_one_message() {
     assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @"error: --pick 5: x.npy has 5, counted from 0");
     assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
     assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
-    assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a diffusers folder of weights, or gaussian, mixture, dirac");
+    assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");
     let mut opposite = images(2).mapv(f64::from);
     let first = opposite.slice(s![..1, .., .., ..]).to_owned();
     opposite.slice_mut(s![1.., .., .., ..]).assign(&-first);

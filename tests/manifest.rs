@@ -751,19 +751,6 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
     ");
     let weights = small_with("\"gaussian\"", "\"models/own\"").replace("std = 0.5\n", "");
     insta::assert_snapshot!(problems(&weights, None, &["model.source=hf:owner"]), @r"
-    error: `model.shape` means nothing to weights from a file
-     --> small.toml:7:1
-      |
-    7 | shape = [3, 8, 8]
-      | ^^^^^
-      |
-     ::: command line:1:20
-      |
-    1 | --set model.source=hf:owner
-      |                    -------- chosen here
-      |
-      = help: it belongs to gaussian, mixture, dirac; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set model.shape=` removes it)
-
     error: `model.mean` means nothing to weights from a file
      --> small.toml:8:1
       |
@@ -783,7 +770,7 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
     1 | --set model.source=hf:owner
       |                    ^^^^^^^^
       |
-      = help: write `hf:owner/name`
+      = help: write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`
     ");
 }
 

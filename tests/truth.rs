@@ -1,5 +1,7 @@
 //! The metric `error`: what samples are compared with, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use approx::assert_abs_diff_eq;
 use ddim::core::KeyedNoise;
 use ddim::harness::build::{Models, Samples, vocabulary};

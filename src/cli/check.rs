@@ -52,6 +52,12 @@ impl Check {
                     self.talk.note(|| runner::describe(cell, route));
                     self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
                 }
+                let models = plan.cells.iter().map(|cell| &cell.spec.model);
+                for model in build::to_download(models)? {
+                    self.talk.say(|| {
+                        format!("{}: {model} is not here; a run downloads it", path.display())
+                    });
+                }
                 Ok(plan.cells.len())
             });
             match checked {

@@ -5,8 +5,11 @@
 
 mod check;
 mod completions;
+mod convert;
 mod evaluate;
+mod fetch;
 mod images;
+mod inspect;
 mod latents;
 mod models;
 mod outputs;
@@ -86,6 +89,10 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// List the models, references and data sets that can be named
     Models(models::Models),
+    /// Say what a file or folder of weights is, and what stands in the way of running it
+    Inspect(inspect::Inspect),
+    /// Write weights of any format as a diffusers folder
+    Convert(convert::Convert),
 }
 
 /// Which experiment, and how it differs from what is written.
@@ -231,6 +238,13 @@ impl Talk {
         progress::Mode::detect(self.quiet)
     }
 
+    /// Says something to who did not ask for quiet.
+    fn say(&self, text: impl FnOnce() -> String) {
+        if !self.quiet {
+            eprintln!("{}", text());
+        }
+    }
+
     /// Says something to who asked for it with `-v`.
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
@@ -304,6 +318,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Completions(verb) => verb.run(),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Convert(verb) => verb.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,7 @@ const EMBEDDED: &str = "models";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ddim models\n  ddim models ~/my-models")]
 pub(super) struct Models {
-    /// Folders to look into beside models/ and the cache
+    /// Folders to look into beside models/ and the caches
     #[arg(value_name = "DIR")]
     folders: Vec<PathBuf>,
 }
@@ -29,6 +29,7 @@ impl Models {
         for folder in folders.iter().flatten().chain(&self.folders) {
             items.extend(inventory::models(folder)?);
         }
+        items.extend(inventory::hub_models());
         let names = build::vocabulary(registry).models.into_iter().map(|kind| kind.name);
         items.extend(inventory::exact_scores(names));
         items.extend(inventory::data_sets(&places));

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Compute, Experiment, Talk};
+use super::{Compute, Experiment, Talk, fetch};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -43,12 +43,13 @@ impl Plan {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let plan = self.experiment.plan(registry)?;
         let routes = runner::check(&plan, registry)?;
+        fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
         let mut models = Models::new(self.compute.open()?, registry);
         let mut probes: BTreeMap<String, f64> = BTreeMap::new();
         let mut total = 0.0;
         for (cell, route) in plan.cells.iter().zip(&routes) {
             let spec = &cell.spec;
-            let key = format!("{:?} {:?} {}", spec.model.source, spec.precision, spec.batch);
+            let key = format!("{:?} {:?} {}", spec.model, spec.precision, spec.batch);
             let per_call = if let Some(&seconds) = probes.get(&key) {
                 seconds
             } else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk};
+use super::{Compute, Experiment, INTERRUPTED, Talk, fetch};
 use crate::harness::{
     error::Result,
     registry::Registry,
@@ -48,6 +48,7 @@ impl Run {
         let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
         // Everything that needs no model is checked before LibTorch starts.
         runner::check(&plan, registry)?;
+        fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
         let summary = runner::run(
             &plan,
             &Options {

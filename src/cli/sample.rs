@@ -30,8 +30,9 @@ use crate::{
     ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --out x0.npy"
 )]
 pub(super) struct Sample {
-    /// A diffusers folder of weights, or gaussian, mixture, dirac
-    #[arg(long, value_name = "DIR|NAME")]
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
     model: String,
 
     #[command(flatten)]

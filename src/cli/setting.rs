@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 use ndarray::{Array4, ArrayView4, s};
 
-use super::{Compute, INTERRUPTED, Talk};
+use super::{Compute, INTERRUPTED, Talk, fetch};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -38,6 +38,10 @@ kind = "ddim"
 /// How a solver runs.
 #[derive(Debug, Args)]
 pub(super) struct Setting {
+    /// Of a file with both, take the weights as they were trained and not their average
+    #[arg(long)]
+    raw: bool,
+
     /// The method [default: ddim]
     #[arg(long, value_name = "NAME")]
     solver: Option<String>,
@@ -86,7 +90,7 @@ pub(super) struct Setting {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
 
-    /// Exact-score models: shape of a sample
+    /// Shape of a sample: of exact-score models, and of networks whose files do not say it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
     shape: Vec<usize>,
 
@@ -192,8 +196,8 @@ impl Setting {
             .into_iter()
             .filter_map(|(path, word)| Some(format!("{path}={}", text(word.as_deref()?))))
             .collect();
-        if self.clip_x0 {
-            set.push("model.clip_x0=true".to_owned());
+        for (flag, path) in [(self.raw, "model.raw"), (self.clip_x0, "model.clip_x0")] {
+            set.extend(flag.then(|| format!("{path}=true")));
         }
         set.extend(self.steps.map(|steps| format!("grid.steps={steps}")));
         set.extend(self.batch.map(|batch| format!("batch={batch}")));
@@ -227,8 +231,9 @@ impl Bench {
         registry: &Registry,
         talk: &Talk,
     ) -> Result<Self> {
-        let mut models = Models::new(compute.open()?, registry);
         let spec = &plan.cells[0].spec;
+        fetch::models(std::iter::once(&spec.model), talk)?;
+        let mut models = Models::new(compute.open()?, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;
         if let Some(hash) = &weights {

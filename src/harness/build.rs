@@ -4,7 +4,11 @@
 //! Solvers are named in `registry`, everything else here. The rest of the harness sees names, plans
 //! and [`Sampler`]s.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use ndarray::{Array4, Ix4};
 use tch::Tensor;
@@ -12,12 +16,14 @@ use tch::Tensor;
 use super::{
     diagnostic::Diagnostic,
     error::{Error, Result},
+    features,
     hardware::Hardware,
     manifest::{Kind, Vocabulary},
     plan::{
-        self, Cell, CellSpec, GridSpec, Measured, ModelSpec, PredictionKind, ScheduleSpec,
-        SolverSpec, Steps,
+        self, Cell, CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, PredictionKind,
+        ScheduleSpec, SolverSpec, Steps,
     },
+    published::is_published,
     registry::{Everywhere, Registry, SIGMA_HAT},
     truth::{Known, Truth},
 };
@@ -28,9 +34,11 @@ use crate::{
         Schedule, Solver, State, Tau, count_calls, integrate,
     },
     models::{
+        checkpoint::Which,
         gaussian::{Gaussian, GaussianFlow},
+        hub::{self, HubModel},
         mixture::{Component, Mixture},
-        network::Network,
+        network::{Network, Wanted},
         unet::{Placement, Precision},
     },
 };
@@ -518,7 +526,7 @@ impl AnyTruth {
 pub struct Models<'a> {
     registry: &'a Registry,
     hardware: Hardware,
-    networks: BTreeMap<(String, &'static str), Rc<Network>>,
+    networks: BTreeMap<(String, bool, Vec<usize>, plan::Precision), Rc<Network>>,
     known_arrays: Known<Array>,
     known_tensors: Known<Tensor>,
 }
@@ -585,7 +593,8 @@ impl<'a> Models<'a> {
         let network = self.network(spec)?;
         let shape = network.shape().ok_or_else(|| {
             Error::input(format!(
-                "{}: config.json has no sample_size; write the side of the images there",
+                "{}: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` \
+                 (--shape 3,32,32), or `sample_size` in its config.json",
                 spec.model.source
             ))
         })?;
@@ -630,40 +639,73 @@ impl<'a> Models<'a> {
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
-        let (precision, name) = match spec.precision {
-            plan::Precision::F32 => (Precision::F32, "f32"),
-            plan::Precision::Bf16 => (Precision::Bf16, "bf16"),
-        };
-        let key = (spec.model.source.clone(), name);
+        let model = &spec.model;
+        let key = (model.source.clone(), model.raw, model.shape.clone(), spec.precision);
         if let Some(network) = self.networks.get(&key) {
             return Ok(Rc::clone(network));
         }
-        let folder = weights_folder(&spec.model.source)?;
-        let placement =
-            Placement { device: self.hardware.device(), precision, ..Placement::default() };
-        let network = Rc::new(Network::open(folder, placement)?);
+        let precision = match spec.precision {
+            plan::Precision::F32 => Precision::F32,
+            plan::Precision::Bf16 => Precision::Bf16,
+        };
+        let wanted = Wanted {
+            which: if model.raw { Which::Raw } else { Which::Ema },
+            shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
+            placement: Placement {
+                device: self.hardware.device(),
+                precision,
+                ..Placement::default()
+            },
+        };
+        let network = Rc::new(Network::open(&weights_path(&model.source)?, &wanted)?);
         self.networks.insert(key, Rc::clone(&network));
         Ok(network)
     }
 }
 
-/// The folder of a model's weights.
+/// Where a model's weights are on this machine: a folder or a file.
 ///
 /// # Errors
-/// A source that is not a folder on this machine.
-pub fn weights_folder(source: &str) -> Result<&Path> {
-    let path = Path::new(source);
-    if path.is_dir() {
+/// A path where nothing is, and a model of the Hub that was not downloaded.
+pub fn weights_path(source: &str) -> Result<PathBuf> {
+    if let Some(model) = hub_model(source)? {
+        return model.cached().ok_or_else(|| {
+            Error::input(format!("model.source = \"{source}\" was not downloaded"))
+        });
+    }
+    let path = PathBuf::from(source);
+    if path.exists() {
         return Ok(path);
     }
-    let what = if source.starts_with("hf:") {
-        "is on the Hub, and nothing is downloaded yet: give the folder of a downloaded copy"
-    } else if path.is_file() {
-        "is a file, not a folder"
-    } else {
-        "does not exist (paths are relative to the folder the command runs in)"
-    };
-    Err(Error::input(format!("model.source = \"{source}\" {what}")))
+    Err(Error::input(format!(
+        "model.source = \"{source}\" does not exist (paths are relative to the folder the \
+         command runs in)"
+    )))
+}
+
+/// The model of the Hub that a source names, if it names one.
+///
+/// # Errors
+/// `hf:` without an owner and a name.
+pub fn hub_model(source: &str) -> Result<Option<HubModel>> {
+    if source.starts_with(hub::SCHEME) { Ok(Some(source.parse()?)) } else { Ok(None) }
+}
+
+/// The models of the Hub that cells name and that this machine lacks.
+///
+/// # Errors
+/// As [`hub_model`].
+pub fn to_download<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Result<Vec<HubModel>> {
+    let mut models: Vec<HubModel> = vec![];
+    for spec in specs.filter(|spec| spec.exact.is_none()) {
+        if let Some(model) = hub_model(&spec.source)?
+            && model.cached().is_none()
+            && !models.contains(&model)
+        {
+            models.push(model);
+        }
+    }
+    Ok(models)
 }
 
 /// The files a cell needs and this machine lacks, and samples that its features cannot be
@@ -671,13 +713,16 @@ pub fn weights_folder(source: &str) -> Result<&Path> {
 pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     let mut problems = vec![];
     let spec = &cell.spec;
+    // What is on the Hub is downloaded by the run.
     if spec.model.exact.is_none()
-        && let Err(error) = weights_folder(&spec.model.source)
+        && !spec.model.source.starts_with(hub::SCHEME)
+        && let Err(error) = weights_path(&spec.model.source)
     {
         problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
-            "weights are read from diffusers folders (config.json and \
-             diffusion_pytorch_model.safetensors); other files of weights must be converted first; \
-             embedded: models/cifar10-xs",
+            "weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or \
+             `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are \
+             ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 \
+             1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs",
         ));
     }
     let compared = spec.metrics.as_ref().is_some_and(|metrics| metrics.features.is_some());
@@ -688,25 +733,48 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
         let help = "`shape = [3, H, W]`, or no [metrics]";
         problems.push(Diagnostic::error(cell.locate("model.shape"), message).help(help));
     }
-    if let Some(metrics) = &spec.metrics {
-        for (path, file, what) in [
-            (
-                "metrics.features",
-                metrics.features.as_ref(),
-                "features are computed by folders like models/cifar10-features; the Inception \
-                 network of FID is not built in yet",
+    problems.extend(spec.metrics.iter().flat_map(|metrics| missing_measures(cell, metrics)));
+    problems
+}
+
+/// The features and the reference that are not here, and what they cannot give.
+fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
+    let mut problems = vec![];
+    let mut report = |path: &str, message: String, help: &str| {
+        problems.push(Diagnostic::error(cell.locate(path), message).help(help));
+    };
+    let features = metrics.features.as_deref().unwrap_or_default();
+    match features::locate(features) {
+        Err(error) => report(
+            "metrics.features",
+            error.to_string(),
+            "FID needs these weights; a folder like models/cifar10-features needs no download, and \
+             its distance is not called FID",
+        ),
+        Ok(path) if metrics.features.is_some() && !path.exists() => report(
+            "metrics.features",
+            format!("metrics.features = \"{features}\" does not exist"),
+            "features are computed by folders like models/cifar10-features, by `inception`, or by a \
+             file of Inception weights",
+        ),
+        Ok(_) => {}
+    }
+    let Some(reference) = &metrics.reference else { return problems };
+    if !Path::new(reference).exists() {
+        report(
+            "metrics.reference",
+            format!("metrics.reference = \"{reference}\" does not exist"),
+            &format!(
+                "`ddim stats --data SET --features {features} --out {reference}` writes it from a \
+                 data set"
             ),
-            (
-                "metrics.reference",
-                metrics.reference.as_ref(),
-                "`ddim stats --features DIR --out FILE` writes one from a data set",
-            ),
-        ] {
-            if let Some(file) = file.filter(|file| !Path::new(file).exists()) {
-                let message = format!("{path} = \"{file}\" does not exist");
-                problems.push(Diagnostic::error(cell.locate(path), message).help(what));
-            }
-        }
+        );
+    } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
+        report(
+            "metrics.measures",
+            format!("`kid` compares features, and {reference} holds a mean and a covariance alone"),
+            "a reference written by `ddim stats --out FILE.safetensors` keeps features",
+        );
     }
     problems
 }

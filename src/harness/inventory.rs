@@ -12,10 +12,21 @@ use super::{
     error::{Error, Result},
     reference::Reference,
 };
-use crate::{data, models::weights};
+use crate::{
+    data,
+    models::{
+        checkpoint::Which,
+        hub::HubModel,
+        inspection::{Inspection, thousands},
+        weights,
+    },
+};
 
 /// How deep below a cache folder models are looked for.
 const DEPTH: usize = 5;
+
+/// Endings under which files of weights are looked for; what they are, their content says.
+const CHECKPOINTS: [&str; 6] = ["ckpt", "pth", "pt", "th", "bin", "safetensors"];
 
 /// One thing that can be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +59,8 @@ fn collect(folder: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
-    if folder.join("config.json").is_file() {
+    let is_model = folder.join("config.json").is_file();
+    if is_model {
         items.push(model(folder, &paths)?);
     }
     for path in &paths {
@@ -58,9 +70,43 @@ fn collect(folder: &Path, depth: usize, items: &mut Vec<Item>) -> Result<()> {
             && let Ok(reference) = Reference::read(path)
         {
             items.push(reference_item(path, &reference)?);
+        } else if !is_model
+            && CHECKPOINTS.iter().any(|known| path.extension().is_some_and(|found| found == *known))
+            && let Ok(inspection) = Inspection::of(path, Which::Ema, false)
+        {
+            items.push(file_item(path, &inspection));
         }
     }
     Ok(())
+}
+
+/// A single file of weights.
+fn file_item(path: &Path, inspection: &Inspection) -> Item {
+    let used = inspection.parts.iter().find(|part| part.used);
+    let role = if inspection.runnable().is_some() { "noise model" } else { "weights" };
+    let about = match (&inspection.known, &inspection.published) {
+        (_, Some(published)) => format!("{published}."),
+        (Some(known), None) => format!("{known}."),
+        (None, None) => String::new(),
+    };
+    Item {
+        name: path.display().to_string(),
+        kind: format!("{role}, {}", inspection.container),
+        parameters: used.and_then(|part| usize::try_from(part.parameters).ok()),
+        sha256: Some(inspection.sha256.clone()),
+        about,
+    }
+}
+
+/// The models of the Hub in its cache that are networks of noise.
+pub fn hub_models() -> Vec<Item> {
+    let item = |model: HubModel| {
+        let inspection = Inspection::of(&model.cached()?, Which::Ema, false).ok()?;
+        inspection.runnable()?;
+        let path = inspection.file.clone();
+        Some(Item { name: model.to_string(), ..file_item(&path, &inspection) })
+    };
+    HubModel::all_cached().into_iter().filter_map(item).collect()
 }
 
 fn is_safetensors(path: &Path) -> bool {
@@ -133,7 +179,7 @@ fn first_sentence(markdown: &str) -> String {
     line.find(". ").map_or(line, |end| &line[..=end]).to_owned()
 }
 
-/// The known data sets, and where each split of them is found.
+/// The known data sets and weights, and where they are found.
 pub fn data_sets(places: &data::Places) -> Vec<Item> {
     let find = |known: &data::Known, split| {
         let roots = [&places.data, &places.cache];
@@ -156,7 +202,27 @@ pub fn data_sets(places: &data::Places) -> Vec<Item> {
             about: format!("{}; {place}.", known.about),
         }
     };
-    data::KNOWN.iter().map(item).collect()
+    let roots = [&places.data, &places.cache];
+    let celeba = roots.into_iter().flatten().find_map(|root| data::celeba::below(root));
+    let other = |name: &str, kind: &str, about: &str, place: Option<PathBuf>| Item {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        parameters: None,
+        sha256: None,
+        about: match place {
+            Some(path) => format!("{about}; in {}.", path.display()),
+            None => format!("{about}; not on this machine."),
+        },
+    };
+    let inception = data::INCEPTION;
+    data::KNOWN
+        .iter()
+        .map(item)
+        .chain([
+            other(data::celeba::NAME, "data set", data::celeba::ABOUT, celeba),
+            other(inception.name, "features", inception.about, inception.find(places)),
+        ])
+        .collect()
 }
 
 /// The exact-score models, with what their names stand for.
@@ -186,7 +252,7 @@ pub fn table(items: &[Item]) -> String {
             [
                 item.name.clone(),
                 item.kind.clone(),
-                item.parameters.map_or_else(|| "-".to_owned(), thousands),
+                item.parameters.map_or_else(|| "-".to_owned(), |n| thousands(n as u64)),
                 item.sha256.as_ref().map_or_else(|| "-".to_owned(), |hash| hash[..12].to_owned()),
                 item.about.clone(),
             ]
@@ -204,18 +270,6 @@ pub fn table(items: &[Item]) -> String {
         format!("{}\n", line.trim_end())
     };
     std::iter::once(&header).chain(&rows).map(line).collect()
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -238,6 +292,23 @@ mod tests {
         assert!(features.sha256.as_ref().unwrap().starts_with("8ae6de3bdc7c"));
         let reference = find("cifar10-train.safetensors");
         assert!(reference.about.contains("49919 images (81 left out)"), "{}", reference.about);
+    }
+
+    #[test]
+    fn files_of_weights_are_listed_by_what_they_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let copy = |from: &str, to: &str| {
+            fs::copy(models.join(from), folder.path().join(to)).unwrap();
+        };
+        copy("cifar10-xs/diffusion_pytorch_model.safetensors", "a.ckpt");
+        copy("cifar10-features/model.safetensors", "b.pth");
+        fs::write(folder.path().join("c.pt"), "nothing").unwrap();
+        let items = super::models(folder.path()).unwrap();
+        let kinds: Vec<_> =
+            items.iter().map(|item| (item.kind.as_str(), item.parameters)).collect();
+        assert_eq!(kinds[0], ("noise model, safetensors", Some(1_113_955)));
+        assert_eq!((kinds[1].0, kinds.len()), ("weights, safetensors", 2));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod overlay;
 pub mod plan;
 pub mod progress;
+mod published;
 pub mod reference;
 pub mod registry;
 mod results;

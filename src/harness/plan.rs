@@ -149,7 +149,7 @@ impl CellSpec {
 }
 
 /// Precision of a network's arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision, the default of a measured result.
@@ -191,12 +191,19 @@ pub enum PredictionKind {
 /// `[model]`: where the denoiser comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
-    /// A folder or file of weights, `hf:owner/name`, or the name of an exact-score model.
+    /// A folder or file of weights, `hf:owner/name[/path][@revision]`, or the name of an exact-score model.
     pub source: String,
     /// What it predicts.
     pub prediction: PredictionKind,
     /// Whether the predicted x0 is clamped to [-1, 1], and the noise derived from it again.
     pub clip_x0: bool,
+    /// Whether the weights as they were trained are meant, where a file has their moving average
+    /// too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
+    /// Shape of one image of a network, where its files do not say it or another one is meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<usize>,
     /// Numbers of an exact-score model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact: Option<ExactSpec>,
@@ -383,11 +390,14 @@ pub const FD_INFINITY: &str = "fd.infinity";
 /// The kernel distance's name in manifests.
 pub const KID: &str = "kid";
 
+/// The Inception Score's name in manifests.
+pub const IS: &str = "is";
+
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 4] = [FD, FD_INFINITY, KID, ERROR];
+pub const METRICS: [&str; 5] = [FD, FD_INFINITY, KID, IS, ERROR];
 
 /// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -397,6 +407,8 @@ pub enum Measured {
     Fd,
     /// The kernel distance.
     Kid,
+    /// The Inception Score: higher is better.
+    Is,
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
@@ -404,7 +416,7 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Fd, Self::Kid, Self::Error];
+    pub const ALL: [Self; 4] = [Self::Fd, Self::Kid, Self::Is, Self::Error];
 
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
@@ -414,12 +426,18 @@ impl Measured {
         match self {
             Self::Fd => FD,
             Self::Kid => KID,
+            Self::Is => IS,
             Self::Error => ERROR,
         }
     }
 
-    /// Whether it compares features with those of a data set.
+    /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid | Self::Is)
+    }
+
+    /// Whether it compares features with those of a data set.
+    pub fn needs_reference(self) -> bool {
         matches!(self, Self::Fd | Self::Kid)
     }
 }
@@ -443,6 +461,8 @@ mod tests {
                 source: "models/a".to_owned(),
                 prediction: PredictionKind::Eps,
                 clip_x0: false,
+                raw: false,
+                shape: vec![],
                 exact: None,
             },
             schedule: ScheduleSpec {

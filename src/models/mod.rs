@@ -1,9 +1,19 @@
 //! Denoisers and feature extractors.
 
+pub mod checkpoint;
 pub mod classifier;
+pub mod conversion;
+pub mod features;
+pub mod files;
+mod folded;
 pub mod gaussian;
+pub mod hub;
+pub mod inception;
+pub mod inception_script;
+pub mod inspection;
 pub mod mixture;
 pub mod network;
+pub mod torchscript;
 pub mod unet;
 pub mod unet_config;
 pub mod weights;

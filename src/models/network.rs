@@ -1,11 +1,17 @@
 //! A trained network as a denoiser.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::Tensor;
 
 use super::{
-    unet::{Placement, Unet},
+    checkpoint::{
+        Checkpoint, CheckpointError, Container, Which,
+        architecture::{Unrecognised, recognise},
+    },
+    files::ModelFiles,
+    torchscript::{Script, ScriptError},
+    unet::{Placement, Precision, Unet},
     unet_config::{ConfigError, UnetConfig},
     weights::{Weights, WeightsError},
 };
@@ -21,9 +27,40 @@ pub enum OpenError {
     /// Its weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// Its program.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The folder is no model.
+    #[error(
+        "{} holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder \
+         with both, as diffusers' save_pretrained writes it, or a single file of weights",
+        folder.display()
+    )]
+    NoModel {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder holds no weights.
+    #[error(
+        "{} holds no diffusion_pytorch_model.safetensors (or .bin); save the model in that format \
+         (diffusers' save_pretrained does), or name the file of weights itself",
+        folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The tensors of a file without a configuration are not those of a network known here.
+    #[error("{}: {why}", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the way.
+        why: Unrecognised,
+    },
     /// It predicts something else than one value for each value of the image.
     #[error(
-        "{name}: config.json has {out} output channels and {image} input channels; a network that \
+        "{name}: the network has {out} output channels and {image} input channels; one that \
          predicts more than eps (a variance, say) is not supported"
     )]
     Channels {
@@ -34,33 +71,135 @@ pub enum OpenError {
         /// Channels of its input.
         image: i64,
     },
+    /// Images of that shape do not go through it.
+    #[error(
+        "{name}: images of shape {shape:?} do not go through the network, which takes \
+         [{channels}, H, W] with H and W multiples of {factor}"
+    )]
+    Shape {
+        /// The network.
+        name: String,
+        /// The shape that was asked for.
+        shape: [usize; 3],
+        /// The channels that it takes.
+        channels: i64,
+        /// What the sides must be multiples of.
+        factor: usize,
+    },
+    /// A program has its own precision.
+    #[error("{name} is a TorchScript program, which runs in f32 alone: ask for no other precision")]
+    Precision {
+        /// The program.
+        name: String,
+    },
+    /// A program has its own weights.
+    #[error(
+        "{name} is a TorchScript program, which has one set of weights: do not ask for raw ones"
+    )]
+    NoRaw {
+        /// The program.
+        name: String,
+    },
 }
 
-/// A UNet that predicts eps, with what a record of a run says about it.
+impl From<CheckpointError> for OpenError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Weights(error.into())
+    }
+}
+
+/// What is wanted of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which weights, where a file has several.
+    pub which: Which,
+    /// The shape of its images `[C, H, W]`, where the files do not say it or another one is meant.
+    pub shape: Option<[usize; 3]>,
+    /// Where and how it runs.
+    pub placement: Placement,
+}
+
+impl From<Placement> for Wanted {
+    fn from(placement: Placement) -> Self {
+        Self { placement, ..Self::default() }
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    Unet(Box<Unet>),
+    Script(Script),
+}
+
+/// A network that predicts eps, with what a record of a run says about it.
 #[derive(Debug)]
 pub struct Network {
-    unet: Unet,
+    body: Body,
     name: String,
+    shape: Option<[usize; 3]>,
     sha256: String,
     tensors: usize,
     parameters: usize,
 }
 
 impl Network {
-    /// Opens a diffusers folder: `config.json` and `diffusion_pytorch_model.safetensors`.
+    /// Opens a diffusers folder, a single file of weights in any container, or a program.
     ///
-    /// A saved pipeline keeps both in its `unet` folder, which is looked into as well.
+    /// A saved pipeline keeps its network in its `unet` folder, which is looked into as well. A
+    /// `config.json` beside a single file counts; without one the architecture is recognised from
+    /// the names and shapes of the tensors.
     ///
     /// # Errors
     /// When a file is missing or broken, the configuration asks for something not supported, or
     /// weights and configuration do not fit each other.
-    pub fn open(folder: &Path, placement: Placement) -> std::result::Result<Self, OpenError> {
-        let inner = folder.join("unet");
-        let pipeline = !folder.join("config.json").exists() && inner.join("config.json").exists();
-        let folder = if pipeline { inner.as_path() } else { folder };
-        let config = UnetConfig::read(&folder.join("config.json"))?;
-        let weights = Weights::read_folder(folder)?;
-        Self::new(&folder.display().to_string(), &config, &weights, placement)
+    pub fn open(path: &Path, wanted: &Wanted) -> std::result::Result<Self, OpenError> {
+        let files = ModelFiles::find(path)?;
+        let name = files.weights.display().to_string();
+        // A wrong configuration is found without the weights, which may be large.
+        let config = files.config.as_deref().map(UnetConfig::read).transpose()?;
+        let checkpoint = Checkpoint::open(&files.weights)?;
+        if checkpoint.container == Container::TorchScript {
+            return Self::script(&checkpoint, name, wanted);
+        }
+        let part = checkpoint.choose(wanted.which)?;
+        let config = match config {
+            Some(config) => config,
+            None => recognise(&part.shapes())
+                .map_err(|why| OpenError::Unrecognised { path: files.weights.clone(), why })?,
+        };
+        let weights = Weights::from_state_dict(checkpoint.load(part)?)?;
+        let name = path.display().to_string();
+        let network = Self::new(&name, &config, &weights, wanted.placement)?;
+        match wanted.shape {
+            Some(shape) => network.with_shape(&config, shape),
+            None => Ok(network),
+        }
+    }
+
+    fn script(
+        checkpoint: &Checkpoint,
+        name: String,
+        wanted: &Wanted,
+    ) -> std::result::Result<Self, OpenError> {
+        if wanted.placement.precision != Precision::F32 {
+            return Err(OpenError::Precision { name });
+        }
+        if wanted.which == Which::Raw {
+            return Err(OpenError::NoRaw { name });
+        }
+        let script = Script::open(&checkpoint.origin, wanted.placement.device)?;
+        let parameters = script.parameters()?;
+        let count = |shape: &[i64]| {
+            shape.iter().map(|&s| usize::try_from(s).unwrap_or(0)).product::<usize>()
+        };
+        Ok(Self {
+            name,
+            shape: wanted.shape,
+            sha256: checkpoint.sha256.clone(),
+            tensors: parameters.len(),
+            parameters: parameters.iter().map(|(_, shape, _)| count(shape)).sum(),
+            body: Body::Script(script),
+        })
     }
 
     /// Builds a network from its configuration and weights; `name` is for messages and records.
@@ -80,30 +219,50 @@ impl Network {
                 image: config.in_channels,
             });
         }
+        let shape = || {
+            let side = usize::try_from(config.sample_size?).ok()?;
+            Some([usize::try_from(config.in_channels).ok()?, side, side])
+        };
         Ok(Self {
-            unet: Unet::new(config, weights, placement)?,
+            body: Body::Unet(Box::new(Unet::new(config, weights, placement)?)),
             name: name.to_owned(),
+            shape: shape(),
             sha256: weights.sha256.clone(),
             tensors: weights.tensors.len(),
             parameters: weights.parameters(),
         })
     }
 
-    /// The network itself.
-    pub fn unet(&self) -> &Unet {
-        &self.unet
+    fn with_shape(
+        self,
+        config: &UnetConfig,
+        shape: [usize; 3],
+    ) -> std::result::Result<Self, OpenError> {
+        let factor = 1 << (config.levels() - 1);
+        let [channels, sides @ ..] = shape;
+        let fits = |side: &usize| *side > 0 && side.is_multiple_of(factor);
+        if i64::try_from(channels) == Ok(config.in_channels) && sides.iter().all(fits) {
+            return Ok(Self { shape: Some(shape), ..self });
+        }
+        Err(OpenError::Shape { name: self.name, shape, channels: config.in_channels, factor })
     }
 
-    /// The folder or the name that it was opened by.
+    /// The UNet; none if it is a program.
+    pub fn unet(&self) -> Option<&Unet> {
+        match &self.body {
+            Body::Unet(unet) => Some(unet),
+            Body::Script(_) => None,
+        }
+    }
+
+    /// The folder, the file or the name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Shape of the images it was made for, `[C, H, W]`; none if the configuration does not say.
+    /// Shape of the images it was made for, `[C, H, W]`; none if nothing says so.
     pub fn shape(&self) -> Option<[usize; 3]> {
-        let config = self.unet.config();
-        let side = usize::try_from(config.sample_size?).ok()?;
-        Some([usize::try_from(config.in_channels).ok()?, side, side])
+        self.shape
     }
 
     /// SHA-256 of the weights file.
@@ -131,7 +290,10 @@ impl Denoiser for Network {
     fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
         let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
         let kind = x.f_kind().map_err(Error::model)?;
-        let eps = self.unet.forward(x, &label).map_err(Error::model)?;
+        let eps = match &self.body {
+            Body::Unet(unet) => unet.forward(x, &label).map_err(Error::model)?,
+            Body::Script(script) => script.forward(x, &label).map_err(Error::model)?,
+        };
         eps.f_to_kind(kind).map_err(Error::model)
     }
 }

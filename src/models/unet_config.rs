@@ -112,6 +112,12 @@ fn bullets(problems: &[FieldProblem]) -> String {
     problems.iter().fold(String::new(), |text, problem| text + "\n  " + &problem.to_string())
 }
 
+/// More resolutions than any image has.
+const MOST_LEVELS: usize = 16;
+
+/// More residual blocks of a level than any network has.
+const MOST_LAYERS: usize = 64;
+
 /// Fields that change nothing when a trained network is run.
 const IGNORED: [&str; 4] =
     ["_diffusers_version", "_name_or_path", "dropout", "num_train_timesteps"];
@@ -325,7 +331,7 @@ impl Reader {
             in_channels: self.positive("in_channels", 3),
             out_channels: self.positive("out_channels", 3),
             block_out_channels: self.widths(),
-            layers_per_block: usize::try_from(self.positive("layers_per_block", 2)).unwrap_or(0),
+            layers_per_block: self.layers(),
             down_attention: self.kinds(
                 "down_block_types",
                 ["DownBlock2D", "AttnDownBlock2D"],
@@ -482,13 +488,23 @@ impl Reader {
         self.take("sample_size", supported, read).flatten()
     }
 
+    fn layers(&mut self) -> usize {
+        let read = |v: &Value| {
+            let layers = usize::try_from(v.as_u64()?).ok()?;
+            (1..=MOST_LAYERS).contains(&layers).then_some(layers)
+        };
+        let supported = format!("an integer from 1 to {MOST_LAYERS}");
+        self.take("layers_per_block", &supported, read).unwrap_or(2)
+    }
+
     fn widths(&mut self) -> Vec<i64> {
         let read = |v: &Value| {
             let list = v.as_array()?;
             let widths: Option<Vec<i64>> = list.iter().map(positive).collect();
-            widths.filter(|w| !w.is_empty())
+            widths.filter(|w| (1..=MOST_LEVELS).contains(&w.len()))
         };
-        self.take("block_out_channels", "a list of positive integers", read)
+        let supported = format!("a list of 1 to {MOST_LEVELS} positive integers");
+        self.take("block_out_channels", &supported, read)
             .unwrap_or_else(|| vec![224, 448, 672, 896])
     }
 

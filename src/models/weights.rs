@@ -1,11 +1,9 @@
-//! Weights by name: containers in, one checked map of f32 tensors out.
+//! Weights by name: one checked map of f32 tensors, whatever file they came from.
 //!
-//! A container is read by one function that returns [`Weights`]: tensors under the names of
-//! diffusers' current `UNet2DModel` (`to_q`, `to_out.0`), whatever the file calls them. The
-//! checkpoints of the DDPM and DDIM authors name the same tensors differently;
-//! [`diffusers_name`] and [`official_name`] translate. [`Weights::check`] then compares names and
-//! shapes with what the network needs and reports every difference at once: a loader that
-//! ignores surplus tensors (as `tch::nn::VarStore::load` does) accepts the wrong file silently.
+//! A file is read by [`super::checkpoint`]; here its tensors get the names of diffusers' current
+//! `UNet2DModel` and become f32. [`Weights::check`] then compares names and shapes with what a
+//! network needs and reports every difference at once: a loader that ignores surplus tensors (as
+//! `tch::nn::VarStore::load` does) accepts the wrong file silently.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-/// The name of the weights file in a diffusers folder.
-pub const SAFETENSORS: &str = "diffusion_pytorch_model.safetensors";
+use super::checkpoint::{
+    Checkpoint, CheckpointError, StateDict, Which, kind_name, names::Translation,
+};
 
 /// Tensors by name, in f32 on the CPU, with the hash of the bytes that they came from.
 #[derive(Debug)]
@@ -35,33 +33,9 @@ pub struct Weights {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The folder holds no weights in a format that is read.
-    #[error(
-        "{} holds no {expected}; save the model in that format (diffusers' save_pretrained does)",
-        folder.display()
-    )]
-    NoWeights {
-        /// The folder.
-        folder: PathBuf,
-        /// The file that was looked for.
-        expected: &'static str,
-    },
-    /// The file is not what its name says.
-    #[error("{} is truncated or no safetensors file: {message}; fetch it again", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        message: String,
-    },
+    /// The file.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A tensor has an element type that weights do not come in.
     #[error("{}: `{name}` has element type {found}; supported: F16, BF16, F32", path.display())]
     ElementType {
@@ -110,89 +84,102 @@ pub struct Differences {
 }
 
 impl Differences {
+    /// What has to change in the names and shapes that were found.
+    pub fn between(
+        needed: &BTreeMap<String, Vec<i64>>,
+        found: &BTreeMap<String, Vec<i64>>,
+    ) -> Self {
+        let mut differences = Self::default();
+        for (name, shape) in needed {
+            match found.get(name) {
+                None => differences.missing.push(name.clone()),
+                Some(other) if other != shape => {
+                    differences.misshapen.push((name.clone(), shape.clone(), other.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+        differences.extra =
+            found.keys().filter(|&name| !needed.contains_key(name)).cloned().collect();
+        differences
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.extra.is_empty() && self.misshapen.is_empty()
     }
 
-    fn lines(&self) -> String {
-        let missing = self.missing.iter().map(|name| format!("\n  missing `{name}`"));
-        let extra = self.extra.iter().map(|name| format!("\n  not known `{name}`"));
+    pub(crate) fn lines(&self) -> String {
+        let missing = self.missing.iter().map(|name| format!("missing `{name}`"));
+        let extra = self.extra.iter().map(|name| format!("not known `{name}`"));
         let misshapen = self.misshapen.iter().map(|(name, needed, found)| {
-            format!("\n  `{name}` has shape {found:?}; needed: {needed:?}")
+            format!("`{name}` has shape {found:?}; needed: {needed:?}")
         });
-        missing.chain(extra).chain(misshapen).collect()
+        let lines: [Vec<String>; 3] = [missing.collect(), extra.collect(), misshapen.collect()];
+        lines.iter().map(|lines| brief(lines)).collect()
     }
 }
 
-impl Weights {
-    /// Reads the weights of a diffusers folder.
-    ///
-    /// # Errors
-    /// When the folder has no `diffusion_pytorch_model.safetensors`, and as
-    /// [`Weights::from_safetensors`].
-    pub fn read_folder(folder: &Path) -> Result<Self, WeightsError> {
-        let path = folder.join(SAFETENSORS);
-        if !path.is_file() {
-            return Err(WeightsError::NoWeights {
-                folder: folder.to_owned(),
-                expected: SAFETENSORS,
-            });
-        }
-        Self::read_safetensors(&path)
+/// As many lines as help, and how many more there are.
+fn brief(lines: &[String]) -> String {
+    const MOST: usize = 12;
+    let mut text = lines.iter().take(MOST).fold(String::new(), |text, line| text + "\n  " + line);
+    if lines.len() > MOST {
+        let _ = write!(text, "\n  ... and {} more like it", lines.len() - MOST);
     }
+    text
+}
 
-    /// Reads a safetensors file.
+impl Weights {
+    /// Reads a file of any container.
     ///
     /// # Errors
-    /// When it cannot be read, and as [`Weights::from_safetensors`].
-    pub fn read_safetensors(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
-        Self::from_safetensors(&bytes, path)
+    /// When it cannot be read or does not hold what is wanted, and as
+    /// [`Weights::from_state_dict`].
+    pub fn read(path: &Path, which: Which) -> Result<Self, WeightsError> {
+        let checkpoint = Checkpoint::open(path)?;
+        Self::from_state_dict(checkpoint.load(checkpoint.choose(which)?)?)
     }
 
     /// Parses the bytes of a safetensors file; `origin` is for messages only.
     ///
     /// # Errors
-    /// When the bytes are no safetensors file, hold a type other than F16, BF16 and F32, or the
-    /// same tensor under two names.
+    /// When the bytes are no safetensors file, and as [`Weights::from_state_dict`].
     pub fn from_safetensors(bytes: &[u8], origin: &Path) -> Result<Self, WeightsError> {
-        let format = |error: safetensors::SafeTensorError| WeightsError::Format {
-            path: origin.to_owned(),
-            message: if bytes.starts_with(b"version https://git-lfs") {
-                "it is Git LFS's pointer to the file".to_owned()
-            } else {
-                error.to_string()
-            },
-        };
-        let file = SafeTensors::deserialize(bytes).map_err(format)?;
+        let checkpoint = Checkpoint::from_safetensors(bytes.to_owned(), origin)?;
+        Self::from_state_dict(checkpoint.load(checkpoint.choose(Which::Ema)?)?)
+    }
+
+    /// Gives tensors diffusers' current names, and makes them f32.
+    ///
+    /// # Errors
+    /// When one has a type other than F16, BF16 and F32, or two become the same tensor.
+    pub fn from_state_dict(dict: StateDict) -> Result<Self, WeightsError> {
+        let translation = Translation::of(dict.tensors.keys().map(String::as_str));
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
-            let kind = match view.dtype() {
-                Dtype::F16 => Kind::Half,
-                Dtype::BF16 => Kind::BFloat16,
-                Dtype::F32 => Kind::Float,
-                other => {
-                    return Err(WeightsError::ElementType {
-                        path: origin.to_owned(),
-                        name: name.to_owned(),
-                        found: format!("{other:?}"),
-                    });
-                }
-            };
-            let shape: Vec<i64> = view.shape().iter().map(|&side| signed(side)).collect();
-            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-            let current = current_name(name);
-            if tensors.insert(current.clone(), tensor.f_to_kind(Kind::Float)?).is_some() {
+        for (name, tensor) in dict.tensors {
+            let kind = tensor.f_kind()?;
+            if ![Kind::Half, Kind::BFloat16, Kind::Float].contains(&kind) {
+                return Err(WeightsError::ElementType {
+                    path: dict.origin,
+                    name,
+                    found: kind_name(kind).to_owned(),
+                });
+            }
+            let current = translation.name(&name);
+            let (found, shape) = (tensor.size(), tensor.size());
+            let shape = translation.shape(&current, &shape);
+            let tensor = tensor.f_to_kind(Kind::Float)?;
+            let tensor = if shape == found { tensor } else { tensor.f_reshape(shape)? };
+            if tensors.insert(current.clone(), tensor).is_some() {
                 return Err(WeightsError::Duplicate {
-                    path: origin.to_owned(),
+                    path: dict.origin,
                     first: current,
-                    second: name.to_owned(),
+                    second: name,
                 });
             }
         }
-        Ok(Self { tensors, sha256: sha256(bytes), origin: origin.to_owned() })
+        Ok(Self { tensors, sha256: dict.sha256, origin: dict.origin })
     }
 
     /// The number of parameters in all tensors.
@@ -202,19 +189,8 @@ impl Weights {
 
     /// Compares names and shapes with those that a network needs.
     pub fn differences(&self, needed: &BTreeMap<String, Vec<i64>>) -> Differences {
-        let mut differences = Differences::default();
-        for (name, shape) in needed {
-            match self.tensors.get(name) {
-                None => differences.missing.push(name.clone()),
-                Some(tensor) if tensor.size() != *shape => {
-                    differences.misshapen.push((name.clone(), shape.clone(), tensor.size()));
-                }
-                Some(_) => {}
-            }
-        }
-        differences.extra =
-            self.tensors.keys().filter(|&name| !needed.contains_key(name)).cloned().collect();
-        differences
+        let found = self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.size()));
+        Differences::between(needed, &found.collect())
     }
 
     /// Makes sure that exactly the tensors that a network needs are there.
@@ -236,169 +212,22 @@ pub(crate) fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn signed(side: usize) -> i64 {
-    i64::try_from(side).expect("invariant: a tensor in memory has sides below 2^63")
-}
-
 /// SHA-256 in lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// The current diffusers name of a tensor that may carry one of its earlier names.
-///
-/// Attention layers were called `query`, `key`, `value` and `proj_attn` in earlier releases.
-pub fn current_name(name: &str) -> String {
-    let Some((layer, leaf)) = name.rsplit_once('.') else { return name.to_owned() };
-    let Some((block, part)) = layer.rsplit_once('.') else { return name.to_owned() };
-    if !block.contains("attentions.") {
-        return name.to_owned();
-    }
-    let part = match part {
-        "query" => "to_q",
-        "key" => "to_k",
-        "value" => "to_v",
-        "proj_attn" => "to_out.0",
-        _ => return name.to_owned(),
-    };
-    format!("{block}.{part}.{leaf}")
-}
-
-/// Parts of a residual or attention block: official name, diffusers name.
-const PARTS: [(&str, &str); 11] = [
-    ("norm1", "norm1"),
-    ("conv1", "conv1"),
-    ("norm2", "norm2"),
-    ("conv2", "conv2"),
-    ("temb_proj", "time_emb_proj"),
-    ("nin_shortcut", "conv_shortcut"),
-    ("norm", "group_norm"),
-    ("q", "to_q"),
-    ("k", "to_k"),
-    ("v", "to_v"),
-    ("proj_out", "to_out.0"),
-];
-
-/// Layers outside the levels: official name, diffusers name.
-const OUTSIDE: [(&str, &str); 5] = [
-    ("temb.dense.0", "time_embedding.linear_1"),
-    ("temb.dense.1", "time_embedding.linear_2"),
-    ("conv_in", "conv_in"),
-    ("norm_out", "conv_norm_out"),
-    ("conv_out", "conv_out"),
-];
-
-/// Blocks of the middle: official name, diffusers name.
-const MIDDLE: [(&str, &str); 3] =
-    [("block_1", "resnets.0"), ("block_2", "resnets.1"), ("attn_1", "attentions.0")];
-
-fn second(pairs: &[(&'static str, &'static str)], first: &str) -> Option<&'static str> {
-    pairs.iter().find(|pair| pair.0 == first).map(|pair| pair.1)
-}
-
-fn first(pairs: &[(&'static str, &'static str)], second: &str) -> Option<&'static str> {
-    pairs.iter().find(|pair| pair.1 == second).map(|pair| pair.0)
-}
-
-/// The diffusers name of a tensor of the DDPM and DDIM authors' checkpoints.
-///
-/// `levels` is the number of resolutions: the official code counts the way up from the full
-/// resolution, diffusers from the lowest. `None` for a name that neither code has. The
-/// attention weights are 1x1 convolutions `[c, c, 1, 1]` there and `[c, c]` here.
-///
-/// # References
-/// The `Model` class of `ermongroup/ddim` (the same modules as `pesser/pytorch_diffusion`), and
-/// diffusers' `scripts/convert_ddpm_original_checkpoint_to_diffusers.py`.
-pub fn diffusers_name(official: &str, levels: usize) -> Option<String> {
-    let (layer, leaf) = official.rsplit_once('.')?;
-    if let Some(outside) = second(&OUTSIDE, layer) {
-        return Some(format!("{outside}.{leaf}"));
-    }
-    let segments: Vec<&str> = layer.split('.').collect();
-    let flipped = |level: &str| levels.checked_sub(1 + level.parse::<usize>().ok()?);
-    let layer = match segments[..] {
-        ["mid", block, part] => {
-            format!("mid_block.{}.{}", second(&MIDDLE, block)?, second(&PARTS, part)?)
-        }
-        ["down", l, "block", b, part] => {
-            format!("down_blocks.{l}.resnets.{b}.{}", second(&PARTS, part)?)
-        }
-        ["down", l, "attn", b, part] => {
-            format!("down_blocks.{l}.attentions.{b}.{}", second(&PARTS, part)?)
-        }
-        ["down", l, "downsample", "conv"] => format!("down_blocks.{l}.downsamplers.0.conv"),
-        ["up", l, "block", b, part] => {
-            format!("up_blocks.{}.resnets.{b}.{}", flipped(l)?, second(&PARTS, part)?)
-        }
-        ["up", l, "attn", b, part] => {
-            format!("up_blocks.{}.attentions.{b}.{}", flipped(l)?, second(&PARTS, part)?)
-        }
-        ["up", l, "upsample", "conv"] => format!("up_blocks.{}.upsamplers.0.conv", flipped(l)?),
-        _ => return None,
-    };
-    Some(format!("{layer}.{leaf}"))
-}
-
-/// The official name of a tensor under diffusers' current name; the inverse of [`diffusers_name`].
-pub fn official_name(diffusers: &str, levels: usize) -> Option<String> {
-    let (layer, leaf) = diffusers.rsplit_once('.')?;
-    if let Some(outside) = first(&OUTSIDE, layer) {
-        return Some(format!("{outside}.{leaf}"));
-    }
-    let segments: Vec<&str> = layer.splitn(5, '.').collect();
-    let flipped = |level: &str| levels.checked_sub(1 + level.parse::<usize>().ok()?);
-    let layer = match segments[..] {
-        ["mid_block", kind, index, ref part @ ..] => {
-            let block = first(&MIDDLE, &format!("{kind}.{index}"))?;
-            format!("mid.{block}.{}", first(&PARTS, &part.join("."))?)
-        }
-        ["down_blocks", l, "resnets", b, part] => {
-            format!("down.{l}.block.{b}.{}", first(&PARTS, part)?)
-        }
-        ["down_blocks", l, "attentions", b, part] => {
-            format!("down.{l}.attn.{b}.{}", first(&PARTS, part)?)
-        }
-        ["down_blocks", l, "downsamplers", "0", "conv"] => format!("down.{l}.downsample.conv"),
-        ["up_blocks", u, "resnets", b, part] => {
-            format!("up.{}.block.{b}.{}", flipped(u)?, first(&PARTS, part)?)
-        }
-        ["up_blocks", u, "attentions", b, part] => {
-            format!("up.{}.attn.{b}.{}", flipped(u)?, first(&PARTS, part)?)
-        }
-        ["up_blocks", u, "upsamplers", "0", "conv"] => format!("up.{}.upsample.conv", flipped(u)?),
-        _ => return None,
-    };
-    Some(format!("{layer}.{leaf}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn old_attention_names_are_read_as_the_current_ones() {
-        let names = [
-            ("mid_block.attentions.0.query.weight", "mid_block.attentions.0.to_q.weight"),
-            ("up_blocks.1.attentions.2.proj_attn.bias", "up_blocks.1.attentions.2.to_out.0.bias"),
-            ("up_blocks.1.attentions.2.to_out.0.bias", "up_blocks.1.attentions.2.to_out.0.bias"),
-            ("conv_in.weight", "conv_in.weight"),
-        ];
-        for (old, current) in names {
-            assert_eq!(current_name(old), current);
-        }
-    }
-
-    #[test]
-    fn names_of_neither_code_have_no_translation() {
-        for name in ["conv_in", "down.0.block.0.conv3.weight", "up.4.block.0.conv1.weight", "x.y.z"]
-        {
-            assert_eq!(diffusers_name(name, 4), None, "{name}");
-        }
-        assert_eq!(official_name("down_blocks.0.resnets.0.conv3.weight", 4), None);
-    }
 
     #[test]
     fn the_hash_is_that_of_the_standard() {

@@ -27,8 +27,9 @@ pub(in crate::cli) struct Decode {
     #[arg(value_name = "LATENTS")]
     latents: PathBuf,
 
-    /// A diffusers folder of weights, or gaussian, mixture, dirac [default: that of the latents]
-    #[arg(long, value_name = "DIR|NAME")]
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac [default: that of the latents]
+    #[arg(long, value_name = "PATH|NAME")]
     model: Option<String>,
 
     #[command(flatten)]

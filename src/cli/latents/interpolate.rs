@@ -73,8 +73,9 @@ pub(in crate::cli) struct Interpolate {
     #[command(flatten)]
     images: Images,
 
-    /// A diffusers folder of weights, or gaussian, mixture, dirac [default: that of the latents]
-    #[arg(long, value_name = "DIR|NAME")]
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac [default: that of the latents]
+    #[arg(long, value_name = "PATH|NAME")]
     model: Option<String>,
 
     #[command(flatten)]
@@ -148,7 +149,7 @@ impl Interpolate {
         }
         let Some(model) = self.model.as_deref() else {
             return Err(Error::input(
-                "--model is missing: a diffusers folder of weights, or gaussian, mixture, dirac",
+                "--model is missing: a folder or file of weights, or gaussian, mixture, dirac",
             ));
         };
         if !self.seeds.is_empty() {

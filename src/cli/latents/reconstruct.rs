@@ -50,8 +50,9 @@ pub(in crate::cli) struct Reconstruct {
     #[command(flatten)]
     images: Images,
 
-    /// A diffusers folder of weights, or gaussian, mixture, dirac
-    #[arg(long, value_name = "DIR|NAME")]
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
     model: String,
 
     #[command(flatten)]

@@ -136,7 +136,7 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
     let predictions =
         [("eps", PredictionKind::Eps), ("v", PredictionKind::V), ("x0", PredictionKind::X0)];
     let prediction = r.choice("prediction", &predictions).unwrap_or(PredictionKind::Eps);
-    let weights = Kind::new("weights from a file", &[]);
+    let weights = Kind::new("weights from a file", &["shape", "raw"]);
     let exact = models.iter().find(|kind| kind.name == source);
     let is_path = source.contains(['/', '\\', '.', ':']);
     if exact.is_none() && !is_path && r.sound("source") {
@@ -148,16 +148,16 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
         r.report(Diagnostic::error(r.place("source"), message).help(help));
     }
     if let Some(repository) = source.strip_prefix("hf:")
-        && !matches!(repository.split('/').collect::<Vec<_>>()[..], [owner, name]
-            if !owner.is_empty() && !name.is_empty())
+        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
     {
         let message = format!("`{source}` does not name a repository");
-        let help = "write `hf:owner/name`";
+        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
         r.report(Diagnostic::error(r.place("source"), message).help(help));
     }
     // A misspelled source says nothing about which of the other keys belong to it.
     let kind = exact.or(is_path.then_some(&weights));
     let shape: Option<Vec<usize>> = r.own("shape", kind, models);
+    let raw = r.own("raw", kind, models).unwrap_or(false);
     let mean: Option<OneOrMany> = r.own("mean", kind, models);
     let std: Option<OneOrMany> = r.own("std", kind, models);
     let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
@@ -177,7 +177,7 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
             std = vec![one; mean.len().max(1)];
         }
         let spec = ExactSpec {
-            shape: shape.unwrap_or_default(),
+            shape: shape.clone().unwrap_or_default(),
             mean,
             std,
             weights: component_weights.unwrap_or_default(),
@@ -185,13 +185,21 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
         check_exact(r, kind, &spec);
         spec
     });
-    ModelSpec { source, prediction, clip_x0, exact }
+    let shape = shape.filter(|_| exact.is_none()).unwrap_or_default();
+    if exact.is_none() && !shape.is_empty() {
+        check_shape(r, &shape);
+    }
+    ModelSpec { source, prediction, clip_x0, raw, shape, exact }
+}
+
+fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
+    let sized = shape.len() == 3 && shape.iter().all(|&length| length > 0);
+    let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
+    r.ensure("shape", sized, "three positive lengths", help);
 }
 
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
-    let sized = spec.shape.len() == 3 && spec.shape.iter().all(|&length| length > 0);
-    let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
-    r.ensure("shape", sized, "three positive lengths", help);
+    check_shape(r, &spec.shape);
     for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
         for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
             let message = format!("`{}` must be positive, not `{number}`", r.path(key));
@@ -432,9 +440,9 @@ fn read_inversion(r: &mut Reader<'_>) -> Inversion {
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     let measures = read_measures(r);
     // An empty list was reported already, and says nothing about the rest.
-    let compared = measures.is_empty() || measures.iter().any(|measure| measure.needs_features());
-    let mut needed = |key, help| {
-        if compared {
+    let any = |of: fn(Measured) -> bool| measures.is_empty() || measures.iter().copied().any(of);
+    let mut needed = |key, is_needed, help| {
+        if is_needed {
             return Some(r.need(key, help));
         }
         let given: Option<String> = r.get(key);
@@ -445,8 +453,9 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         }
         None
     };
-    let features = needed("features", "the folder or file of the feature network");
-    let reference = needed("reference", "the file with the features of the data set");
+    let (featured, compared) = (any(Measured::needs_features), any(Measured::needs_reference));
+    let features = needed("features", featured, "the folder or file of the feature network");
+    let reference = needed("reference", compared, "the file with the features of the data set");
     let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
@@ -474,7 +483,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 3] = Measured::ALL;
+    const ALL: [Measured; 4] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

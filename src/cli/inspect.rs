@@ -1,0 +1,53 @@
+//! `ddim inspect`.
+
+use clap::Args;
+
+use super::{Talk, fetch};
+use crate::{
+    harness::error::{Error, Result},
+    models::{checkpoint::Which, inspection::Inspection},
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The format is told from the content and not from the name. Nothing of a file of weights is executed;\n\
+    a TorchScript program is loaded and not run. What stands in the way of a run is part of the answer.\n\nExamples:\n  \
+    ddim inspect models/cifar10-xs\n  \
+    ddim inspect ckpt.pth --raw --tensors\n  \
+    ddim inspect hf:google/ddpm-cifar10-32 --json"
+)]
+pub(super) struct Inspect {
+    /// A file of weights, a diffusers folder, or hf:owner/name[/path][@revision]
+    source: String,
+
+    /// List the tensors: element type, shape, name, and diffusers' name where it is another
+    #[arg(long)]
+    tensors: bool,
+
+    /// Of a file with both, look at the weights as they were trained and not at their average
+    #[arg(long)]
+    raw: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Inspect {
+    #[allow(clippy::print_stdout, reason = "the answer is this command's data")]
+    pub(super) fn run(&self) -> Result<()> {
+        let path = fetch::source(&self.source, &self.talk)?;
+        let which = if self.raw { Which::Raw } else { Which::Ema };
+        let inspection = Inspection::of(&path, which, self.tensors)?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&inspection);
+            println!("{}", json.map_err(|error| Error::input(error.to_string()))?);
+        } else {
+            print!("{}", inspection.text());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,709 @@
+//! A parser of Python pickles that executes nothing.
+//!
+//! A pickle is a program for a stack machine that may call any Python function. This one knows the
+//! opcodes of protocols 2 to 5 and gives meaning to the few functions that `torch.save` names:
+//! they become dictionaries, storages and tensors. Whatever else a pickle would call becomes an
+//! inert [`Node::Object`] with its name.
+//!
+//! Nodes live in one arena, so that sharing costs nothing, cycles do no harm, and depth cannot
+//! exhaust the stack. No number in the file decides an allocation: text is read as it comes, and
+//! the number of steps and of bytes is bounded.
+//!
+//! # References
+//! `Lib/pickletools.py` of CPython; `torch/serialization.py` and `torch/_utils.py` of PyTorch.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
+
+use tch::Kind;
+
+/// More opcodes and copied items than any checkpoint has: a tensor takes about thirty.
+const MOST_STEPS: usize = 1 << 22;
+
+/// More bytes than the pickle of any checkpoint has: the numbers lie outside of it.
+const MOST_BYTES: u64 = 1 << 28;
+
+/// Longer than any name of a storage or of what Python imports.
+const LONGEST_NAME: usize = 1024;
+
+/// More axes than PyTorch allows.
+const MOST_AXES: usize = 64;
+
+/// A node of a [`Document`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id(usize);
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    /// Bytes and integers beyond 64 bits: nothing here needs their values.
+    Opaque,
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// Something that Python would import.
+    Global(String),
+    /// What Python would get from a call of that name.
+    Object(String),
+    Storage(Storage),
+    Tensor(TensorNode),
+}
+
+/// A run of numbers outside the pickle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Storage {
+    pub(super) key: String,
+    pub(super) kind: Kind,
+    /// Elements in all.
+    pub(super) len: u64,
+    /// Elements before a view of it; the oldest files save views so.
+    pub(super) start: u64,
+}
+
+/// A tensor: a window on a storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TensorNode {
+    pub(super) storage: Storage,
+    pub(super) offset: u64,
+    pub(super) shape: Vec<i64>,
+    pub(super) strides: Vec<i64>,
+}
+
+/// What is wrong with a pickle, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("at byte {offset} of its pickle: {problem}")]
+pub(super) struct PickleError {
+    pub(super) offset: u64,
+    pub(super) problem: String,
+}
+
+type Result<T> = std::result::Result<T, PickleError>;
+
+/// A parsed pickle.
+#[derive(Debug)]
+pub(super) struct Document {
+    nodes: Vec<Node>,
+    root: Id,
+}
+
+impl Document {
+    /// Parses one pickle and leaves the input behind it.
+    pub(super) fn parse(input: &mut impl Read) -> Result<Self> {
+        let mut parser = Parser {
+            input,
+            offset: 0,
+            steps: 0,
+            nodes: vec![],
+            stack: vec![],
+            marks: vec![],
+            memo: BTreeMap::new(),
+        };
+        let root = parser.run()?;
+        Ok(Self { nodes: parser.nodes, root })
+    }
+
+    /// The value that the pickle stands for.
+    pub(super) fn root(&self) -> &Node {
+        self.get(self.root)
+    }
+
+    /// The value of a node.
+    pub(super) fn get(&self, id: Id) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The value under a text key of a dictionary.
+    pub(super) fn item(&self, dict: &Node, key: &str) -> Option<&Node> {
+        let Node::Dict(items) = dict else { return None };
+        let found =
+            items.iter().rev().find(|item| matches!(self.get(item.0), Node::Text(k) if k == key));
+        found.map(|item| self.get(item.1))
+    }
+
+    /// All values, in the order of their appearance.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+}
+
+struct Parser<'a, R> {
+    input: &'a mut R,
+    offset: u64,
+    steps: usize,
+    nodes: Vec<Node>,
+    stack: Vec<Id>,
+    /// Heights of the stack at its open marks.
+    marks: Vec<usize>,
+    memo: BTreeMap<u32, Id>,
+}
+
+impl<R: Read> Parser<'_, R> {
+    fn error<T>(&self, problem: impl Into<String>) -> Result<T> {
+        Err(PickleError { offset: self.offset, problem: problem.into() })
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        if let Err(error) = self.input.read_exact(&mut bytes) {
+            return self.broken(&error);
+        }
+        self.count(N as u64)?;
+        Ok(bytes)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        self.bytes::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        self.bytes().map(u32::from_le_bytes)
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<()> {
+        self.offset += bytes;
+        if self.offset > MOST_BYTES {
+            return self.error(format!("it is longer than {MOST_BYTES} bytes"));
+        }
+        Ok(())
+    }
+
+    fn spend(&mut self, steps: usize) -> Result<()> {
+        self.steps += steps;
+        if self.steps > MOST_STEPS {
+            return self.error(format!("it takes more than {MOST_STEPS} steps"));
+        }
+        Ok(())
+    }
+
+    fn broken<T>(&self, error: &io::Error) -> Result<T> {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.error("it ends too early"),
+            _ => self.error(error.to_string()),
+        }
+    }
+
+    /// So many bytes, of which no more are held than there are.
+    fn run_of(&mut self, len: u64) -> Result<Vec<u8>> {
+        if self.offset.saturating_add(len) > MOST_BYTES {
+            return self.error(format!("{len} bytes in one piece are too many"));
+        }
+        let mut bytes = vec![];
+        match self.input.by_ref().take(len).read_to_end(&mut bytes) {
+            Ok(found) if found as u64 == len => {}
+            Ok(_) => return self.error("it ends too early"),
+            Err(error) => return self.broken(&error),
+        }
+        self.count(len)?;
+        Ok(bytes)
+    }
+
+    fn text(&mut self, len: u64) -> Result<Node> {
+        let bytes = self.run_of(len)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Node::Text(text)),
+            Err(_) => self.error("text that is not UTF-8"),
+        }
+    }
+
+    /// Text up to the end of the line.
+    fn line(&mut self) -> Result<String> {
+        let mut line = vec![];
+        loop {
+            match self.byte()? {
+                b'\n' => break,
+                byte if line.len() < LONGEST_NAME => line.push(byte),
+                _ => return self.error("a name without an end"),
+            }
+        }
+        String::from_utf8(line).or_else(|_| self.error("text that is not UTF-8"))
+    }
+
+    fn push(&mut self, node: Node) -> Result<()> {
+        self.nodes.push(node);
+        self.put(Id(self.nodes.len() - 1))
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "the end of most opcodes")]
+    fn put(&mut self, id: Id) -> Result<()> {
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.pop() {
+            Some(id) if self.stack.len() >= floor => Ok(id),
+            _ => self.error("it takes a value where there is none"),
+        }
+    }
+
+    fn top(&self) -> Result<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.last() {
+            Some(&id) if self.stack.len() > floor => Ok(id),
+            _ => self.error("it takes a value where there is none"),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>> {
+        match self.marks.pop() {
+            Some(height) => Ok(self.stack.split_off(height)),
+            None => self.error("it goes back to a mark that it never made"),
+        }
+    }
+
+    fn remember(&mut self, index: u32) -> Result<()> {
+        let id = self.top()?;
+        self.memo.insert(index, id);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u32) -> Result<()> {
+        match self.memo.get(&index).copied() {
+            Some(id) => self.put(id),
+            None => self.error(format!("it recalls value {index}, which it never kept")),
+        }
+    }
+
+    /// Runs to the end and returns the one value that is left.
+    fn run(&mut self) -> Result<Id> {
+        if self.bytes::<2>()?[0] != 0x80 {
+            return self.error("it does not begin as a pickle of protocol 2 or later");
+        }
+        loop {
+            let opcode = self.byte()?;
+            if opcode == b'.' {
+                let root = self.pop()?;
+                return if self.stack.is_empty() && self.marks.is_empty() {
+                    Ok(root)
+                } else {
+                    self.error("it ends with more than one value")
+                };
+            }
+            self.spend(1)?;
+            self.step(opcode)?;
+        }
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one line an opcode")]
+    fn step(&mut self, opcode: u8) -> Result<()> {
+        match opcode {
+            // PROTO, FRAME: how it is cut into pieces says nothing about the values.
+            0x80 => self.byte().map(drop),
+            0x95 => self.bytes::<8>().map(drop),
+            b'(' => {
+                self.marks.push(self.stack.len());
+                Ok(())
+            }
+            // POP, and BUILD, the state of an object: torch's OrderedDict carries `_metadata`, of
+            // no use here.
+            b'0' | b'b' => self.pop().map(drop),
+            b'1' => self.pop_to_mark().map(drop),
+            b'2' => self.top().and_then(|id| self.put(id)),
+            // Atoms.
+            b'N' => self.push(Node::None),
+            0x88 => self.push(Node::Bool(true)),
+            0x89 => self.push(Node::Bool(false)),
+            b'K' => self.byte().and_then(|n| self.push(Node::Int(n.into()))),
+            b'M' => self.bytes().and_then(|n| self.push(Node::Int(u16::from_le_bytes(n).into()))),
+            b'J' => self.bytes().and_then(|n| self.push(Node::Int(i32::from_le_bytes(n).into()))),
+            b'G' => self.bytes().and_then(|x| self.push(Node::Float(f64::from_be_bytes(x)))),
+            0x8a => self.byte().and_then(|len| self.long(len.into())),
+            0x8b => self.u32().and_then(|len| self.long(len.into())),
+            0x8c | b'U' => {
+                let len = self.byte()?.into();
+                let text = self.text(len)?;
+                self.push(text)
+            }
+            b'X' | b'T' => {
+                let len = self.u32()?.into();
+                let text = self.text(len)?;
+                self.push(text)
+            }
+            0x8d => {
+                let len = u64::from_le_bytes(self.bytes()?);
+                let text = self.text(len)?;
+                self.push(text)
+            }
+            b'C' => self.byte().and_then(|len| self.opaque(len.into())),
+            b'B' => self.u32().and_then(|len| self.opaque(len.into())),
+            0x8e | 0x96 => {
+                let len = u64::from_le_bytes(self.bytes()?);
+                self.opaque(len)
+            }
+            // Collections.
+            b')' => self.push(Node::Tuple(vec![])),
+            0x85..=0x87 => {
+                let mut items = Vec::with_capacity(3);
+                for _ in 0x85..=opcode {
+                    items.push(self.pop()?);
+                }
+                items.reverse();
+                self.push(Node::Tuple(items))
+            }
+            b't' | 0x91 => {
+                let items = self.pop_to_mark()?;
+                self.push(Node::Tuple(items))
+            }
+            b']' | 0x8f => self.push(Node::List(vec![])),
+            b'l' => {
+                let items = self.pop_to_mark()?;
+                self.push(Node::List(items))
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(&[item])
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_to_mark()?;
+                self.extend(&items)
+            }
+            b'}' => self.push(Node::Dict(vec![])),
+            b'd' => {
+                let items = self.pop_to_mark()?;
+                self.push(Node::Dict(vec![]))?;
+                self.set(&items)
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set(&[key, value])
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set(&items)
+            }
+            // The memo.
+            b'q' => self.byte().and_then(|index| self.remember(index.into())),
+            b'r' => self.u32().and_then(|index| self.remember(index)),
+            0x94 => {
+                let index = u32::try_from(self.memo.len()).unwrap_or(u32::MAX);
+                self.remember(index)
+            }
+            b'h' => self.byte().and_then(|index| self.recall(index.into())),
+            b'j' => self.u32().and_then(|index| self.recall(index)),
+            // What Python would import and call.
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Node::Global(format!("{module}.{name}")))
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                match (&self.nodes[module.0], &self.nodes[name.0]) {
+                    (Node::Text(module), Node::Text(name))
+                        if module.len().max(name.len()) <= LONGEST_NAME =>
+                    {
+                        let global = Node::Global(format!("{module}.{name}"));
+                        self.push(global)
+                    }
+                    _ => self.error("it imports something without a name"),
+                }
+            }
+            b'R' | 0x81 => {
+                let (arguments, callee) = (self.pop()?, self.pop()?);
+                self.call(callee, arguments)
+            }
+            0x92 => {
+                let (_named, arguments, callee) = (self.pop()?, self.pop()?, self.pop()?);
+                self.call(callee, arguments)
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                let node = self.outside(id)?;
+                self.push(node)
+            }
+            other => self.error(format!("opcode {other:#04x}, which torch.save does not write")),
+        }
+    }
+
+    fn opaque(&mut self, len: u64) -> Result<()> {
+        self.run_of(len)?;
+        self.push(Node::Opaque)
+    }
+
+    /// An integer of so many bytes, little-endian, two's complement.
+    fn long(&mut self, len: u64) -> Result<()> {
+        let bytes = self.run_of(len)?;
+        let node = if bytes.len() > 8 {
+            Node::Opaque
+        } else {
+            let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+            let mut whole = [if negative { 0xff } else { 0 }; 8];
+            whole[..bytes.len()].copy_from_slice(&bytes);
+            Node::Int(i64::from_le_bytes(whole))
+        };
+        self.push(node)
+    }
+
+    fn extend(&mut self, items: &[Id]) -> Result<()> {
+        let target = self.top()?;
+        match &mut self.nodes[target.0] {
+            Node::List(list) => list.extend(items),
+            Node::Object(_) => {}
+            _ => return self.error("it appends to what is no list"),
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, items: &[Id]) -> Result<()> {
+        let target = self.top()?;
+        if !items.len().is_multiple_of(2) {
+            return self.error("a key without a value");
+        }
+        match &mut self.nodes[target.0] {
+            Node::Dict(dict) => dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1]))),
+            Node::Object(_) => {}
+            _ => return self.error("it sets an item of what is no dictionary"),
+        }
+        Ok(())
+    }
+
+    /// What a call gives: the few functions of `torch.save` are known, no other is called.
+    fn call(&mut self, callee: Id, arguments: Id) -> Result<()> {
+        let name = match &self.nodes[callee.0] {
+            Node::Global(name) | Node::Object(name) => name.clone(),
+            _ => return self.error("it calls what is no function"),
+        };
+        let Node::Tuple(arguments) = &self.nodes[arguments.0] else {
+            return self.error("a call without its arguments");
+        };
+        let (first, last) = (arguments.first().copied(), arguments.last().copied());
+        let node = match (name.as_str(), first) {
+            ("collections.OrderedDict" | "collections.defaultdict" | "builtins.dict", _) => {
+                let items = self.pairs(last);
+                self.spend(items.len())?;
+                Node::Dict(items)
+            }
+            ("torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor", _) => {
+                self.tensor(arguments)?
+            }
+            (
+                "torch._utils._rebuild_parameter"
+                | "torch._utils._rebuild_parameter_with_state"
+                | "torch.Size",
+                Some(first),
+            ) => return self.put(first),
+            _ => Node::Object(name),
+        };
+        self.push(node)
+    }
+
+    /// The items of a dictionary that is made from another one or from a list of pairs.
+    fn pairs(&self, source: Option<Id>) -> Vec<(Id, Id)> {
+        match source.map(|id| &self.nodes[id.0]) {
+            Some(Node::Dict(items)) => items.clone(),
+            Some(Node::List(items) | Node::Tuple(items)) => {
+                let pair = |&id: &Id| match &self.nodes[id.0] {
+                    Node::Tuple(pair) | Node::List(pair) => Some((*pair.first()?, *pair.get(1)?)),
+                    _ => None,
+                };
+                items.iter().filter_map(pair).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// `(storage, offset, size, stride, ...)`.
+    fn tensor(&self, arguments: &[Id]) -> Result<Node> {
+        let &[storage, offset, shape, strides, ..] = arguments else {
+            return self.error("a tensor needs a storage, an offset, a size and strides");
+        };
+        let storage = match &self.nodes[storage.0] {
+            Node::Storage(storage) => storage.clone(),
+            Node::Object(name) => return Ok(Node::Object(name.clone())),
+            _ => return self.error("a tensor without a storage"),
+        };
+        let node = || {
+            let offset = u64::try_from(self.int(offset)?).ok()?;
+            let offset = offset.checked_add(storage.start)?;
+            let (shape, strides) = (self.lengths(shape)?, self.lengths(strides)?);
+            (shape.len() == strides.len()).then_some((offset, shape, strides))
+        };
+        match node() {
+            Some((offset, shape, strides)) => {
+                Ok(Node::Tensor(TensorNode { storage, offset, shape, strides }))
+            }
+            None => self.error("a tensor whose offset, size or strides make no sense"),
+        }
+    }
+
+    fn int(&self, id: Id) -> Option<i64> {
+        match self.nodes[id.0] {
+            Node::Int(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    fn lengths(&self, id: Id) -> Option<Vec<i64>> {
+        match &self.nodes[id.0] {
+            Node::Tuple(items) | Node::List(items) if items.len() <= MOST_AXES => {
+                items.iter().map(|&id| self.int(id).filter(|&n| n >= 0)).collect()
+            }
+            _ => None,
+        }
+    }
+
+    /// What a persistent id stands for: `("storage", type, key, place, len[, view])`.
+    fn outside(&self, id: Id) -> Result<Node> {
+        let Node::Tuple(items) = &self.nodes[id.0] else {
+            return self.error("a reference to the outside that torch.save does not write");
+        };
+        let node = |index: usize| items.get(index).map(|&id| &self.nodes[id.0]);
+        match (node(0), node(1), node(2), node(4)) {
+            (Some(Node::Text(what)), Some(Node::Global(class)), ..) if what == "module" => {
+                Ok(Node::Global(class.clone()))
+            }
+            (
+                Some(Node::Text(what)),
+                Some(Node::Global(class)),
+                Some(Node::Text(key)),
+                Some(&Node::Int(len)),
+            ) if what == "storage" && key.len() <= LONGEST_NAME => {
+                let Some(kind) = kind(class) else { return Ok(Node::Object(class.clone())) };
+                let start = match node(5) {
+                    Some(Node::Tuple(view)) => {
+                        view.get(1).and_then(|&id| self.int(id)).unwrap_or(0)
+                    }
+                    _ => 0,
+                };
+                let (Ok(len), Ok(start)) = (u64::try_from(len), u64::try_from(start)) else {
+                    return self.error("a storage with a negative length");
+                };
+                Ok(Node::Storage(Storage { key: key.clone(), kind, len, start }))
+            }
+            _ => self.error("a reference to the outside that torch.save does not write"),
+        }
+    }
+}
+
+/// The element type of a storage class.
+fn kind(class: &str) -> Option<Kind> {
+    let name = class.strip_prefix("torch.cuda.").or_else(|| class.strip_prefix("torch."))?;
+    Some(match name {
+        "FloatStorage" => Kind::Float,
+        "HalfStorage" => Kind::Half,
+        "BFloat16Storage" => Kind::BFloat16,
+        "DoubleStorage" => Kind::Double,
+        "LongStorage" => Kind::Int64,
+        "IntStorage" => Kind::Int,
+        "ShortStorage" => Kind::Int16,
+        "CharStorage" => Kind::Int8,
+        "ByteStorage" => Kind::Uint8,
+        "BoolStorage" => Kind::Bool,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(pickle: &[u8]) -> Result<Document> {
+        Document::parse(&mut &pickle[..])
+    }
+
+    fn problem(pickle: &[u8]) -> String {
+        parse(pickle).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_dictionary_is_shared_and_filled_after_it_is_kept() {
+        // x = {}; x["a"] = [x, x]: kept before it is filled, as Python does.
+        let document = parse(b"\x80\x02}q\x00X\x01\x00\x00\x00a](h\x00h\x00es.").unwrap();
+        let Node::Dict(items) = document.root() else { panic!("{document:?}") };
+        assert_eq!(document.get(items[0].0), &Node::Text("a".into()));
+        let Node::List(list) = document.get(items[0].1) else { panic!("{document:?}") };
+        assert!(list.iter().all(|&id| document.get(id) == document.root()));
+    }
+
+    #[test]
+    fn integers_of_any_width_keep_their_sign() {
+        let value = |pickle: &[u8]| parse(pickle).unwrap().root().clone();
+        assert_eq!(value(b"\x80\x02K\xff."), Node::Int(255));
+        assert_eq!(value(b"\x80\x02J\xfe\xff\xff\xff."), Node::Int(-2));
+        assert_eq!(value(b"\x80\x02\x8a\x01\xfe."), Node::Int(-2));
+        assert_eq!(value(b"\x80\x02\x8a\x02\xff\x00."), Node::Int(255));
+        assert_eq!(value(b"\x80\x02\x8a\x00."), Node::Int(0));
+        assert_eq!(value(b"\x80\x02\x8a\x09123456789."), Node::Opaque);
+        assert_eq!(value(b"\x80\x02G\xbf\xf8\x00\x00\x00\x00\x00\x00."), Node::Float(-1.5));
+    }
+
+    #[test]
+    fn what_python_would_call_is_named_and_not_called() {
+        let document = parse(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.").unwrap();
+        assert_eq!(document.root(), &Node::Object("posix.system".into()));
+        let stacked = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.";
+        assert_eq!(parse(stacked).unwrap().root(), &Node::Object("builtins.eval".into()));
+    }
+
+    #[test]
+    fn broken_pickles_say_where() {
+        assert_eq!(problem(b"\x80\x02"), "at byte 2 of its pickle: it ends too early");
+        assert_eq!(
+            problem(b"\x80\x02(0."),
+            "at byte 4 of its pickle: it takes a value where there is none"
+        );
+        assert_eq!(
+            problem(b"\x80\x02h\x07."),
+            "at byte 4 of its pickle: it recalls value 7, which it never kept"
+        );
+        assert_eq!(
+            problem(b"\x80\x02I1\n."),
+            "at byte 3 of its pickle: opcode 0x49, which torch.save does not write"
+        );
+        assert!(problem(b"(lp0\n.").contains("does not begin as a pickle of protocol 2"));
+        // Four gigabytes of text, announced in seven bytes.
+        assert!(problem(b"\x80\x02X\xff\xff\xff\xffa").contains("too many"));
+        assert!(problem(b"\x80\x02NN.").contains("more than one value"));
+    }
+
+    #[test]
+    fn depth_and_repetition_stay_within_bounds() {
+        // [[[...]]], a hundred thousand deep.
+        let mut deep = b"\x80\x02".to_vec();
+        deep.extend(std::iter::repeat_n(b']', 100_000));
+        deep.extend(std::iter::repeat_n(b'a', 99_999));
+        deep.push(b'.');
+        assert!(parse(&deep).is_ok());
+        // Each tuple holds the one before twice: 2^60 leaves, were they copied.
+        let mut wide = b"\x80\x02N".to_vec();
+        wide.extend(std::iter::repeat_n(*b"2\x86", 60).flatten());
+        wide.push(b'.');
+        assert!(parse(&wide).is_ok());
+        let mut endless = b"\x80\x02".to_vec();
+        endless.extend(std::iter::repeat_n(b'N', MOST_STEPS + 1));
+        assert!(problem(&endless).contains("more than"));
+        // A dictionary of a hundred thousand items, copied a hundred times.
+        let mut copies = b"\x80\x02}(".to_vec();
+        copies.extend(std::iter::repeat_n(b'N', 200_000));
+        copies.extend(b"uq\x00");
+        copies.extend(b"ccollections\nOrderedDict\nh\x00\x85R0".repeat(100));
+        copies.push(b'.');
+        assert!(problem(&copies).contains("more than"));
+    }
+
+    /// Bytes that are opcodes more often than not.
+    fn opcodes() -> impl Strategy<Value = Vec<u8>> {
+        let known =
+            b"\x80\x95(012NKMJG\x8a\x8b\x8cXC)\x85\x86\x87t]lae}dsuqr\x94hjc\x93R\x81\x92bQ\n.";
+        prop::collection::vec(prop_oneof![prop::sample::select(&known[..]), any::<u8>()], 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in opcodes()) {
+            let mut pickle = b"\x80\x02".to_vec();
+            pickle.extend(bytes);
+            let _ = parse(&pickle);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Models of the Hugging Face Hub, by name.
+//!
+//! `hf:owner/name` is a repository, `hf:owner/name/path` a folder or a file of it, and
+//! `...@revision` a branch, tag or commit. Files are kept in the cache that the Hub's own tools
+//! share (`HF_HOME`, or `~/.cache/huggingface`), and what is there is not asked for again: a name
+//! keeps its meaning until another revision is asked for. `HF_ENDPOINT` names another server,
+//! `HF_TOKEN` (or a login) opens what is private, and `HF_HUB_OFFLINE` forbids to ask.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use hf_hub::{
+    Cache, Repo, RepoType,
+    api::{
+        Progress,
+        sync::{ApiBuilder, ApiError},
+    },
+};
+
+use super::files::{CONFIG, NETWORK_FOLDER, WEIGHTS};
+
+/// What names of the Hub begin with.
+pub const SCHEME: &str = "hf:";
+
+/// The revision that is meant where none is named.
+const MAIN: &str = "main";
+
+/// Why there is no model of the Hub.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// The name is none.
+    #[error(
+        "`{name}` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision"
+    )]
+    Name {
+        /// What was written.
+        name: String,
+    },
+    /// The Hub does not show it.
+    #[error(
+        "{model}: the Hub shows no such repository or revision (status {status}): check the name; \
+         for a private one, log in with the Hub's own tool or set HF_TOKEN"
+    )]
+    Unknown {
+        /// The model.
+        model: HubModel,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The Hub refuses to hand it out.
+    #[error(
+        "{model}: the Hub refuses it (status {status}); accept the terms on its page, and log in \
+         with the Hub's own tool or set HF_TOKEN"
+    )]
+    Forbidden {
+        /// The model.
+        model: HubModel,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// There is no answer, or no good one.
+    #[error(
+        "{model}: cannot download it: {problem}; on a machine with a network the same command \
+         fills the folder {}, which can be copied here (HF_ENDPOINT names a mirror)",
+        cache.display()
+    )]
+    Unreachable {
+        /// The model.
+        model: HubModel,
+        /// What the client says.
+        problem: String,
+        /// The folder of the cache.
+        cache: PathBuf,
+    },
+    /// Asking was forbidden.
+    #[error(
+        "{model} is not in the folder {}, and HF_HUB_OFFLINE forbids to download it",
+        cache.display()
+    )]
+    Offline {
+        /// The model.
+        model: HubModel,
+        /// The folder of the cache.
+        cache: PathBuf,
+    },
+    /// The repository holds no model that could be read.
+    #[error(
+        "{model}: there is no file or folder of a model there (config.json with \
+         diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has \
+         {found}"
+    )]
+    NoModel {
+        /// The model.
+        model: HubModel,
+        /// Some of its files.
+        found: String,
+    },
+}
+
+/// What happens during a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A file starts, or goes on.
+    Begin {
+        /// Its name in the repository.
+        file: &'a str,
+        /// Bytes of the whole file.
+        size: u64,
+    },
+    /// So many bytes were received, or were here already.
+    Advance(u64),
+}
+
+/// A name of the Hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubModel {
+    /// `owner/name`.
+    repository: String,
+    /// A folder or file of it; empty for the whole.
+    path: String,
+    /// A branch, tag or commit.
+    revision: String,
+}
+
+impl FromStr for HubModel {
+    type Err = HubError;
+
+    fn from_str(name: &str) -> Result<Self, HubError> {
+        let wrong = || HubError::Name { name: name.to_owned() };
+        let rest = name.strip_prefix(SCHEME).ok_or_else(wrong)?;
+        let (place, revision) = rest.split_once('@').unwrap_or((rest, MAIN));
+        let mut parts = place.split('/');
+        let (owner, model) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let path: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        // They become parts of paths and addresses.
+        let plain = |part: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && part.chars().all(allowed) && part.chars().any(|c| c != '.')
+        };
+        let sound = plain(owner)
+            && plain(model)
+            && path.iter().all(|part| plain(part))
+            && revision.split('/').all(plain);
+        if !sound {
+            return Err(wrong());
+        }
+        Ok(Self {
+            repository: format!("{owner}/{model}"),
+            path: path.join("/"),
+            revision: revision.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for HubModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}", self.repository)?;
+        if !self.path.is_empty() {
+            write!(f, "/{}", self.path)?;
+        }
+        if self.revision != MAIN {
+            write!(f, "@{}", self.revision)?;
+        }
+        Ok(())
+    }
+}
+
+impl HubModel {
+    /// The folder or file in the cache, if all of it is there.
+    pub fn cached(&self) -> Option<PathBuf> {
+        let repo = Cache::from_env().repo(self.repo(&self.revision));
+        let here = |file: &str| repo.get(file);
+        if !self.path.is_empty()
+            && let Some(file) = here(&self.path).filter(|file| file.is_file())
+        {
+            return Some(file);
+        }
+        self.folders().into_iter().find_map(|folder| {
+            let config = here(&join(&folder, CONFIG))?;
+            WEIGHTS.iter().find_map(|name| here(&join(&folder, name)))?;
+            config.parent().map(Path::to_path_buf)
+        })
+    }
+
+    /// The repositories in the cache that hold a model.
+    pub fn all_cached() -> Vec<Self> {
+        let Ok(entries) = std::fs::read_dir(Cache::from_env().path()) else { return vec![] };
+        let mut models: Vec<Self> = entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let repository = name.strip_prefix("models--")?.replacen("--", "/", 1);
+                format!("{SCHEME}{repository}").parse::<Self>().ok()
+            })
+            .filter(|model| model.cached().is_some())
+            .collect();
+        models.sort_by(|a, b| a.repository.cmp(&b.repository));
+        models
+    }
+
+    /// Downloads what is not in the cache, and returns the folder or file there.
+    ///
+    /// # Errors
+    /// No connection, no such repository, revision or model, or a refusal.
+    pub fn fetch(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, HubError> {
+        if let Some(path) = self.cached() {
+            return Ok(path);
+        }
+        let cache = Cache::from_env();
+        if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0") {
+            return Err(HubError::Offline { model: self.clone(), cache: cache.path().clone() });
+        }
+        let failed = |error: ApiError| self.failed(&error, cache.path());
+        let mut builder = ApiBuilder::from_env().with_progress(false);
+        if let Ok(token) = std::env::var("HF_TOKEN") {
+            builder = builder.with_token(Some(token.trim().to_owned()));
+        }
+        let api = builder.build().map_err(failed)?;
+        let info = api.repo(self.repo(&self.revision)).info().map_err(failed)?;
+        let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+        let files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
+        // By its commit, so that a push between two files cannot mix two models.
+        let commit = self.repo(&info.sha);
+        let repo = api.repo(commit.clone());
+        for file in files {
+            if cache.repo(commit.clone()).get(&file).is_none() {
+                repo.download_with_progress(&file, Watched(watch)).map_err(failed)?;
+            }
+        }
+        cache
+            .repo(self.repo(&self.revision))
+            .create_ref(&info.sha)
+            .map_err(|error| failed(error.into()))?;
+        self.cached().ok_or_else(|| self.no_model(&names))
+    }
+
+    fn repo(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.repository.clone(), RepoType::Model, revision.to_owned())
+    }
+
+    /// Where in the repository a model may be.
+    fn folders(&self) -> [String; 2] {
+        [self.path.clone(), join(&self.path, NETWORK_FOLDER)]
+    }
+
+    /// The files of the repository that make the model.
+    fn choose(&self, names: &[&str]) -> Option<Vec<String>> {
+        let has = |name: &String| names.contains(&name.as_str());
+        if has(&self.path) {
+            return Some(vec![self.path.clone()]);
+        }
+        self.folders().into_iter().find_map(|folder| {
+            let config = Some(join(&folder, CONFIG)).filter(has)?;
+            let weights = WEIGHTS.iter().map(|name| join(&folder, name)).find(has)?;
+            Some(vec![config, weights])
+        })
+    }
+
+    fn no_model(&self, names: &[&str]) -> HubError {
+        const SOME: usize = 6;
+        let some = names.iter().take(SOME).copied().collect::<Vec<_>>().join(", ");
+        let found = match names.len() {
+            0 => "no files".to_owned(),
+            n if n > SOME => format!("{some} and {} more", n - SOME),
+            _ => some,
+        };
+        HubError::NoModel { model: self.clone(), found }
+    }
+
+    fn failed(&self, error: &ApiError, cache: &Path) -> HubError {
+        let model = self.clone();
+        if let ApiError::RequestError(request) = error
+            && let ureq::Error::StatusCode(status) = **request
+        {
+            match status {
+                // What is private is not told from what is not there.
+                401 | 404 => return HubError::Unknown { model, status },
+                403 => return HubError::Forbidden { model, status },
+                _ => {}
+            }
+        }
+        HubError::Unreachable { model, problem: error.to_string(), cache: cache.to_owned() }
+    }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Passes the client's progress on.
+struct Watched<'a, 'b>(&'a mut (dyn FnMut(Event<'_>) + 'b));
+
+impl Progress for Watched<'_, '_> {
+    fn init(&mut self, size: usize, file: &str) {
+        (self.0)(Event::Begin { file, size: size as u64 });
+    }
+
+    fn update(&mut self, size: usize) {
+        (self.0)(Event::Advance(size as u64));
+    }
+
+    fn finish(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written_the_same() {
+        for name in ["hf:a/b", "hf:a/b/unet", "hf:a/b/x/y.ckpt@refs/pr/8", "hf:a-1/b.c_d@v1.0"] {
+            assert_eq!(name.parse::<HubModel>().unwrap().to_string(), name);
+        }
+        for name in
+            ["a/b", "hf:a", "hf:a/", "hf:/b", "hf:a/b@", "hf:../b", "hf:a/b/../c", "hf:a/b c"]
+        {
+            assert!(matches!(name.parse::<HubModel>(), Err(HubError::Name { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_chosen_from_the_files_of_a_repository() {
+        let names = [
+            "README.md",
+            "model.ckpt",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.bin",
+            "unet/diffusion_pytorch_model.safetensors",
+        ];
+        let choose = |name: &str| name.parse::<HubModel>().unwrap().choose(&names);
+        let network = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"];
+        assert_eq!(choose("hf:a/b").unwrap(), network);
+        assert_eq!(choose("hf:a/b/unet").unwrap(), network);
+        assert_eq!(choose("hf:a/b/model.ckpt").unwrap(), ["model.ckpt"]);
+        assert_eq!(choose("hf:a/b/other"), None);
+    }
+}

@@ -1,0 +1,409 @@
+//! Weights met through the binary: inspected, converted, sampled from, and fetched from a Hub that
+//! this test plays.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::Output,
+    sync::{Arc, Mutex},
+};
+
+use assert_cmd::Command;
+use insta::assert_snapshot;
+use support::checkpoints;
+use tempfile::TempDir;
+
+/// `ddim` in an empty folder, with a Hub's cache of its own.
+struct Ddim {
+    folder: TempDir,
+    endpoint: String,
+    offline: bool,
+}
+
+impl Ddim {
+    fn new() -> Self {
+        // Nothing answers at port 1.
+        Self::with("http://127.0.0.1:1".to_owned())
+    }
+
+    fn with(endpoint: String) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), endpoint, offline: false }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn golden(&self, name: &str) -> &Self {
+        checkpoints::write(name, self.folder.path());
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("ddim").unwrap();
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            command.env_remove(proxy).env_remove(proxy.to_lowercase());
+        }
+        command
+            .current_dir(self.folder.path())
+            // Spares the second start of the process.
+            .env("OMP_WAIT_POLICY", "passive")
+            .env("HF_ENDPOINT", &self.endpoint)
+            .env("HF_HOME", self.path("hub"))
+            .env("HF_HUB_OFFLINE", if self.offline { "1" } else { "" })
+            .env_remove("HF_TOKEN")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn plain(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.replace(&self.folder.path().display().to_string(), "[dir]")
+            .replace(env!("CARGO_MANIFEST_DIR"), "[repository]")
+            .replace(&self.endpoint, "[endpoint]")
+            .trim_end()
+            .to_owned()
+    }
+
+    /// What is printed, and what is said beside it.
+    fn succeeds(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.run(arguments);
+        let (stdout, stderr) = (self.plain(&output.stdout), self.plain(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        (stdout, stderr)
+    }
+
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = self.plain(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty() && !stderr.contains("panicked"), "{stderr}");
+        stderr
+    }
+
+    /// Two samples of a model, to the byte.
+    fn sample(&self, model: &str, more: &[&str]) -> Vec<u8> {
+        let arguments = ["sample", "--model", model, "--steps", "2", "--samples", "2"];
+        self.succeeds(&[&arguments, more, &["--quiet", "--out", "x.npy"]].concat());
+        fs::read(self.path("x.npy")).unwrap()
+    }
+}
+
+#[test]
+fn inspect_says_what_a_file_is() {
+    let ddim = Ddim::new();
+    ddim.golden("tiny_official_list.pth");
+    assert_snapshot!(ddim.succeeds(&["inspect", "tiny_official_list.pth"]).0, @r"
+    file          tiny_official_list.pth (1,804,413 bytes)
+    container     torch.save, zip
+    sha256        3f6d5fb4d815d3ccd135c726e6240cf4a1cd2f78dcbfda2ed7a4d49656d9fa1d
+    epoch         12
+    step          34567
+    weights       `[4]`, EMA: 142 tensors, 285,667 parameters, F32, official names
+    not used      `[0]`, raw: 142 tensors, 285,667 parameters, F16, official names under `module.`
+    architecture  DDPM UNet, channels 32-32, 1 residual block a level, attention at level 1 and in the middle
+    known from    names and shapes of the tensors; groups, heads and padding as in the official code
+    images        not stated: `model.shape = [3, H, W]`, --shape 3,H,W
+    ");
+    let list = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--raw", "--tensors"]).0;
+    assert_eq!(list.lines().count(), 10 + 142);
+    assert!(
+        list.contains(
+            "F16   [32, 32, 1, 1]         module.mid.attn_1.q.weight  \
+             mid_block.attentions.0.to_q.weight"
+        ),
+        "{list}"
+    );
+    let json = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--json", "--tensors"]).0;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["parts"][1]["used"], true);
+    assert_eq!(json["parts"][0]["element_types"]["F16"], 142);
+    assert_eq!(json["architecture"]["block_out_channels"], serde_json::json!([32, 32]));
+    assert_eq!(json["problem"], serde_json::Value::Null);
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 142);
+
+    fs::copy(support::golden("eps.pt"), ddim.path("eps.pt")).unwrap();
+    let program = ddim.succeeds(&["inspect", "eps.pt"]).0;
+    assert!(program.contains("a program, forward(x, t) -> eps"), "{program}");
+}
+
+#[test]
+fn inspect_names_what_stands_in_the_way() {
+    let ddim = Ddim::new();
+    let features =
+        format!("{}/models/cifar10-features/model.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let said = ddim.succeeds(&["inspect", &features]).0;
+    // The config.json beside it is that of a classifier.
+    assert!(
+        said.contains("in the way    [repository]/models/cifar10-features/config.json"),
+        "{said}"
+    );
+    fs::copy(features, ddim.path("alone")).unwrap();
+    let said = ddim.succeeds(&["inspect", "alone"]).0;
+    assert!(said.ends_with("in the way    there is no `down_blocks.0.resnets.0.conv1.weight`, which every DDPM UNet has"), "{said}");
+    ddim.golden("tiny_zip.ckpt");
+    assert_snapshot!(ddim.fails(&["sample", "--model", "./tiny_zip.ckpt", "--raw", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt holds no raw weights; it has one set that does not say what it is");
+    assert_snapshot!(ddim.fails(&["sample", "--model", "./tiny_zip.ckpt", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` (--shape 3,32,32), or `sample_size` in its config.json");
+    assert_snapshot!(ddim.fails(&["sample", "--model", "./alone", "--out", "x.npy"]), @"error: ./alone: there is no `down_blocks.0.resnets.0.conv1.weight`, which every DDPM UNet has");
+    assert_snapshot!(ddim.fails(&["inspect", "absent"]), @"error: cannot read absent: No such file or directory (os error 2)");
+}
+
+#[test]
+fn convert_writes_what_diffusers_writes() {
+    let ddim = Ddim::new();
+    ddim.golden("tiny_diffusers.safetensors");
+    let theirs = fs::read(ddim.path("tiny_diffusers.safetensors")).unwrap();
+    for name in ["tiny_zip.ckpt", "tiny_legacy.ckpt", "tiny_official_list.pth"] {
+        ddim.golden(name);
+        let out = format!("{name}-diffusers");
+        ddim.succeeds(&["convert", name, "--out", &out, "--sample-size", "8"]);
+        let ours = ddim.path(&out).join("diffusion_pytorch_model.safetensors");
+        assert!(fs::read(ours).unwrap() == theirs, "{name} is not what save_pretrained wrote");
+        assert_eq!(fs::read_dir(ddim.path(&out)).unwrap().count(), 2);
+    }
+    let folder = "./tiny_zip.ckpt-diffusers";
+    let said = ddim.succeeds(&["inspect", folder]).0;
+    assert!(said.contains("images        [3, 8, 8]"), "{said}");
+    assert_eq!(ddim.sample(folder, &[]), ddim.sample("./tiny_legacy.ckpt", &["--shape", "3,8,8"]));
+
+    // What is there stays there.
+    let again = ["convert", "tiny_zip.ckpt", "--out", "tiny_zip.ckpt-diffusers"];
+    assert_snapshot!(ddim.fails(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the two files in it");
+    assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "tiny_legacy.ckpt"]), @"error: --out tiny_legacy.ckpt: it is a file; name a folder");
+    assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "a/b"]), @"error: --out a/b: the folder a does not exist; create it first");
+    fs::write(ddim.path("tiny_zip.ckpt-diffusers/README.md"), "mine").unwrap();
+    ddim.succeeds(&[&again[..], &["--half", "--force"]].concat());
+    assert_eq!(fs::read(ddim.path("tiny_zip.ckpt-diffusers/README.md")).unwrap(), b"mine");
+    let said = ddim.succeeds(&["inspect", folder]).0;
+    assert!(said.contains("285,667 parameters, F16, diffusers names"), "{said}");
+    // A failed conversion leaves no folder.
+    fs::write(ddim.path("broken.ckpt"), "PK").unwrap();
+    ddim.fails(&["convert", "broken.ckpt", "--out", "broken"]);
+    assert!(!ddim.path("broken").exists());
+}
+
+/// A manifest of two small cells with this `[model]`.
+fn manifest(ddim: &Ddim, model: &str) {
+    let text = format!(
+        "name = \"w\"\nsamples = 2\nbatch = 2\n\n[model]\n{model}\n\n[grid]\n\
+         tau = \"official-uniform\"\nsteps = 2\n\n[solver]\nkind = \"ddim\"\n"
+    );
+    fs::write(ddim.path("w.toml"), text).unwrap();
+}
+
+#[test]
+fn a_manifest_takes_any_source() {
+    let ddim = Ddim::new();
+    ddim.golden("tiny_official_list.pth");
+    let source = "source = \"./tiny_official_list.pth\"\n";
+    manifest(&ddim, &format!("{source}shape = [3, 8, 8]"));
+    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+    // The same file, other weights: another cell.
+    let first = fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap();
+    manifest(&ddim, &format!("{source}shape = [3, 8, 8]\nraw = true"));
+    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+    assert!(fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap() != first);
+
+    manifest(&ddim, "source = \"gaussian\"\nshape = [3, 8, 8]\nmean = 0\nstd = 1\nraw = true");
+    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r#"
+    error: `model.raw` means nothing to gaussian
+      --> w.toml:10:1
+       |
+     6 | source = "gaussian"
+       |          ---------- chosen here
+    ...
+    10 | raw = true
+       | ^^^
+       |
+       = help: remove it
+    "#);
+    manifest(&ddim, &format!("{source}shape = [3, 8]"));
+    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r"
+    error: `model.shape` must be three positive lengths, not `[3, 8]`
+     --> w.toml:7:9
+      |
+    7 | shape = [3, 8]
+      |         ^^^^^^
+      |
+      = help: samples are images of C channels, H x W: `shape = [3, 8, 8]`
+    ");
+    manifest(&ddim, "source = \"hf:only-one\"");
+    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r#"
+    error: `hf:only-one` does not name a repository
+     --> w.toml:6:10
+      |
+    6 | source = "hf:only-one"
+      |          ^^^^^^^^^^^^^
+      |
+      = help: write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`
+    "#);
+    manifest(&ddim, "source = \"hf:o/tiny\"");
+    let (verdict, said) = ddim.succeeds(&["check", "w.toml"]);
+    assert_eq!(verdict, "w.toml: ok, 1 cells");
+    assert_eq!(said, "w.toml: hf:o/tiny is not here; a run downloads it");
+}
+
+/// A Hub on this machine with one repository, `o/tiny`, at the commit `c0ffee`.
+struct Hub {
+    endpoint: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hub {
+    fn serve(files: Vec<(&'static str, Vec<u8>)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(vec![]));
+        let log = Arc::clone(&asked);
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                log.lock().unwrap().push(answer(stream.unwrap(), &files));
+            }
+        });
+        Self { endpoint, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+/// Answers one request, and returns what it asked for.
+fn answer(mut stream: TcpStream, files: &[(&'static str, Vec<u8>)]) -> String {
+    let (mut path, mut first, mut last) = (String::new(), 0, None);
+    for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(rest) = line.strip_prefix("GET ") {
+            rest.split(' ').next().unwrap().clone_into(&mut path);
+        }
+        if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
+            let (from, to) = range.split_once('-').unwrap();
+            first = from.parse().unwrap();
+            last = to.parse::<usize>().ok();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut headers = String::new();
+    let (status, body) = match path.as_str() {
+        "/api/models/o/tiny/revision/main" | "/api/models/o/tiny/revision/v2" => {
+            let names: Vec<_> =
+                files.iter().map(|(name, _)| serde_json::json!({"rfilename": name})).collect();
+            let info = serde_json::json!({"sha": "c0ffee", "siblings": names, "other": 1});
+            ("200 OK", info.to_string().into_bytes())
+        }
+        "/api/models/o/private/revision/main" => ("401 Unauthorized", vec![]),
+        "/api/models/o/gated/revision/main" => ("403 Forbidden", vec![]),
+        "/api/models/o/broken/revision/main" => ("500 Internal Server Error", vec![]),
+        path => match path
+            .strip_prefix("/o/tiny/resolve/c0ffee/")
+            .and_then(|name| files.iter().find(|file| file.0 == name))
+        {
+            Some((name, bytes)) => {
+                let end = last.map_or(bytes.len(), |last| last + 1);
+                headers = format!(
+                    "Content-Range: bytes {first}-{}/{}\r\nETag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\n",
+                    end - 1,
+                    bytes.len(),
+                    name.replace('/', "-")
+                );
+                ("206 Partial Content", bytes[first..end].to_vec())
+            }
+            None => ("404 Not Found", vec![]),
+        },
+    };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    stream.write_all(&body).unwrap();
+    // The client closes first.
+    let _ = stream.read(&mut [0]);
+    path
+}
+
+fn hub() -> Hub {
+    let folder = tempfile::tempdir().unwrap();
+    let diffusers = checkpoints::write_folder(folder.path());
+    let read = |name: &str| fs::read(diffusers.join(name)).unwrap();
+    let (config, weights) = (read("config.json"), read("diffusion_pytorch_model.safetensors"));
+    Hub::serve(vec![
+        ("README.md", b"# tiny".to_vec()),
+        ("sub/unet/config.json", config.clone()),
+        ("sub/unet/diffusion_pytorch_model.safetensors", weights.clone()),
+        ("config.json", config),
+        ("diffusion_pytorch_model.safetensors", weights.clone()),
+        ("files/alone.bin", weights),
+    ])
+}
+
+#[test]
+fn a_model_of_the_hub_is_downloaded_once() {
+    let hub = hub();
+    let mut ddim = Ddim::with(hub.endpoint.clone());
+    let (_, said) = ddim.succeeds(&[
+        "sample",
+        "--model",
+        "hf:o/tiny",
+        "--steps",
+        "2",
+        "--samples",
+        "2",
+        "--out",
+        "y.npy",
+    ]);
+    assert_snapshot!(said, @r"
+    downloading hf:o/tiny: config.json (0.0 MB)
+    downloading hf:o/tiny: diffusion_pytorch_model.safetensors (1.2 MB)
+    ");
+    let file = "/o/tiny/resolve/c0ffee";
+    let weights = format!("{file}/diffusion_pytorch_model.safetensors");
+    let config = format!("{file}/config.json");
+    let asked = hub.asked();
+    assert_eq!(asked[0], "/api/models/o/tiny/revision/main");
+    assert!(asked[1..].iter().all(|path| *path == weights || *path == config), "{asked:?}");
+
+    // From now on nothing is asked, and the samples are those of the same weights in a folder.
+    ddim.offline = true;
+    let expected = {
+        let folder = checkpoints::write_folder(ddim.folder.path());
+        ddim.sample(folder.to_str().unwrap(), &[])
+    };
+    assert!(ddim.sample("hf:o/tiny", &[]) == expected);
+    assert!(hub.asked().is_empty());
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny@v2"]), @"error: hf:o/tiny@v2 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
+    ddim.offline = false;
+
+    // Another revision, a folder, a file.
+    assert!(ddim.sample("hf:o/tiny@v2", &[]) == expected);
+    assert_eq!(hub.asked(), ["/api/models/o/tiny/revision/v2"], "the commit was here");
+    assert!(ddim.sample("hf:o/tiny/sub", &[]) == expected);
+    assert!(ddim.sample("hf:o/tiny/files/alone.bin", &["--shape", "3,8,8"]) == expected);
+    manifest(&ddim, "source = \"hf:o/tiny\"");
+    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+}
+
+#[test]
+fn what_the_hub_does_not_give_ends_in_one_message() {
+    let hub = hub();
+    let ddim = Ddim::with(hub.endpoint.clone());
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/absent"]), @"error: hf:o/absent: the Hub shows no such repository or revision (status 404): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/private"]), @"error: hf:o/private: the Hub shows no such repository or revision (status 401): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/gated"]), @"error: hf:o/gated: the Hub refuses it (status 403); accept the terms on its page, and log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/broken"]), @"error: hf:o/broken: cannot download it: request error: http status: 500; on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/files"]), @"error: hf:o/tiny/files: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, files/alone.bin");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o"]), @"error: `hf:o` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision");
+    let nobody = Ddim::new();
+    assert_snapshot!(nobody.fails(&["sample", "--model", "hf:o/tiny", "--out", "x.npy"]), @"error: hf:o/tiny: cannot download it: request error: io: Connection refused (os error 111); on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
+}
