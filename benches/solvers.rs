@@ -11,7 +11,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ddim::{
     backends::array::Array,
     core::{Denoiser, Draw, End, Grid, KeyedNoise, Noise, Schedule, Solver, State, Tau, integrate},
-    harness::{plan::SolverSpec, registry::Registry},
+    harness::{
+        plan::{Inversion, SolverSpec},
+        registry::Registry,
+    },
     models::gaussian::CentredGaussian,
 };
 use tch::{Device, Kind, Tensor};
@@ -46,8 +49,12 @@ fn trajectories<S: State + 'static>(
         let x = noise.draw(&zeros(size), Draw::Initial).expect("noise is drawn");
         for kind in registry.kinds() {
             let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec =
-                SolverSpec { kind: kind.name.clone(), variance: None, options: options.collect() };
+            let spec = SolverSpec {
+                kind: kind.name.clone(),
+                variance: None,
+                options: options.collect(),
+                inversion: Inversion::Current,
+            };
             let solver = registry.build(&spec, &schedule, STEPS).expect("a registered solver");
             let solver = pick(solver);
             group.bench_function(BenchmarkId::from_parameter(&kind.name), |bencher| {

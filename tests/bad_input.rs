@@ -764,7 +764,7 @@ fn an_output_that_cannot_be_written() {
     fs::create_dir(ddim.path("a.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--out", "a.npy"]), @"error: --out a.npy: it is a folder; name a file");
     assert_snapshot!(ddim.refuses_flags(&["--out", "absent/a.npy"]), @"error: --out absent/a.npy: the folder absent does not exist; create it first");
-    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: samples are written as .npy (an array) or .png (a grid)");
+    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
     ddim.write("file", "");
     assert_snapshot!(ddim.refuses_flags(&["--out", "file/a.png"]), @"error: --out file/a.png: file is a file, not a folder; choose a folder");
     assert_snapshot!(ddim.refuses_flags(&["--out", "/proc/a.png"]), @"error: --out /proc/a.png: cannot write to the folder /proc: No such file or directory (os error 2); choose another");
@@ -796,20 +796,20 @@ fn latents_that_are_none() {
     latents[[1, 2, 3, 4]] = f32::NAN;
     npy("nan.npy", &latents);
     ndarray_npy::write_npy(ddim.path("flat.npy"), &Array2::<f32>::zeros((2, 192))).unwrap();
-    ndarray_npy::write_npy(ddim.path("f64.npy"), &Array4::<f64>::zeros((2, 3, 8, 8))).unwrap();
+    ndarray_npy::write_npy(ddim.path("u8.npy"), &Array4::<u8>::zeros((2, 3, 8, 8))).unwrap();
     ddim.write("text.npy", "0 0 0\n");
     let half = fs::read(ddim.path("few.npy")).unwrap();
     ddim.write("half.npy", &half[..half.len() / 2]);
     fs::create_dir(ddim.path("folder.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--latents", "narrow.npy", "--out", "a.npy"]), @"error: --latents narrow.npy: shape [2, 3, 8, 7], but 2 samples of this model need [2, 3, 8, 8]");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "few.npy", "--samples", "3", "--out", "a.npy"]), @"error: --latents few.npy: shape [2, 3, 8, 8], but 3 samples of this model need [3, 3, 8, 8]");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "none.npy", "--out", "a.npy"]), @"error: --latents none.npy: shape [0, 3, 8, 8] has nothing in it; give at least one x_T");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "nan.npy", "--out", "a.npy"]), @"error: --latents nan.npy: sample 1 (from 0) has NaN or infinite values; write x_T without");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "flat.npy", "--out", "a.npy"]), @"error: flat.npy has shape [2, 192], expected [N, C, H, W]");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "f64.npy", "--out", "a.npy"]), @"error: cannot read f64.npy as an f32 .npy file: incorrect descriptor ('<f8') for this type; write it with numpy.save(path, x.astype(numpy.float32))");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "text.npy", "--out", "a.npy"]), @"error: cannot read text.npy as an f32 .npy file: error parsing header: start does not match magic string; write it with numpy.save(path, x.astype(numpy.float32))");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: cannot read half.npy as an f32 .npy file: reached EOF before reading all data; write it with numpy.save(path, x.astype(numpy.float32))");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "folder.npy", "--out", "a.npy"]), @"error: cannot read folder.npy as an f32 .npy file: I/O error: Is a directory (os error 21); write it with numpy.save(path, x.astype(numpy.float32))");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "none.npy", "--out", "a.npy"]), @"error: none.npy: its shape is [0, 3, 8, 8]: nothing is in it");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "nan.npy", "--out", "a.npy"]), @"error: nan.npy: latent 1 (from 0) has NaN or infinite values; write them without");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "flat.npy", "--out", "a.npy"]), @"error: flat.npy: its shape is [2, 192]; latents are [N, C, H, W]");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "u8.npy", "--out", "a.npy"]), @"error: u8.npy: incorrect descriptor ('|u1') for this type; write it with numpy.save(path, x.astype(numpy.float32))");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "text.npy", "--out", "a.npy"]), @"error: text.npy: it cannot be read (error parsing header: start does not match magic string): it is damaged or no .npy file");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: half.npy: it cannot be read (reached EOF before reading all data): it is damaged or no .npy file");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "folder.npy", "--out", "a.npy"]), @"error: cannot read folder.npy: Is a directory (os error 21)");
 }
 
 #[test]

@@ -301,7 +301,7 @@ fn damaged_and_foreign_files_end_in_one_message() {
         RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
     }
     insta::assert_snapshot!(ddim.evaluate_refuses("mixed", &[]), @"error: mixed/c.png is 30 x 30 (width x height), but mixed/a.png is 32 x 32: images of a set have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
-    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"error: mixed/a.png: it is one image; give the folder of a set of them");
+    insta::assert_snapshot!(ddim.evaluate_refuses("mixed/a.png", &[]), @"error: 1 images cannot be cut into 32 blocks: an interval needs between 2 blocks and as many as there are images, and 3 images at least; see --blocks");
     let good = idx(4, 28);
     write("t10k-images-idx3-ubyte.gz", &good[..good.len() / 2]);
     insta::assert_snapshot!(ddim.evaluate_refuses("t10k-images-idx3-ubyte.gz", &[]), @"error: t10k-images-idx3-ubyte.gz: the gzip file is truncated; fetch it again");
@@ -313,7 +313,7 @@ fn damaged_and_foreign_files_end_in_one_message() {
     matrix.write_npy(fs::File::create(ddim.path("matrix.npy")).unwrap()).unwrap();
     insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"error: matrix.npy: its shape is [4, 5]; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]");
     write("notes.txt", b"no images");
-    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of PNG or JPEG files, a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
+    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
 }
 
 #[test]

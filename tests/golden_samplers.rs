@@ -8,15 +8,16 @@
 
 mod support;
 
+use std::rc::Rc;
+
 use ddim::{
     backends::array::Array,
     core::{
-        At, ClipX0, Denoiser, End, Eval, Ghost, Grid, Kind, Level, Result, Schedule, Solver, State,
-        Step, Tau, count_calls, integrate,
+        ClipX0, Denoiser, End, Ghost, Grid, Level, Schedule, Solver, Tau, count_calls, integrate,
     },
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+        Euler, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
     },
 };
 use support::{ClosedForm, ReplayedNoise, golden_json, golden_tensor, grid, linear, max_abs_diff};
@@ -166,36 +167,12 @@ fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
     }
 }
 
-/// Euler in sigma that asks the model with the label of the level it goes to: the convention of
-/// diffusers' inverse scheduler.
-struct AsksNext;
-
-impl Solver<Array> for AsksNext {
-    fn name(&self) -> &'static str {
-        "asks-next"
-    }
-
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 1 }
-    }
-
-    fn step(
-        &self,
-        eval: &mut Eval<'_, Array>,
-        x: &Array,
-        Step { from, to, .. }: Step,
-    ) -> Result<Array> {
-        let eps = eval.eps(x, At { state: from, asked: to })?;
-        let h = to.signal() * (to.sigma() - from.sigma());
-        State::lincomb(&[(to.signal() / from.signal(), x), (h, &eps)])
-    }
-}
-
 #[test]
 fn a_reversed_grid_with_the_next_label_is_diffusers_inverse_scheduler() {
+    let next = Inverse::new(Rc::new(Ddim { variance: Variance::Eta(0.0) }), 1).unwrap();
     for steps in [10, 20, 50] {
         let grid = grid(&Tau::Leading, steps).reversed();
-        let (x, calls) = run(&AsksNext, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+        let (x, calls) = run(&next, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/ddim-inverse-leading/S{steps}"), &x, 5e-6);
         assert_eq!(calls, steps as u64);
     }
@@ -229,6 +206,9 @@ fn the_exact_costs_of_each_method_are_pinned() {
     assert_eq!(cost(&Ddim { variance: Variance::Eta(1.0) }), (10, None, 0));
     assert_eq!(cost(&Ddpm { variance: Variance::SigmaHat }), (10, None, 0));
     assert_eq!(cost(&Euler::Sigma), (10, Some(10), 0));
+    let inverse = |iterations| Inverse::new(Rc::new(Euler::Sigma), iterations).unwrap();
+    assert_eq!(cost(&inverse(1)), (10, Some(10), 0));
+    assert_eq!(cost(&inverse(3)), (30, Some(30), 0));
     assert_eq!(cost(&Euler::SigmaSquared), (10, None, 0));
     assert_eq!(cost(&Heun), (19, Some(20), 0));
     assert_eq!(cost(&edm(0.0)), (19, Some(20), 0));

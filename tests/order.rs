@@ -17,14 +17,17 @@ use std::{collections::BTreeMap, rc::Rc};
 use ddim::{
     backends::array::Array,
     core::{CLEAN, Denoiser, Grid, Kind, Level, NoNoise, Solver, integrate},
-    harness::{plan::SolverSpec, registry::Registry},
+    harness::{
+        plan::{Inversion, SolverSpec},
+        registry::Registry,
+    },
     models::{
         gaussian::Gaussian,
         mixture::{Component, Mixture},
     },
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Plms, Rk4, UniPc, UniPcB, Variance,
+        Euler, Heun, Inverse, Plms, Rk4, UniPc, UniPcB, Variance,
     },
 };
 use support::{fill, linear};
@@ -48,6 +51,8 @@ fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = vec![
         case(Rc::new(Ddim { variance: Variance::Eta(0.0) })),
         case(Rc::new(Ddpm { variance: Variance::Eta(0.0) })),
+        case(Rc::new(Inverse::new(Rc::new(Euler::Sigma), 1).unwrap())),
+        case(Rc::new(Inverse::new(Rc::new(Euler::SigmaSquared), 4).unwrap())),
         case(Rc::new(Euler::Sigma)),
         case(Rc::new(Euler::SigmaSquared)),
         case(Rc::new(Heun)),
@@ -81,7 +86,12 @@ fn cases() -> Vec<Case> {
 fn own() -> Case {
     let mut registry = Registry::default();
     own_solver::register(&mut registry);
-    let spec = SolverSpec { kind: "midpoint".into(), variance: None, options: BTreeMap::new() };
+    let spec = SolverSpec {
+        kind: "midpoint".into(),
+        variance: None,
+        options: BTreeMap::new(),
+        inversion: Inversion::Current,
+    };
     let solver: Rc<dyn Solver<Array>> = registry.build(&spec, &linear(), 10).unwrap();
     // On the Gaussian, whose ODE is linear, the leading error of even steps in log sigma cancels.
     Case { solver, steps: [64, 128, 256, 512], above: 1.0 }
@@ -201,8 +211,12 @@ fn every_deterministic_solver_that_manifests_can_name_is_among_the_cases() {
     let registry = Registry::shipped();
     for kind in registry.kinds() {
         let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-        let spec =
-            SolverSpec { kind: kind.name.clone(), variance: None, options: options.collect() };
+        let spec = SolverSpec {
+            kind: kind.name.clone(),
+            variance: None,
+            options: options.collect(),
+            inversion: Inversion::Current,
+        };
         let solver: Rc<dyn Solver<Array>> = registry.build(&spec, &linear(), 10).unwrap();
         let known = cases().iter().any(|case| case.solver.name() == solver.name());
         assert!(known || solver.kind() == Kind::Stochastic, "{} has no case", kind.name);

@@ -1,5 +1,7 @@
 //! The metric `error`: what samples are compared with, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use approx::assert_abs_diff_eq;
 use ddim::core::KeyedNoise;
 use ddim::harness::build::{Models, Samples, vocabulary};
@@ -46,7 +48,7 @@ fn draw(sets: &[&str]) -> Samples {
     let spec = &plan.cells[0].spec;
     let mut models = Models::new(Hardware::open("cpu", Some(1)).unwrap(), &registry);
     let noise = KeyedNoise { seed: 0, first: 0 };
-    models.sampler(spec).unwrap().sample(noise, 8, None, &mut |_| Ok(())).unwrap()
+    models.sampler(spec).unwrap().sample(noise, 8, &mut |_| Ok(())).unwrap()
 }
 
 fn errors(sets: &[&str]) -> Vec<f64> {

@@ -85,12 +85,24 @@ pub fn from_images(images: &Array4<f32>, device: Device) -> Result<Tensor> {
     host.f_to_device(device).map_err(Error::model)
 }
 
-/// A state `[N, C, H, W]` as host images in f32.
+/// Host values `[N, C, H, W]` as a state of a kind on a device.
+///
+/// # Errors
+/// When the device has no room.
+pub fn from_states(x: &Array4<f64>, kind: Kind, device: Device) -> Result<Tensor> {
+    // Rounded on the host: half the bytes travel.
+    let host = Tensor::try_from(x).and_then(|x| x.f_to_kind(kind));
+    host.and_then(|x| x.f_to_device(device)).map_err(Error::model)
+}
+
+/// A state `[N, C, H, W]` on the host, where f64 holds it without loss.
 ///
 /// # Errors
 /// When the state has another rank.
-pub fn to_images(x: &Tensor) -> Result<Array4<f32>> {
-    host_array(x)?.into_dimensionality().map_err(Error::model)
+pub fn to_states(x: &Tensor) -> Result<Array4<f64>> {
+    let host = x.f_to_device(Device::Cpu).and_then(|x| x.f_to_kind(Kind::Double)?.f_contiguous());
+    let host: ArrayD<f64> = (&host.map_err(Error::model)?).try_into().map_err(Error::model)?;
+    host.into_dimensionality().map_err(Error::model)
 }
 
 /// A matrix on the host, in f32.

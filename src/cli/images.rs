@@ -1,13 +1,20 @@
 //! The flags that say which images are read and how.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
+use std::{
+    ops::{ControlFlow, Range},
+    path::PathBuf,
+    sync::atomic::Ordering,
+};
 
 use clap::{Args, ValueEnum};
 
 use super::{INTERRUPTED, Talk};
 use crate::{
     data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, download::Event},
-    harness::{error::Result, progress::Progress},
+    harness::{
+        error::{Error, Result},
+        progress::Progress,
+    },
 };
 
 /// What of a set is read, and what is done to it.
@@ -20,6 +27,10 @@ pub(super) struct Images {
     /// Read the first N images only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+
+    /// Read the images at these positions only, counted from 0, B left out
+    #[arg(long, value_name = "A..B", conflicts_with = "limit")]
+    range: Option<String>,
 
     /// none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as the official code reads
     /// LSUN), celeba:SIDE (its crop of CelebA), or squash:SIDE
@@ -77,6 +88,30 @@ impl FilterName {
 }
 
 impl Images {
+    /// Whether images are taken as they are stored.
+    pub(super) fn as_stored(&self) -> bool {
+        self.resize == Resize::None && !self.rgb && self.exclude.is_none()
+    }
+
+    /// The positions to be read; all of them if no range or limit says which.
+    pub(super) fn positions(&self) -> Result<Option<Range<usize>>> {
+        let Some(text) = &self.range else { return Ok(None) };
+        let ends = text.split_once("..");
+        let range = ends.and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
+        match range {
+            Some(range) if range.start < range.end => Ok(Some(range)),
+            _ => Err(Error::input(format!(
+                "--range {text}: give positions like 0..64, the second beyond the first"
+            ))),
+        }
+    }
+
+    /// A range that a set does not have.
+    pub(super) fn beyond(range: &Range<usize>, name: &str, n: usize) -> Error {
+        let Range { start, end } = range;
+        Error::input(format!("--range {start}..{end}: {name} has {n} images, counted from 0"))
+    }
+
     /// Reads a set by its name or path.
     pub(super) fn load(
         &self,
@@ -85,12 +120,16 @@ impl Images {
         default_split: Split,
         talk: &Talk,
     ) -> Result<ImageSet> {
+        let range = self.positions()?;
         let request = Request {
             data,
             split: split.map(SplitName::split),
             default_split,
             exclude: self.exclude.as_deref(),
-            limit: self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            limit: match &range {
+                Some(range) => Some(range.end),
+                None => self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            },
             fit: Fit {
                 resize: self.resize,
                 filter: self.filter.map(FilterName::filter),
@@ -101,7 +140,13 @@ impl Images {
         let mut download = Download::new(talk);
         let set = data::load(&request, &Places::from_env(), &mut |event| download.see(event));
         download.end();
-        let set = set?;
+        let mut set = set?;
+        if let Some(range) = range {
+            if range.end > set.len() {
+                return Err(Self::beyond(&range, &set.name, set.len()));
+            }
+            set = set.range(range);
+        }
         talk.note(|| {
             let excluded: usize = set.excluded.values().sum();
             format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())

@@ -10,12 +10,15 @@ mod evaluate;
 mod fetch;
 mod images;
 mod inspect;
+mod latents;
 mod models;
+mod outputs;
 mod plan;
 mod plot;
 mod redraw;
 mod run;
 mod sample;
+mod setting;
 mod stats;
 mod table;
 
@@ -66,6 +69,14 @@ enum Verb {
     Check(check::Check),
     /// Draw samples from one model with one solver
     Sample(Box<sample::Sample>),
+    /// Carry images to their latents, the reverse of sampling
+    Encode(Box<latents::encode::Encode>),
+    /// Carry latents to their images
+    Decode(Box<latents::decode::Decode>),
+    /// Encode images and decode them again, and measure what is lost
+    Reconstruct(Box<latents::reconstruct::Reconstruct>),
+    /// Draw what lies between two or four latents, images or seeds
+    Interpolate(Box<latents::interpolate::Interpolate>),
     /// Compute the reference statistics of an image set in a feature space
     Stats(stats::Stats),
     /// Write the tables of a folder of results again, or print one
@@ -164,11 +175,17 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
 
 /// Whether a file can be written, asked before its contents are computed.
 fn check_output(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        let shown = path.display();
+        return Err(Error::input(format!("--out {shown}: it is a folder; name a file")));
+    }
+    check_place(path)
+}
+
+/// Whether something can be made in the folder that a path lies in.
+fn check_place(path: &Path) -> Result<()> {
     let refuse =
         |problem: String| Err(Error::input(format!("--out {}: {problem}", path.display())));
-    if path.is_dir() {
-        return refuse("it is a folder; name a file".into());
-    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     if folder.is_file() {
@@ -291,6 +308,10 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Plan(verb) => verb.run(registry),
         Verb::Check(verb) => verb.run(registry),
         Verb::Sample(verb) => verb.run(registry),
+        Verb::Encode(verb) => verb.run(registry),
+        Verb::Decode(verb) => verb.run(registry),
+        Verb::Reconstruct(verb) => verb.run(registry),
+        Verb::Interpolate(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),

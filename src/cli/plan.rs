@@ -97,12 +97,8 @@ fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..2 {
         let clock = Instant::now();
-        let samples = sampler.sample(
-            KeyedNoise { seed: spec.seed, first: 0 },
-            rows,
-            None,
-            &mut |_| Ok(()),
-        )?;
+        let samples =
+            sampler.sample(KeyedNoise { seed: spec.seed, first: 0 }, rows, &mut |_| Ok(()))?;
         let calls = (samples.calls * rows as u64).max(1);
         best = best.min(clock.elapsed().as_secs_f64() / calls as f64);
     }

@@ -67,6 +67,10 @@ pub enum Error {
         solver: &'static str,
     },
 
+    /// Two vectors with no arc between them, or a place that is not on it.
+    #[error("slerp: {0}")]
+    Slerp(String),
+
     /// A setting a method does not have.
     #[error("{solver}: {problem}")]
     Setting {

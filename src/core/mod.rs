@@ -13,6 +13,7 @@ mod integrate;
 mod level;
 mod noise;
 mod schedule;
+mod slerp;
 mod solver;
 mod state;
 
@@ -23,5 +24,6 @@ pub use integrate::{Outcome, count_calls, integrate};
 pub use level::{CLEAN, Level};
 pub use noise::{Draw, KeyedNoise, NoNoise, Noise};
 pub use schedule::Schedule;
-pub use solver::{Eval, Kind, Solver};
+pub use slerp::slerp;
+pub use solver::{Affine, Eval, Kind, Solver};
 pub use state::{Ghost, State};

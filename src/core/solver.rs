@@ -16,6 +16,16 @@ pub enum Kind {
     Stochastic,
 }
 
+/// The factors of a step that is one model call and one combination:
+/// $x_\text{to} = a\,x + h\,\epsilon(x, \text{from})$.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// a, the factor of x.
+    pub a: f64,
+    /// h, the factor of eps.
+    pub h: f64,
+}
+
 /// A sampling method.
 ///
 /// The solver calls the model, never the reverse, and sees a step's two levels, never `t - 1`.
@@ -38,6 +48,12 @@ pub trait Solver<S: State> {
     /// What is wrong with the grid for this method.
     fn admits(&self, _grid: &Grid) -> Result<()> {
         Ok(())
+    }
+
+    /// The factors of the step between two levels, for a method that is no more than one model call
+    /// and one combination: such a step can be solved for the x it started from.
+    fn affine(&self, _from: Level, _to: Level) -> Option<Affine> {
+        None
     }
 
     /// Carries `x` from `step.from` to `step.to`.

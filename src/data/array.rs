@@ -30,7 +30,7 @@ enum Values {
 }
 
 /// Whether a path has the ending of an array file.
-pub(super) fn is_array(path: &Path) -> bool {
+pub fn is_array(path: &Path) -> bool {
     has_ending(path, "npy") || has_ending(path, "npz")
 }
 
@@ -44,11 +44,7 @@ fn has_ending(path: &Path, ending: &str) -> bool {
 /// A file that cannot be read, is damaged, or whose type, shape or values are not those of images.
 pub fn read(path: &Path) -> Result<Array4<u8>> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let file =
-        File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let values =
-        if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) }.map_err(refuse)?;
-    match values {
+    match open(path)? {
         Values::Bytes(array) => Ok(channels_first(array).map_err(refuse)?),
         Values::Floats(array) => {
             let images = channels_first(array).map_err(refuse)?;
@@ -56,6 +52,32 @@ pub fn read(path: &Path) -> Result<Array4<u8>> {
             Ok(images.mapv(to_u8))
         }
     }
+}
+
+/// Reads images in [-1, 1] without rounding f32 values to bytes: `[N, C, H, W]`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_floats(path: &Path) -> Result<Array4<f32>> {
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+    match open(path)? {
+        Values::Bytes(array) => {
+            let images = channels_first(array).map_err(refuse)?;
+            Ok(images.mapv(|byte| f32::from(byte) / 127.5 - 1.0))
+        }
+        Values::Floats(array) => {
+            let images = channels_first(array).map_err(refuse)?;
+            check_range(&images).map_err(refuse)?;
+            Ok(images)
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Values> {
+    let file =
+        File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) }
+        .map_err(|problem| Error::Format { path: path.to_path_buf(), problem })
 }
 
 fn from_npy(mut file: File) -> Result<Values, String> {

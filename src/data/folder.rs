@@ -55,6 +55,16 @@ pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
     Ok(fit.colour(to_array(&images, colour)))
 }
 
+/// Reads one image: `[1, C, H, W]`.
+///
+/// # Errors
+/// A file that is not what its name says.
+pub fn read_file(path: &Path, fit: Fit) -> Result<Array4<u8>> {
+    let image = fit.resize(decode(path)?)?;
+    let colour = image.color().has_color();
+    Ok(fit.colour(to_array(&[image], colour)))
+}
+
 fn list(folder: &Path, files: &mut Vec<PathBuf>, others: &mut usize) -> Result<()> {
     let failed = |source| Error::Read { path: folder.to_path_buf(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {

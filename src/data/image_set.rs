@@ -72,6 +72,17 @@ impl ImageSet {
         self
     }
 
+    /// The images of a range of positions, as far as there are so many; its name says which.
+    #[must_use]
+    pub fn range(self, range: std::ops::Range<usize>) -> Self {
+        let mut set = self.first(range.end);
+        set.name = format!("{} {}..{}", set.name, range.start, range.end);
+        let start = range.start.min(set.len());
+        set.images.slice_axis_inplace(Axis(0), Slice::from(start..));
+        set.labels.drain(..start.min(set.labels.len()));
+        set
+    }
+
     /// SHA-256 of the images in order, as hex: the same images have the same hash, however they
     /// were stored.
     ///
@@ -134,6 +145,10 @@ mod tests {
         assert_eq!((two.len(), two.shape()), (2, [1, 2, 2]));
         assert_ne!(two.sha256(), set.sha256());
         assert_eq!(set.clone().first(9), set);
+        let middle = set.clone().range(1..2);
+        assert_eq!((middle.len(), middle.images[[0, 0, 0, 0]]), (1, 9));
+        assert_eq!(middle.name, "set 1..2");
+        assert!(set.clone().range(3..9).is_empty());
         let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
         assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));
     }

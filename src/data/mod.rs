@@ -19,6 +19,7 @@ mod known_file;
 pub mod npy;
 mod resample;
 mod source;
+mod writer;
 
 pub use error::{Error, Missing, Result};
 pub use fit::{Fit, Resize};
@@ -26,3 +27,4 @@ pub use image_set::{ImageSet, Split, to_u8};
 pub use known_file::{INCEPTION, KnownFile};
 pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};
+pub use writer::{ArrayWriter, Element};

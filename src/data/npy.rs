@@ -108,7 +108,7 @@ pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
     Error::Io { action, path: path.to_path_buf(), source }
 }
 

@@ -230,7 +230,7 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
     } else if path.is_dir() {
         return in_folder(request, path);
     } else if path.is_file() {
-        in_file(request, path)?
+        return in_file(request, path);
     } else {
         return Err(unknown(request.data));
     };
@@ -339,7 +339,14 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
 
 fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     if Cifar10::is_at(path) {
-        return cifar10(request, path, request.split.unwrap_or(request.default_split));
+        let split = request.split.unwrap_or(request.default_split);
+        return finish(request, cifar10(request, path, split)?);
+    }
+    if folder::is_image(path) {
+        no_exclusions(request)?;
+        no_splits(request)?;
+        let images = folder::read_file(path, request.fit)?;
+        return Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)));
     }
     let refuse =
         |problem: &str| Error::Format { path: path.to_path_buf(), problem: problem.to_owned() };
@@ -347,17 +354,15 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     no_splits(request)?;
     let images = if array::is_array(path) {
         array::read(path)?
-    } else if folder::is_image(path) {
-        return Err(refuse("it is one image; give the folder of a set of them"));
     } else if looks_like_idx(path) {
         idx::read(path)?
     } else {
         return Err(refuse(
-            "it is no set of images: expected a folder of PNG or JPEG files, a .npy or .npz array, \
-             an idx file, or CIFAR-10's .tar.gz",
+            "it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or \
+             .npz array, an idx file, or CIFAR-10's .tar.gz",
         ));
     };
-    Ok(ImageSet::of(images, name_of(path)))
+    finish(request, ImageSet::of(images, name_of(path)))
 }
 
 /// By the name that the published files have, or by the first bytes of an unpacked one.

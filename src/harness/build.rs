@@ -10,7 +10,7 @@ use std::{
     rc::Rc,
 };
 
-use ndarray::{Array4, ArrayD, Ix4};
+use ndarray::{Array4, Ix4};
 use tch::Tensor;
 
 use super::{
@@ -101,7 +101,12 @@ fn truths(registry: &Registry) -> Vec<Kind> {
     let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
     let deterministic = |kind: &Kind| {
         let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
-        let spec = SolverSpec { kind: kind.name.clone(), variance: None, options };
+        let spec = SolverSpec {
+            kind: kind.name.clone(),
+            variance: None,
+            options,
+            inversion: plan::Inversion::Current,
+        };
         let solver = registry.build(&spec, &schedule, 2).ok()?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
@@ -162,6 +167,18 @@ pub struct Route {
 }
 
 impl Route {
+    /// The way of a cell's images to their latents: the grid reversed.
+    ///
+    /// # Errors
+    /// As [`Route::new`], and a method that does not run backwards or not by this convention.
+    pub fn inverse(spec: &CellSpec, registry: &Registry) -> Result<Self> {
+        let (grid, solver) = grid_and_solver(spec, registry)?;
+        let solver: Rc<dyn Solver<Ghost>> = Registry::inverse(&spec.solver, solver)?;
+        let grid = grid.reversed();
+        let calls = count_calls(&*solver, &grid)?;
+        Ok(Self { grid, calls, order: order_of(solver.kind()) })
+    }
+
     /// The route of a cell.
     ///
     /// # Errors
@@ -170,15 +187,11 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
-        let order = match solver.kind() {
-            core::Kind::Deterministic { order } => Some(order),
-            core::Kind::Stochastic => None,
-        };
         if spec.truth.is_some() {
             // Whatever state it is for, its grid is the same.
             truth_way(spec, registry, &grid)?;
         }
-        Ok(Self { grid, calls, order })
+        Ok(Self { grid, calls, order: order_of(solver.kind()) })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -223,6 +236,13 @@ impl Route {
             };
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
+    }
+}
+
+fn order_of(kind: core::Kind) -> Option<u32> {
+    match kind {
+        core::Kind::Deterministic { order } => Some(order),
+        core::Kind::Stochastic => None,
     }
 }
 
@@ -330,13 +350,31 @@ pub struct Samples {
     pub errors: Option<Vec<f64>>,
 }
 
-/// Draws samples, whatever tensor its states are.
+/// A batch at the end of its way.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// `[N, C, H, W]`: f64 holds every state without loss.
+    pub x: Array4<f64>,
+    /// Model calls per sample, counted at the model.
+    pub calls: u64,
+}
+
+/// Which way a batch is carried along its grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From images to latents, by the cell's convention of inversion.
+    Encode,
+    /// From latents to images.
+    Decode,
+}
+
+/// Draws samples, and carries images to latents and back, whatever tensor its states are.
 pub trait Sampler {
     /// Shape of one sample, `[C, H, W]`.
     fn shape(&self) -> [usize; 3];
 
-    /// Draws `rows` samples of keyed noise, from x_T = its initial draw or from given latents;
-    /// `observe` sees the model calls per sample after every step.
+    /// Draws `rows` samples of keyed noise, from x_T = its initial draw; `observe` sees the model
+    /// calls per sample after every step.
     ///
     /// # Errors
     /// Whatever the model returns, a state that is not finite, or the observer's error.
@@ -344,24 +382,70 @@ pub trait Sampler {
         &self,
         noise: KeyedNoise,
         rows: usize,
-        latents: Option<Array4<f32>>,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples>;
+
+    /// Carries a batch to the other end of the grid; `noise` is that of a stochastic method.
+    ///
+    /// # Errors
+    /// A method that does not run this way, and as [`Sampler::sample`].
+    fn carry(
+        &self,
+        way: Way,
+        x: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Carried>;
+
+    /// The x_T that samples start from: the initial draw of keyed noise.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>>;
 }
 
 /// A way between host images and a state.
 struct Exchange<S> {
-    into: Box<dyn Fn(Array4<f32>) -> core::Result<S>>,
-    out: fn(&S) -> core::Result<Array4<f32>>,
+    into: Box<dyn Fn(Array4<f64>) -> core::Result<S>>,
+    out: fn(&S) -> core::Result<Array4<f64>>,
 }
 
 struct Bound<S: State> {
     solver: Rc<dyn Solver<S>>,
+    inverse: Rc<dyn Solver<S>>,
     denoiser: Rc<dyn Denoiser<State = S>>,
     grid: Grid,
     shape: [usize; 3],
     exchange: Exchange<S>,
     truth: Option<Truth<S>>,
+}
+
+impl<S: State> Bound<S>
+where
+    KeyedNoise: Noise<S>,
+{
+    fn draw(&self, noise: KeyedNoise, rows: usize) -> core::Result<S> {
+        let [c, h, w] = self.shape;
+        noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)
+    }
+
+    fn integrate(
+        &self,
+        way: Way,
+        x: S,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Carried> {
+        let observe = |_, _: &S, calls| observe(calls);
+        let outcome = match way {
+            Way::Decode => integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe),
+            Way::Encode => {
+                let grid = self.grid.clone().reversed();
+                integrate(&*self.inverse, &self.denoiser, &noise, &grid, x, observe)
+            }
+        }?;
+        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+    }
 }
 
 impl<S: State> Sampler for Bound<S>
@@ -372,20 +456,14 @@ where
         self.shape
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
     fn sample(
         &self,
         noise: KeyedNoise,
         rows: usize,
-        latents: Option<Array4<f32>>,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples> {
-        let [c, h, w] = self.shape;
-        let x = match latents {
-            Some(latents) => (self.exchange.into)(latents)?,
-            None => {
-                noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)?
-            }
-        };
+        let x = self.draw(noise, rows)?;
         let solution = match &self.truth {
             None => None,
             Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
@@ -402,7 +480,22 @@ where
             Some(solution) => Some(S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?.rms()?),
             None => None,
         };
-        Ok(Samples { images: (self.exchange.out)(&outcome.x)?, calls: outcome.calls, errors })
+        let images = (self.exchange.out)(&outcome.x)?.mapv(|value| value as f32);
+        Ok(Samples { images, calls: outcome.calls, errors })
+    }
+
+    fn carry(
+        &self,
+        way: Way,
+        x: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Carried> {
+        self.integrate(way, (self.exchange.into)(x)?, noise, observe)
+    }
+
+    fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>> {
+        (self.exchange.out)(&self.draw(noise, rows)?)
     }
 }
 
@@ -472,6 +565,7 @@ impl<'a> Models<'a> {
     /// Weights that cannot be read, or an exact-score model that makes no sense.
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
+        let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
         let truth = self.truth(spec, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
@@ -482,6 +576,7 @@ impl<'a> Models<'a> {
             };
             return Ok(Box::new(Bound {
                 solver: solver as Rc<dyn Solver<Array>>,
+                inverse: inverse as Rc<dyn Solver<Array>>,
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
                 shape: [c, h, w],
@@ -490,8 +585,8 @@ impl<'a> Models<'a> {
                     truth.on(&self.known_arrays, |solver| solver as Rc<dyn Solver<Array>>, exact)
                 }),
                 exchange: Exchange {
-                    into: Box::new(|images| Ok(images.mapv(f64::from).into_dyn())),
-                    out: array_images,
+                    into: Box::new(|images| Ok(images.into_dyn())),
+                    out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
                 },
             }));
         }
@@ -504,8 +599,13 @@ impl<'a> Models<'a> {
             ))
         })?;
         let device = self.hardware.device();
+        let kind = match spec.state {
+            plan::StateKind::F32 => tch::Kind::Float,
+            plan::StateKind::F64 => tch::Kind::Double,
+        };
         Ok(Box::new(Bound {
             solver: solver as Rc<dyn Solver<Tensor>>,
+            inverse: inverse as Rc<dyn Solver<Tensor>>,
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,
@@ -513,8 +613,8 @@ impl<'a> Models<'a> {
                 truth.on(&self.known_tensors, |solver| solver as Rc<dyn Solver<Tensor>>, None)
             }),
             exchange: Exchange {
-                into: Box::new(move |images| torch::from_images(&images, device)),
-                out: torch::to_images,
+                into: Box::new(move |images| torch::from_states(&images, kind, device)),
+                out: torch::to_states,
             },
         }))
     }
@@ -726,10 +826,4 @@ fn adapt<S: State + 'static>(
         PredictionKind::X0 => Rc::new(FromX0(raw)),
     };
     if spec.clip_x0 { Rc::new(ClipX0 { inner: eps, low: -1.0, high: 1.0 }) } else { eps }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
-fn array_images(x: &Array) -> core::Result<Array4<f32>> {
-    let x: ArrayD<f32> = x.mapv(|value| value as f32);
-    x.into_dimensionality::<Ix4>().map_err(core::Error::model)
 }

@@ -8,6 +8,7 @@ pub mod features;
 pub mod hardware;
 pub mod instruments;
 pub mod inventory;
+pub mod latents;
 pub mod manifest;
 pub mod overlay;
 pub mod plan;

@@ -103,6 +103,9 @@ pub struct CellSpec {
     pub batch: usize,
     /// Precision of the network.
     pub precision: Precision,
+    /// Precision of the states between its calls; absent from the JSON if it is the default.
+    #[serde(skip_serializing_if = "StateKind::is_default")]
+    pub state: StateKind,
     /// `[model]`.
     pub model: ModelSpec,
     /// `[schedule]`.
@@ -153,6 +156,24 @@ pub enum Precision {
     F32,
     /// Half precision with eight bits of exponent; to be stated wherever it was used.
     Bf16,
+}
+
+/// Precision of what a solver carries from step to step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateKind {
+    /// Single precision, the default of a network.
+    #[default]
+    F32,
+    /// Double precision: round trips then lose nothing to the sums. Exact-score models have no other.
+    F64,
+}
+
+impl StateKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a network was trained to predict.
@@ -277,6 +298,29 @@ pub struct SolverSpec {
     /// The method's own numbers, defaults written out.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, f64>,
+    /// How it encodes; absent from the JSON if it is the default.
+    #[serde(skip_serializing_if = "Inversion::is_default")]
+    pub inversion: Inversion,
+}
+
+/// Where the model is asked when a method runs from an image to its latent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inversion {
+    /// At the level x is at: the method on the reversed grid as it is.
+    #[default]
+    Current,
+    /// About the x at hand, with the label of the level it goes to.
+    Next,
+    /// As often as given, about what the step led to before: the step's own inverse in the limit.
+    FixedPoint(usize),
+}
+
+impl Inversion {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The noise a step adds: one choice, never two flags.
@@ -412,6 +456,7 @@ mod tests {
             samples: 8,
             batch: 4,
             precision: Precision::F32,
+            state: StateKind::F32,
             model: ModelSpec {
                 source: "models/a".to_owned(),
                 prediction: PredictionKind::Eps,
@@ -437,6 +482,7 @@ mod tests {
                 kind: "ddim".to_owned(),
                 variance: Some(VarianceSpec::Eta(0.2)),
                 options: BTreeMap::new(),
+                inversion: Inversion::Current,
             },
             metrics: None,
             truth: None,

@@ -6,9 +6,12 @@
 //! it. Where stderr is not a terminal, each cell is one plain line, and nothing moves.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::core;
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,21 @@ impl Progress {
         self.bar.inc(cost);
     }
 
+    /// What a solver tells of a batch of `rows` after every step: its calls move the bar, and it
+    /// stops when interrupted.
+    pub fn batch<'a>(
+        &'a self,
+        rows: usize,
+        interrupted: &'a AtomicBool,
+    ) -> impl FnMut(u64) -> core::Result<()> + 'a {
+        let mut seen = 0;
+        move |calls| {
+            self.advance((calls - seen) * rows as u64);
+            seen = calls;
+            if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }
+        }
+    }
+
     /// Takes a cost that will not be paid out of the total, for instance that of a diverged cell.
     pub fn skip(&self, cost: u64) {
         self.bar.dec_length(cost);
@@ -125,6 +143,13 @@ mod tests {
         progress.advance(400);
         progress.skip(100);
         assert_eq!((progress.bar.position(), progress.bar.length()), (400, Some(900)));
+        let flag = AtomicBool::new(false);
+        let mut batch = progress.batch(4, &flag);
+        batch(10).unwrap();
+        batch(25).unwrap();
+        assert_eq!(progress.bar.position(), 500);
+        flag.store(true, Ordering::Relaxed);
+        assert!(matches!(batch(26), Err(core::Error::Interrupted)));
         progress.table("a table");
         progress.finish();
     }

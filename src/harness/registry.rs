@@ -11,14 +11,14 @@ use tch::Tensor;
 use super::{
     error::{Error, Result},
     manifest::Kind,
-    plan::{SolverSpec, VarianceSpec},
+    plan::{Inversion, SolverSpec, VarianceSpec},
 };
 use crate::{
     backends::array::Array,
     core::{self, Ghost, Schedule, Solver},
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+        Euler, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
     },
 };
 
@@ -171,6 +171,19 @@ impl Registry {
         };
         Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
     }
+
+    /// What carries images to latents on the reversed grid of a method, by its convention.
+    ///
+    /// # Errors
+    /// No iterations.
+    pub fn inverse(spec: &SolverSpec, method: Rc<dyn Everywhere>) -> Result<Rc<dyn Everywhere>> {
+        let iterations = match spec.inversion {
+            Inversion::Current => return Ok(method),
+            Inversion::Next => 1,
+            Inversion::FixedPoint(iterations) => iterations,
+        };
+        Ok(Rc::new(Inverse::new(method, iterations)?))
+    }
 }
 
 #[cfg(test)]
@@ -183,8 +196,12 @@ mod tests {
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for kind in registry.kinds() {
             let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec =
-                SolverSpec { kind: kind.name.clone(), variance: None, options: options.collect() };
+            let spec = SolverSpec {
+                kind: kind.name.clone(),
+                variance: None,
+                options: options.collect(),
+                inversion: Inversion::Current,
+            };
             let solver: Rc<dyn Solver<Ghost>> = registry.build(&spec, &schedule, 10).unwrap();
             // The two choices of B(h) and the two orders of one method share its name.
             assert!(kind.name.starts_with(solver.name()), "{} is {}", kind.name, solver.name());
@@ -197,7 +214,12 @@ mod tests {
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for order in [0.0, 2.5, 7.0, -1.0, f64::NAN] {
             let options = BTreeMap::from([("order".to_owned(), order)]);
-            let spec = SolverSpec { kind: "deis".into(), variance: None, options };
+            let spec = SolverSpec {
+                kind: "deis".into(),
+                variance: None,
+                options,
+                inversion: Inversion::Current,
+            };
             let error = registry.build(&spec, &schedule, 10).map(drop).unwrap_err();
             assert!(error.to_string().contains("deis"), "{error}");
         }

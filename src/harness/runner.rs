@@ -24,7 +24,7 @@ use super::{
     instruments::Instruments,
     overview::{Show, columns},
     partial::Partial,
-    plan::{Cell, Plan},
+    plan::{Cell, Inversion, Plan},
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, Status},
@@ -63,7 +63,28 @@ pub struct Options<'a> {
 /// # Errors
 /// Grids that cannot be built or that a solver does not admit, and files that do not exist.
 pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
-    let mut problems: Vec<Diagnostic> = vec![];
+    let inverts = plan.cells.iter().filter(|cell| cell.spec.solver.inversion != Inversion::Current);
+    let ignored = inverts.map(|cell| {
+        let message = "`solver.inversion` is ignored: nothing here encodes images";
+        Diagnostic::error(cell.locate("solver.inversion"), message)
+            .help("it is for `ddim encode`, `reconstruct` and `interpolate`: remove it")
+    });
+    check_and_also(plan, registry, ignored.collect())
+}
+
+/// Checks a plan whose cells encode images.
+///
+/// # Errors
+/// As [`check`], but for a convention of inversion, which has its use here.
+pub fn check_encoding(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
+    check_and_also(plan, registry, vec![])
+}
+
+fn check_and_also(
+    plan: &Plan,
+    registry: &Registry,
+    mut problems: Vec<Diagnostic>,
+) -> Result<Vec<Route>> {
     let mut routes = vec![];
     for cell in &plan.cells {
         match Route::of(cell, registry) {
@@ -322,7 +343,7 @@ fn draw(
 ) -> Result<Samples> {
     let noise = KeyedNoise { seed: cell.spec.seed, first: first as u64 };
     let mut seen = 0;
-    let samples = sampler.sample(noise, rows, None, &mut |calls| {
+    let samples = sampler.sample(noise, rows, &mut |calls| {
         advance(calls - seen);
         seen = calls;
         if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
+//! [`LatentStatistics`] and [`mean_squared_error`] describe single samples, one row of numbers each.
+//!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
 //! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
 //! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. Nothing
@@ -11,6 +13,8 @@ mod frechet;
 mod inception_score;
 mod jackknife;
 mod kid;
+mod latents;
+mod mean;
 mod moments;
 mod slope;
 
@@ -19,6 +23,8 @@ pub use frechet::{FrechetReference, frechet_distance};
 pub use inception_score::{SPLITS, inception_score, spread};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
+pub use latents::{LatentStatistics, mean_squared_error};
+pub use mean::Mean;
 pub use moments::Moments;
 pub use slope::log_log_slope;
 

@@ -1,7 +1,7 @@
 //! The generalised update of Denoising Diffusion Implicit Models.
 
 use super::Variance;
-use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
+use crate::core::{Affine, Eval, Grid, Kind, Level, Result, Solver, State, Step};
 
 /// DDIM, with the noise of any [`Variance`].
 ///
@@ -31,6 +31,12 @@ impl<S: State> Solver<S> for Ddim {
 
     fn admits(&self, grid: &Grid) -> Result<()> {
         self.variance.admits(grid)
+    }
+
+    /// Without noise, the step is Euler's in sigma (Eq. 13).
+    fn affine(&self, from: Level, to: Level) -> Option<Affine> {
+        let deterministic = self.variance.kind() != Kind::Stochastic;
+        deterministic.then(|| super::euler::Euler::Sigma.factors(from, to))
     }
 
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {

@@ -1,6 +1,6 @@
 //! Euler steps of the probability-flow ODE.
 
-use crate::core::{Error, Eval, Grid, Kind, Result, Solver, State, Step};
+use crate::core::{Affine, Error, Eval, Grid, Kind, Level, Result, Solver, State, Step};
 
 /// Euler's method on $\bar x = x/\sqrt{\bar\alpha}$, by the clock it steps with.
 ///
@@ -15,6 +15,18 @@ pub enum Euler {
     /// $\bar x' = \bar x + \tfrac12 (\sigma'^2 - \sigma^2)\,\epsilon/\sigma$ (Eq. 15), the step of
     /// the score SDE's ODE. It divides by sigma and cannot start at the clean end.
     SigmaSquared,
+}
+
+impl Euler {
+    /// The step on x instead of x-bar.
+    pub(super) fn factors(self, from: Level, to: Level) -> Affine {
+        let (sigma, sigma_to) = (from.sigma(), to.sigma());
+        let h = match self {
+            Self::Sigma => sigma_to - sigma, // Eq. (13)
+            Self::SigmaSquared => 0.5 * (sigma_to * sigma_to - sigma * sigma) / sigma, // Eq. (15)
+        };
+        Affine { a: to.signal() / from.signal(), h: to.signal() * h }
+    }
 }
 
 impl<S: State> Solver<S> for Euler {
@@ -36,14 +48,13 @@ impl<S: State> Solver<S> for Euler {
         Ok(())
     }
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let (sigma, sigma_to) = (step.from.sigma(), step.to.sigma());
-        let h = match self {
-            Self::Sigma => sigma_to - sigma, // Eq. (13)
-            Self::SigmaSquared => 0.5 * (sigma_to * sigma_to - sigma * sigma) / sigma, // Eq. (15)
-        };
-        let eps = eval.eps(x, step.from)?;
-        let to = step.to.signal();
-        S::lincomb(&[(to / step.from.signal(), x), (to * h, &eps)])
+    fn affine(&self, from: Level, to: Level) -> Option<Affine> {
+        Some(self.factors(from, to))
+    }
+
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
+        let Affine { a, h } = self.factors(from, to);
+        let eps = eval.eps(x, from)?;
+        S::lincomb(&[(a, x), (h, &eps)])
     }
 }

@@ -7,8 +7,8 @@ use super::{Kind, Vocabulary, known_names};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
-    CellSpec, End, ExactSpec, GridSpec, Measured, MetricsSpec, ModelSpec, Precision,
-    PredictionKind, ScheduleSpec, SolverSpec, Steps, Tau, TruthSpec, VarianceSpec,
+    CellSpec, End, ExactSpec, GridSpec, Inversion, Measured, MetricsSpec, ModelSpec, Precision,
+    PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps, Tau, TruthSpec, VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
@@ -34,6 +34,7 @@ pub(super) fn read(
         .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
         .unwrap_or(Precision::F32);
     let model = root.section("model", |r| read_model(r, vocabulary));
+    let state = read_state(&mut root, &model);
     let schedule = root.section("schedule", |r| read_schedule(r, vocabulary));
     let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
@@ -57,7 +58,19 @@ pub(super) fn read(
     }
     root.known(&SHARED);
     root.finish();
-    CellSpec { seed, samples, batch, precision, model, schedule, grid, solver, metrics, truth }
+    CellSpec {
+        seed,
+        samples,
+        batch,
+        precision,
+        state,
+        model,
+        schedule,
+        grid,
+        solver,
+        metrics,
+        truth,
+    }
 }
 
 /// What needs a truth has one, and there is none that nothing is measured to.
@@ -100,6 +113,16 @@ fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Tr
         solver: read_method(r, &vocabulary.truths),
         grid: gridded.then(|| read_grid(r, horizon, vocabulary)),
     }
+}
+
+/// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
+fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
+    let state = r.choice("state", &[("f32", StateKind::F32), ("f64", StateKind::F64)]);
+    if model.exact.is_none() {
+        return state.unwrap_or_default();
+    }
+    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models know no other");
+    StateKind::default()
 }
 
 fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
@@ -319,7 +342,8 @@ fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
 fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
     let kinds = &vocabulary.solvers;
     let variance = read_variance(r, vocabulary);
-    SolverSpec { variance, ..read_method(r, kinds) }
+    let inversion = read_inversion(r);
+    SolverSpec { variance, inversion, ..read_method(r, kinds) }
 }
 
 /// How much noise a step adds, for methods with that choice.
@@ -382,7 +406,35 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
         }
     }
     let kind = kind.map(|kind| kind.name.clone()).unwrap_or_default();
-    SolverSpec { kind, variance: None, options }
+    SolverSpec { kind, variance: None, options, inversion: Inversion::Current }
+}
+
+/// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
+const ITERATIONS: usize = 5;
+
+fn read_inversion(r: &mut Reader<'_>) -> Inversion {
+    let names = [
+        ("current", Inversion::Current),
+        ("next", Inversion::Next),
+        ("fixed-point", Inversion::FixedPoint(ITERATIONS)),
+    ];
+    let inversion = r.choice("inversion", &names);
+    let iterations: Option<usize> = r.get("iterations");
+    r.ensure("iterations", iterations != Some(0), "at least 1", "one alone is \"next\"");
+    match (inversion.unwrap_or_default(), iterations) {
+        (Inversion::FixedPoint(default), given) => Inversion::FixedPoint(given.unwrap_or(default)),
+        (other, None) => other,
+        (other, Some(_)) => {
+            let message = "`solver.iterations` means nothing to this convention of inversion";
+            let mut problem = Diagnostic::error(r.place("iterations"), message)
+                .help("it belongs to `inversion = \"fixed-point\"`; remove it, or choose that");
+            if r.sound("inversion") {
+                problem = problem.also(r.place("inversion"), "chosen here");
+            }
+            r.report(problem);
+            other
+        }
+    }
 }
 
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {

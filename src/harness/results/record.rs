@@ -201,10 +201,7 @@ fn has_interval(metric: &Jackknife) -> bool {
 }
 
 /// A CSV file with LF line ends.
-pub(in crate::harness) fn csv_bytes(
-    header: &[String],
-    rows: impl Iterator<Item = Vec<String>>,
-) -> Vec<u8> {
+pub(crate) fn csv_bytes(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     let mut writer =
         csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
     for row in std::iter::once(header.to_vec()).chain(rows) {

@@ -1,0 +1,98 @@
+//! `ddim encode`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Pictures;
+use crate::{
+    cli::{
+        Compute, Talk, check_output,
+        images::{Images, SplitName},
+        setting::{Bench, Inverting, Setting},
+    },
+    harness::{
+        build::{Route, Way},
+        error::{Error, Result},
+        latents::{LatentsWriter, Origin, is_latents},
+        progress::Progress,
+        registry::Registry,
+        runner,
+    },
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The solver runs on the reversed grid, from the image to x_T. The file says what made it, and\n\
+    `ddim decode` reads that.\n\nExamples:\n  \
+    ddim encode faces/ --model models/cifar10-xs --resize squash:32 --out z.safetensors\n  \
+    ddim encode cifar10 --range 0..64 --model models/cifar10-xs --steps 100 --out z.npy\n  \
+    ddim encode a.png --model models/cifar10-xs --inversion fixed-point --state f64 --out z.npy"
+)]
+pub(in crate::cli) struct Encode {
+    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    #[arg(required = true, value_name = "IMAGES")]
+    data: Vec<String>,
+
+    /// Which images of a set that has splits [default: test]
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
+
+    #[command(flatten)]
+    images: Images,
+
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
+    model: String,
+
+    #[command(flatten)]
+    setting: Setting,
+
+    #[command(flatten)]
+    inverting: Inverting,
+
+    /// z.npy or z.safetensors, [N, C, H, W] in the type of the states
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Encode {
+    pub(in crate::cli) fn run(&self, registry: &Registry) -> Result<()> {
+        if !is_latents(&self.out) {
+            return Err(Error::input(format!(
+                "--out {}: latents are written as .npy or .safetensors",
+                self.out.display()
+            )));
+        }
+        check_output(&self.out)?;
+        let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
+        let n = pictures.len();
+        let mut more = self.inverting.arguments();
+        more.push(format!("samples={n}"));
+        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        runner::check_encoding(&plan, registry)?;
+        let calls = Route::inverse(&plan.cells[0].spec, registry)?.calls;
+        let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
+        let shape @ [c, h, w] = bench.sampler.shape();
+        pictures.check_shape(shape)?;
+        let images = Some((pictures.name(), pictures.sha256()));
+        let origin = Origin::new(&bench.plan, bench.spec(), bench.weights.clone(), images);
+        let mut out = LatentsWriter::create(&self.out, [n, c, h, w], bench.state(), origin)?;
+        let progress = Progress::new(calls * n as u64, self.talk.mode());
+        for (first, rows) in bench.batches(n) {
+            let x = pictures.rows(first..first + rows);
+            out.append(bench.carry(Way::Encode, x, first, &progress)?.view())?;
+        }
+        progress.finish();
+        out.finish()?;
+        self.talk.note(|| format!("wrote {}", self.out.display()));
+        Ok(())
+    }
+}

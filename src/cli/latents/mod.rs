@@ -1,0 +1,187 @@
+//! Images to latents and back: what the four verbs share.
+
+pub(super) mod decode;
+pub(super) mod encode;
+pub(super) mod interpolate;
+pub(super) mod reconstruct;
+
+use std::{ops::Range, path::Path};
+
+use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Talk,
+    images::{Images, SplitName},
+};
+use crate::{
+    data::{ImageSet, Split, array},
+    harness::error::{Error, Result},
+};
+
+/// Images in memory, in the range they were stored in.
+enum Pictures {
+    /// 0 to 255.
+    Bytes(ImageSet),
+    /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
+    Floats { images: Array4<f32>, name: String },
+}
+
+impl Pictures {
+    /// Reads one set, or several of one size as one.
+    fn load(
+        data: &[String],
+        split: Option<SplitName>,
+        images: &Images,
+        talk: &Talk,
+    ) -> Result<Self> {
+        let mut sets = vec![];
+        for data in data {
+            let path = Path::new(data);
+            let set = if path.is_file() && array::is_array(path) && images.as_stored() {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Self::Floats { images: array::read_floats(path)?, name }.at(images)?
+            } else {
+                Self::Bytes(images.load(data, split, Split::Test, talk)?)
+            };
+            sets.push(set);
+        }
+        let Some((first, rest)) = sets.split_first() else {
+            return Err(Error::input("no images were named"));
+        };
+        if rest.is_empty() {
+            return Ok(sets.remove(0));
+        }
+        if let Some(other) = rest.iter().find(|other| other.shape() != first.shape()) {
+            return Err(Error::input(format!(
+                "{} is {}, but {} is {}: the images of one call have one size; --resize \
+                 center-crop:SIDE or squash:SIDE makes them so",
+                first.name(),
+                size(first.shape()),
+                other.name(),
+                size(other.shape())
+            )));
+        }
+        let parts: Vec<Array4<f32>> =
+            sets.iter().map(|set| set.rows(0..set.len()).mapv(single)).collect();
+        let views: Vec<_> = parts.iter().map(Array4::view).collect();
+        let images =
+            concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
+        let names: Vec<String> = sets.iter().map(Self::name).collect();
+        Ok(Self::Floats { images, name: names.join(" ") })
+    }
+
+    /// Of an array, the positions that the flags choose.
+    fn at(self, flags: &Images) -> Result<Self> {
+        let (Self::Floats { images, name }, Some(range)) = (&self, flags.positions()?) else {
+            return Ok(self);
+        };
+        let n = images.shape()[0];
+        if range.end > n {
+            return Err(Images::beyond(&range, name, n));
+        }
+        let name = format!("{name} {}..{}", range.start, range.end);
+        Ok(Self::Floats { images: images.slice(s![range, .., .., ..]).to_owned(), name })
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(set) => set.len(),
+            Self::Floats { images, .. } => images.shape()[0],
+        }
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        match self {
+            Self::Bytes(set) => set.shape(),
+            Self::Floats { images, .. } => {
+                let (_, c, h, w) = images.dim();
+                [c, h, w]
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Bytes(set) if set.split == "all" => set.name.clone(),
+            Self::Bytes(set) => format!("{} {}", set.name, set.split),
+            Self::Floats { name, .. } => name.clone(),
+        }
+    }
+
+    fn sha256(&self) -> String {
+        match self {
+            Self::Bytes(set) => set.sha256(),
+            Self::Floats { images, .. } => {
+                let mut hash = Sha256::new();
+                hash.update(format!("{:?}\n", images.shape()));
+                for x in images {
+                    hash.update(x.to_le_bytes());
+                }
+                format!("{:x}", hash.finalize())
+            }
+        }
+    }
+
+    /// Some of the images in [-1, 1].
+    fn rows(&self, rows: Range<usize>) -> Array4<f64> {
+        match self {
+            Self::Bytes(set) => {
+                set.images.slice(s![rows, .., .., ..]).mapv(|byte| f64::from(byte) / 127.5 - 1.0)
+            }
+            Self::Floats { images, .. } => images.slice(s![rows, .., .., ..]).mapv(f64::from),
+        }
+    }
+
+    /// A network would take images of another size and make something of them.
+    fn check_shape(&self, [c, h, w]: [usize; 3]) -> Result<()> {
+        let found = self.shape();
+        if found == [c, h, w] {
+            return Ok(());
+        }
+        let mut remedies = vec![];
+        if found[1..] != [h, w] && h == w {
+            remedies.push(if found[1] <= h && found[2] <= w {
+                format!("--resize pad:{h} or squash:{h}")
+            } else {
+                format!("--resize center-crop:{h} or squash:{h}")
+            });
+        }
+        if (found[0], c) == (1, 3) {
+            remedies.push("--rgb".to_owned());
+        }
+        let remedy = match remedies.as_slice() {
+            [] => String::new(),
+            remedies => format!("; add {}", remedies.join(", and ")),
+        };
+        Err(Error::input(format!(
+            "the images of {} are {}, and this model's are {}{remedy}",
+            self.name(),
+            size(found),
+            size([c, h, w])
+        )))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "from an f32, or a byte")]
+fn single(x: f64) -> f32 {
+    x as f32
+}
+
+fn size([c, h, w]: [usize; 3]) -> String {
+    format!("{c} x {h} x {w} (channels x height x width)")
+}
+
+/// Latents of another shape are another model's.
+fn check_latents(path: &Path, z: ArrayView4<'_, f64>, [c, h, w]: [usize; 3]) -> Result<()> {
+    let found = z.shape();
+    if found[1..] == [c, h, w] {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: its latents are {}, and this model's are {}: they belong to another",
+        path.display(),
+        size([found[1], found[2], found[3]]),
+        size([c, h, w])
+    )))
+}

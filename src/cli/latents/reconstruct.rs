@@ -1,0 +1,189 @@
+//! `ddim reconstruct`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ndarray::{Array4, Axis, concatenate, s};
+
+use super::{Pictures, single};
+use crate::{
+    cli::{
+        Compute, Talk, check_output,
+        images::{Images, SplitName},
+        outputs::{self, Outputs, is},
+        setting::{Bench, Inverting, Setting},
+    },
+    harness::{
+        build::{Route, Way},
+        error::Result,
+        image_grid::{self, Layout},
+        progress::Progress,
+        record::csv_bytes,
+        registry::Registry,
+        runner, sink,
+    },
+    metrics::{LatentStatistics, Mean, mean_squared_error},
+};
+
+/// Factor of the differences that are shown.
+const GAIN: f64 = 4.0;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the mean squared error per dimension, of unclamped values, on [0, 1] and on [-1, 1], and\n\
+    what the latents look like: draws of N(0, I) have std 1, excess kurtosis 0 and neighbours that\n\
+    do not correlate. After +- stands the standard error over images. In the .png, originals,\n\
+    reconstructions, and 4 times their difference, grey where there is none.\n\nExamples:\n  \
+    ddim reconstruct faces/ --resize squash:32 --model models/cifar10-xs --out faces.png\n  \
+    ddim reconstruct cifar10 --range 0..64 --model models/cifar10-xs --steps 100 --out errors.csv\n  \
+    ddim reconstruct x0.npy --model models/cifar10-xs --inversion next --state f64"
+)]
+pub(in crate::cli) struct Reconstruct {
+    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    #[arg(required = true, value_name = "IMAGES")]
+    data: Vec<String>,
+
+    /// Which images of a set that has splits [default: test]
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
+
+    #[command(flatten)]
+    images: Images,
+
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
+    model: String,
+
+    #[command(flatten)]
+    setting: Setting,
+
+    #[command(flatten)]
+    inverting: Inverting,
+
+    /// Images that a .png shows, the first ones
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    show: usize,
+
+    /// errors.csv (a row per image), pairs.png, x.npy (the reconstructions) or a new folder of them;
+    /// may be repeated
+    #[arg(long, value_name = "FILE")]
+    out: Vec<PathBuf>,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+/// What is measured of one image.
+struct Row {
+    error: f64,
+    latent: LatentStatistics,
+}
+
+impl Reconstruct {
+    #[allow(clippy::print_stdout, reason = "the errors are this command's data")]
+    pub(in crate::cli) fn run(&self, registry: &Registry) -> Result<()> {
+        let (files, images): (Vec<_>, Vec<_>) =
+            self.out.iter().cloned().partition(|path| is(path, "csv") || is(path, "png"));
+        for path in &files {
+            check_output(path)?;
+        }
+        outputs::check(&images)?;
+        let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
+        let n = pictures.len();
+        let mut more = self.inverting.arguments();
+        more.push(format!("samples={n}"));
+        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let there = runner::check_encoding(&plan, registry)?[0].calls;
+        let calls = there + Route::inverse(&plan.cells[0].spec, registry)?.calls;
+        let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
+        let shape = bench.sampler.shape();
+        pictures.check_shape(shape)?;
+        if let Some(path) = files.iter().find(|path| is(path, "png")) {
+            outputs::check_channels(std::slice::from_ref(path), shape[0])?;
+        }
+        let mut out = Outputs::open(&images, n, shape, 1)?;
+        let progress = Progress::new(calls * n as u64, self.talk.mode());
+        let mut rows = vec![];
+        let mut shown: Vec<Array4<f64>> = vec![];
+        for (first, count) in bench.batches(n) {
+            let x = pictures.rows(first..first + count);
+            let z = bench.carry(Way::Encode, x.clone(), first, &progress)?;
+            let latents = z.outer_iter().map(LatentStatistics::of).collect::<Vec<_>>();
+            let back = bench.carry(Way::Decode, z, first, &progress)?;
+            out.append(back.view())?;
+            for ((x, back), latent) in x.outer_iter().zip(back.outer_iter()).zip(latents) {
+                rows.push(Row { error: mean_squared_error(x, back), latent });
+            }
+            let show = self.show.saturating_sub(first).min(count);
+            shown.push(back.slice(s![..show, .., .., ..]).to_owned());
+        }
+        progress.finish();
+        out.finish(&self.talk)?;
+        for path in &files {
+            let bytes = if is(path, "csv") {
+                csv(&rows)
+            } else {
+                let views: Vec<_> = shown.iter().map(Array4::view).collect();
+                let back =
+                    concatenate(Axis(0), &views).map_err(|error| outputs::failed(path, &error))?;
+                let x = pictures.rows(0..back.shape()[0]);
+                triptych(&x, &back).map_err(|error| outputs::failed(path, &error))?
+            };
+            sink::write_atomically(path, &bytes)?;
+            self.talk.note(|| format!("wrote {}", path.display()));
+        }
+        println!("{}, N = {n}, {calls} calls per image", pictures.name());
+        print!("{}", summary(&rows));
+        Ok(())
+    }
+}
+
+/// Three rows of images: what was given, what came back, and their difference.
+fn triptych(
+    x: &Array4<f64>,
+    back: &Array4<f64>,
+) -> std::result::Result<Vec<u8>, image_grid::GridError> {
+    let difference = (back - x) * GAIN;
+    let rows = concatenate(Axis(0), &[x.view(), back.view(), difference.view()]);
+    let rows = rows.unwrap_or_default().mapv(single);
+    let columns = x.shape()[0];
+    image_grid::png(rows.view(), Layout { scale: 2, ..Layout::columns(columns) })
+}
+
+fn csv(rows: &[Row]) -> Vec<u8> {
+    let mut header = vec!["image".to_owned(), "mse_unit".to_owned(), "mse".to_owned()];
+    header.extend(LatentStatistics::NAMES.map(|name| format!("latent_{name}")));
+    let number = |x: f64| if x.is_nan() { String::new() } else { x.to_string() };
+    let lines = rows.iter().enumerate().map(|(index, Row { error, latent })| {
+        let mut line = vec![index.to_string(), number(0.25 * error), number(*error)];
+        line.extend(latent.values().map(number));
+        line
+    });
+    csv_bytes(&header, lines)
+}
+
+/// Means with their standard errors, a line each.
+fn summary(rows: &[Row]) -> String {
+    let line = |name: &str, values: &mut dyn Iterator<Item = f64>, scientific: bool| {
+        let Mean { value, standard_error, n } = Mean::of(values);
+        let number = |x: f64| if scientific { format!("{x:.3e}") } else { format!("{x:.4}") };
+        let spread = match n {
+            1 => String::new(),
+            _ => format!(" +- {}", number(standard_error)),
+        };
+        format!("{name:24}{}{spread}\n", number(value))
+    };
+    let mut lines = vec![
+        line("error on [0, 1]", &mut rows.iter().map(|row| 0.25 * row.error), true),
+        line("error on [-1, 1]", &mut rows.iter().map(|row| row.error), true),
+    ];
+    for (column, name) in LatentStatistics::NAMES.into_iter().enumerate() {
+        let name = format!("latents: {name}");
+        lines.push(line(&name, &mut rows.iter().map(|row| row.latent.values()[column]), false));
+    }
+    lines.concat()
+}

@@ -1,0 +1,162 @@
+//! Images on their way to files: an array, a grid, a folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use ndarray::{Array4, ArrayView4, Axis, concatenate};
+use tempfile::TempDir;
+
+use super::{Talk, check_output, check_place};
+use crate::{
+    data::{ArrayWriter, Element},
+    harness::{
+        error::{Error, Result},
+        image_grid::{self, Layout},
+        sink,
+    },
+};
+
+/// Whether a path has an ending.
+pub(super) fn is(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
+}
+
+/// A folder has a name without an ending, and not one that is all ending.
+fn is_folder(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    path.extension().is_none() && !hidden
+}
+
+/// Refuses what cannot be written, before anything is computed.
+pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let shown = path.display();
+        if is(path, "npy") || is(path, "png") {
+            check_output(path)?;
+        } else if !is_folder(path) {
+            return Err(Error::input(format!(
+                "--out {shown}: images are written as .npy (an array), .png (a grid), or into a \
+                 new folder (a name without an ending)"
+            )));
+        } else if path.is_file() {
+            return Err(Error::input(format!("--out {shown}: it is a file; name a new folder")));
+        } else if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(Error::input(format!(
+                "--out {shown}: the folder has something in it; name a new one"
+            )));
+        } else {
+            check_place(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Pictures have one channel or three.
+pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
+    match paths.iter().find(|path| !is(path, "npy")) {
+        Some(path) if ![1, 3].contains(&channels) => Err(Error::input(format!(
+            "--out {}: samples of {channels} channels are no picture, which has 1 or 3; \
+             write them as .npy",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+enum Sink {
+    Array(Box<ArrayWriter>),
+    Grid { columns: usize, batches: Vec<Array4<f32>> },
+    Folder { beside: TempDir, written: usize, digits: usize },
+}
+
+/// Files that fill batch by batch and appear when they are whole.
+pub(super) struct Outputs(Vec<(PathBuf, Sink)>);
+
+impl Outputs {
+    /// Begins the files of `n` images `[C, H, W]`; a grid has so many columns.
+    pub(super) fn open(
+        paths: &[PathBuf],
+        n: usize,
+        [c, h, w]: [usize; 3],
+        columns: usize,
+    ) -> Result<Self> {
+        check_channels(paths, c)?;
+        let sinks = paths.iter().map(|path| {
+            let sink = if is(path, "npy") {
+                Sink::Array(Box::new(ArrayWriter::npy(path, [n, c, h, w], Element::F32)?))
+            } else if is(path, "png") {
+                Sink::Grid { columns, batches: vec![] }
+            } else {
+                let digits = n.saturating_sub(1).to_string().len();
+                Sink::Folder { beside: folder_beside(path)?, written: 0, digits }
+            };
+            Ok((path.clone(), sink))
+        });
+        Ok(Self(sinks.collect::<Result<_>>()?))
+    }
+
+    /// Takes further images, `[N, C, H, W]` in [-1, 1].
+    #[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
+    pub(super) fn append(&mut self, images: ArrayView4<'_, f64>) -> Result<()> {
+        for (path, sink) in &mut self.0 {
+            match sink {
+                Sink::Array(array) => array.append(images)?,
+                Sink::Grid { batches, .. } => batches.push(images.mapv(|x| x as f32)),
+                Sink::Folder { beside, written, digits } => {
+                    for image in images.mapv(|x| x as f32).axis_iter(Axis(0)) {
+                        let one = image.insert_axis(Axis(0));
+                        let png = image_grid::png(one, Layout { padding: 0, ..Layout::columns(1) })
+                            .map_err(|error| failed(path, &error))?;
+                        let name = format!("{:01$}.png", *written, *digits);
+                        fs::write(beside.path().join(name), png)
+                            .map_err(|error| failed(path, &error))?;
+                        *written += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts everything in its place.
+    pub(super) fn finish(self, talk: &Talk) -> Result<()> {
+        for (path, sink) in self.0 {
+            match sink {
+                Sink::Array(array) => drop(array.finish()?),
+                Sink::Grid { columns, batches } => {
+                    let views: Vec<_> = batches.iter().map(Array4::view).collect();
+                    let images =
+                        concatenate(Axis(0), &views).map_err(|error| failed(&path, &error))?;
+                    let layout = Layout { scale: 2, ..Layout::columns(columns) };
+                    let png = image_grid::png(images.view(), layout)
+                        .map_err(|error| failed(&path, &error))?;
+                    sink::write_atomically(&path, &png)?;
+                }
+                Sink::Folder { beside, .. } => {
+                    // An empty folder in the way is the one that was asked for.
+                    let _ = fs::remove_dir(&path);
+                    fs::rename(beside.path(), &path).map_err(|error| failed(&path, &error))?;
+                    // It is no longer there to be removed.
+                    let _ = beside.keep();
+                }
+            }
+            talk.note(|| format!("wrote {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+fn folder_beside(path: &Path) -> Result<TempDir> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(parent.unwrap_or(Path::new("."))).map_err(|error| failed(path, &error))
+}
+
+pub(super) fn failed(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::input(format!("--out {}: {error}", path.display()))
+}

@@ -1,0 +1,300 @@
+//! The flags that say how a solver runs, shared by every verb that runs one.
+//!
+//! Flags are short for values of a manifest: each verb lays those that were given over a manifest of
+//! defaults, or over that of the latents it reads, and one validation serves all.
+
+use std::path::Path;
+
+use clap::Args;
+use ndarray::{Array4, ArrayView4, s};
+
+use super::{Compute, INTERRUPTED, Talk, fetch};
+use crate::{
+    core::KeyedNoise,
+    harness::{
+        build::{self, Models, Sampler, Way},
+        error::{Error, Result},
+        latents::{Latents, Origin},
+        manifest::Manifest,
+        plan::{CellSpec, Plan, StateKind},
+        progress::Progress,
+        registry::Registry,
+    },
+};
+
+/// What the flags are laid over where nothing else says it.
+const DEFAULTS: &str = r#"name = "flags"
+samples = 16
+batch = 64
+
+[grid]
+tau = "official-uniform"
+steps = 50
+
+[solver]
+kind = "ddim"
+"#;
+
+/// How a solver runs.
+#[derive(Debug, Args)]
+pub(super) struct Setting {
+    /// Of a file with both, take the weights as they were trained and not their average
+    #[arg(long)]
+    raw: bool,
+
+    /// The method [default: ddim]
+    #[arg(long, value_name = "NAME")]
+    solver: Option<String>,
+
+    /// Noise of a step: 0 is DDIM, 1 is DDPM's posterior variance
+    #[arg(long, conflicts_with = "variance", value_name = "ETA")]
+    eta: Option<f64>,
+
+    /// A named variance: sigma-hat
+    #[arg(long, value_name = "NAME")]
+    variance: Option<String>,
+
+    /// Number of steps S [default: 50]
+    #[arg(long, value_name = "S")]
+    steps: Option<usize>,
+
+    /// Spacing of the levels [default: official-uniform]
+    #[arg(long, value_name = "NAME")]
+    tau: Option<String>,
+
+    /// Where the last step goes: clean or first-level [default: clean]
+    #[arg(long, value_name = "END")]
+    end: Option<String>,
+
+    /// linear, linear-f32, scaled-linear or cosine [default: linear]
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
+
+    /// Clamp the predicted x0 to [-1, 1]
+    #[arg(long)]
+    clip_x0: bool,
+
+    /// What the network predicts: eps, v or x0 [default: eps]
+    #[arg(long, value_name = "WHAT")]
+    prediction: Option<String>,
+
+    /// Arithmetic of the network, f32 or bf16 [default: f32]
+    #[arg(long, value_name = "KIND")]
+    precision: Option<String>,
+
+    /// Precision of the states between its calls, f32 or f64 [default: f32]
+    #[arg(long, value_name = "KIND")]
+    state: Option<String>,
+
+    /// Samples per model call [default: 64]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+
+    /// Shape of a sample: of exact-score models, and of networks whose files do not say it
+    #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
+    shape: Vec<usize>,
+
+    /// Exact-score models: mean, one per component
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "MEAN")]
+    mean: Vec<f64>,
+
+    /// Exact-score models: standard deviation, one per component
+    #[arg(long, value_delimiter = ',', value_name = "STD")]
+    std: Vec<f64>,
+
+    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5; may be
+    /// repeated
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+}
+
+/// How images are carried to their latents.
+#[derive(Debug, Args)]
+pub(super) struct Inverting {
+    /// Where the model is asked on the way to a latent: current, next or fixed-point
+    /// [default: current]
+    #[arg(long, value_name = "CONVENTION")]
+    inversion: Option<String>,
+
+    /// Iterations of fixed-point, each a model call [default: 5]
+    #[arg(long, value_name = "K")]
+    iterations: Option<usize>,
+}
+
+/// A string as TOML.
+fn text(value: &str) -> String {
+    toml::Value::from(value).to_string()
+}
+
+impl Inverting {
+    /// What was given, as `path=value`.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let inversion = self.inversion.as_deref();
+        let mut set: Vec<String> =
+            inversion.map(|name| format!("solver.inversion={}", text(name))).into_iter().collect();
+        set.extend(self.iterations.map(|k| format!("solver.iterations={k}")));
+        set
+    }
+}
+
+impl Setting {
+    /// The plan of the flags that were given, of a model, and of further arguments, laid over the
+    /// manifest behind some latents or over the defaults.
+    pub(super) fn plan(
+        &self,
+        model: Option<&str>,
+        more: Vec<String>,
+        origin: Option<(&str, &Origin)>,
+        registry: &Registry,
+    ) -> Result<Plan> {
+        let mut set: Vec<String> =
+            model.map(|model| format!("model.source={}", text(model))).into_iter().collect();
+        set.extend(self.arguments());
+        set.extend(more);
+        set.extend(self.set.iter().cloned());
+        let (name, manifest) = match origin {
+            Some((name, origin)) => (name, origin.manifest.as_str()),
+            None => ("defaults", DEFAULTS),
+        };
+        Manifest::parse(name, manifest)
+            .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
+            .map_err(Error::Manifest)
+    }
+
+    /// The plan of these latents' decoder: what made them, unless flags say otherwise.
+    pub(super) fn plan_for(
+        &self,
+        latents: &Latents,
+        path: &Path,
+        model: Option<&str>,
+        more: Vec<String>,
+        registry: &Registry,
+    ) -> Result<Plan> {
+        let name = path.display().to_string();
+        if latents.origin.is_none() && model.is_none() {
+            return Err(Error::input(format!(
+                "{name} does not say which model it belongs to: name it, --model"
+            )));
+        }
+        let origin = latents.origin.as_ref().map(|origin| (name.as_str(), origin));
+        self.plan(model, more, origin, registry)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let list = |values: &[f64]| toml::Value::from(values.to_vec()).to_string();
+        let words = [
+            ("model.prediction", &self.prediction),
+            ("schedule.kind", &self.schedule),
+            ("grid.tau", &self.tau),
+            ("grid.end", &self.end),
+            ("solver.kind", &self.solver),
+            ("solver.variance", &self.variance),
+            ("precision", &self.precision),
+            ("state", &self.state),
+        ];
+        let mut set: Vec<String> = words
+            .into_iter()
+            .filter_map(|(path, word)| Some(format!("{path}={}", text(word.as_deref()?))))
+            .collect();
+        for (flag, path) in [(self.raw, "model.raw"), (self.clip_x0, "model.clip_x0")] {
+            set.extend(flag.then(|| format!("{path}=true")));
+        }
+        set.extend(self.steps.map(|steps| format!("grid.steps={steps}")));
+        set.extend(self.batch.map(|batch| format!("batch={batch}")));
+        set.extend(self.eta.map(|eta| format!("solver.eta={}", toml::Value::from(eta))));
+        if !self.shape.is_empty() {
+            set.push(format!("model.shape={:?}", self.shape));
+        }
+        if !self.mean.is_empty() {
+            set.push(format!("model.mean={}", list(&self.mean)));
+        }
+        if !self.std.is_empty() {
+            set.push(format!("model.std={}", list(&self.std)));
+        }
+        set
+    }
+}
+
+/// A plan's one cell with its model.
+pub(super) struct Bench {
+    pub(super) plan: Plan,
+    pub(super) sampler: Box<dyn Sampler>,
+    /// SHA-256 of the weights; none for an exact-score model.
+    pub(super) weights: Option<String>,
+}
+
+impl Bench {
+    /// Loads the model of a plan.
+    pub(super) fn open(
+        plan: Plan,
+        compute: &Compute,
+        registry: &Registry,
+        talk: &Talk,
+    ) -> Result<Self> {
+        let spec = &plan.cells[0].spec;
+        fetch::models(std::iter::once(&spec.model), talk)?;
+        let mut models = Models::new(compute.open()?, registry);
+        let sampler = models.sampler(spec)?;
+        let weights = models.weights_sha256(spec)?;
+        if let Some(hash) = &weights {
+            talk.note(|| format!("read weights {} {hash}", spec.model.source));
+        }
+        talk.detail(|| spec.canonical_json());
+        Ok(Self { plan, sampler, weights })
+    }
+
+    /// Says what this cell does otherwise than the one that made some latents.
+    pub(super) fn say_differences(&self, latents: &Latents, path: &Path, talk: &Talk) {
+        let Some(origin) = &latents.origin else { return };
+        let differences = origin.differences(self.spec(), self.weights.as_deref());
+        if !differences.is_empty() && !talk.quiet {
+            eprintln!("warning: {} was made otherwise", path.display());
+            for line in differences {
+                eprintln!("  {line}");
+            }
+        }
+    }
+
+    /// The type of the states.
+    pub(super) fn state(&self) -> StateKind {
+        let spec = self.spec();
+        if spec.model.exact.is_some() { StateKind::F64 } else { spec.state }
+    }
+
+    pub(super) fn spec(&self) -> &CellSpec {
+        &self.plan.cells[0].spec
+    }
+
+    /// The first rows of the batches of `n` samples, and their numbers of rows.
+    pub(super) fn batches(&self, n: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let batch = self.spec().batch;
+        (0..n).step_by(batch).map(move |first| (first, batch.min(n - first)))
+    }
+
+    /// Carries one batch; row 0 is sample `first`.
+    pub(super) fn carry(
+        &self,
+        way: Way,
+        x: Array4<f64>,
+        first: usize,
+        progress: &Progress,
+    ) -> Result<Array4<f64>> {
+        let noise = KeyedNoise { seed: self.spec().seed, first: first as u64 };
+        let mut watch = progress.batch(x.shape()[0], &INTERRUPTED);
+        Ok(self.sampler.carry(way, x, noise, &mut watch)?.x)
+    }
+
+    /// Carries latents to images batch by batch, and hands each batch on.
+    pub(super) fn decode(
+        &self,
+        z: ArrayView4<'_, f64>,
+        progress: &Progress,
+        mut hand: impl FnMut(ArrayView4<'_, f64>) -> Result<()>,
+    ) -> Result<()> {
+        for (first, rows) in self.batches(z.shape()[0]) {
+            let batch = z.slice(s![first..first + rows, .., .., ..]).to_owned();
+            hand(self.carry(Way::Decode, batch, first, progress)?.view())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,471 @@
+//! Encoding, decoding, reconstruction and interpolation as a user meets them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command as Process, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use approx::assert_abs_diff_eq;
+use assert_cmd::Command;
+use ddim::{
+    core::{CLEAN, Level, slerp},
+    data::npy,
+    harness::latents::{self, Latents},
+};
+use image::RgbImage;
+use insta::assert_snapshot;
+use ndarray::{Array2, Array4, Axis, s};
+use support::{fill, grid, max_abs_diff};
+use tempfile::TempDir;
+
+/// `ddim` in an empty folder.
+struct Ddim {
+    folder: TempDir,
+}
+
+/// Data N(0, 0.5^2), in which every deterministic method is linear.
+const EXACT: [&str; 8] = ["--model", "gaussian", "--mean", "0", "--std", "0.5", "--shape", "3,4,4"];
+
+impl Ddim {
+    fn new() -> Self {
+        let ddim = Self { folder: tempfile::tempdir().unwrap() };
+        npy::write_images(&ddim.path("x.npy"), images(5).view()).unwrap();
+        ddim
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("ddim").unwrap();
+        let command = command.current_dir(self.folder.path()).env("OMP_WAIT_POLICY", "passive");
+        command.args(arguments).output().unwrap()
+    }
+
+    /// Runs what must work, and returns what it printed and what it said.
+    fn says(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        (String::from_utf8(output.stdout).unwrap(), stderr)
+    }
+
+    fn exact(&self, verb: &[&str], more: &[&str]) -> (String, String) {
+        self.says(&[verb, &EXACT, more].concat())
+    }
+
+    /// The message of what must fail and change nothing.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let before = self.names();
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
+        assert_eq!(self.names(), before, "{arguments:?}");
+        stderr.replace(&self.folder.path().display().to_string(), "[dir]").trim_end().to_owned()
+    }
+
+    fn refuses(&self, verb: &[&str], more: &[&str]) -> String {
+        self.fails(&[verb, &EXACT, more].concat())
+    }
+
+    fn array(&self, name: &str) -> Array4<f64> {
+        npy::read_images(&self.path(name)).unwrap().mapv(f64::from)
+    }
+
+    fn latents(&self, name: &str) -> Latents {
+        latents::read(&self.path(name)).unwrap()
+    }
+}
+
+/// Values in [-1, 1) that are no multiples of 1/255.
+fn images(n: usize) -> Array4<f32> {
+    let values = fill::unit("latents/x", n * 48);
+    #[allow(clippy::cast_possible_truncation)]
+    let values = values.into_iter().map(|v| v as f32).collect();
+    Array4::from_shape_vec((n, 3, 4, 4), values).unwrap()
+}
+
+fn hold(found: &Array4<f64>, expected: &Array4<f64>, epsilon: f64) {
+    let difference = max_abs_diff(&found.clone().into_dyn(), &expected.clone().into_dyn());
+    assert!(difference <= epsilon, "off by {difference:.1e}");
+}
+
+fn repository(path: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}
+
+/// What DDIM multiplies x by on a way through levels, for data N(0, 0.5^2).
+fn factor(levels: &[Level]) -> f64 {
+    let step = |pair: &[Level]| {
+        let (from, to) = (pair[0], pair[1]);
+        let slope = from.noise() / (0.25 * from.alpha_bar + 1.0 - from.alpha_bar);
+        let h = to.signal() * (to.sigma() - from.sigma());
+        to.signal() / from.signal() + h * slope
+    };
+    levels.windows(2).map(step).product()
+}
+
+#[test]
+fn encoding_is_the_solver_on_the_reversed_grid() {
+    let ddim = Ddim::new();
+    ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.npy"]);
+    ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.safetensors"]);
+    let levels = grid(&ddim::core::Tau::OfficialUniform, 20).reversed().levels().to_vec();
+    assert_eq!(levels[0], CLEAN);
+    let expected = images(5).mapv(f64::from) * factor(&levels);
+    // The states of exact-score models are f64, and so are their files.
+    let (array, tensors) = (ddim.latents("z.npy"), ddim.latents("z.safetensors"));
+    hold(&array.z, &expected, 1e-13);
+    assert_eq!(array.z, tensors.z);
+    let origin = array.origin.unwrap();
+    assert_eq!(Some(&origin), tensors.origin.as_ref());
+    assert_eq!(origin.weights, None);
+    assert_eq!(origin.images.unwrap().0, "x.npy");
+    let cell: serde_json::Value = serde_json::from_str(&origin.cell).unwrap();
+    assert_eq!(cell["grid"]["steps"], 20);
+    assert_eq!(cell["schedule"]["beta_end"], 0.02);
+    // Bytes do not depend on the batch.
+    ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--batch", "2", "--out", "b.npy"]);
+    assert_eq!(fs::read(ddim.path("b.npy")).unwrap(), fs::read(ddim.path("z.npy")).unwrap());
+}
+
+#[test]
+fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
+    let ddim = Ddim::new();
+    let fixed = ["--steps", "20", "--inversion", "fixed-point", "--iterations", "60"];
+    ddim.exact(&["encode", "x.npy"], &[&fixed[..], &["--out", "z.npy"]].concat());
+    let (_, said) =
+        ddim.says(&["decode", "z.npy", "--out", "y.npy", "--out", "grid.png", "--out", "all"]);
+    assert_eq!(said, "");
+    hold(&ddim.array("y.npy"), &images(5).mapv(f64::from), 1e-6);
+    assert_eq!(fs::read_dir(ddim.path("all")).unwrap().count(), 5);
+    let picture = image::open(ddim.path("all/3.png")).unwrap().into_rgb8();
+    let byte = ddim::data::to_u8(images(5)[[3, 1, 2, 0]]);
+    assert_eq!((picture.width(), picture.get_pixel(0, 2).0[1]), (4, byte));
+    let (_, said) =
+        ddim.says(&["decode", "z.npy", "--steps", "10", "--solver", "heun", "--out", "y.npy"]);
+    assert_snapshot!(said, @r#"
+    warning: z.npy was made otherwise
+      grid.steps: 20 there, 10 here
+      solver.kind: "ddim" there, "heun" here
+      solver.variance.eta: 0.0 there, nothing here
+    "#);
+    let (_, said) = ddim.says(&["decode", "z.npy", "--steps", "10", "--quiet", "--out", "y.npy"]);
+    assert_eq!(said, "");
+    // Of an array that says nothing, the flags do.
+    npy::write_images(&ddim.path("noise.npy"), images(2).view()).unwrap();
+    ddim.exact(&["decode", "noise.npy"], &["--steps", "20", "--out", "y.npy"]);
+    let levels = grid(&ddim::core::Tau::OfficialUniform, 20).levels().to_vec();
+    let expected = images(2).mapv(f64::from) * factor(&levels);
+    hold(&ddim.array("y.npy"), &expected, 1e-6);
+}
+
+#[test]
+fn a_reconstruction_is_measured_image_by_image() {
+    let ddim = Ddim::new();
+    let outs = ["--out", "e.csv", "--out", "p.png", "--out", "y.npy", "--show", "3"];
+    let (printed, _) = ddim.exact(
+        &["reconstruct", "x.npy"],
+        &[&["--steps", "10", "--batch", "2"], &outs[..]].concat(),
+    );
+    let forward = grid(&ddim::core::Tau::OfficialUniform, 10);
+    let encode = factor(forward.clone().reversed().levels());
+    let whole = encode * factor(forward.levels());
+    let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();
+    let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
+    assert_eq!(header[..4], ["image", "mse_unit", "mse", "latent_mean"]);
+    let rows: Vec<Vec<f64>> = reader
+        .records()
+        .map(|row| row.unwrap().iter().map(|field| field.parse().unwrap()).collect())
+        .collect();
+    let x = images(5).mapv(f64::from);
+    let mut mean = 0.0;
+    for (i, row) in rows.iter().enumerate() {
+        let squares = x.index_axis(Axis(0), i).mapv(|v| v * v).mean().unwrap();
+        let error = squares * (whole - 1.0).powi(2);
+        assert_abs_diff_eq!(row[2], error, epsilon = 1e-14);
+        assert_abs_diff_eq!(row[1], 0.25 * error, epsilon = 1e-14);
+        // The norm is the last of the latent's numbers.
+        assert_abs_diff_eq!(row[8], squares.sqrt() * encode, epsilon = 1e-13);
+        mean += error / 20.0;
+    }
+    assert_eq!(rows.len(), 5);
+    assert!(printed.starts_with("x.npy, N = 5, 20 calls per image\n"), "{printed}");
+    assert!(printed.contains(&format!("error on [0, 1]         {mean:.3e} +- ")), "{printed}");
+    hold(&ddim.array("y.npy"), &(x * whole), 1e-6);
+    // Three columns of 4 x 4 images, twice their size, two pixels apart.
+    let picture = image::open(ddim.path("p.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (3 * 10 + 2, 3 * 10 + 2));
+}
+
+#[test]
+fn between_seeds_latents_and_images_lies_an_arc() {
+    let ddim = Ddim::new();
+    let steps = ["--steps", "10"];
+    // Seeds: the ends are their samples.
+    let more = ["--seeds", "3,8", "--points", "3", "--out", "row.npy", "--out", "row.png"];
+    ddim.exact(&["interpolate"], &[&steps[..], &more].concat());
+    let row = ddim.array("row.npy");
+    for (seed, at) in [("3", 0), ("8", 2)] {
+        let more = ["--seed", seed, "--samples", "1", "--out", "one.npy"];
+        ddim.exact(&["sample"], &[&steps[..], &more].concat());
+        let one = ddim.array("one.npy");
+        hold(&row.slice(s![at..=at, .., .., ..]).to_owned(), &one, 1e-6);
+    }
+    // The model is linear, so the arc's middle decodes to the middle of the decoded arc.
+    let flat =
+        |x: &Array4<f64>, i: usize| x.index_axis(Axis(0), i).iter().copied().collect::<Vec<_>>();
+    let middle = slerp(&flat(&row, 0), &flat(&row, 2), 0.5).unwrap();
+    assert_abs_diff_eq!(flat(&row, 1)[..], middle[..], epsilon = 1e-6);
+    assert_eq!(image::open(ddim.path("row.png")).unwrap().width(), 3 * 10 + 2);
+    // Latents: four corners of a grid, and its middle.
+    ddim.exact(&["encode", "x.npy"], &[&steps[..], &["--out", "z.npy"]].concat());
+    ddim.says(&[
+        "interpolate",
+        "--latents",
+        "z.npy",
+        "--pick",
+        "0,1,2,4",
+        "--points",
+        "3",
+        "--out",
+        "g.npy",
+    ]);
+    ddim.says(&["decode", "z.npy", "--out", "ends.npy"]);
+    let (grid, ends) = (ddim.array("g.npy"), ddim.array("ends.npy"));
+    assert_eq!(grid.shape(), [9, 3, 4, 4]);
+    for (at, end) in [(0, 0), (2, 1), (6, 2), (8, 4)] {
+        assert_abs_diff_eq!(flat(&grid, at)[..], flat(&ends, end)[..], epsilon = 1e-6);
+    }
+    let left = slerp(&flat(&ends, 0), &flat(&ends, 2), 0.5).unwrap();
+    let right = slerp(&flat(&ends, 1), &flat(&ends, 4), 0.5).unwrap();
+    let middle = slerp(&left, &right, 0.5).unwrap();
+    assert_abs_diff_eq!(flat(&grid, 4)[..], middle[..], epsilon = 1e-6);
+    // Images: encoded first, from files of their own.
+    for (name, value) in [("a.png", 40), ("b.png", 200)] {
+        RgbImage::from_fn(4, 4, |x, y| {
+            image::Rgb([value, 9 * u8::try_from(x + 4 * y).unwrap(), 77])
+        })
+        .save(ddim.path(name))
+        .unwrap();
+    }
+    let more = [
+        "--inversion",
+        "fixed-point",
+        "--iterations",
+        "60",
+        "--alphas",
+        "0,0.25,1",
+        "--out",
+        "i.npy",
+    ];
+    ddim.exact(&["interpolate", "a.png", "b.png"], &[&steps[..], &more].concat());
+    let row = ddim.array("i.npy").mapv(|v| (127.5 * (v + 1.0)).round());
+    assert_abs_diff_eq!(row[[0, 0, 1, 2]], 40.0);
+    assert_abs_diff_eq!(row[[2, 0, 1, 2]], 200.0);
+    assert_abs_diff_eq!(row[[2, 1, 1, 2]], 54.0);
+}
+
+#[test]
+fn a_network_encodes_in_single_and_in_double_precision() {
+    let ddim = Ddim::new();
+    let model = repository("models/cifar10-xs");
+    let more = ["--model", &model, "--samples", "2", "--steps", "3", "--out", "x0.npy"];
+    ddim.says(&[&["sample"], &more[..]].concat());
+    let mut latents = vec![];
+    for state in ["f32", "f64"] {
+        let more = ["--steps", "3", "--state", state, "--out", "z.safetensors"];
+        ddim.says(&[&["encode", "x0.npy", "--model", &model], &more[..]].concat());
+        let bytes = fs::read(ddim.path("z.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(format!("{:?}", file.tensor("latents").unwrap().dtype()).to_lowercase(), state);
+        let read = ddim.latents("z.safetensors");
+        assert_eq!(read.origin.unwrap().weights.unwrap().len(), 64);
+        latents.push(read.z);
+    }
+    let difference = max_abs_diff(&latents[0].clone().into_dyn(), &latents[1].clone().into_dyn());
+    assert!(0.0 < difference && difference < 1e-4, "{difference:.1e}");
+    // The file knows its weights by their hash, wherever they lie.
+    let (_, said) =
+        ddim.says(&["decode", "z.safetensors", "--model", &format!("{model}/."), "--out", "y.npy"]);
+    assert_eq!(said, "");
+}
+
+#[test]
+fn an_interruption_leaves_nothing_behind() {
+    let ddim = Ddim::new();
+    let model = repository("models/cifar10-xs");
+    let noise = Array4::from_shape_fn((64, 3, 32, 32), |(_, _, y, _)| y as f32 / 16.0 - 1.0);
+    npy::write_images(&ddim.path("noise.npy"), noise.view()).unwrap();
+    let before = ddim.names();
+    let outs = ["--out", "a.npy", "--out", "b", "--out", "c.png", "--quiet"];
+    let decode = ["decode", "noise.npy", "--model", &model, "--steps", "1000", "--batch", "8"];
+    let encode = ["encode", "noise.npy", "--model", &model, "--steps", "1000", "--out", "z.npy"];
+    for arguments in [[&decode[..], &outs].concat(), encode.to_vec()] {
+        let mut child = Process::new(assert_cmd::cargo::cargo_bin("ddim"))
+            .current_dir(ddim.folder.path())
+            .env("OMP_WAIT_POLICY", "passive")
+            .args(&arguments)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It has begun when there is a temporary file.
+        let begun = Instant::now();
+        while ddim.names() == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
+            assert!(child.try_wait().unwrap().is_none(), "it was too fast to be interrupted");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let pid = child.id().to_string();
+        assert!(Process::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(ddim.names(), before);
+    }
+}
+
+#[test]
+fn bad_images_and_flags_end_in_one_message() {
+    let ddim = Ddim::new();
+    let encode = |more: &[&str]| ddim.refuses(&["encode"], more);
+    assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors");
+    assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
+    assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
+    fs::create_dir(ddim.path("empty")).unwrap();
+    assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images, .png or .jpg");
+    RgbImage::new(6, 6).save(ddim.path("six.png")).unwrap();
+    assert_snapshot!(encode(&["six.png", "--out", "z.npy"]), @"error: the images of six.png are 3 x 6 x 6 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --resize center-crop:4 or squash:4");
+    image::GrayImage::new(4, 4).save(ddim.path("grey.png")).unwrap();
+    assert_snapshot!(encode(&["grey.png", "--out", "z.npy"]), @"error: the images of grey.png are 1 x 4 x 4 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --rgb");
+    assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @"error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
+    assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @"error: --range 3..9: x.npy has 5 images, counted from 0");
+    assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @"error: --range 3: give positions like 0..64, the second beyond the first");
+    assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @"error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
+    assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
+    assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current""#);
+    assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
+    error: `solver.inversion` cannot be `nxt`
+     --> command line:1:24
+      |
+    1 | --set solver.inversion="nxt"
+      |                        ^^^^^
+      |
+      = help: did you mean `next`?
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
+    error: `solver.iterations` means nothing to this convention of inversion
+     --> command line:1:25
+      |
+    1 | --set solver.iterations=4
+      |                         ^
+      |
+     ::: command line:1:24
+      |
+    1 | --set solver.inversion="next"
+      |                        ------ chosen here
+      |
+      = help: it belongs to `inversion = "fixed-point"`; remove it, or choose that
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--inversion", "fixed-point", "--iterations", "0", "--out", "z.npy"]), @r#"
+    error: `solver.iterations` must be at least 1, not `0`
+     --> command line:1:25
+      |
+    1 | --set solver.iterations=0
+      |                         ^
+      |
+      = help: one alone is "next"
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
+    error: `state` must be f64, not `"f32"`
+     --> command line:1:13
+      |
+    1 | --set state="f32"
+      |             ^^^^^
+      |
+      = help: exact-score models know no other
+    "#);
+    // Where nothing is encoded, a convention would do nothing.
+    assert_snapshot!(ddim.refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
+    error: `solver.inversion` is ignored: nothing here encodes images
+     --> command line:1:24
+      |
+    1 | --set solver.inversion=next
+      |                        ^^^^
+      |
+      = help: it is for `ddim encode`, `reconstruct` and `interpolate`: remove it
+    ");
+}
+
+#[test]
+fn bad_latents_end_in_one_message() {
+    let ddim = Ddim::new();
+    ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.npy"]);
+    ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.safetensors"]);
+    let decode = |name: &str| ddim.fails(&["decode", name, "--out", "y.npy"]);
+    assert_snapshot!(decode("x.npy"), @"error: x.npy does not say which model it belongs to: name it, --model");
+    assert_snapshot!(decode("no.npy"), @"error: cannot read no.npy: No such file or directory (os error 2)");
+    assert_snapshot!(decode("z.png"), @"error: z.png: latents are in .npy or .safetensors files");
+    let write = |name: &str, z: Array4<f64>| ndarray_npy::write_npy(ddim.path(name), &z).unwrap();
+    write("wide.npy", Array4::zeros((2, 3, 4, 5)));
+    assert_snapshot!(ddim.refuses(&["decode", "wide.npy"], &["--out", "y.npy"]), @"error: wide.npy: its latents are 3 x 4 x 5 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width): they belong to another");
+    write("nan.npy", Array4::from_elem((2, 3, 4, 4), f64::NAN));
+    assert_snapshot!(decode("nan.npy"), @"error: nan.npy: latent 0 (from 0) has NaN or infinite values; write them without");
+    write("none.npy", Array4::zeros((0, 3, 4, 4)));
+    assert_snapshot!(decode("none.npy"), @"error: none.npy: its shape is [0, 3, 4, 4]: nothing is in it");
+    ndarray_npy::write_npy(ddim.path("flat.npy"), &Array2::<f32>::zeros((2, 48))).unwrap();
+    assert_snapshot!(decode("flat.npy"), @"error: flat.npy: its shape is [2, 48]; latents are [N, C, H, W]");
+    fs::write(ddim.path("half.safetensors"), &fs::read(ddim.path("z.safetensors")).unwrap()[..900])
+        .unwrap();
+    assert!(decode("half.safetensors").contains("it is damaged or no .safetensors file"));
+    assert_snapshot!(decode(&repository("models/cifar10-features/model.safetensors")).split(", but").next().unwrap().rsplit('/').next().unwrap(), @"model.safetensors: it holds no tensor called `latents`");
+    // The file beside an array is about that array.
+    fs::copy(ddim.path("x.npy"), ddim.path("z.npy")).unwrap();
+    assert_snapshot!(decode("z.npy"), @"error: z.npy.json is about another array than z.npy, by its hash; encode again, or remove it and name the model");
+    fs::write(ddim.path("z.npy.json"), "{}").unwrap();
+    assert_snapshot!(decode("z.npy"), @"error: z.npy.json does not say what made z.npy; remove it, and name the model");
+    // Where a file's manifest has what a flag contradicts, the place is in the file.
+    let (_, said) = ddim.says(&["decode", "z.safetensors", "--std", "0.25", "--out", "y.npy"]);
+    assert_snapshot!(said, @r"
+    warning: z.safetensors was made otherwise
+      model.exact.std: [0.5] there, [0.25] here
+    ");
+    fs::create_dir_all(ddim.path("full/of")).unwrap();
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
+}
+
+#[test]
+fn bad_ends_end_in_one_message() {
+    let ddim = Ddim::new();
+    let between =
+        |more: &[&str]| ddim.refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
+    assert_snapshot!(between(&[]), @"error: nothing to interpolate between: name images, --latents FILE, or --seeds A,B");
+    assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, and a row has 2 ends, a grid 4: give 2 or 4 seeds");
+    assert_snapshot!(between(&["x.npy"]), @"error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)");
+    assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @"error: --pick 5: x.npy has 5, counted from 0");
+    assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
+    assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
+    assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");
+    let mut opposite = images(2).mapv(f64::from);
+    let first = opposite.slice(s![..1, .., .., ..]).to_owned();
+    opposite.slice_mut(s![1.., .., .., ..]).assign(&-first);
+    ndarray_npy::write_npy(ddim.path("z.npy"), &opposite).unwrap();
+    assert_snapshot!(between(&["--latents", "z.npy"]), @"error: slerp: the ends are opposite: there is no one arc between them");
+    assert_snapshot!(between(&["--latents", "z.npy", "--seeds", "1,2"]).lines().next().unwrap(), @"error: the argument '--latents <FILE>' cannot be used with '--seeds <A,B[,C,D]>'");
+}
