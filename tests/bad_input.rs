@@ -526,7 +526,7 @@ fn a_manifest_whose_parts_do_not_fit() {
     12 | features = "f"
        |            ^^^
        |
-       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+       = help: features are computed by folders like models/cifar10-features, by `inception`, or by a file of Inception weights
 
     error: metrics.reference = "r" does not exist
       --> m.toml:13:13
@@ -534,7 +534,7 @@ fn a_manifest_whose_parts_do_not_fit() {
     13 | reference = "r"
        |             ^^^
        |
-       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+       = help: `ddim stats --data SET --features f --out r` writes it from a data set
     "#);
     assert_snapshot!(ddim.refuses(&and("[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 5\n")), @r"
     error: 8 samples are too few for 5 blocks
@@ -916,7 +916,7 @@ fn features_and_a_reference_that_do_not_fit() {
     ddim.write("r.safetensors", &weights);
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "r.safetensors"), @"error: r.safetensors does not say where its statistics come from: the header has no `ddim-reference`; compute the reference again");
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "f"), @"error: cannot read f: Is a directory (os error 21)");
-    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: cannot read [repository]/models/cifar10-features/cifar10-train.safetensors/config.json: Not a directory (os error 20); features are computed by folders like models/cifar10-features");
+    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: [repository]/models/cifar10-features/cifar10-train.safetensors does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing and 474 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth");
     // The features of what is no colour image.
     let manifest = with("shape = [3, 8, 8]", "shape = [1, 32, 32]");
     let metrics = format!(
@@ -998,7 +998,7 @@ fn statistics_of_what_is_no_data() {
     fs::create_dir(ddim.path("data")).unwrap();
     ddim.write("data.tar.gz", "not an archive");
     let stats = |more: &[&str]| ddim.fails(2, &[&["stats", "--data"], more].concat());
-    assert_snapshot!(stats(&["absent", "--out", "r.safetensors"]), @"error: there is no data set or path `absent`; data sets known by name: cifar10, mnist, fashion-mnist");
+    assert_snapshot!(stats(&["absent", "--out", "r.safetensors"]), @"error: there is no data set or path `absent`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     assert_snapshot!(stats(&["data", "--out", "r.safetensors"]), @"error: data is empty: expected images, .png or .jpg");
     assert_snapshot!(stats(&["data.tar.gz", "--out", "r.safetensors"]), @"error: cannot unpack data.tar.gz: invalid gzip header; it is damaged or no .tar.gz, download it again");
     assert_snapshot!(stats(&["data", "--exclude", "absent.csv", "--out", "r.safetensors"]), @"error: data: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");

@@ -536,6 +536,8 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
         Command::cargo_bin("ddim")
             .unwrap()
             .current_dir(repository)
+            .env_remove("DDIM_DATA")
+            .env("XDG_CACHE_HOME", "/no/cache")
             .args(arguments)
             .output()
             .unwrap()
@@ -544,35 +546,49 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     for manifest in shipped.map(|entry| entry.unwrap().path()) {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
             let output = ddim(&["check", &manifest.display().to_string()]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8_lossy(&output.stderr);
+            if ["table1-celeba", "table3-lsun"]
+                .iter()
+                .any(|name| manifest.ends_with(format!("{name}.toml")))
+            {
+                // Nothing embedded stands in for what these measure: all they lack is files.
+                let problems: Vec<&str> =
+                    text.lines().filter(|line| line.starts_with("error")).collect();
+                let lacks = |line: &&str| {
+                    line.contains("does not exist") || line.contains("is not on this machine")
+                };
+                assert!(!problems.is_empty() && problems.iter().all(lacks), "{text}");
+            } else {
+                assert!(output.status.success(), "{text}");
+            }
         }
     }
     let output = ddim(&["check", "experiments/table1.toml", "--profile", "paper"]);
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"
     error: model.source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt" does not exist (paths are relative to the folder the command runs in)
-      --> experiments/table1.toml:67:10
+      --> experiments/table1.toml:69:10
        |
-    67 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
+    69 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
        = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs
 
-    error: metrics.features = "weights/pt_inception-2015-12-05-6726825d.pth" does not exist
-      --> experiments/table1.toml:72:12
+    error: inception is not on this machine: looked in DDIM_DATA (not set) and /no/cache/ddim; fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...) and put it at /no/cache/ddim/inception/pt_inception-2015-12-05-6726825d.pth, or let `ddim stats --features inception --download` do it; DDIM_DATA may name a folder that has it
+      --> experiments/table1.toml:78:12
        |
-    72 | features = "weights/pt_inception-2015-12-05-6726825d.pth"
-       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    78 | features = "inception"
+       |            ^^^^^^^^^^^
        |
-       = help: features are computed by folders like models/cifar10-features; the Inception network of FID is not built in yet
+       = help: FID needs these weights; a folder like models/cifar10-features needs no download, and its distance is not called FID
 
     error: metrics.reference = "weights/inception-cifar10-train.safetensors" does not exist
-      --> experiments/table1.toml:73:13
+      --> experiments/table1.toml:79:13
        |
-    73 | reference = "weights/inception-cifar10-train.safetensors"
+    79 | reference = "weights/inception-cifar10-train.safetensors"
        |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: `ddim stats --features DIR --out FILE` writes one from a data set
+       = help: `ddim stats --data SET --features inception --out weights/inception-cifar10-train.safetensors` writes it from a data set
     "#);
 }
 

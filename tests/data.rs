@@ -326,8 +326,8 @@ fn a_set_that_is_not_here_is_named_with_its_address_checksum_and_place() {
     insta::assert_snapshot!(stats("cifar10"), @"error: cifar10 is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (md5 c32a1d4ab5d03f1284b67883e8d87530) and put it at HERE/cache/ddim/cifar10/cifar-10-binary.tar.gz, or let --download do it; DDIM_DATA may name a folder that has it");
     insta::assert_snapshot!(stats("fashion-mnist"), @"error: fashion-mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz (md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d) and put it at HERE/cache/ddim/fashion-mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
     insta::assert_snapshot!(stats("mnist"), @"error: mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (md5 f68b3c2dcbeaaa9fbdd348bbdeb94873) and put it at HERE/cache/ddim/mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
-    insta::assert_snapshot!(stats("cifar-10"), @"error: there is no data set or path `cifar-10` (did you mean cifar10?); data sets known by name: cifar10, mnist, fashion-mnist");
-    insta::assert_snapshot!(stats("imagenet"), @"error: there is no data set or path `imagenet`; data sets known by name: cifar10, mnist, fashion-mnist");
+    insta::assert_snapshot!(stats("cifar-10"), @"error: there is no data set or path `cifar-10` (did you mean cifar10?); data sets known by name: cifar10, mnist, fashion-mnist, celeba");
+    insta::assert_snapshot!(stats("imagenet"), @"error: there is no data set or path `imagenet`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 0, "something was written");
     insta::assert_snapshot!(ddim.run(&["evaluate", "x", "--reference", "r", "--resize", "crop"]).status, @"exit status: 2");
 }

@@ -10,7 +10,8 @@ use ddim::{
     core::{CLEAN, Denoiser, Level},
     models::{
         checkpoint::{Which, architecture::KNOWN, names},
-        classifier::{self, Classifier, FeatureError, FeatureExtractor},
+        classifier::Classifier,
+        features::{self, FeatureError, FeatureExtractor},
         files,
         network::{Network, OpenError, Wanted},
         unet::{Layout, Placement, Precision, Unet, UnetError},
@@ -325,14 +326,13 @@ fn images() -> Tensor {
 fn the_features_agree_with_an_independent_implementation() {
     let classifier = classifier();
     assert_eq!((classifier.id(), classifier.dim()), ("cifar10-features", 64));
-    let unit = classifier::from_bytes(&images()).unwrap();
-    let features = classifier.features(&unit).unwrap();
-    let difference =
-        max_difference(&features, &golden("classifier.safetensors").tensors["features"]);
+    let unit = features::from_bytes(&images()).unwrap();
+    let found = classifier.features(&unit).unwrap();
+    let difference = max_difference(&found, &golden("classifier.safetensors").tensors["features"]);
     eprintln!("features: {difference:e}");
     assert!(difference < 1e-5, "{difference:e}");
-    let signed = classifier::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
-    assert!(max_difference(&classifier.features(&signed).unwrap(), &features) < 1e-5);
+    let signed = features::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
+    assert!(max_difference(&classifier.features(&signed).unwrap(), &found) < 1e-5);
     assert_eq!(classifier.logits(&unit).unwrap().size(), [3, 10]);
 }
 

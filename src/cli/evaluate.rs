@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     Compute, Talk,
@@ -13,6 +13,7 @@ use crate::{
     harness::{
         error::{Error, Result},
         evaluate::{Ruler, evaluate},
+        plan::Measured,
         sink,
     },
     metrics::DEFAULT_BLOCKS,
@@ -24,7 +25,8 @@ use crate::{
     are taken as [-1, 1] and rounded to bytes, as when samples are saved.\n\nExamples:\n  \
     ddim evaluate x0.npy --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate cifar10 --split test --reference models/cifar10-features/cifar10-train.safetensors\n  \
-    ddim evaluate samples/ --reference faces.safetensors --csv samples.csv"
+    ddim evaluate samples/ --reference faces.safetensors --csv samples.csv\n  \
+    ddim evaluate x0.npy --features inception --measures fd,is --reference fid_stats_cifar10.npz"
 )]
 pub(super) struct Evaluate {
     /// A folder of PNG and JPEG files, a .npy or .npz array, or a data set by name or path
@@ -38,13 +40,18 @@ pub(super) struct Evaluate {
     #[command(flatten)]
     images: Images,
 
-    /// The reference statistics, written by `ddim stats`
+    /// The reference statistics: a file of `ddim stats`, or an .npz of mu and sigma
     #[arg(long, value_name = "FILE")]
-    reference: PathBuf,
+    reference: Option<PathBuf>,
 
-    /// The feature extractor's folder, the one the reference was made with
-    #[arg(long, default_value = "models/cifar10-features", value_name = "DIR")]
+    /// The features the reference was made of: a classifier's folder, `inception`, or a file of
+    /// Inception weights (FID, KID)
+    #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
+
+    /// What is measured: Fréchet distance, kernel distance, Inception Score
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
+    measures: Vec<MeasureName>,
 
     /// Disjoint blocks of the jackknife
     #[arg(long, default_value_t = DEFAULT_BLOCKS, value_name = "B")]
@@ -61,13 +68,38 @@ pub(super) struct Evaluate {
     talk: Talk,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MeasureName {
+    Fd,
+    Kid,
+    Is,
+}
+
+impl MeasureName {
+    fn measured(self) -> Measured {
+        match self {
+            Self::Fd => Measured::Fd,
+            Self::Kid => Measured::Kid,
+            Self::Is => Measured::Is,
+        }
+    }
+}
+
 impl Evaluate {
     #[allow(clippy::print_stdout, reason = "the distance is this command's data")]
     pub(super) fn run(&self) -> Result<()> {
         self.check_output()?;
         let images = self.images.load(&self.data, self.split, Split::Test, &self.talk)?;
-        let ruler =
-            Ruler { features: &self.features, reference: &self.reference, blocks: self.blocks };
+        self.images.fetch_features(&self.features, &self.talk)?;
+        let mut measures: Vec<Measured> = self.measures.iter().map(|m| m.measured()).collect();
+        measures.sort_unstable();
+        measures.dedup();
+        let ruler = Ruler {
+            measures: &measures,
+            features: &self.features,
+            reference: self.reference.as_deref(),
+            blocks: self.blocks,
+        };
         let evaluation = evaluate(&images, &ruler, self.compute.open()?, self.talk.mode())?;
         if let Some(path) = &self.csv {
             sink::write_atomically(path, &evaluation.csv())?;

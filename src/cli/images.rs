@@ -21,19 +21,21 @@ pub(super) struct Images {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// none, pad:SIDE (black margins), center-crop:SIDE or squash:SIDE
+    /// none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as the official code reads
+    /// LSUN), celeba:SIDE (its crop of CelebA), or squash:SIDE
     #[arg(long, default_value = "none", value_name = "MODE")]
     resize: Resize,
 
-    /// Filter of center-crop and squash
-    #[arg(long, value_enum, default_value = "lanczos3", value_name = "NAME")]
-    filter: FilterName,
+    /// Filter of what is resampled, with Pillow's bytes [default: bilinear for resize-crop and
+    /// celeba, otherwise lanczos]
+    #[arg(long, value_enum, value_name = "NAME")]
+    filter: Option<FilterName>,
 
     /// Give grey images three equal channels
     #[arg(long)]
     rgb: bool,
 
-    /// Download a set known by name into the cache if it is not on this machine
+    /// Download a set known by name, and `inception`, into the cache if they are not on this machine
     #[arg(long)]
     download: bool,
 }
@@ -55,18 +57,20 @@ impl SplitName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum FilterName {
-    Lanczos3,
-    CatmullRom,
-    Triangle,
+    Lanczos,
+    Bicubic,
+    Bilinear,
+    Box,
     Nearest,
 }
 
 impl FilterName {
     fn filter(self) -> Filter {
         match self {
-            Self::Lanczos3 => Filter::Lanczos3,
-            Self::CatmullRom => Filter::CatmullRom,
-            Self::Triangle => Filter::Triangle,
+            Self::Lanczos => Filter::Lanczos,
+            Self::Bicubic => Filter::Bicubic,
+            Self::Bilinear => Filter::Bilinear,
+            Self::Box => Filter::Box,
             Self::Nearest => Filter::Nearest,
         }
     }
@@ -87,41 +91,74 @@ impl Images {
             default_split,
             exclude: self.exclude.as_deref(),
             limit: self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-            fit: Fit { resize: self.resize, filter: self.filter.filter(), rgb: self.rgb },
+            fit: Fit {
+                resize: self.resize,
+                filter: self.filter.map(FilterName::filter),
+                rgb: self.rgb,
+            },
             download: self.download,
         };
-        let mut bar: Option<Progress> = None;
-        let set = data::load(&request, &Places::from_env(), &mut |event| {
-            match event {
-                Event::Begin { url, have, total } => {
-                    let progress = Progress::new(total.unwrap_or(0), talk.mode());
-                    let size = total.map_or_else(String::new, |total| {
-                        format!(" ({:.1} MB)", total as f64 / 1e6)
-                    });
-                    progress.cell(&format!("downloading {url}{size}"));
-                    progress.advance(have);
-                    bar = Some(progress);
-                }
-                Event::Advance(bytes) => {
-                    if let Some(bar) = &bar {
-                        bar.advance(bytes);
-                    }
-                }
-            }
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        if let Some(bar) = bar {
-            bar.finish();
-        }
+        let mut download = Download::new(talk);
+        let set = data::load(&request, &Places::from_env(), &mut |event| download.see(event));
+        download.end();
         let set = set?;
         talk.note(|| {
             let excluded: usize = set.excluded.values().sum();
             format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
         });
         Ok(set)
+    }
+
+    /// Downloads the weights of features known by name, if that was asked for.
+    pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
+        if self.download && features == data::INCEPTION.name {
+            let mut download = Download::new(talk);
+            let fetched =
+                data::INCEPTION.fetch(&Places::from_env(), &mut |event| download.see(event));
+            download.end();
+            fetched?;
+        }
+        Ok(())
+    }
+}
+
+/// A download as it is shown.
+struct Download<'a> {
+    talk: &'a Talk,
+    bar: Option<Progress>,
+}
+
+impl<'a> Download<'a> {
+    fn new(talk: &'a Talk) -> Self {
+        Self { talk, bar: None }
+    }
+
+    fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Begin { url, have, total } => {
+                let progress = Progress::new(total.unwrap_or(0), self.talk.mode());
+                let size = total
+                    .map_or_else(String::new, |total| format!(" ({:.1} MB)", total as f64 / 1e6));
+                progress.cell(&format!("downloading {url}{size}"));
+                progress.advance(have);
+                self.bar = Some(progress);
+            }
+            Event::Advance(bytes) => {
+                if let Some(bar) = &self.bar {
+                    bar.advance(bytes);
+                }
+            }
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish();
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     data::Split,
     harness::{
         error::{Error, Result},
-        reference::{Extractor, Reference},
+        reference::Extractor,
         stats,
     },
 };
@@ -23,10 +23,11 @@ use crate::{
     or ~/.cache/ddim.\n\nExamples:\n  \
     ddim stats --data cifar10 --download --out cifar10-train.safetensors\n  \
     ddim stats --data fashion-mnist --resize pad:32 --rgb --out fashion-train.safetensors\n  \
-    ddim stats --data faces/ --resize center-crop:32 --out faces.safetensors"
+    ddim stats --data faces/ --resize center-crop:32 --out faces.safetensors\n  \
+    ddim stats --data cifar10 --features inception --download --out inception-cifar10-train.npz"
 )]
 pub(super) struct Stats {
-    /// cifar10, mnist, fashion-mnist; or a folder of PNG and JPEG files, a .npy or .npz array, an
+    /// cifar10, mnist, fashion-mnist, celeba; or a folder of PNG and JPEG files, a .npy or .npz array, an
     /// idx file or a folder of them, the folder or archive of CIFAR-10's binary version
     #[arg(long, value_name = "NAME|PATH")]
     data: String,
@@ -38,15 +39,15 @@ pub(super) struct Stats {
     #[command(flatten)]
     images: Images,
 
-    /// The feature extractor's folder
-    #[arg(long, default_value = "models/cifar10-features", value_name = "DIR")]
+    /// The features: a classifier's folder, `inception`, or a file of Inception weights
+    #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// Feature vectors to keep beside the moments, chosen evenly
+    /// Feature vectors to keep beside the moments, chosen evenly; none in an .npz
     #[arg(long, default_value_t = 5000, value_name = "K")]
     keep: usize,
 
-    /// The reference file to write, .safetensors
+    /// The reference file to write: .safetensors, or .npz (mu and sigma) for other tools
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
@@ -64,10 +65,11 @@ impl Stats {
             let out = self.out.display();
             return Err(Error::input(format!("--out {out}: it is a folder; name a file")));
         }
+        self.images.fetch_features(&self.features, &self.talk)?;
         let images = self.images.load(&self.data, self.split, Split::Train, &self.talk)?;
         let hardware = self.compute.open()?;
-        stats::write(&images, &self.features, self.keep, &self.out, hardware, self.talk.mode())?;
-        let written = Reference::read(&self.out)?;
+        let mode = self.talk.mode();
+        let written = stats::write(&images, &self.features, self.keep, &self.out, hardware, mode)?;
         let Extractor { sha256, .. } = &written.origin.extractor;
         self.talk.note(|| format!("read features {} {sha256}", self.features));
         self.talk.note(|| format!("wrote {}", self.out.display()));

@@ -6,6 +6,7 @@
 //! fetched once more; a whole file with a wrong checksum is an error, and nothing of it stays.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     ops::ControlFlow,
@@ -13,11 +14,54 @@ use std::{
     time::Duration,
 };
 
-use md5::{Digest, Md5};
+use md5::{Digest, Md5, digest::Output};
+use sha2::Sha256;
 use ureq::{Agent, Body, http::Response};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// The published checksum of a file, in hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum<'a> {
+    /// The MD5.
+    Md5(&'a str),
+    /// The first digits of the SHA-256, as torch.hub has them in file names.
+    Sha256Start(&'a str),
+}
+
+impl Checksum<'_> {
+    fn accepts(self, found: &str) -> bool {
+        match self {
+            Self::Md5(published) => found == published,
+            Self::Sha256Start(published) => found.starts_with(published),
+        }
+    }
+
+    fn of(self, path: &Path) -> Result<String, Error> {
+        match self {
+            Self::Md5(_) => Ok(format!("{:x}", digest::<Md5>(path)?)),
+            Self::Sha256Start(_) => Ok(format!("{:x}", digest::<Sha256>(path)?)),
+        }
+    }
+
+    /// With the name of its method.
+    fn named(self, digits: &str) -> String {
+        match self {
+            Self::Md5(_) => format!("md5 {digits}"),
+            Self::Sha256Start(_) => format!("sha256 {digits}"),
+        }
+    }
+}
+
+impl fmt::Display for Checksum<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Md5(digits) => write!(f, "md5 {digits}"),
+            Self::Sha256Start(digits) => write!(f, "sha256 {digits}..."),
+        }
+    }
+}
 
 /// What can go wrong with a download.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +69,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub enum Error {
     /// There is no answer.
     #[error(
-        "cannot reach {url}: {problem}; on a machine with a network, fetch it (md5 {md5}) and \
+        "cannot reach {url}: {problem}; on a machine with a network, fetch it ({checksum}) and \
          put it at {}",
         destination.display()
     )]
@@ -35,19 +79,21 @@ pub enum Error {
         /// What the client says.
         problem: String,
         /// The published checksum.
-        md5: String,
+        checksum: String,
         /// Where the file belongs.
         destination: PathBuf,
     },
     /// The server refuses.
-    #[error("{url} answers with status {status}: the file may have moved; its md5 is {md5}")]
+    #[error(
+        "{url} answers with status {status}: the file may have moved; its checksum is {checksum}"
+    )]
     Status {
         /// The address.
         url: String,
         /// The HTTP status.
         status: u16,
         /// The published checksum.
-        md5: String,
+        checksum: String,
     },
     /// The connection ended before the file did.
     #[error(
@@ -66,12 +112,12 @@ pub enum Error {
         problem: String,
     },
     /// The file is not the published one.
-    #[error("{url} has md5 {found}, published is {md5}: it is damaged or another file; not kept")]
+    #[error("{url} has {found}, published is {checksum}: it is damaged or another file; not kept")]
     Checksum {
         /// The address.
         url: String,
         /// The published checksum.
-        md5: String,
+        checksum: String,
         /// That of what came.
         found: String,
     },
@@ -146,7 +192,7 @@ impl Downloader {
     pub fn fetch(
         &self,
         url: &str,
-        md5: &str,
+        checksum: Checksum<'_>,
         destination: &Path,
         watch: &mut Watch<'_>,
     ) -> Result<(), Error> {
@@ -163,7 +209,7 @@ impl Downloader {
             // Some network file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        let job = Job { agent: &self.agent, url, md5, destination, part: &path };
+        let job = Job { agent: &self.agent, url, checksum, destination, part: &path };
         let mut have = file.metadata().map_err(io_error("read", &path))?.len();
         loop {
             if let Err(error) = job.receive(&mut file, have, watch) {
@@ -173,14 +219,18 @@ impl Downloader {
                 }
                 return Err(error);
             }
-            let found = file_md5(&path)?;
-            if found == md5 {
+            let found = checksum.of(&path)?;
+            if checksum.accepts(&found) {
                 return fs::rename(&path, destination).map_err(io_error("write", destination));
             }
             if have == 0 {
                 // Nothing of it can be of use.
                 let _ = fs::remove_file(&path);
-                return Err(Error::Checksum { url: url.to_owned(), md5: md5.to_owned(), found });
+                return Err(Error::Checksum {
+                    url: url.to_owned(),
+                    checksum: checksum.to_string(),
+                    found: checksum.named(&found),
+                });
             }
             // The part was of another file: once more, from the start.
             file.set_len(0).map_err(io_error("write", &path))?;
@@ -192,7 +242,7 @@ impl Downloader {
 struct Job<'a> {
     agent: &'a Agent,
     url: &'a str,
-    md5: &'a str,
+    checksum: Checksum<'a>,
     destination: &'a Path,
     part: &'a Path,
 }
@@ -243,7 +293,7 @@ impl Job<'_> {
         let response = request.call().map_err(|error| Error::Unreachable {
             url: self.url.to_owned(),
             problem: error.to_string(),
-            md5: self.md5.to_owned(),
+            checksum: self.checksum.to_string(),
             destination: self.destination.to_path_buf(),
         })?;
         let range = response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
@@ -257,20 +307,22 @@ impl Job<'_> {
                 Ok(Some((response, 0)))
             }
             416 if have > 0 => Ok(None),
-            status => {
-                Err(Error::Status { url: self.url.to_owned(), status, md5: self.md5.to_owned() })
-            }
+            status => Err(Error::Status {
+                url: self.url.to_owned(),
+                status,
+                checksum: self.checksum.to_string(),
+            }),
         }
     }
 }
 
-fn file_md5(path: &Path) -> Result<String, Error> {
+fn digest<D: Digest>(path: &Path) -> Result<Output<D>, Error> {
     let mut file = File::open(path).map_err(io_error("read", path))?;
-    let mut hash = Md5::new();
+    let mut hash = D::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer).map_err(io_error("read", path))? {
-            0 => return Ok(format!("{:x}", hash.finalize())),
+            0 => return Ok(hash.finalize()),
             n => hash.update(&buffer[..n]),
         }
     }
@@ -389,7 +441,7 @@ mod tests {
             let mut received = 0;
             // Never through a proxy: the server is on this machine.
             let downloader = Downloader::with(Agent::config_builder().proxy(None));
-            downloader.fetch(url, &self.md5, &self.destination(), &mut |event| {
+            downloader.fetch(url, Checksum::Md5(&self.md5), &self.destination(), &mut |event| {
                 if let Event::Advance(n) = event {
                     received += n;
                 }
@@ -454,9 +506,32 @@ mod tests {
         let f = Fixture::new();
         let (url, server) = serve(b"another file".to_vec(), vec![Answer::Whole]);
         let error = f.fetch(&url).unwrap_err();
-        assert!(matches!(&error, Error::Checksum { md5, .. } if *md5 == f.md5), "{error}");
+        assert!(
+            matches!(&error, Error::Checksum { checksum, .. } if checksum.ends_with(&f.md5)),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(f.folder.path().join("new")).unwrap().count(), 0);
         server.join().unwrap();
+    }
+
+    #[test]
+    fn the_first_digits_of_a_sha256_are_enough_and_must_be_right() {
+        let f = Fixture::new();
+        let sha256 = format!("{:x}", Sha256::digest(&f.content));
+        let downloader = Downloader::with(Agent::config_builder().proxy(None));
+        let fetch = |digits: &str| {
+            let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
+            let checksum = Checksum::Sha256Start(digits);
+            let go_on = &mut |_: Event<'_>| ControlFlow::Continue(());
+            let outcome = downloader.fetch(&url, checksum, &f.destination(), go_on);
+            server.join().unwrap();
+            outcome
+        };
+        let error = fetch("00000000").unwrap_err().to_string();
+        assert!(error.contains(&format!("has sha256 {sha256}, published is sha256 00000000...")));
+        assert!(!f.destination().exists());
+        fetch(&sha256[..8]).unwrap();
+        assert_eq!(fs::read(f.destination()).unwrap(), f.content);
     }
 
     #[test]
@@ -488,14 +563,19 @@ mod tests {
         let f = Fixture::new();
         let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
         let downloader = Downloader::with(Agent::config_builder().proxy(None));
-        let outcome = downloader.fetch(&url, &f.md5, &f.destination(), &mut |event| match event {
-            Event::Begin { .. } => {
-                let second = f.fetch("http://127.0.0.1:1/").unwrap_err();
-                assert!(matches!(second, Error::Busy { .. }), "{second}");
-                ControlFlow::Continue(())
-            }
-            Event::Advance(_) => ControlFlow::Break(()),
-        });
+        let outcome = downloader.fetch(
+            &url,
+            Checksum::Md5(&f.md5),
+            &f.destination(),
+            &mut |event| match event {
+                Event::Begin { .. } => {
+                    let second = f.fetch("http://127.0.0.1:1/").unwrap_err();
+                    assert!(matches!(second, Error::Busy { .. }), "{second}");
+                    ControlFlow::Continue(())
+                }
+                Event::Advance(_) => ControlFlow::Break(()),
+            },
+        );
         assert!(matches!(outcome, Err(Error::Interrupted)));
         assert!(fs::metadata(f.part()).unwrap().len() > 0);
         // The server may be cut off while it writes.

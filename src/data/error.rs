@@ -70,6 +70,17 @@ pub enum Error {
         /// The image.
         height: u32,
     },
+    /// Images that are not CelebA's aligned ones.
+    #[error(
+        "--resize celeba:SIDE cuts the face out of aligned CelebA images of 178 x 218 (width x \
+         height), and one is {width} x {height}: give the folder img_align_celeba, or crop otherwise"
+    )]
+    Celeba {
+        /// The image.
+        width: u32,
+        /// The image.
+        height: u32,
+    },
     /// Neither a known name nor a path.
     #[error(
         "there is no data set or path `{name}`{}; data sets known by name: {known}",
@@ -95,6 +106,19 @@ pub enum Error {
         /// The set.
         name: &'static str,
     },
+    /// CelebA is not on this machine.
+    #[error(
+        "celeba is not on this machine: looked in {looked}; its authors give it out through Google \
+         Drive, which is not fetched here: put img_align_celeba/ and list_eval_partition.txt into \
+         {} (the folder that torchvision.datasets.CelebA makes)",
+        destination.display()
+    )]
+    NoCeleba {
+        /// The places, in words.
+        looked: String,
+        /// Where to put it.
+        destination: PathBuf,
+    },
     /// A split was asked for where there is none.
     #[error("{} has no splits: leave --split out", path.display())]
     NoSplits {
@@ -115,8 +139,8 @@ pub enum Error {
 /// A known set that is not on this machine, and how it gets there.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{name} is not on this machine: looked in {looked}; fetch {url} (md5 {md5}) and put it at {}, \
-     or let --download do it{elsewhere}",
+    "{name} is not on this machine: looked in {looked}; fetch {url} ({checksum}) and put it at \
+     {}, or let {command} do it{elsewhere}",
     destination.display()
 )]
 pub struct Missing {
@@ -127,9 +151,11 @@ pub struct Missing {
     /// What to fetch.
     pub url: String,
     /// Its published checksum.
-    pub md5: &'static str,
+    pub checksum: download::Checksum<'static>,
     /// Where to put it.
     pub destination: PathBuf,
+    /// What on the command line fetches it.
+    pub command: &'static str,
     /// The variable that names another folder, in words.
     pub elsewhere: &'static str,
 }

@@ -1,21 +1,17 @@
 //! Images to the size and the channels that a network takes.
 //!
 //! Nothing here happens unless it is asked for, and what happened becomes part of the set's name:
-//! a resized set is another set. `pad` adds black on all sides and changes no pixel; `center-crop`
-//! cuts the largest square from the middle and `squash` takes the whole image, and both resample
-//! with a filter that is named. The filters widen when they shrink an image, as Pillow's do, but
-//! their bytes are not Pillow's.
+//! a resized set is another set. The filters give Pillow's bytes (`data/resample.rs`), which is what
+//! the published reference statistics of resized sets were made of; a JPEG decodes to bytes that
+//! may differ by one from those of another decoder.
 
 use std::{fmt, str::FromStr};
 
-use image::{
-    DynamicImage, GenericImageView, GrayImage, RgbImage,
-    imageops::{self, FilterType},
-};
+use image::{DynamicImage, GenericImageView, GrayImage, RgbImage, imageops};
 use ndarray::{Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 
-use super::{Error, ImageSet, Result};
+use super::{Error, ImageSet, Result, resample::Filter, resample::resample};
 
 /// What is done about the size of images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,15 +24,39 @@ pub enum Resize {
     Pad(u32),
     /// The largest centred square, resampled to this side.
     CenterCrop(u32),
+    /// The shorter side resampled to this one, then the centre cut out: torchvision's `Resize` and
+    /// `CenterCrop`, as the official code reads LSUN.
+    ResizeCrop(u32),
+    /// The face of an aligned CelebA image, resampled to this side: rows 57 to 185 and columns 25
+    /// to 153 of 218 x 178, as the official code reads CelebA.
+    Celeba(u32),
     /// The whole image, resampled to a square of this side.
     Squash(u32),
 }
 
+/// Width and height of an aligned CelebA image.
+const CELEBA: (u32, u32) = (178, 218);
+/// Left, top and side of the face: 64 pixels around (89, 121).
+const FACE: (u32, u32, u32) = (89 - 64, 121 - 64, 128);
+
 impl Resize {
-    fn side(self) -> Option<u32> {
+    /// Its name on the command line, and the side.
+    fn parts(self) -> Option<(&'static str, u32)> {
         match self {
             Self::None => None,
-            Self::Pad(side) | Self::CenterCrop(side) | Self::Squash(side) => Some(side),
+            Self::Pad(side) => Some(("pad", side)),
+            Self::CenterCrop(side) => Some(("center-crop", side)),
+            Self::ResizeCrop(side) => Some(("resize-crop", side)),
+            Self::Celeba(side) => Some(("celeba", side)),
+            Self::Squash(side) => Some(("squash", side)),
+        }
+    }
+
+    /// The filter unless another is asked for: that of the code whose preprocessing it is.
+    fn default_filter(self) -> Filter {
+        match self {
+            Self::ResizeCrop(_) | Self::Celeba(_) => Filter::Bilinear,
+            _ => Filter::Lanczos,
         }
     }
 }
@@ -50,7 +70,8 @@ impl FromStr for Resize {
         }
         let expected = || {
             format!(
-                "`{text}` is not one of none, pad:SIDE, center-crop:SIDE, squash:SIDE (as pad:32)"
+                "`{text}` is not one of none, pad:SIDE, center-crop:SIDE, resize-crop:SIDE, \
+                 celeba:SIDE, squash:SIDE (as pad:32)"
             )
         };
         let (mode, side) = text.split_once(':').ok_or_else(expected)?;
@@ -59,43 +80,10 @@ impl FromStr for Resize {
         match mode {
             "pad" => Ok(Self::Pad(side)),
             "center-crop" => Ok(Self::CenterCrop(side)),
+            "resize-crop" => Ok(Self::ResizeCrop(side)),
+            "celeba" => Ok(Self::Celeba(side)),
             "squash" => Ok(Self::Squash(side)),
             _ => Err(expected()),
-        }
-    }
-}
-
-/// How pixels between pixels are computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filter {
-    /// Lanczos with three lobes.
-    #[default]
-    Lanczos3,
-    /// Cubic, Catmull and Rom's.
-    CatmullRom,
-    /// Linear.
-    Triangle,
-    /// The nearest pixel.
-    Nearest,
-}
-
-impl Filter {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lanczos3 => "lanczos3",
-            Self::CatmullRom => "catmull-rom",
-            Self::Triangle => "triangle",
-            Self::Nearest => "nearest",
-        }
-    }
-
-    fn kind(self) -> FilterType {
-        match self {
-            Self::Lanczos3 => FilterType::Lanczos3,
-            Self::CatmullRom => FilterType::CatmullRom,
-            Self::Triangle => FilterType::Triangle,
-            Self::Nearest => FilterType::Nearest,
         }
     }
 }
@@ -105,8 +93,8 @@ impl Filter {
 pub struct Fit {
     /// Their size.
     pub resize: Resize,
-    /// The filter of `center-crop` and `squash`.
-    pub filter: Filter,
+    /// The filter where they are resampled; none is the mode's own.
+    pub filter: Option<Filter>,
     /// Grey images get three equal channels.
     pub rgb: bool,
 }
@@ -114,34 +102,56 @@ pub struct Fit {
 /// As it stands in the name of a set; empty where nothing was done.
 impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let filter = self.filter.name();
-        match self.resize {
-            Resize::None => {}
-            Resize::Pad(side) => write!(f, " pad:{side}")?,
-            Resize::CenterCrop(side) => write!(f, " center-crop:{side} {filter}")?,
-            Resize::Squash(side) => write!(f, " squash:{side} {filter}")?,
+        if let Some((mode, side)) = self.resize.parts() {
+            write!(f, " {mode}:{side}")?;
+            if mode != "pad" {
+                write!(f, " {}", self.filter().name())?;
+            }
         }
         if self.rgb { write!(f, " rgb") } else { Ok(()) }
     }
 }
 
 impl Fit {
+    fn filter(self) -> Filter {
+        self.filter.unwrap_or_else(|| self.resize.default_filter())
+    }
+
     /// Resizes one image; channels are left alone.
     pub(super) fn resize(self, image: DynamicImage) -> Result<DynamicImage> {
         let (width, height) = image.dimensions();
-        if self.resize.side().is_none_or(|side| (width, height) == (side, side)) {
-            return Ok(image);
-        }
+        let filter = self.filter();
         match self.resize {
             Resize::None => Ok(image),
+            Resize::Celeba(side) if (width, height) == CELEBA => {
+                let (left, top, edge) = FACE;
+                Ok(resample(&image.crop_imm(left, top, edge, edge), side, side, filter))
+            }
+            Resize::Celeba(_) => Err(Error::Celeba { width, height }),
+            Resize::Pad(side)
+            | Resize::CenterCrop(side)
+            | Resize::ResizeCrop(side)
+            | Resize::Squash(side)
+                if (width, height) == (side, side) =>
+            {
+                Ok(image)
+            }
             Resize::Pad(side) => pad(&image, side),
             Resize::CenterCrop(side) => {
                 let edge = width.min(height);
                 let (left, top) = ((width - edge) / 2, (height - edge) / 2);
-                let square = image.crop_imm(left, top, edge, edge);
-                Ok(square.resize_exact(side, side, self.filter.kind()))
+                Ok(resample(&image.crop_imm(left, top, edge, edge), side, side, filter))
             }
-            Resize::Squash(side) => Ok(image.resize_exact(side, side, self.filter.kind())),
+            Resize::ResizeCrop(side) => {
+                let long = |edge: u32| {
+                    let pixels = u64::from(side) * u64::from(edge) / u64::from(width.min(height));
+                    u32::try_from(pixels).unwrap_or(u32::MAX)
+                };
+                let (width, height) = (long(width), long(height));
+                let image = resample(&image, width, height, filter);
+                Ok(image.crop_imm(margin(width - side), margin(height - side), side, side))
+            }
+            Resize::Squash(side) => Ok(resample(&image, side, side, filter)),
         }
     }
 
@@ -172,6 +182,12 @@ impl Fit {
             .as_standard_layout()
             .into_owned()
     }
+}
+
+/// What is cut off before the centre: half of the surplus, and half a pixel to the even side, as
+/// Python rounds.
+fn margin(surplus: u32) -> u32 {
+    surplus / 2 + u32::from(surplus % 4 == 3)
 }
 
 fn pad(image: &DynamicImage, side: u32) -> Result<DynamicImage> {
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn a_crop_and_a_squash_of_a_constant_image_are_constant() {
         for (mode, name) in
-            [("center-crop:8", "x center-crop:8 lanczos3"), ("squash:8", "x squash:8 lanczos3")]
+            [("center-crop:8", "x center-crop:8 lanczos"), ("squash:8", "x squash:8 lanczos")]
         {
             let fit = Fit { resize: mode.parse().unwrap(), ..Fit::default() };
             let set = ImageSet::of(Array4::from_elem((1, 3, 10, 20), 77), "x".into());
@@ -261,6 +277,43 @@ mod tests {
         let fit = Fit { resize: Resize::CenterCrop(4), ..Fit::default() };
         let set = fit.apply(ImageSet::of(images, "x".into())).unwrap();
         assert_eq!(set.images.slice(ndarray::s![0, 0, 0, ..]).to_vec(), [2, 3, 4, 5]);
+    }
+
+    /// Byte ((11 x^2 + 29 y^2 + 17 x y + 91 c) div 64) mod 256.
+    fn slopes(height: usize, width: usize) -> ImageSet {
+        let images = Array4::from_shape_fn((1, 3, height, width), |(_, c, y, x)| {
+            u8::try_from((11 * x * x + 29 * y * y + 17 * x * y + 91 * c) / 64 % 256).unwrap()
+        });
+        ImageSet::of(images, "x".into())
+    }
+
+    /// The first six bytes in the order [y, x, c], and the sum of each byte times its position.
+    fn fingerprint(set: &ImageSet) -> (Vec<u8>, u64) {
+        let bytes: Vec<u8> =
+            set.images.view().permuted_axes([0, 2, 3, 1]).iter().copied().collect();
+        let sum = bytes.iter().zip(1_u64..).map(|(&byte, i)| u64::from(byte) * i).sum();
+        (bytes[..6].to_vec(), sum)
+    }
+
+    #[test]
+    fn faces_are_cut_out_as_in_the_official_code() {
+        let fit = Fit { resize: "celeba:64".parse().unwrap(), ..Fit::default() };
+        let set = fit.apply(slopes(218, 178)).unwrap();
+        assert_eq!((set.shape(), set.name.as_str()), ([3, 64, 64], "x celeba:64 bilinear"));
+        // Pillow 13.0.0: crop((25, 57, 153, 185)).resize((64, 64), BILINEAR).
+        assert_eq!(fingerprint(&set), (vec![173, 174, 175, 123, 124, 126], 9_660_800_587));
+        let error = fit.apply(slopes(178, 178)).unwrap_err().to_string();
+        assert!(error.contains("178 x 178") && error.contains("178 x 218"), "{error}");
+    }
+
+    #[test]
+    fn a_resize_before_the_crop_is_that_of_torchvision() {
+        let fit = Fit { resize: "resize-crop:32".parse().unwrap(), ..Fit::default() };
+        let set = fit.apply(slopes(70, 101)).unwrap();
+        // Pillow 13.0.0: to 46 x 32 by BILINEAR, then 7 pixels off the left.
+        assert_eq!(fingerprint(&set), (vec![48, 49, 50, 61, 62, 64], 601_931_482));
+        // int(round(surplus / 2)) of Python.
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(margin), [0, 0, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]

@@ -27,13 +27,18 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Array4<u8>>
     list(folder, &mut files, &mut others)?;
     files.sort();
     files.truncate(limit.unwrap_or(usize::MAX));
-    let Some(first) = files.first() else {
+    if files.is_empty() {
         let problem = match others {
             0 => "is empty: expected images, .png or .jpg".to_owned(),
             _ => "holds files, but no .png or .jpg".to_owned(),
         };
         return Err(Error::Empty { path: folder.to_path_buf(), problem });
-    };
+    }
+    read_files(&files, fit)
+}
+
+/// Reads files, at least one, in their order.
+pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
     let images: Vec<Result<DynamicImage>> =
         files.par_iter().map(|path| fit.resize(decode(path)?)).collect();
     // In order, so that the message does not depend on which thread was the first.
@@ -42,7 +47,8 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Array4<u8>>
     for (path, image) in files.iter().zip(&images) {
         let found = image.dimensions();
         if found != expected {
-            return Err(Error::Sizes { path: path.clone(), found, first: first.clone(), expected });
+            let (path, first) = (path.clone(), files[0].clone());
+            return Err(Error::Sizes { path, found, first, expected });
         }
     }
     let colour = images.iter().any(|image| image.color().has_color());

@@ -3,10 +3,11 @@
 //! [`load`] takes the name of a published set or a path and returns an [`ImageSet`]: bytes
 //! `[N, C, H, W]` with their name, split and hash, whatever the layout they were stored in. One
 //! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (PNG and
-//! JPEG), [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
+//! JPEG), [`celeba`], [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
 //! [`download`].
 
 pub mod array;
+pub mod celeba;
 pub mod cifar10;
 pub mod download;
 mod error;
@@ -14,10 +15,14 @@ mod fit;
 pub mod folder;
 pub mod idx;
 mod image_set;
+mod known_file;
 pub mod npy;
+mod resample;
 mod source;
 
 pub use error::{Error, Missing, Result};
-pub use fit::{Filter, Fit, Resize};
+pub use fit::{Fit, Resize};
 pub use image_set::{ImageSet, Split, to_u8};
+pub use known_file::{INCEPTION, KnownFile};
+pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};

@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    Error, Fit, ImageSet, Missing, Result, Split, array,
+    Error, Fit, ImageSet, Missing, Result, Split, array, celeba,
     cifar10::{Cifar10, Exclusions},
-    download::{Downloader, Watch},
+    download::{Checksum, Downloader, Watch},
     folder, idx,
 };
 
@@ -26,7 +26,7 @@ pub struct Remote {
     /// The folder of the address, with a slash at its end.
     pub base: &'static str,
     /// The published checksum.
-    pub md5: &'static str,
+    pub checksum: Checksum<'static>,
 }
 
 impl Remote {
@@ -52,7 +52,7 @@ pub struct Known {
 const CIFAR10: Remote = Remote {
     file: "cifar-10-binary.tar.gz",
     base: "https://www.cs.toronto.edu/~kriz/",
-    md5: "c32a1d4ab5d03f1284b67883e8d87530",
+    checksum: Checksum::Md5("c32a1d4ab5d03f1284b67883e8d87530"),
 };
 const MNIST: &str = "https://ossci-datasets.s3.amazonaws.com/mnist/";
 const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/";
@@ -72,15 +72,31 @@ pub const KNOWN: [Known; 3] = [
         name: "mnist",
         about: "MNIST: 60,000 + 10,000 grey images of 28 x 28, digits",
         torchvision: Some("MNIST/raw"),
-        train: Remote { file: TRAIN, base: MNIST, md5: "f68b3c2dcbeaaa9fbdd348bbdeb94873" },
-        test: Remote { file: TEST, base: MNIST, md5: "9fb629c4189551a2d022fa330f9573f3" },
+        train: Remote {
+            file: TRAIN,
+            base: MNIST,
+            checksum: Checksum::Md5("f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        },
+        test: Remote {
+            file: TEST,
+            base: MNIST,
+            checksum: Checksum::Md5("9fb629c4189551a2d022fa330f9573f3"),
+        },
     },
     Known {
         name: "fashion-mnist",
         about: "Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28, clothes",
         torchvision: Some("FashionMNIST/raw"),
-        train: Remote { file: TRAIN, base: FASHION, md5: "8d4fb7e6c68d591d4c3dfef9ec88bf0d" },
-        test: Remote { file: TEST, base: FASHION, md5: "bef4ecab320f06d8554ea6380940ec79" },
+        train: Remote {
+            file: TRAIN,
+            base: FASHION,
+            checksum: Checksum::Md5("8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        },
+        test: Remote {
+            file: TEST,
+            base: FASHION,
+            checksum: Checksum::Md5("bef4ecab320f06d8554ea6380940ec79"),
+        },
     },
 ];
 
@@ -147,7 +163,17 @@ impl Places {
         roots.into_iter().flatten().find_map(|root| known.below(root, split))
     }
 
-    fn looked(&self) -> String {
+    /// Where a file is downloaded to.
+    pub(super) fn destination(&self, name: &'static str, remote: Remote) -> Result<PathBuf> {
+        let root = self.cache.as_ref().or(self.data.as_ref()).ok_or(Error::NoCache { name })?;
+        Ok(root.join(name).join(remote.file))
+    }
+
+    pub(super) fn elsewhere(&self) -> &'static str {
+        if self.data.is_some() { "" } else { "; DDIM_DATA may name a folder that has it" }
+    }
+
+    pub(super) fn looked(&self) -> String {
         let data = self.data.as_ref().map_or_else(
             || "DDIM_DATA (not set)".to_owned(),
             |path| format!("DDIM_DATA ({})", path.display()),
@@ -199,6 +225,8 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
                 ..ImageSet::of(idx(request, &path)?, known.name.to_owned())
             }
         }
+    } else if request.data == celeba::NAME {
+        return celeba_by_name(request, places);
     } else if path.is_dir() {
         return in_folder(request, path);
     } else if path.is_file() {
@@ -207,6 +235,23 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
         return Err(unknown(request.data));
     };
     finish(request, set)
+}
+
+fn celeba_by_name(request: &Request<'_>, places: &Places) -> Result<ImageSet> {
+    no_exclusions(request)?;
+    let roots = [&places.data, &places.cache].into_iter().flatten();
+    let Some(folder) = roots.clone().find_map(|root| celeba::below(root)) else {
+        let root = places.data.as_ref().or(places.cache.as_ref());
+        let root = root.ok_or(Error::NoCache { name: celeba::NAME })?;
+        return Err(Error::NoCeleba {
+            looked: places.looked(),
+            destination: root.join(celeba::NAME),
+        });
+    };
+    let split = request.split.unwrap_or(request.default_split);
+    let images = celeba::read(&folder, split, request.limit, request.fit)?;
+    let set = ImageSet::of(images, format!("{}{}", celeba::NAME, request.fit));
+    Ok(ImageSet { split: split.name().to_owned(), ..set })
 }
 
 fn finish(request: &Request<'_>, set: ImageSet) -> Result<ImageSet> {
@@ -220,26 +265,21 @@ fn fetch(
     places: &Places,
     watch: &mut Watch<'_>,
 ) -> Result<PathBuf> {
-    let root = places.cache.as_ref().or(places.data.as_ref());
-    let root = root.ok_or(Error::NoCache { name: known.name })?;
     let remote = known.remote(split);
-    let destination = root.join(known.name).join(remote.file);
+    let destination = places.destination(known.name, remote)?;
     if !download {
         return Err(Box::new(Missing {
             name: known.name,
             looked: places.looked(),
             url: remote.url(),
-            md5: remote.md5,
+            checksum: remote.checksum,
+            command: "--download",
             destination,
-            elsewhere: if places.data.is_some() {
-                ""
-            } else {
-                "; DDIM_DATA may name a folder that has it"
-            },
+            elsewhere: places.elsewhere(),
         })
         .into());
     }
-    Downloader::from_env().fetch(&remote.url(), remote.md5, &destination, watch)?;
+    Downloader::from_env().fetch(&remote.url(), remote.checksum, &destination, watch)?;
     Ok(destination)
 }
 
@@ -328,12 +368,12 @@ fn looks_like_idx(path: &Path) -> bool {
 }
 
 fn unknown(name: &str) -> Error {
-    let nearest = KNOWN
+    let known: Vec<&str> = KNOWN.iter().map(|known| known.name).chain([celeba::NAME]).collect();
+    let nearest = known
         .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known.name), known.name))
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), *known))
         .filter(|(likeness, _)| *likeness > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let known: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
     Error::Unknown {
         name: name.to_owned(),
         nearest: nearest.map(|(_, name)| name),

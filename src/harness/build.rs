@@ -16,12 +16,14 @@ use tch::Tensor;
 use super::{
     diagnostic::Diagnostic,
     error::{Error, Result},
+    features,
     hardware::Hardware,
     manifest::{Kind, Vocabulary},
     plan::{
-        self, Cell, CellSpec, GridSpec, Measured, ModelSpec, PredictionKind, ScheduleSpec,
-        SolverSpec, Steps,
+        self, Cell, CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, PredictionKind,
+        ScheduleSpec, SolverSpec, Steps,
     },
+    published::is_published,
     registry::{Everywhere, Registry, SIGMA_HAT},
     truth::{Known, Truth},
 };
@@ -631,25 +633,48 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
         let help = "`shape = [3, H, W]`, or no [metrics]";
         problems.push(Diagnostic::error(cell.locate("model.shape"), message).help(help));
     }
-    if let Some(metrics) = &spec.metrics {
-        for (path, file, what) in [
-            (
-                "metrics.features",
-                metrics.features.as_ref(),
-                "features are computed by folders like models/cifar10-features; the Inception \
-                 network of FID is not built in yet",
+    problems.extend(spec.metrics.iter().flat_map(|metrics| missing_measures(cell, metrics)));
+    problems
+}
+
+/// The features and the reference that are not here, and what they cannot give.
+fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
+    let mut problems = vec![];
+    let mut report = |path: &str, message: String, help: &str| {
+        problems.push(Diagnostic::error(cell.locate(path), message).help(help));
+    };
+    let features = metrics.features.as_deref().unwrap_or_default();
+    match features::locate(features) {
+        Err(error) => report(
+            "metrics.features",
+            error.to_string(),
+            "FID needs these weights; a folder like models/cifar10-features needs no download, and \
+             its distance is not called FID",
+        ),
+        Ok(path) if metrics.features.is_some() && !path.exists() => report(
+            "metrics.features",
+            format!("metrics.features = \"{features}\" does not exist"),
+            "features are computed by folders like models/cifar10-features, by `inception`, or by a \
+             file of Inception weights",
+        ),
+        Ok(_) => {}
+    }
+    let Some(reference) = &metrics.reference else { return problems };
+    if !Path::new(reference).exists() {
+        report(
+            "metrics.reference",
+            format!("metrics.reference = \"{reference}\" does not exist"),
+            &format!(
+                "`ddim stats --data SET --features {features} --out {reference}` writes it from a \
+                 data set"
             ),
-            (
-                "metrics.reference",
-                metrics.reference.as_ref(),
-                "`ddim stats --features DIR --out FILE` writes one from a data set",
-            ),
-        ] {
-            if let Some(file) = file.filter(|file| !Path::new(file).exists()) {
-                let message = format!("{path} = \"{file}\" does not exist");
-                problems.push(Diagnostic::error(cell.locate(path), message).help(what));
-            }
-        }
+        );
+    } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
+        report(
+            "metrics.measures",
+            format!("`kid` compares features, and {reference} holds a mean and a covariance alone"),
+            "a reference written by `ddim stats --out FILE.safetensors` keeps features",
+        );
     }
     problems
 }

@@ -78,8 +78,8 @@ impl From<crate::data::Error> for Error {
 input_errors!(
     crate::data::cifar10::Error,
     crate::data::npy::Error,
-    crate::models::classifier::FeatureError,
     crate::models::checkpoint::CheckpointError,
+    crate::models::features::FeatureError,
     crate::models::hub::HubError,
     crate::models::conversion::ConvertError,
     crate::models::network::OpenError,

@@ -1,4 +1,4 @@
-//! The distance of a set of images to reference statistics, made by `ddim evaluate`.
+//! The distance of a set of images to reference statistics, and its score, made by `ddim evaluate`.
 
 use std::{fmt, path::Path};
 
@@ -6,51 +6,51 @@ use sha2::{Digest, Sha256};
 
 use super::{
     error::{Error, Result},
-    features::{Extractors, column_name, describe},
+    features::{Extractors, column_name},
     hardware::Hardware,
-    plan::FD,
+    instruments::FeatureRuler,
+    plan::Measured,
     progress::Mode,
     record::{Columns, LEVEL, csv_bytes, fields},
-    reference::Reference,
     stats::set_features,
 };
 use crate::{
     data::ImageSet,
-    metrics::{FrechetReference, Jackknife, frechet_jackknife},
+    metrics::{Jackknife, SPLITS, spread},
 };
 
 /// What a set of images is measured with.
 #[derive(Clone, Copy, Debug)]
 pub struct Ruler<'a> {
-    /// The feature extractor's folder.
+    /// What is measured.
+    pub measures: &'a [Measured],
+    /// The feature extractor, as a manifest names it.
     pub features: &'a str,
-    /// The reference statistics.
-    pub reference: &'a Path,
+    /// The reference statistics, which scores do without.
+    pub reference: Option<&'a Path>,
     /// Disjoint blocks of the jackknife.
     pub blocks: usize,
 }
 
-/// A measured distance.
+/// Measured distances and scores.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// Name of the distance, `FD-` and the features.
-    pub distance: String,
-    /// Its value, and those without each block.
-    pub value: Jackknife,
+    /// Each with the name of its column, its value, and those without each block.
+    pub metrics: Vec<(Measured, String, Jackknife)>,
     /// The images: name and split.
     pub images: String,
     /// The number of images N.
     pub n: usize,
     /// The reference: name, split, and number of images.
-    pub reference: String,
+    pub reference: Option<String>,
     key: String,
 }
 
-/// Measures the distance of a set to a reference.
+/// Measures the distance of a set to a reference, and its score.
 ///
 /// # Errors
-/// Images the extractor does not take, a reference of another extractor, or too few images for the
-/// blocks.
+/// Images the extractor does not take, a reference of another extractor or none where one is
+/// needed, or too few images for the blocks.
 pub fn evaluate(
     set: &ImageSet,
     ruler: &Ruler<'_>,
@@ -58,33 +58,57 @@ pub fn evaluate(
     mode: Mode,
 ) -> Result<Evaluation> {
     let (n, blocks) = (set.len(), ruler.blocks);
+    let compared = ruler.measures.iter().any(|measure| measure.needs_reference());
     // Without a block, two images at least must be left.
-    if blocks < 2 || n < blocks || n - n.div_ceil(blocks.max(1)) < 2 {
+    if compared && (blocks < 2 || n < blocks || n - n.div_ceil(blocks.max(1)) < 2) {
         return Err(Error::input(format!(
             "{n} images cannot be cut into {blocks} blocks: an interval needs between 2 blocks and \
              as many as there are images, and 3 images at least; see --blocks"
         )));
     }
+    if compared && ruler.reference.is_none() {
+        let message = "a distance needs --reference, statistics written by `ddim stats`; \
+                       `--measures is` needs none";
+        return Err(Error::input(message.to_owned()));
+    }
+    if ruler.measures.contains(&Measured::Is) && n < SPLITS {
+        let message = format!("{n} images cannot be cut into the {SPLITS} splits of `is`");
+        return Err(Error::input(message));
+    }
     let device = hardware.device();
-    let extractor = Extractors::new(hardware).extractor(ruler.features)?;
-    let reference = Reference::read_for(ruler.reference, &describe(&*extractor))?;
-    let features = set_features(set, &*extractor, device, mode)?;
-    let frechet = FrechetReference::new(&reference.moments()?)?;
-    let value = frechet_jackknife(features.view(), blocks, &frechet)?;
-    let origin = &reference.origin;
+    let names = ruler.measures.iter().map(|measure| measure.name()).collect();
+    let reference = ruler.reference.filter(|_| compared).map(|path| path.to_string_lossy());
+    let with = FeatureRuler::new(
+        names,
+        ruler.features,
+        reference.as_deref(),
+        blocks,
+        &mut Extractors::new(hardware),
+    )?;
+    let features = set_features(set, &*with.extractor, device, mode)?;
+    let mut metrics = with.metrics(features.view())?;
+    let metrics = ruler.measures.iter().filter_map(|&measure| {
+        let (column, value) =
+            metrics.remove_entry(&column_name(measure.name(), Some(ruler.features)))?;
+        Some((measure, column, value))
+    });
+    let metrics = metrics.collect();
+    let origin = with.reference.as_ref().map(|loaded| &loaded.reference.origin);
     let inputs = [
-        extractor.sha256(),
-        &origin.dataset_sha256,
+        with.extractor.sha256(),
+        origin.map_or("", |origin| &origin.dataset_sha256),
         &set.sha256(),
         &format!("blocks {blocks}"),
         super::build::NUMERICS,
     ];
     Ok(Evaluation {
-        distance: column_name(FD, Some(ruler.features)),
-        value,
+        metrics,
         images: format!("{} {}", set.name, set.split),
         n,
-        reference: format!("{} {}, {} images", origin.dataset, origin.split, origin.images),
+        reference: origin.map(|origin| match origin.images {
+            0 => format!("{}, which does not state its images", origin.dataset),
+            images => format!("{} {}, {images} images", origin.dataset, origin.split),
+        }),
         key: format!("{:x}", Sha256::digest(inputs.join("\n"))),
     })
 }
@@ -97,31 +121,42 @@ impl Evaluation {
     pub fn csv(&self) -> Vec<u8> {
         let columns = Columns {
             axes: vec!["images".to_owned(), "reference".to_owned()],
-            metrics: vec![self.distance.clone()],
+            metrics: self.metrics.iter().map(|(_, column, _)| column.clone()).collect(),
         };
         let mut row = vec!["0".to_owned(), self.key.clone(), "done".to_owned()];
-        row.extend([self.images.clone(), self.reference.clone()]);
+        row.extend([self.images.clone(), self.reference.clone().unwrap_or_default()]);
         row.extend(["", "", "", &self.n.to_string()].map(String::from));
-        row.extend(fields(&self.value));
+        row.extend(self.metrics.iter().flat_map(|(_, _, value)| fields(value)));
         csv_bytes(&columns.header(), std::iter::once(row))
     }
 }
 
-/// Three lines for a terminal.
+/// A line for the images and one or two for each measure.
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { distance, value, images, n, reference, .. } = self;
-        let (low, high) = value.interval(LEVEL);
-        writeln!(f, "{images}, N = {n}, to {reference}")?;
-        writeln!(f, "{distance}  {} at this N", decimal(value.value))?;
-        writeln!(
-            f,
-            "{distance}  {} corrected for N, 95 % interval {} to {} ({} blocks)",
-            decimal(value.corrected()),
-            decimal(low),
-            decimal(high),
-            value.leave_out.len()
-        )
+        let Self { metrics, images, n, reference, .. } = self;
+        match reference {
+            Some(reference) => writeln!(f, "{images}, N = {n}, to {reference}")?,
+            None => writeln!(f, "{images}, N = {n}")?,
+        }
+        for (measure, column, value) in metrics {
+            if *measure == Measured::Is {
+                let (mean, spread) = (decimal(value.value), decimal(spread(value)));
+                writeln!(f, "{column}  {mean} +- {spread} over {SPLITS} splits")?;
+                continue;
+            }
+            let (low, high) = value.interval(LEVEL);
+            writeln!(f, "{column}  {} at this N", decimal(value.value))?;
+            writeln!(
+                f,
+                "{column}  {} corrected for N, 95 % interval {} to {} ({} blocks)",
+                decimal(value.corrected()),
+                decimal(low),
+                decimal(high),
+                value.leave_out.len()
+            )?;
+        }
+        Ok(())
     }
 }
 

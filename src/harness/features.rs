@@ -1,6 +1,11 @@
 //! Feature extractors and reference statistics, loaded once and shared by cells.
 
-use std::{cell::OnceCell, collections::BTreeMap, path::Path, rc::Rc};
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use ndarray::{Array2, ArrayView4};
 
@@ -8,15 +13,16 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::CellSpec,
+    plan::{CellSpec, FD},
     reference::{Extractor, Reference},
 };
 use crate::{
     backends::torch,
+    data,
     metrics::{FrechetReference, KidReference},
     models::{
-        classifier::{Classifier, FeatureExtractor},
-        weights,
+        features::{self, FeatureExtractor},
+        inception, weights,
     },
 };
 
@@ -29,19 +35,28 @@ pub struct Extractors {
 
 /// A reference in the forms that distances need.
 pub(super) struct Loaded {
-    pub(super) frechet: FrechetReference,
-    features: Array2<f32>,
-    /// Made of the features when it is first asked for: it costs their number squared.
+    pub(super) reference: Reference,
+    /// Made when it is first asked for: it costs the number of features cubed.
+    frechet: OnceCell<FrechetReference>,
+    /// The same: it costs the number of kept samples squared.
     kid: OnceCell<KidReference>,
     sha256: String,
 }
 
 impl Loaded {
+    pub(super) fn frechet(&self) -> Result<&FrechetReference> {
+        if let Some(frechet) = self.frechet.get() {
+            return Ok(frechet);
+        }
+        let frechet = FrechetReference::new(&self.reference.moments()?)?;
+        Ok(self.frechet.get_or_init(|| frechet))
+    }
+
     pub(super) fn kid(&self) -> Result<&KidReference> {
         if let Some(kid) = self.kid.get() {
             return Ok(kid);
         }
-        let kid = KidReference::new(self.features.view())?;
+        let kid = KidReference::new(self.reference.features()?)?;
         Ok(self.kid.get_or_init(|| kid))
     }
 }
@@ -52,16 +67,17 @@ impl Extractors {
         Self { hardware, networks: BTreeMap::new(), references: BTreeMap::new() }
     }
 
-    /// The extractor of a folder.
+    /// An extractor: `inception`, a file of Inception weights, or a classifier's folder.
     ///
     /// # Errors
-    /// A folder that is not one, or weights that do not fit.
+    /// A file or folder that is not there or not one, or weights that do not fit.
     pub fn extractor(&mut self, source: &str) -> Result<Rc<dyn FeatureExtractor>> {
         if let Some(extractor) = self.networks.get(source) {
             return Ok(Rc::clone(extractor));
         }
+        let path = locate(source)?;
         let extractor: Rc<dyn FeatureExtractor> =
-            Rc::new(Classifier::open(Path::new(source), self.hardware.device())?);
+            features::open(&path, self.hardware.device())?.into();
         self.networks.insert(source.to_owned(), Rc::clone(&extractor));
         Ok(extractor)
     }
@@ -79,8 +95,8 @@ impl Extractors {
         let path = Path::new(reference);
         let reference = Reference::read_for(path, &describe(&*extractor))?;
         let loaded = Rc::new(Loaded {
-            frechet: FrechetReference::new(&reference.moments()?)?,
-            features: reference.features,
+            reference,
+            frechet: OnceCell::new(),
             kid: OnceCell::new(),
             sha256: file_sha256(path)?,
         });
@@ -93,13 +109,17 @@ impl Extractors {
     /// # Errors
     /// An extractor or a reference that cannot be read, or that do not belong together.
     pub fn hashes(&mut self, spec: &CellSpec) -> Result<BTreeMap<String, String>> {
-        let metrics = spec.metrics.as_ref();
-        let named = metrics.and_then(|m| Some((m.features.as_ref()?, m.reference.as_ref()?)));
-        let Some((features, reference)) = named else { return Ok(BTreeMap::new()) };
-        Ok(BTreeMap::from([
-            ("features".to_owned(), self.extractor(features)?.sha256().to_owned()),
-            ("reference".to_owned(), self.reference(features, reference)?.sha256.clone()),
-        ]))
+        let mut hashes = BTreeMap::new();
+        let Some(metrics) = &spec.metrics else { return Ok(hashes) };
+        if let Some(features) = &metrics.features {
+            let extractor = self.extractor(features)?;
+            hashes.insert("features".to_owned(), extractor.sha256().to_owned());
+            if let Some(reference) = &metrics.reference {
+                let reference = self.reference(features, reference)?;
+                hashes.insert("reference".to_owned(), reference.sha256.clone());
+            }
+        }
+        Ok(hashes)
     }
 
     /// The device that features are computed on.
@@ -138,19 +158,39 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
     }
 }
 
+/// Whether a column is one in which higher is better.
+pub fn is_score(column: &str) -> bool {
+    column == "IS" || column.starts_with("IS-")
+}
+
 fn file_sha256(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path)
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
     Ok(weights::sha256(&bytes))
 }
 
-/// The column of a metric on an extractor's features, such as `FD-cifar10-features`: never FID or
-/// KID alone, which are Inception's. A metric without features is its own column.
+/// Where an extractor's weights are.
+///
+/// # Errors
+/// `inception` that is not on this machine, with how to get it.
+pub fn locate(source: &str) -> Result<PathBuf> {
+    if source == inception::NAME && !Path::new(source).exists() {
+        return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
+    }
+    Ok(PathBuf::from(source))
+}
+
+/// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
+/// `IS` of Inception's features alone. A metric without features is its own column.
 pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let Some(features) = features else { return metric.to_owned() };
-    let name =
-        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
     let dot = if variant.is_empty() { "" } else { "." };
+    if features::is_inception(features) {
+        let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };
+        return format!("{measure}{dot}{variant}");
+    }
+    let name =
+        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     format!("{}-{name}{dot}{variant}", measure.to_uppercase())
 }

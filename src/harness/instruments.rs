@@ -10,13 +10,16 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
 use super::{
     build::Samples,
-    error::Result,
+    error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, ERROR, FD, FD_INFINITY, KID, Measured, MetricsSpec},
+    plan::{CellSpec, ERROR, FD_INFINITY, IS, KID, Measured},
 };
 use crate::{
-    metrics::{Jackknife, frechet_extrapolation, frechet_jackknife, kid_jackknife},
-    models::classifier::FeatureExtractor,
+    backends::torch,
+    metrics::{
+        Jackknife, SPLITS, frechet_extrapolation, frechet_jackknife, inception_score, kid_jackknife,
+    },
+    models::features::FeatureExtractor,
 };
 
 /// Metrics by their columns.
@@ -45,12 +48,14 @@ impl Instruments {
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        if let (Some(source), Some(reference)) = (&metrics.features, &metrics.reference) {
+        if let Some(source) = &metrics.features {
+            let names = metrics.measures.iter().filter(|measure| measure.needs_features());
+            let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
+            let names = names.map(|measure| measure.name()).chain(extrapolated).collect();
+            let reference = metrics.reference.as_deref();
             all.push(Box::new(Distribution {
-                spec: metrics.clone(),
-                source: source.clone(),
-                extractor: extractors.extractor(source)?,
-                reference: extractors.reference(source, reference)?,
+                ruler: FeatureRuler::new(names, source, reference, metrics.blocks, extractors)?,
+                quantise: metrics.quantise,
                 device: extractors.device(),
             }));
         }
@@ -97,37 +102,112 @@ impl Instruments {
     }
 }
 
-/// Distances of the samples' features to those of a data set.
-struct Distribution {
-    spec: MetricsSpec,
+/// What is measured on features, whoever's they are.
+pub(super) struct FeatureRuler {
+    names: Vec<&'static str>,
     source: String,
-    extractor: Rc<dyn FeatureExtractor>,
-    reference: Rc<Loaded>,
+    blocks: usize,
+    pub(super) extractor: Rc<dyn FeatureExtractor>,
+    pub(super) reference: Option<Rc<Loaded>>,
+    head: Option<LogitHead>,
+}
+
+/// The last layer of the extractor's classifier.
+struct LogitHead {
+    /// `[D, classes]`
+    weight: Array2<f32>,
+    bias: Option<Array2<f32>>,
+}
+
+impl FeatureRuler {
+    /// Reads the extractor and, where a measure compares with it, the reference.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read or do not belong together, or a score asked
+    /// of an extractor without a classifier.
+    pub(super) fn new(
+        names: Vec<&'static str>,
+        source: &str,
+        reference: Option<&str>,
+        blocks: usize,
+        extractors: &mut Extractors,
+    ) -> Result<Self> {
+        let extractor = extractors.extractor(source)?;
+        let head = if names.contains(&IS) {
+            let head = extractor.head().ok_or_else(|| {
+                Error::input(format!(
+                    "{source} gives features and no class scores: measure `{IS}` with pytorch-fid's \
+                     weights, features = \"inception\""
+                ))
+            })?;
+            let matrix =
+                |x: &tch::Tensor| torch::to_matrix(&x.reshape([-1, x.size()[x.dim() - 1]]));
+            Some(LogitHead {
+                weight: matrix(&head.weight)?.reversed_axes(),
+                bias: head.bias.as_ref().map(matrix).transpose()?,
+            })
+        } else {
+            None
+        };
+        let reference =
+            reference.map(|reference| extractors.reference(source, reference)).transpose()?;
+        Ok(Self { names, source: source.to_owned(), blocks, extractor, reference, head })
+    }
+
+    /// The metrics of features `[N, D]`.
+    ///
+    /// # Errors
+    /// Features that are not finite, too few of them, or a reference without features for `kid`.
+    ///
+    /// # Panics
+    /// Never: distances are asked of a ruler with a reference.
+    pub(super) fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let reference = || self.reference.as_ref().expect("invariant: distances have a reference");
+        let metric = |name: &str| -> Result<Jackknife> {
+            Ok(match name {
+                KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
+                FD_INFINITY => {
+                    frechet_extrapolation(features, self.blocks, reference().frechet()?)?
+                }
+                IS => inception_score(self.logits(features).view(), SPLITS)?,
+                _ => frechet_jackknife(features, self.blocks, reference().frechet()?)?,
+            })
+        };
+        let metrics = self
+            .names
+            .iter()
+            .map(|name| Ok((column_name(name, Some(&self.source)), metric(name)?)));
+        metrics.collect()
+    }
+
+    fn logits(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
+        let head = self.head.as_ref().expect("invariant: a score has a head");
+        let logits = features.dot(&head.weight);
+        match &head.bias {
+            Some(bias) => logits + bias,
+            None => logits,
+        }
+    }
+}
+
+/// Distances of the samples' features to those of a data set, and scores.
+struct Distribution {
+    ruler: FeatureRuler,
+    quantise: bool,
     device: tch::Device,
 }
 
 impl Instrument for Distribution {
     fn width(&self) -> usize {
-        self.extractor.dim()
+        self.ruler.extractor.dim()
     }
 
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        features(&*self.extractor, samples.images.view(), self.spec.quantise, self.device)
+        features(&*self.ruler.extractor, samples.images.view(), self.quantise, self.device)
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let MetricsSpec { blocks, .. } = self.spec;
-        let frechet = &self.reference.frechet;
-        let metric = |name: &str| -> Result<Jackknife> {
-            Ok(match name {
-                KID => kid_jackknife(numbers, blocks, self.reference.kid()?)?,
-                FD_INFINITY => frechet_extrapolation(numbers, blocks, frechet)?,
-                _ => frechet_jackknife(numbers, blocks, frechet)?,
-            })
-        };
-        let names =
-            self.spec.metrics().into_iter().filter(|name| [FD, FD_INFINITY, KID].contains(name));
-        names.map(|name| Ok((column_name(name, Some(&self.source)), metric(name)?))).collect()
+        self.ruler.metrics(numbers)
     }
 }
 

@@ -179,7 +179,7 @@ fn first_sentence(markdown: &str) -> String {
     line.find(". ").map_or(line, |end| &line[..=end]).to_owned()
 }
 
-/// The known data sets, and where each split of them is found.
+/// The known data sets and weights, and where they are found.
 pub fn data_sets(places: &data::Places) -> Vec<Item> {
     let find = |known: &data::Known, split| {
         let roots = [&places.data, &places.cache];
@@ -202,7 +202,27 @@ pub fn data_sets(places: &data::Places) -> Vec<Item> {
             about: format!("{}; {place}.", known.about),
         }
     };
-    data::KNOWN.iter().map(item).collect()
+    let roots = [&places.data, &places.cache];
+    let celeba = roots.into_iter().flatten().find_map(|root| data::celeba::below(root));
+    let other = |name: &str, kind: &str, about: &str, place: Option<PathBuf>| Item {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        parameters: None,
+        sha256: None,
+        about: match place {
+            Some(path) => format!("{about}; in {}.", path.display()),
+            None => format!("{about}; not on this machine."),
+        },
+    };
+    let inception = data::INCEPTION;
+    data::KNOWN
+        .iter()
+        .map(item)
+        .chain([
+            other(data::celeba::NAME, "data set", data::celeba::ABOUT, celeba),
+            other(inception.name, "features", inception.about, inception.find(places)),
+        ])
+        .collect()
 }
 
 /// The exact-score models, with what their names stand for.

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod overlay;
 pub mod plan;
 pub mod progress;
+mod published;
 pub mod reference;
 pub mod registry;
 mod results;

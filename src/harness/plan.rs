@@ -346,11 +346,14 @@ pub const FD_INFINITY: &str = "fd.infinity";
 /// The kernel distance's name in manifests.
 pub const KID: &str = "kid";
 
+/// The Inception Score's name in manifests.
+pub const IS: &str = "is";
+
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 4] = [FD, FD_INFINITY, KID, ERROR];
+pub const METRICS: [&str; 5] = [FD, FD_INFINITY, KID, IS, ERROR];
 
 /// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -360,6 +363,8 @@ pub enum Measured {
     Fd,
     /// The kernel distance.
     Kid,
+    /// The Inception Score: higher is better.
+    Is,
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
@@ -367,7 +372,7 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Fd, Self::Kid, Self::Error];
+    pub const ALL: [Self; 4] = [Self::Fd, Self::Kid, Self::Is, Self::Error];
 
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
@@ -377,12 +382,18 @@ impl Measured {
         match self {
             Self::Fd => FD,
             Self::Kid => KID,
+            Self::Is => IS,
             Self::Error => ERROR,
         }
     }
 
-    /// Whether it compares features with those of a data set.
+    /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid | Self::Is)
+    }
+
+    /// Whether it compares features with those of a data set.
+    pub fn needs_reference(self) -> bool {
         matches!(self, Self::Fd | Self::Kid)
     }
 }

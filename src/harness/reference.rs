@@ -6,6 +6,9 @@
 //! evenly, for metrics that need samples), and the [`Origin`] as JSON in the header. A file made
 //! with other weights is refused by hash, never by name alone. The bytes depend on the contents
 //! alone, so that a committed file shows a change only where there is one.
+//!
+//! The statistics of pytorch-fid and TTUR, an `.npz` of `mu` and `sigma`, are read and written too
+//! (`harness/published.rs`). They say nothing of where they come from and hold no features.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,6 +19,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
+use super::published;
 use crate::data::npy::temporary_beside;
 use crate::metrics::{self, Moments};
 
@@ -54,7 +58,7 @@ pub struct Origin {
     pub dataset_sha256: String,
     /// The part of the set, such as `train`.
     pub split: String,
-    /// The number of images N behind mean and covariance.
+    /// The number of images N behind mean and covariance; 0 where the file does not say.
     pub images: usize,
     /// How many images were left out, by reason.
     pub excluded: BTreeMap<String, usize>,
@@ -175,6 +179,24 @@ pub enum Error {
         /// What the features have.
         found: usize,
     },
+    /// The file is no `.npz` of a mean and a covariance.
+    #[error("{}: {problem}", path.display())]
+    Published {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        problem: String,
+    },
+    /// Features are asked of a file that has their moments alone.
+    #[error(
+        "{dataset} holds a mean and a covariance and no features: the kernel distance needs \
+         features; compute the reference from images, `ddim stats --out FILE.safetensors`, or \
+         measure `fd` alone"
+    )]
+    NoFeatures {
+        /// The set.
+        dataset: String,
+    },
     /// The statistics cannot be computed.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
@@ -222,7 +244,19 @@ impl Reference {
     /// [`Reference::read`], which checks them.
     pub fn moments(&self) -> Result<Moments, Error> {
         let (mean, covariance) = (self.mean.clone(), self.covariance.clone());
-        Ok(Moments::from_parts(self.origin.images, mean, covariance)?)
+        // An unstated N: the covariance is divided already, and nothing else asks for it.
+        Ok(Moments::from_parts(self.origin.images.max(2), mean, covariance)?)
+    }
+
+    /// The subset of the features.
+    ///
+    /// # Errors
+    /// A file that has none.
+    pub fn features(&self) -> Result<ArrayView2<'_, f32>, Error> {
+        if self.features.nrows() == 0 {
+            return Err(Error::NoFeatures { dataset: self.origin.dataset.clone() });
+        }
+        Ok(self.features.view())
     }
 
     /// Writes the file, whole or not at all, and creates its folder where it is missing.
@@ -231,9 +265,12 @@ impl Reference {
     /// A file that cannot be written; an existing one is then left as it was.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let io_error = |source| Error::Io { action: "write", path: path.to_path_buf(), source };
-        let bytes = self
-            .to_bytes()
-            .map_err(|source| Error::Container { path: path.to_path_buf(), source })?;
+        let bytes = if published::is_published(path) {
+            published::write(self, path)?
+        } else {
+            self.to_bytes()
+                .map_err(|source| Error::Container { path: path.to_path_buf(), source })?
+        };
         let mut file = temporary_beside(path).map_err(io_error)?;
         file.write_all(&bytes).map_err(io_error)?;
         file.persist(path).map_err(|error| io_error(error.error))?;
@@ -251,6 +288,9 @@ impl Reference {
             path: path.to_path_buf(),
             source,
         })?;
+        if published::is_published(path) {
+            return published::read(path, bytes);
+        }
         Self::from_bytes(path, &bytes)
     }
 
@@ -261,8 +301,10 @@ impl Reference {
     pub fn read_for(path: &Path, extractor: &Extractor) -> Result<Self, Error> {
         let reference = Self::read(path)?;
         let found = &reference.origin.extractor;
-        // By contents: the same weights under another name are the same extractor.
-        if (&found.sha256, found.dimension) != (&extractor.sha256, extractor.dimension) {
+        // By contents: the same weights under another name are the same extractor. What does not
+        // say its weights can be held to their number of features alone.
+        let other = !found.sha256.is_empty() && found.sha256 != extractor.sha256;
+        if other || found.dimension != extractor.dimension {
             return Err(Error::Extractor {
                 path: path.to_path_buf(),
                 expected: Box::new(extractor.clone()),
@@ -305,7 +347,7 @@ impl Reference {
         let covariance =
             Array2::from_shape_vec((d, d), doubles(path, &tensors, "covariance", &[d, d])?)
                 .expect("invariant: the length was checked");
-        let features = features(path, &tensors, d)?;
+        let features = kept(path, &tensors, d)?;
 
         if origin.images < 2 {
             return Err(values("origin", format!("counts {} image(s)", origin.images)));
@@ -314,21 +356,30 @@ impl Reference {
             let problem = format!("hold {} rows of {} images", features.nrows(), origin.images);
             return Err(values("features", problem));
         }
+        let reference = Self { origin, mean, covariance, features };
+        reference.check(path)?;
+        Ok(reference)
+    }
+
+    /// Makes sure that everything is finite and the covariance symmetric.
+    pub(super) fn check(&self, path: &Path) -> Result<(), Error> {
+        let values =
+            |name, problem: String| Error::Values { path: path.to_path_buf(), name, problem };
         let finite = [
-            ("mean", mean.iter().all(|x| x.is_finite())),
-            ("covariance", covariance.iter().all(|x| x.is_finite())),
-            ("features", features.iter().all(|x| x.is_finite())),
+            ("mean", self.mean.iter().all(|x| x.is_finite())),
+            ("covariance", self.covariance.iter().all(|x| x.is_finite())),
+            ("features", self.features.iter().all(|x| x.is_finite())),
         ];
         if let Some((name, _)) = finite.into_iter().find(|(_, finite)| !finite) {
             return Err(values(name, "has values that are not finite".into()));
         }
-        let largest = covariance.diag().iter().copied().fold(0.0, f64::max);
-        for ((i, j), x) in covariance.indexed_iter() {
-            if (x - covariance[[j, i]]).abs() > ASYMMETRY * largest {
+        let largest = self.covariance.diag().iter().copied().fold(0.0, f64::max);
+        for ((i, j), x) in self.covariance.indexed_iter() {
+            if (x - self.covariance[[j, i]]).abs() > ASYMMETRY * largest {
                 return Err(values("covariance", format!("is not symmetric at ({i}, {j})")));
             }
         }
-        Ok(Self { origin, mean, covariance, features })
+        Ok(())
     }
 }
 
@@ -386,7 +437,7 @@ fn doubles(
     Ok(values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
 }
 
-fn features(path: &Path, tensors: &SafeTensors<'_>, d: usize) -> Result<Array2<f32>, Error> {
+fn kept(path: &Path, tensors: &SafeTensors<'_>, d: usize) -> Result<Array2<f32>, Error> {
     let fits = |s: &[usize]| s.len() == 2 && s[1] == d;
     let view = tensor(path, tensors, "features", Dtype::F32, fits, &format!("[K, {d}]"))?;
     let (values, _) = view.data().as_chunks();

@@ -11,7 +11,7 @@ use super::{
     progress::{Mode, Progress},
     reference::{Origin, Reference},
 };
-use crate::{data::ImageSet, models::classifier::FeatureExtractor};
+use crate::{data::ImageSet, models::features::FeatureExtractor};
 
 const BATCH: usize = 250;
 
@@ -26,7 +26,7 @@ pub fn write(
     out: &Path,
     hardware: Hardware,
     mode: Mode,
-) -> Result<()> {
+) -> Result<Reference> {
     let device = hardware.device();
     let extractor = Extractors::new(hardware).extractor(extractor)?;
     let all = set_features(set, &*extractor, device, mode)?;
@@ -39,7 +39,9 @@ pub fn write(
         excluded: set.excluded.clone(),
         quantisation: "u8".to_owned(),
     };
-    Ok(Reference::new(all.view(), keep, origin)?.write(out)?)
+    let reference = Reference::new(all.view(), keep, origin)?;
+    reference.write(out)?;
+    Ok(reference)
 }
 
 /// The features of a set `[N, D]`.

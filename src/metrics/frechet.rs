@@ -18,9 +18,9 @@ const NEGATIVE_BY_ROUNDING: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub struct FrechetReference {
     n: usize,
-    mean: Array1<f64>,
-    sqrt: Mat<f64>,
-    trace: f64,
+    pub(super) mean: Array1<f64>,
+    pub(super) sqrt: Mat<f64>,
+    pub(super) trace: f64,
 }
 
 impl FrechetReference {
@@ -81,8 +81,13 @@ impl FrechetReference {
             .self_adjoint_eigenvalues(Side::Lower)
             .map_err(|_| Error::Eigenvalues { dimension: left })?;
         let root: f64 = eigenvalues.iter().map(|lambda| lambda.max(0.0).sqrt()).sum();
-        let shift: f64 = samples.mean().iter().zip(&self.mean).map(|(a, b)| (a - b).powi(2)).sum();
-        let distance = shift + covariance.diag().sum() + self.trace - 2.0 * root;
+        self.assemble(samples.mean(), covariance.diag().sum(), root)
+    }
+
+    /// The distance of the samples' mean, the trace of their covariance and that of the root.
+    pub(super) fn assemble(&self, mean: &Array1<f64>, trace: f64, root: f64) -> Result<f64> {
+        let shift: f64 = mean.iter().zip(&self.mean).map(|(a, b)| (a - b).powi(2)).sum();
+        let distance = shift + trace + self.trace - 2.0 * root;
         if distance.is_finite() {
             Ok(distance)
         } else {

@@ -68,7 +68,7 @@ use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::{Error, FrechetReference, Moments, Result};
+use super::{Error, FrechetReference, Moments, Result, few};
 
 /// The number of blocks unless something else is asked for.
 ///
@@ -220,7 +220,7 @@ impl Jackknife {
 /// sizes that differ by one at most, so that the same rows are left out in every cell of a sweep.
 ///
 /// - Shape: `features` `[N, D]`.
-/// - Cost: the moments once and B + 1 distances.
+/// - Cost: the moments once and B + 1 distances of D^3; of N^3 where N < D, and the moments never.
 ///
 /// # Errors
 /// Fewer than two blocks or more than samples, too few samples without a block, another number of
@@ -233,6 +233,9 @@ pub fn frechet_jackknife<A>(
 where
     A: Copy + Into<f64> + Sync,
 {
+    if features.nrows() < features.ncols() {
+        return few::jackknife(features, blocks, reference);
+    }
     let parts = block_moments(features, blocks)?;
     let mut all = Moments::new(features.ncols());
     for part in &parts {

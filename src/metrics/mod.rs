@@ -1,12 +1,14 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, [`kid_jackknife`] compares samples by a kernel, and [`Jackknife`] says how much of a
-//! value, or of a difference of two values, is chance. Nothing here knows where the features come from: `models` makes them, `harness` keeps
-//! them.
+//! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
+//! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. Nothing
+//! here knows where the features come from: `models` makes them, `harness` keeps them.
 
 mod extrapolation;
+mod few;
 mod frechet;
+mod inception_score;
 mod jackknife;
 mod kid;
 mod moments;
@@ -14,6 +16,7 @@ mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
+pub use inception_score::{SPLITS, inception_score, spread};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
 pub use moments::Moments;

@@ -1,106 +1,20 @@
-//! Features of images: what the Fréchet distance compares.
+//! A small feature network that comes with the repository.
 //!
-//! [`FeatureExtractor`] is the one interface of every feature network. The one here is small and
-//! comes with the repository: a CIFAR ResNet-20, whose 64 values after the global mean of its last
-//! stage are the features. A distance in these features is not the FID of the literature, which
-//! needs the Inception network; they order samplers of CIFAR-10 models without a download.
+//! A CIFAR ResNet-20, whose 64 values after the global mean of its last stage are the features. A
+//! distance in these features is not the FID of the literature, which needs the Inception network;
+//! they order samplers of CIFAR-10 models without a download.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::{
+    features::{FeatureError, FeatureExtractor, Head, check_colour},
+    folded::{Folded, Folding},
     unet::Layout,
-    weights::{Weights, WeightsError, first_line},
+    weights::Weights,
 };
-
-/// A network whose features describe images.
-pub trait FeatureExtractor {
-    /// The name in manifests, file names and columns.
-    fn id(&self) -> &str;
-
-    /// The number of features of an image.
-    fn dim(&self) -> usize;
-
-    /// The side of the images it was made for, where images of another size would be described
-    /// wrongly; none if it resizes by itself.
-    fn side(&self) -> Option<usize> {
-        None
-    }
-
-    /// SHA-256 of the weights file: features of different weights must not be compared.
-    fn sha256(&self) -> &str;
-
-    /// The features of a batch of images.
-    ///
-    /// - Shape: `[N, C, H, W]` to `[N, dim]`; result f32 on the CPU.
-    /// - Units: image values in [0, 1]; whether they were rounded to bytes is the caller's choice.
-    ///
-    /// # Errors
-    /// When the images have another shape, or LibTorch refuses an operation.
-    fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError>;
-}
-
-/// Why there are no features.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FeatureError {
-    /// A file of the network could not be read.
-    #[error(
-        "cannot read {}: {source}; features are computed by folders like models/cifar10-features",
-        path.display()
-    )]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The configuration is not that of such a network.
-    #[error("{}: {message}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The images do not have the shape that the network takes.
-    #[error("images have shape {found:?}; {id} takes {needed}")]
-    Images {
-        /// The extractor.
-        id: String,
-        /// The shape given.
-        found: Vec<i64>,
-        /// The shape it takes.
-        needed: &'static str,
-    },
-    /// LibTorch refused an operation.
-    #[error("LibTorch: {}", first_line(.0))]
-    Torch(#[from] tch::TchError),
-}
-
-/// Byte images as values in [0, 1].
-///
-/// # Errors
-/// When LibTorch refuses an operation.
-pub fn from_bytes(images: &Tensor) -> Result<Tensor, FeatureError> {
-    Ok(images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?)
-}
-
-/// Images in [-1, 1], the range of a sampler, as values in [0, 1]: `clamp((x + 1) / 2, 0, 1)`.
-///
-/// # Errors
-/// When LibTorch refuses an operation.
-pub fn from_signed(images: &Tensor) -> Result<Tensor, FeatureError> {
-    Ok(images.f_add_scalar(1.0)?.f_div_scalar(2.0)?.f_clamp(0.0, 1.0)?.f_to_kind(Kind::Float)?)
-}
 
 /// The fields of the classifier's `config.json` that its features depend on.
 #[derive(Debug, Deserialize)]
@@ -125,7 +39,7 @@ pub struct Classifier {
     device: Device,
     mean: Tensor,
     std: Tensor,
-    stem: Conv,
+    stem: Folded,
     blocks: Vec<Block>,
     linear: (Tensor, Tensor),
 }
@@ -185,7 +99,8 @@ impl Classifier {
                 .f_to_device(device)
         };
         let conv = |conv: &str, norm: &str, stride: i64| {
-            Conv::folded(weights, conv, norm, config.batch_norm_eps, stride, device)
+            let eps = config.batch_norm_eps;
+            Folded::new(weights, Folding { conv, norm, eps, stride, padding: [1; 2] }, device)
         };
         let mut blocks = Vec::new();
         for (name, stride) in config.blocks() {
@@ -248,15 +163,14 @@ impl FeatureExtractor for Classifier {
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError> {
-        let found = images.size();
-        if found.len() != 4 || found[1] != 3 {
-            return Err(FeatureError::Images {
-                id: self.id.clone(),
-                found,
-                needed: "[N, 3, H, W]",
-            });
-        }
+        check_colour(images, &self.id)?;
         Ok(tch::no_grad(|| self.run(images))?)
+    }
+
+    fn head(&self) -> Option<Head> {
+        let on_host = |x: &Tensor| x.f_to_device(Device::Cpu).ok();
+        let (weight, bias) = &self.linear;
+        Some(Head { weight: on_host(weight)?, bias: Some(on_host(bias)?) })
     }
 }
 
@@ -297,43 +211,10 @@ impl Config {
     }
 }
 
-/// A 3x3 convolution and the batch normalisation behind it, as one convolution.
-#[derive(Debug)]
-struct Conv {
-    weight: Tensor,
-    bias: Tensor,
-    stride: i64,
-}
-
-impl Conv {
-    /// Folds the normalisation, in f64: `w' = w g / sqrt(v + eps)`, `b' = b - m g / sqrt(v + eps)`.
-    fn folded(
-        weights: &Weights,
-        conv: &str,
-        norm: &str,
-        eps: f64,
-        stride: i64,
-        device: Device,
-    ) -> Result<Self, tch::TchError> {
-        let tensor = |name: String| weights.tensors[&name].f_to_kind(Kind::Double);
-        let norm = |leaf: &str| tensor(format!("{norm}.{leaf}"));
-        let scale = norm("weight")?.f_div(&norm("running_var")?.f_add_scalar(eps)?.f_sqrt()?)?;
-        let bias = norm("bias")?.f_sub(&norm("running_mean")?.f_mul(&scale)?)?;
-        let weight = tensor(format!("{conv}.weight"))?.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?;
-        let put = |x: &Tensor| x.f_to_kind(Kind::Float)?.f_to_device(device);
-        let weight = Layout::default().of(&put(&weight)?)?;
-        Ok(Self { weight, bias: put(&bias)?, stride })
-    }
-
-    fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
-        x.f_conv2d(&self.weight, Some(&self.bias), [self.stride; 2], [1; 2], [1; 2], 1)
-    }
-}
-
 #[derive(Debug)]
 struct Block {
-    first: Conv,
-    second: Conv,
+    first: Folded,
+    second: Folded,
     stride: i64,
 }
 

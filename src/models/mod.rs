@@ -3,9 +3,13 @@
 pub mod checkpoint;
 pub mod classifier;
 pub mod conversion;
+pub mod features;
 pub mod files;
+mod folded;
 pub mod gaussian;
 pub mod hub;
+pub mod inception;
+pub mod inception_script;
 pub mod inspection;
 pub mod mixture;
 pub mod network;

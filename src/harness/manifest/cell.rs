@@ -388,9 +388,9 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
 fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     let measures = read_measures(r);
     // An empty list was reported already, and says nothing about the rest.
-    let compared = measures.is_empty() || measures.iter().any(|measure| measure.needs_features());
-    let mut needed = |key, help| {
-        if compared {
+    let any = |of: fn(Measured) -> bool| measures.is_empty() || measures.iter().copied().any(of);
+    let mut needed = |key, is_needed, help| {
+        if is_needed {
             return Some(r.need(key, help));
         }
         let given: Option<String> = r.get(key);
@@ -401,8 +401,9 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         }
         None
     };
-    let features = needed("features", "the folder or file of the feature network");
-    let reference = needed("reference", "the file with the features of the data set");
+    let (featured, compared) = (any(Measured::needs_features), any(Measured::needs_reference));
+    let features = needed("features", featured, "the folder or file of the feature network");
+    let reference = needed("reference", compared, "the file with the features of the data set");
     let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
@@ -430,7 +431,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 3] = Measured::ALL;
+    const ALL: [Measured; 4] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

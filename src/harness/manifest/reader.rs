@@ -110,6 +110,20 @@ impl FromNode for OneOrMany {
     }
 }
 
+/// A published number, or `"-"` where there is none, which is NaN.
+pub(super) struct Published(pub(super) f64);
+
+impl FromNode for Published {
+    fn from_node(node: &Node) -> Result<Self, Wrong<'_>> {
+        match &node.value {
+            Value::String(text) if text == "-" => Ok(Self(f64::NAN)),
+            _ => f64::from_node(node)
+                .map(Self)
+                .map_err(|_| wrong(node, "a finite number, or \"-\" where none was published")),
+        }
+    }
+}
+
 /// Reads one table.
 pub(super) struct Reader<'a> {
     table: &'a Table,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Vocabulary;
-use super::reader::{FromNode, Problems, Reader};
+use super::reader::{FromNode, Problems, Published, Reader};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
 use crate::harness::presentation::{
@@ -144,7 +144,7 @@ fn read_paper(r: &mut Reader<'_>) -> PaperValues {
     }
     let rows = r.each("rows", |r| {
         let label: String = r.need("label", "the label of the row on its axis");
-        let values: Vec<f64> = r.need("values", "one number per column");
+        let values: Vec<Published> = r.need("values", "one number per column");
         if values.len() != columns.len() && !columns.is_empty() && !values.is_empty() {
             let message = format!(
                 "the row `{label}` has {} values, but there are {} columns",
@@ -154,7 +154,7 @@ fn read_paper(r: &mut Reader<'_>) -> PaperValues {
             let help = format!("the columns are {}", columns.join(", "));
             r.report(Diagnostic::error(r.place("values"), message).help(help));
         }
-        PaperRow { label, values }
+        PaperRow { label, values: values.into_iter().map(|value| value.0).collect() }
     });
     PaperValues { source, metric, columns, rows }
 }

@@ -18,14 +18,15 @@
 //! ([`log_log_slope`]) and holds if the order's 95 % interval lies between two numbers, and fails if
 //! it lies outside.
 //!
-//! A diverged cell counts as worse (higher) than every measured one, without uncertainty; two
-//! diverged cells cannot be told apart.
+//! A diverged cell counts as worse (higher; of a score, lower) than every measured one, without
+//! uncertainty; two diverged cells cannot be told apart.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::metrics::{Jackknife, log_log_slope};
 
+use crate::harness::features::is_score;
 use crate::harness::presentation::{Against, ClaimCheck, ClaimSpec};
 use crate::harness::record::{Estimate, LEVEL, Record, Status};
 
@@ -144,6 +145,8 @@ pub struct Pair {
     pub lower: Place,
     /// The comparison's outcome.
     pub difference: Difference,
+    /// What a diverged cell counts as: infinitely bad.
+    worst: f64,
 }
 
 /// `higher` minus `lower` of a [`Pair`].
@@ -225,7 +228,9 @@ pub(in crate::harness) fn print_order(Estimate { value, interval }: Estimate) ->
 
 fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
     let place = |row: &str, column: &str| Place { row: row.into(), column: column.into() };
+    let worst = if is_score(cross.metric) { f64::NEG_INFINITY } else { f64::INFINITY };
     let pair = |higher: Place, lower: Place| Pair {
+        worst,
         difference: difference(cross, &higher, &lower),
         higher,
         lower,
@@ -282,13 +287,13 @@ impl Pair {
                 // Equal cells have neither a difference nor an error of it.
                 if value == 0.0 { 0.0 } else { value / error }
             }
-            Difference::OneDiverged(place) if *place == self.higher => f64::INFINITY,
-            Difference::OneDiverged(_) => f64::NEG_INFINITY,
+            Difference::OneDiverged(place) if *place == self.higher => self.worst,
+            Difference::OneDiverged(_) => -self.worst,
             _ => 0.0,
         }
     }
 
-    /// The difference's interval, a diverged cell being infinitely high.
+    /// The difference's interval, a diverged cell being infinitely bad.
     fn interval(&self, level: f64) -> Option<(f64, f64)> {
         match &self.difference {
             Difference::Measured(metric) => Some(metric.interval(level)),
@@ -299,7 +304,7 @@ impl Pair {
 
     /// The comparison with its numbers.
     fn describe(&self, level: f64) -> String {
-        let Self { higher, lower, difference } = self;
+        let Self { higher, lower, difference, .. } = self;
         match difference {
             Difference::Measured(metric) => {
                 let estimate = Estimate::corrected(metric, level);

@@ -12,10 +12,12 @@
 //! diverged is known.
 
 use crate::harness::claims::{Cross, Difference, Entry, Place, difference};
+use crate::harness::features::is_score;
 use crate::harness::record::{LEVEL, csv_bytes};
 use crate::harness::table::Panel;
 
-/// The rows that a column marks: the lowest, and all that cannot be told from it.
+/// The rows that a column marks: the best (the lowest, or of a score the highest), and all that
+/// cannot be told from it.
 ///
 /// None where fewer than two cells have been measured with their uncertainty.
 pub fn best<'c>(cross: &'c Cross<'_>, column: &str) -> Vec<&'c str> {
@@ -29,14 +31,18 @@ pub fn best<'c>(cross: &'c Cross<'_>, column: &str) -> Vec<&'c str> {
             _ => None,
         })
         .collect();
-    let Some((lowest, _)) = measured.iter().min_by(|a, b| a.1.total_cmp(&b.1)) else {
-        return vec![];
-    };
+    let score = is_score(cross.metric);
+    let order = |a: &f64, b: &f64| if score { b.total_cmp(a) } else { a.total_cmp(b) };
+    let Some((best, _)) = measured.iter().min_by(|a, b| order(&a.1, &b.1)) else { return vec![] };
     if measured.len() < 2 {
         return vec![];
     }
     let rows = measured.iter().map(|(row, _)| *row);
-    rows.filter(|row| row == lowest || !is_higher(cross, row, lowest, column)).collect()
+    let is_worse = |row: &str| {
+        let (higher, lower) = if score { (*best, row) } else { (row, *best) };
+        is_higher(cross, higher, lower, column)
+    };
+    rows.filter(|row| row == best || !is_worse(row)).collect()
 }
 
 /// Whether a row is higher than another beyond the uncertainty of the difference.

@@ -66,7 +66,7 @@ pub struct PaperValues {
 pub struct PaperRow {
     /// The row's label: that of the sweep axis.
     pub label: String,
-    /// The published values, one per column.
+    /// The published values, one per column; NaN (written `"-"`) where there is none.
     pub values: Vec<f64>,
 }
 

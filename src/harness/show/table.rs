@@ -171,7 +171,8 @@ impl<'a> Table<'a> {
     pub(in crate::harness) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
         let paper = self.input.paper?;
         let column = paper.columns.iter().position(|label| label == column)?;
-        paper.rows.iter().find(|r| r.label == row)?.values.get(column).copied()
+        let row = paper.rows.iter().find(|r| r.label == row)?;
+        row.values.get(column).copied().filter(|value| !value.is_nan())
     }
 
     pub(in crate::harness) fn in_paper(&self, column: &str) -> bool {
