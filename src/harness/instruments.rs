@@ -12,7 +12,7 @@ use super::{
     build::Samples,
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, ERROR, FD_INFINITY, IS, KID, Measured},
+    plan::{CellSpec, FD_INFINITY, IS, KID},
 };
 use crate::{
     backends::torch,
@@ -59,8 +59,10 @@ impl Instruments {
                 device: extractors.device(),
             }));
         }
-        if metrics.asks_for(Measured::Error) {
-            all.push(Box::new(ToTruth { blocks: metrics.blocks }));
+        let of_samples = metrics.measures.iter().filter(|measure| !measure.needs_features());
+        let names: Vec<&'static str> = of_samples.map(|measure| measure.name()).collect();
+        if !names.is_empty() {
+            all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
         }
         Ok(Self(all))
     }
@@ -211,25 +213,30 @@ impl Instrument for Distribution {
     }
 }
 
-/// The mean over samples of the root mean square difference from the truth.
-struct ToTruth {
+/// Means over samples of numbers that come with them.
+struct PerSample {
+    names: Vec<&'static str>,
     blocks: usize,
 }
 
-impl Instrument for ToTruth {
+impl Instrument for PerSample {
     fn width(&self) -> usize {
-        1
+        self.names.len()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let errors = samples.errors.iter().flatten().map(|&error| error as f32);
-        Ok(Array2::from_shape_vec((samples.images.len_of(Axis(0)), 1), errors.collect())
-            .expect("invariant: a cell that measures its error has a truth"))
+        let of = |name| samples.numbers.get(name).map_or(&[][..], Vec::as_slice);
+        let columns: Vec<&[f64]> = self.names.iter().map(of).collect();
+        let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
+        Ok(Array2::from_shape_fn((rows, self.names.len()), |(row, k)| columns[k][row] as f32))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let errors: Vec<f64> = numbers.iter().map(|&error| f64::from(error)).collect();
-        Ok(Metrics::from([(ERROR.to_owned(), Jackknife::of_mean(&errors, self.blocks)?)]))
+        let mean = |(k, name): (usize, &&'static str)| {
+            let values: Vec<f64> = numbers.column(k).iter().map(|&x| f64::from(x)).collect();
+            Ok(((*name).to_owned(), Jackknife::of_mean(&values, self.blocks)?))
+        };
+        self.names.iter().enumerate().map(mean).collect()
     }
 }
