@@ -21,10 +21,10 @@ use super::{
     manifest::{Kind, Vocabulary},
     plan::{
         self, Cell, CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, PredictionKind,
-        ScheduleSpec, SolverSpec, Steps, Task,
+        ScheduleSpec, SolverSpec, Steps, Task, VarianceSpec,
     },
     published::is_published,
-    registry::{Everywhere, Registry, SIGMA_HAT},
+    registry::{Everywhere, LEARNED, Registry, SIGMA_HAT},
     truth::{Known, Truth},
 };
 use crate::{
@@ -87,7 +87,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             .collect(),
         solvers: registry.kinds(),
         truths: truths(registry),
-        variances: vec![SIGMA_HAT.into()],
+        variances: vec![SIGMA_HAT.into(), LEARNED.into()],
         metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
@@ -227,6 +227,12 @@ impl Route {
                 Error::Core(core::Error::EtaNegative { .. }) => {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
                 }
+                Error::Core(core::Error::LearnedVariance { .. }) => {
+                    ("solver.variance", "`kind = \"ddpm\"` takes it")
+                }
+                Error::Core(core::Error::NoRange) => {
+                    ("solver.variance", "exact scores are those of eps alone")
+                }
                 Error::Core(core::Error::StochasticReversed { .. }) => {
                     ("solver.kind", "images are encoded by methods that draw no noise")
                 }
@@ -304,7 +310,15 @@ fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Optio
     Ok((lead, way))
 }
 
+/// Whether the variance of a cell's steps is its model's.
+fn learned(spec: &CellSpec) -> bool {
+    matches!(&spec.solver.variance, Some(VarianceSpec::Named(name)) if name == LEARNED)
+}
+
 fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    if spec.model.exact.is_some() && learned(spec) {
+        return Err(core::Error::NoRange.into());
+    }
     on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
 }
 
@@ -627,6 +641,9 @@ impl<'a> Models<'a> {
             }));
         }
         let network = self.network(spec)?;
+        if learned(spec) && network.predicts_range() == Some(false) {
+            return Err(core::Error::NoRange.into());
+        }
         let shape = network.shape().ok_or_else(|| {
             Error::input(format!(
                 "{}: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` \

@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// The one variance with a name; all others are an eta.
+/// The variances with a name; all others are an eta.
 pub(super) const SIGMA_HAT: &str = "sigma-hat";
+pub(super) const LEARNED: &str = "learned";
 
 /// A solver on every state: exact-score models, networks, and the count of calls.
 pub trait Everywhere: Solver<Array> + Solver<Tensor> + Solver<Ghost> {}
@@ -164,6 +165,7 @@ impl Registry {
         let variance = match &spec.variance {
             Some(VarianceSpec::Eta(eta)) => Variance::Eta(*eta),
             Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Variance::SigmaHat,
+            Some(VarianceSpec::Named(name)) if name == LEARNED => Variance::Learned,
             Some(VarianceSpec::Named(name)) => {
                 return Err(Error::input(format!("there is no variance `{name}`")));
             }
