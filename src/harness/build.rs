@@ -30,9 +30,10 @@ use super::{
 use crate::{
     backends::{array::Array, torch},
     core::{
-        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level, Noise,
-        Schedule, Solver, State, Tau, count_calls, integrate,
+        self, At, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level,
+        Noise, Prediction, Schedule, Solver, State, Tau, count_calls, integrate,
     },
+    likelihood::{Bits, VariationalBound},
     models::{
         checkpoint::Which,
         gaussian::{Gaussian, GaussianFlow},
@@ -41,6 +42,7 @@ use crate::{
         network::{Network, Wanted},
         unet::{Placement, Precision},
     },
+    solvers::Variance,
 };
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give
@@ -419,6 +421,18 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried>;
 
+    /// The variational bound on the negative log-likelihood of images in [-1, 1], bits per dimension
+    /// of each; `noise` is that of its terms, `observe` sees the model calls per image.
+    ///
+    /// # Errors
+    /// A grid or a variance that has no bound, and as [`Sampler::sample`].
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits>;
+
     /// Where the truth of these samples starts, and where it ends; `observe` is called at every
     /// model call.
     ///
@@ -444,8 +458,37 @@ struct Exchange<S> {
     out: fn(&S) -> core::Result<Array4<f64>>,
 }
 
+/// A model as one of arrays on the host.
+struct OnHost<'a, S: State>(&'a Bound<S>);
+
+impl<S: State> OnHost<'_, S> {
+    fn into(&self, x: &Array) -> core::Result<S> {
+        let images = x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model)?;
+        (self.0.exchange.into)(images)
+    }
+
+    fn out(&self, x: &S) -> core::Result<Array> {
+        Ok((self.0.exchange.out)(x)?.into_dyn())
+    }
+}
+
+impl<S: State> Denoiser for OnHost<'_, S> {
+    type State = Array;
+
+    fn predict(&self, x: &Array, at: At) -> core::Result<Array> {
+        self.out(&self.0.denoiser.predict(&self.into(x)?, at)?)
+    }
+
+    fn predict_with_range(&self, x: &Array, at: At) -> core::Result<Prediction<Array>> {
+        let Prediction { eps, range } = self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
+        let range = range.map(|range| self.out(&range)).transpose()?;
+        Ok(Prediction { eps: self.out(&eps)?, range })
+    }
+}
+
 struct Bound<S: State> {
     solver: Rc<dyn Solver<S>>,
+    variance: Variance,
     inverse: Rc<dyn Solver<S>>,
     denoiser: Rc<dyn Denoiser<State = S>>,
     grid: Grid,
@@ -527,6 +570,17 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
         self.integrate(way, (self.exchange.into)(x)?, noise, observe)
+    }
+
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits> {
+        let model = OnHost(self);
+        let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
+        bound.bits(&images.into_dyn(), &noise, observe)
     }
 
     fn truth(
@@ -616,6 +670,7 @@ impl<'a> Models<'a> {
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
+        let variance = Registry::variance(&spec.solver)?;
         let truth = self.truth(spec, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
@@ -626,6 +681,7 @@ impl<'a> Models<'a> {
             };
             return Ok(Box::new(Bound {
                 solver: solver as Rc<dyn Solver<Array>>,
+                variance,
                 inverse: inverse as Rc<dyn Solver<Array>>,
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
@@ -658,6 +714,7 @@ impl<'a> Models<'a> {
         };
         Ok(Box::new(Bound {
             solver: solver as Rc<dyn Solver<Tensor>>,
+            variance,
             inverse: inverse as Rc<dyn Solver<Tensor>>,
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,

@@ -162,7 +162,16 @@ impl Registry {
         let Some(entry) = entry else {
             return Err(Error::input(format!("there is no solver `{}`", spec.kind)));
         };
-        let variance = match &spec.variance {
+        let variance = Self::variance(spec)?;
+        Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
+    }
+
+    /// The noise of a method's steps; none of a method without that choice.
+    ///
+    /// # Errors
+    /// A name that does not exist.
+    pub fn variance(spec: &SolverSpec) -> Result<Variance> {
+        Ok(match &spec.variance {
             Some(VarianceSpec::Eta(eta)) => Variance::Eta(*eta),
             Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Variance::SigmaHat,
             Some(VarianceSpec::Named(name)) if name == LEARNED => Variance::Learned,
@@ -170,8 +179,7 @@ impl Registry {
                 return Err(Error::input(format!("there is no variance `{name}`")));
             }
             None => Variance::Eta(0.0),
-        };
-        Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
+        })
     }
 
     /// What carries images to latents on the reversed grid of a method, by its convention.

@@ -207,7 +207,9 @@ impl Inspection {
             ))
         } else if config.predicts_range().is_none() {
             let (out, image) = (config.out_channels, config.in_channels);
-            Some(format!("it predicts {out} channels of images with {image}: neither eps nor eps and a range"))
+            Some(format!(
+                "it predicts {out} channels of images with {image}: neither eps nor eps and a range"
+            ))
         } else {
             None
         };

@@ -316,4 +316,3 @@ impl Denoiser for Network {
         halves().map_err(|error: tch::TchError| Error::model(error))
     }
 }
-

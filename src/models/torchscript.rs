@@ -96,6 +96,10 @@ impl Script {
         if let Some(channels) = with_range.get_mut(1) {
             *channels *= 2;
         }
-        if found == expected || found == with_range { Ok(out) } else { Err(ScriptError::Output { found, expected }) }
+        if found == expected || found == with_range {
+            Ok(out)
+        } else {
+            Err(ScriptError::Output { found, expected })
+        }
     }
 }
