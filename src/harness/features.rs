@@ -13,7 +13,7 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD},
+    plan::{CellSpec, FD, FEATURE_ERROR},
     reference::{Extractor, Reference},
 };
 use crate::{
@@ -181,16 +181,21 @@ pub fn locate(source: &str) -> Result<PathBuf> {
 }
 
 /// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
-/// `IS` of Inception's features alone. A metric without features is its own column.
+/// `IS` of Inception's features alone. A metric without features is its own column, and a distance
+/// between single features none that has a name elsewhere: `feature-error-cifar10-features`.
 pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let Some(features) = features else { return metric.to_owned() };
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
     let dot = if variant.is_empty() { "" } else { "." };
-    if features::is_inception(features) {
+    let is_inception = features::is_inception(features);
+    let name =
+        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
+    if metric == FEATURE_ERROR {
+        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
+    }
+    if is_inception {
         let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };
         return format!("{measure}{dot}{variant}");
     }
-    let name =
-        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     format!("{}-{name}{dot}{variant}", measure.to_uppercase())
 }

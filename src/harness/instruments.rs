@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, Array4, ArrayView2, Axis, concatenate, s};
 
 use super::{
     build::Samples,
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, ERROR, FD_INFINITY, IS, KID, Measured},
+    plan::{CellSpec, ERROR, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
 };
 use crate::{
     backends::torch,
@@ -48,8 +48,9 @@ impl Instruments {
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        if let Some(source) = &metrics.features {
-            let names = metrics.measures.iter().filter(|measure| measure.needs_features());
+        let distribution = metrics.measures.iter().any(|measure| measure.is_of_distribution());
+        if let (Some(source), true) = (&metrics.features, distribution) {
+            let names = metrics.measures.iter().filter(|measure| measure.is_of_distribution());
             let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
             let names = names.map(|measure| measure.name()).chain(extrapolated).collect();
             let reference = metrics.reference.as_deref();
@@ -61,6 +62,16 @@ impl Instruments {
         }
         if metrics.asks_for(Measured::Error) {
             all.push(Box::new(ToTruth { blocks: metrics.blocks }));
+        }
+        if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
+        {
+            all.push(Box::new(FeaturesToTruth {
+                column: column_name(FEATURE_ERROR, Some(source)),
+                extractor: extractors.extractor(source)?,
+                quantise: metrics.quantise,
+                device: extractors.device(),
+                blocks: metrics.blocks,
+            }));
         }
         Ok(Self(all))
     }
@@ -229,7 +240,42 @@ impl Instrument for ToTruth {
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let errors: Vec<f64> = numbers.iter().map(|&error| f64::from(error)).collect();
-        Ok(Metrics::from([(ERROR.to_owned(), Jackknife::of_mean(&errors, self.blocks)?)]))
+        mean_of(ERROR, numbers, self.blocks)
     }
+}
+
+/// The mean over samples of the Euclidean distance from the features of the truth.
+struct FeaturesToTruth {
+    column: String,
+    extractor: Rc<dyn FeatureExtractor>,
+    quantise: bool,
+    device: tch::Device,
+    blocks: usize,
+}
+
+impl Instrument for FeaturesToTruth {
+    fn width(&self) -> usize {
+        1
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let truth = samples.truth.as_ref().expect("invariant: what it asks for has a truth");
+        let features = |images: &Array4<f32>| {
+            features(&*self.extractor, images.view(), self.quantise, self.device)
+        };
+        let difference = features(&samples.images)? - features(truth)?;
+        let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
+        Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        mean_of(&self.column, numbers, self.blocks)
+    }
+}
+
+/// The mean of one number of each sample.
+fn mean_of(column: &str, numbers: ArrayView2<'_, f32>, blocks: usize) -> Result<Metrics> {
+    let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
+    Ok(Metrics::from([(column.to_owned(), Jackknife::of_mean(&numbers, blocks)?)]))
 }

@@ -116,7 +116,7 @@ pub struct CellSpec {
     pub solver: SolverSpec,
     /// `[metrics]`; none if nothing is to be measured.
     pub metrics: Option<MetricsSpec>,
-    /// `[truth]`: what the metric `error` is measured to.
+    /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<TruthSpec>,
 }
@@ -333,8 +333,8 @@ pub enum VarianceSpec {
     Named(String),
 }
 
-/// `[truth]`: the solution of the probability-flow ODE that `error` is measured to, from the same
-/// noise.
+/// `[truth]`: the solution of the probability-flow ODE that `error` and `feature-error` are measured
+/// to, from the same noise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TruthSpec {
     /// A deterministic method, or `exact`.
@@ -377,6 +377,11 @@ impl MetricsSpec {
         names.collect()
     }
 
+    /// The first measure that compares with a truth, if there is one.
+    pub fn measured_to_truth(&self) -> Option<Measured> {
+        self.measures.iter().copied().find(|measure| measure.needs_truth())
+    }
+
     /// Whether a measure is asked for.
     pub fn asks_for(&self, measure: Measured) -> bool {
         self.measures.contains(&measure)
@@ -396,12 +401,15 @@ pub const IS: &str = "is";
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
+/// The name in manifests of the distance to the features of the truth.
+pub const FEATURE_ERROR: &str = "feature-error";
+
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 5] = [FD, FD_INFINITY, KID, IS, ERROR];
+pub const METRICS: [&str; 6] = [FD, FD_INFINITY, KID, IS, ERROR, FEATURE_ERROR];
 
 /// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Measured {
     /// The Fréchet distance.
     Fd,
@@ -412,11 +420,14 @@ pub enum Measured {
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
+    /// The Euclidean distance between the features of a sample and those of the truth of the same
+    /// noise, averaged over samples.
+    FeatureError,
 }
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Fd, Self::Kid, Self::Is, Self::Error];
+    pub const ALL: [Self; 5] = [Self::Fd, Self::Kid, Self::Is, Self::Error, Self::FeatureError];
 
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
@@ -428,12 +439,23 @@ impl Measured {
             Self::Kid => KID,
             Self::Is => IS,
             Self::Error => ERROR,
+            Self::FeatureError => FEATURE_ERROR,
         }
+    }
+
+    /// Whether it describes all samples at once, by the distribution of their features.
+    pub fn is_of_distribution(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid | Self::Is)
     }
 
     /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
-        matches!(self, Self::Fd | Self::Kid | Self::Is)
+        self.is_of_distribution() || self == Self::FeatureError
+    }
+
+    /// Whether it compares each sample with the truth of the same noise.
+    pub fn needs_truth(self) -> bool {
+        matches!(self, Self::Error | Self::FeatureError)
     }
 
     /// Whether it compares features with those of a data set.

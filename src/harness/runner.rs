@@ -304,7 +304,6 @@ impl Job<'_> {
         while partial.rows() < spec.samples {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
-            let clock = Instant::now();
             let samples =
                 match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
                     self.progress.advance(calls * rows as u64);
@@ -316,7 +315,7 @@ impl Job<'_> {
                     }
                     samples => samples?,
                 };
-            sampling += clock.elapsed();
+            sampling += samples.time;
             drawn += rows;
             if first == 0 && is_picture(self.sampler.shape()) {
                 write_strip(samples.images.view(), &strip_path(self.folder, self.key))?;
