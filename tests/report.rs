@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
@@ -774,11 +775,8 @@ fit = "line"
             let record = cell(solver, &calls.to_string(), None);
             let steps = ("grid.steps".to_owned(), calls.to_string());
             let per_call = time / f64::from(calls);
-            timing.push_str(&format!(
-                "{},{},9.5,{per_call:?},cpu,2,0\n",
-                records.len(),
-                record.key
-            ));
+            let row = records.len();
+            writeln!(timing, "{row},{},9.5,{per_call:?},cpu,2,0", record.key).unwrap();
             records.push(Record {
                 status: Status::Done,
                 params: vec![("solver".into(), solver.into()), steps],

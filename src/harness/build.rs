@@ -22,7 +22,7 @@ use super::{
     manifest::{Kind, Vocabulary},
     plan::{
         self, Cell, CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, PredictionKind,
-        ScheduleSpec, SolverSpec, Steps,
+        ScheduleSpec, SolverSpec, Steps, Task,
     },
     published::is_published,
     registry::{Everywhere, Registry, SIGMA_HAT},
@@ -188,6 +188,11 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
+        let calls = match spec.task {
+            Task::Sample => calls,
+            Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
+            Task::Interpolate(points) => calls * points as u64,
+        };
         if spec.truth.is_some() {
             // Whatever state it is for, its grid is the same.
             truth_way(spec, registry, &grid)?;
@@ -225,6 +230,9 @@ impl Route {
                 }
                 Error::Core(core::Error::EtaNegative { .. }) => {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
+                }
+                Error::Core(core::Error::StochasticReversed { .. }) => {
+                    ("solver.kind", "images are encoded by methods that draw no noise")
                 }
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
                 Error::Truth(_) => {
@@ -350,11 +358,11 @@ pub struct Samples {
     pub images: Array4<f32>,
     /// Model calls per sample, counted at the model.
     pub calls: u64,
-    /// Root mean square difference of each sample from the truth, where there is one.
-    pub errors: Option<Vec<f64>>,
-    /// The truth's images, `[N, C, H, W]`, unclamped, where there is one.
+    /// Numbers of each sample, by the names of their measures.
+    pub numbers: BTreeMap<&'static str, Vec<f64>>,
+    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
     pub truth: Option<Array4<f32>>,
-    /// How long they took, without the truth.
+    /// How long the model was run for them, without the truth.
     pub time: Duration,
 }
 
@@ -404,6 +412,18 @@ pub trait Sampler {
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried>;
+
+    /// Where the truth of these samples starts, and where it ends; `observe` is called at every
+    /// model call.
+    ///
+    /// # Errors
+    /// A cell without a truth, and as [`Sampler::sample`].
+    fn truth(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<(Array4<f64>, Array4<f64>)>;
 
     /// The x_T that samples start from: the initial draw of keyed noise.
     ///
@@ -489,12 +509,13 @@ where
             |x: &S| Ok::<_, core::Error>((self.exchange.out)(x)?.mapv(|value| value as f32));
         let images = to_host(&outcome.x)?;
         let time = clock.elapsed(); // on a GPU, nothing is done before the images are here
-        let errors = match &solution {
-            Some(solution) => Some(S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?.rms()?),
-            None => None,
-        };
+        let mut numbers = BTreeMap::new();
+        if let Some(solution) = &solution {
+            let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?;
+            numbers.insert(Measured::Error.name(), difference.rms()?);
+        }
         let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.calls, errors, truth, time })
+        Ok(Samples { images, calls: outcome.calls, numbers, truth, time })
     }
 
     fn carry(
@@ -505,6 +526,21 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
         self.integrate(way, (self.exchange.into)(x)?, noise, observe)
+    }
+
+    fn truth(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<(Array4<f64>, Array4<f64>)> {
+        let Some(truth) = &self.truth else {
+            return Err(core::Error::model("this cell has no truth"));
+        };
+        let x = self.draw(noise, rows)?;
+        let solution = truth.solve(&self.denoiser, &noise, &x, rows, observe)?;
+        let out = self.exchange.out;
+        Ok((out(&solution.start)?, out(&solution.end)?))
     }
 
     fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>> {

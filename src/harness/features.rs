@@ -13,7 +13,7 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD, FEATURE_ERROR},
+    plan::{CellSpec, FD, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
     reference::{Extractor, Reference},
 };
 use crate::{
@@ -156,6 +156,21 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
         sha256: extractor.sha256().to_owned(),
         dimension: extractor.dim(),
     }
+}
+
+/// Whether a metric is a mean of one number per sample.
+pub fn is_mean(metric: &str) -> bool {
+    ![FD, FD_INFINITY, KID, IS].contains(&metric)
+}
+
+/// Whether a metric is made of features, which its column then names.
+pub fn is_on_features(metric: &str) -> bool {
+    !is_mean(metric) || metric == FEATURE_ERROR
+}
+
+/// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
+pub fn is_ranked(column: &str) -> bool {
+    !column.starts_with("latent-") || column == Measured::LatentError.name()
 }
 
 /// Whether a column is one in which higher is better.

@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use ndarray::{Array2, Array4, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
 
 use super::{
     build::Samples,
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, ERROR, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
+    plan::{CellSpec, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
 };
 use crate::{
     backends::torch,
@@ -60,8 +60,10 @@ impl Instruments {
                 device: extractors.device(),
             }));
         }
-        if metrics.asks_for(Measured::Error) {
-            all.push(Box::new(ToTruth { blocks: metrics.blocks }));
+        let of_samples = metrics.measures.iter().filter(|measure| !measure.needs_features());
+        let names: Vec<&'static str> = of_samples.map(|measure| measure.name()).collect();
+        if !names.is_empty() {
+            all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
         }
         if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
         {
@@ -222,25 +224,29 @@ impl Instrument for Distribution {
     }
 }
 
-/// The mean over samples of the root mean square difference from the truth.
-struct ToTruth {
+/// Means over samples of numbers that come with them.
+struct PerSample {
+    names: Vec<&'static str>,
     blocks: usize,
 }
 
-impl Instrument for ToTruth {
+impl Instrument for PerSample {
     fn width(&self) -> usize {
-        1
+        self.names.len()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let errors = samples.errors.iter().flatten().map(|&error| error as f32);
-        Ok(Array2::from_shape_vec((samples.images.len_of(Axis(0)), 1), errors.collect())
-            .expect("invariant: a cell that measures its error has a truth"))
+        let of = |name| samples.numbers.get(name).map_or(&[][..], Vec::as_slice);
+        let columns: Vec<&[f64]> = self.names.iter().map(of).collect();
+        let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
+        Ok(Array2::from_shape_fn((rows, self.names.len()), |(row, k)| columns[k][row] as f32))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        mean_of(ERROR, numbers, self.blocks)
+        let mean =
+            |(k, name): (usize, &&'static str)| mean_of(name, numbers.column(k), self.blocks);
+        self.names.iter().enumerate().map(mean).collect()
     }
 }
 
@@ -270,12 +276,16 @@ impl Instrument for FeaturesToTruth {
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        mean_of(&self.column, numbers, self.blocks)
+        Ok(Metrics::from([mean_of(&self.column, numbers.column(0), self.blocks)?]))
     }
 }
 
-/// The mean of one number of each sample.
-fn mean_of(column: &str, numbers: ArrayView2<'_, f32>, blocks: usize) -> Result<Metrics> {
+/// A column and the mean of one number of each sample.
+fn mean_of(
+    column: &str,
+    numbers: ArrayView1<'_, f32>,
+    blocks: usize,
+) -> Result<(String, Jackknife)> {
     let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
-    Ok(Metrics::from([(column.to_owned(), Jackknife::of_mean(&numbers, blocks)?)]))
+    Ok((column.to_owned(), Jackknife::of_mean(&numbers, blocks)?))
 }

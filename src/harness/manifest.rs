@@ -109,6 +109,7 @@ impl Manifest {
                 Some(table) => profiles = table.clone(),
             }
         }
+        problems.extend(profiles.remove_named());
         for profile in profiles.entries() {
             match profile.node.as_table() {
                 None => problems.push(not_a_profile(&profile.node.place)),

@@ -20,6 +20,7 @@ mod results;
 pub mod runner;
 mod show;
 pub mod stats;
+pub mod tasks;
 mod truth;
 
 pub use results::{folder, partial, provenance, record, sink};

@@ -203,6 +203,32 @@ impl Table {
         Some(self.0.remove(index))
     }
 
+    /// Of profiles: what `remove = ["truth"]` names is removed where the profile is laid over.
+    ///
+    /// Returns what is wrong with such lists.
+    pub fn remove_named(&mut self) -> Vec<Diagnostic> {
+        let mut problems = vec![];
+        for profile in &mut self.0 {
+            let Value::Table(table) = &mut profile.node.value else { continue };
+            let Some(entry) = table.take("remove") else { continue };
+            let names = match &entry.node.value {
+                Value::Array(items) => items.iter().map(|item| (item, &item.value)).collect(),
+                _ => vec![(&entry.node, &Value::Nothing)],
+            };
+            for (node, value) in names {
+                let Value::String(path) = value else {
+                    let message = "`remove` must be a list of names";
+                    let help = "what the profile does without: `remove = [\"truth\"]`";
+                    problems.push(Diagnostic::error(node.place.clone(), message).help(help));
+                    continue;
+                };
+                let nothing = Node { place: node.place.clone(), value: Value::Nothing };
+                table.set(path, &node.place, &nothing);
+            }
+        }
+        problems
+    }
+
     /// Lays a table over this one: tables merge, everything else replaces.
     pub fn overlay(&mut self, over: &Self) {
         for entry in &over.0 {

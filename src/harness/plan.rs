@@ -119,6 +119,9 @@ pub struct CellSpec {
     /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<TruthSpec>,
+    /// What is done; absent from the JSON if samples are drawn.
+    #[serde(skip_serializing_if = "Task::is_default")]
+    pub task: Task,
 }
 
 impl CellSpec {
@@ -345,6 +348,48 @@ pub struct TruthSpec {
     pub grid: Option<GridSpec>,
 }
 
+/// `task`: what a cell does with its model, grid and solver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Draws samples.
+    #[default]
+    Sample,
+    /// Encodes images and decodes them again.
+    Reconstruct(ImagesSpec),
+    /// Decodes the arc between two draws of noise at so many points, its ends included.
+    Interpolate(usize),
+}
+
+impl Task {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `[images]`: what is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImagesSpec {
+    /// A data set's name or path, or `truth` for what the truth makes of each sample's noise.
+    pub source: String,
+    /// `train` or `test`, for sets that have splits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// CSV file that lists images of CIFAR-10 to leave out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
+}
+
+impl ImagesSpec {
+    /// The source that is no data set.
+    pub const TRUTH: &str = "truth";
+
+    /// Whether the images are the truth's, and their noise is known.
+    pub fn is_truth(&self) -> bool {
+        self.source == Self::TRUTH
+    }
+}
+
 /// `[metrics]`: what is measured on the samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricsSpec {
@@ -405,7 +450,25 @@ pub const ERROR: &str = "error";
 pub const FEATURE_ERROR: &str = "feature-error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 6] = [FD, FD_INFINITY, KID, IS, ERROR, FEATURE_ERROR];
+pub const METRICS: [&str; 17] = [
+    FD,
+    FD_INFINITY,
+    KID,
+    IS,
+    ERROR,
+    FEATURE_ERROR,
+    "mse",
+    "mse-raw",
+    "latent-mean",
+    "latent-std",
+    "latent-kurtosis",
+    "latent-horizontal",
+    "latent-vertical",
+    "latent-norm",
+    "latent-error",
+    "path-length",
+    "path-jump",
+];
 
 /// What is measured on samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -423,11 +486,50 @@ pub enum Measured {
     /// The Euclidean distance between the features of a sample and those of the truth of the same
     /// noise, averaged over samples.
     FeatureError,
+    /// A reconstruction's mean squared error per dimension, of values in [0, 1].
+    Mse,
+    /// The same of values in [-1, 1].
+    MseRaw,
+    /// The mean of a latent's elements.
+    LatentMean,
+    /// Their standard deviation.
+    LatentStd,
+    /// Their excess kurtosis.
+    LatentKurtosis,
+    /// The correlation of horizontal neighbours in a latent.
+    LatentHorizontal,
+    /// The correlation of vertical neighbours.
+    LatentVertical,
+    /// A latent's norm over the root of its dimension.
+    LatentNorm,
+    /// The root mean square difference of a latent from the noise that its image was made of.
+    LatentError,
+    /// The length of an interpolated path of images over the distance of its ends.
+    PathLength,
+    /// The longest step of such a path over its mean step.
+    PathJump,
 }
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Fd, Self::Kid, Self::Is, Self::Error, Self::FeatureError];
+    pub const ALL: [Self; 16] = [
+        Self::Fd,
+        Self::Kid,
+        Self::Is,
+        Self::Error,
+        Self::FeatureError,
+        Self::Mse,
+        Self::MseRaw,
+        Self::LatentMean,
+        Self::LatentStd,
+        Self::LatentKurtosis,
+        Self::LatentHorizontal,
+        Self::LatentVertical,
+        Self::LatentNorm,
+        Self::LatentError,
+        Self::PathLength,
+        Self::PathJump,
+    ];
 
     /// What is measured unless the manifest says more.
     pub const DEFAULT: [Self; 1] = [Self::Fd];
@@ -440,6 +542,26 @@ impl Measured {
             Self::Is => IS,
             Self::Error => ERROR,
             Self::FeatureError => FEATURE_ERROR,
+            Self::Mse => "mse",
+            Self::MseRaw => "mse-raw",
+            Self::LatentMean => "latent-mean",
+            Self::LatentStd => "latent-std",
+            Self::LatentKurtosis => "latent-kurtosis",
+            Self::LatentHorizontal => "latent-horizontal",
+            Self::LatentVertical => "latent-vertical",
+            Self::LatentNorm => "latent-norm",
+            Self::LatentError => "latent-error",
+            Self::PathLength => "path-length",
+            Self::PathJump => "path-jump",
+        }
+    }
+
+    /// The task it belongs to, by its name in manifests.
+    pub fn task(self) -> &'static str {
+        match self {
+            Self::Fd | Self::Kid | Self::Is | Self::Error | Self::FeatureError => "sample",
+            Self::PathLength | Self::PathJump => "interpolate",
+            _ => "reconstruct",
         }
     }
 
@@ -508,6 +630,7 @@ mod tests {
             },
             metrics: None,
             truth: None,
+            task: Task::Sample,
         }
     }
 

@@ -8,7 +8,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    rc::Rc,
+    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
@@ -24,15 +25,16 @@ use super::{
     instruments::Instruments,
     overview::{Show, columns},
     partial::Partial,
-    plan::{Cell, Inversion, Plan},
+    plan::{Cell, Inversion, Plan, Task},
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, Status},
     registry::Registry,
     report, sheet,
     sink::{Planned, Sink, Timing},
+    tasks::{self, Observe, Pictures},
 };
-use crate::{core, core::KeyedNoise};
+use crate::{core, data::ImageSet};
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
@@ -63,7 +65,9 @@ pub struct Options<'a> {
 /// # Errors
 /// Grids that cannot be built or that a solver does not admit, and files that do not exist.
 pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
-    let inverts = plan.cells.iter().filter(|cell| cell.spec.solver.inversion != Inversion::Current);
+    let encodes = |cell: &&Cell| matches!(cell.spec.task, Task::Reconstruct(_));
+    let inverts = plan.cells.iter().filter(|cell| !encodes(cell));
+    let inverts = inverts.filter(|cell| cell.spec.solver.inversion != Inversion::Current);
     let ignored = inverts.map(|cell| {
         let message = "`solver.inversion` is ignored: nothing here encodes images";
         Diagnostic::error(cell.locate("solver.inversion"), message)
@@ -86,7 +90,12 @@ fn check_and_also(
     mut problems: Vec<Diagnostic>,
 ) -> Result<Vec<Route>> {
     let mut routes = vec![];
+    let mut pictures = Pictures::default();
     for cell in &plan.cells {
+        if let Err(error) = pictures.of(&cell.spec) {
+            let place = cell.locate("images.source");
+            problems.push(Diagnostic::error(place, error.to_string()));
+        }
         match Route::of(cell, registry) {
             Ok(route) => routes.push(route),
             Err(problem) => problems.push(*problem),
@@ -108,9 +117,11 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let routes = check(plan, options.registry)?;
     let mut models = Models::new(options.hardware.clone(), options.registry);
     let mut extractors = Extractors::new(options.hardware.clone());
-    let (planned, all_inputs) = planned(plan, &mut models, &mut extractors, &options.hardware)?;
+    let mut pictures = Pictures::default();
+    let (planned, all_inputs) =
+        planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
     if options.verbose > 0 {
-        say_read(plan, &mut models, &mut extractors, &options.hardware)?;
+        say_read(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
     }
     let columns = Columns {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
@@ -140,6 +151,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             key: &planned[index].key,
             sampler: models.sampler(&cell.spec)?,
             instruments: Instruments::new(&cell.spec, &mut extractors)?,
+            images: pictures.of(&cell.spec)?,
             folder: &options.folder,
             progress: &progress,
             interrupted: options.interrupted,
@@ -177,7 +189,8 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         if !path.exists() && !diverged {
             let sampler = models.sampler(&cell.spec)?;
             if is_picture(sampler.shape()) {
-                draw_strip(&*sampler, cell, &path, options.interrupted)?;
+                let images = pictures.of(&cell.spec)?;
+                draw_strip(&*sampler, cell, images.as_deref(), &path, options.interrupted)?;
             }
         }
     }
@@ -208,11 +221,12 @@ fn say_read(
     plan: &Plan,
     models: &mut Models<'_>,
     extractors: &mut Extractors,
+    pictures: &mut Pictures,
     hardware: &Hardware,
 ) -> Result<()> {
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
-        let inputs = inputs(cell, models, extractors, hardware)?;
+        let inputs = inputs(cell, models, extractors, pictures, hardware)?;
         let metrics = cell.spec.metrics.as_ref();
         for (role, source) in [
             ("weights", Some(&cell.spec.model.source)),
@@ -238,12 +252,13 @@ pub fn planned(
     plan: &Plan,
     models: &mut Models<'_>,
     extractors: &mut Extractors,
+    pictures: &mut Pictures,
     hardware: &Hardware,
 ) -> Result<(Vec<Planned>, BTreeMap<String, String>)> {
     let mut all_inputs = BTreeMap::new();
     let mut planned = vec![];
     for cell in &plan.cells {
-        let inputs = inputs(cell, models, extractors, hardware)?;
+        let inputs = inputs(cell, models, extractors, pictures, hardware)?;
         planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
         all_inputs.extend(inputs);
     }
@@ -255,6 +270,7 @@ fn inputs(
     cell: &Cell,
     models: &mut Models<'_>,
     extractors: &mut Extractors,
+    pictures: &mut Pictures,
     hardware: &Hardware,
 ) -> Result<BTreeMap<String, String>> {
     let mut inputs = BTreeMap::from([
@@ -265,6 +281,9 @@ fn inputs(
         inputs.insert("weights".to_owned(), hash);
     }
     inputs.extend(extractors.hashes(&cell.spec)?);
+    if let Some(images) = pictures.of(&cell.spec)? {
+        inputs.insert("images".to_owned(), images.sha256());
+    }
     Ok(inputs)
 }
 
@@ -274,6 +293,7 @@ struct Job<'a> {
     key: &'a str,
     sampler: Box<dyn Sampler>,
     instruments: Instruments,
+    images: Option<Rc<ImageSet>>,
     folder: &'a Path,
     progress: &'a Progress,
     interrupted: &'a AtomicBool,
@@ -304,17 +324,20 @@ impl Job<'_> {
         while partial.rows() < spec.samples {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
-            let samples =
-                match draw(&*self.sampler, self.cell, first, rows, self.interrupted, |calls| {
-                    self.progress.advance(calls * rows as u64);
-                }) {
-                    Err(Error::Core(core::Error::NotFinite { .. })) => {
-                        record.status = Status::Diverged;
-                        partial.remove()?;
-                        return Ok((record, 0.0));
-                    }
-                    samples => samples?,
-                };
+            let samples = match perform(
+                &*self.sampler,
+                self.cell,
+                self.images.as_deref(),
+                (first, rows),
+                &mut self.progress.batch(rows, self.interrupted),
+            ) {
+                Err(Error::Core(core::Error::NotFinite { .. })) => {
+                    record.status = Status::Diverged;
+                    partial.remove()?;
+                    return Ok((record, 0.0));
+                }
+                samples => samples?,
+            };
             sampling += samples.time;
             drawn += rows;
             if first == 0 && is_picture(self.sampler.shape()) {
@@ -331,22 +354,15 @@ impl Job<'_> {
     }
 }
 
-/// Draws one batch; `advance` is told of every call per sample.
-fn draw(
+/// Does one batch.
+fn perform(
     sampler: &dyn Sampler,
     cell: &Cell,
-    first: usize,
-    rows: usize,
-    interrupted: &AtomicBool,
-    mut advance: impl FnMut(u64),
+    images: Option<&ImageSet>,
+    (first, rows): (usize, usize),
+    observe: &mut Observe<'_>,
 ) -> Result<Samples> {
-    let noise = KeyedNoise { seed: cell.spec.seed, first: first as u64 };
-    let mut seen = 0;
-    let samples = sampler.sample(noise, rows, &mut |calls| {
-        advance(calls - seen);
-        seen = calls;
-        if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }
-    });
+    let samples = tasks::perform(sampler, &cell.spec, images, (first, rows), observe);
     match samples {
         Err(core::Error::Interrupted) => Err(Error::Interrupted),
         other => Ok(other?),
@@ -362,11 +378,14 @@ fn is_picture([channels, height, width]: [usize; 3]) -> bool {
 fn draw_strip(
     sampler: &dyn Sampler,
     cell: &Cell,
+    images: Option<&ImageSet>,
     path: &Path,
     interrupted: &AtomicBool,
 ) -> Result<()> {
     let rows = cell.spec.batch.min(cell.spec.samples);
-    let samples = draw(sampler, cell, 0, rows, interrupted, |_| {})?;
+    let silent = Progress::new(0, super::progress::Mode::Quiet);
+    let observe = &mut silent.batch(rows, interrupted);
+    let samples = perform(sampler, cell, images, (0, rows), observe)?;
     write_strip(samples.images.view(), path)
 }
 

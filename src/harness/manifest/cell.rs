@@ -7,8 +7,9 @@ use super::{Kind, Vocabulary, known_names};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
-    CellSpec, End, ExactSpec, GridSpec, Inversion, Measured, MetricsSpec, ModelSpec, Precision,
-    PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps, Tau, TruthSpec, VarianceSpec,
+    CellSpec, End, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured, MetricsSpec, ModelSpec,
+    Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps, Task, Tau, TruthSpec,
+    VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
@@ -42,7 +43,9 @@ pub(super) fn read(
     let truth = root
         .entry("truth")
         .map(|_| root.section("truth", |r| read_truth(r, schedule.horizon, vocabulary)));
-    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid);
+    let task = read_task(&mut root);
+    check_task(&mut root, &task, metrics.as_ref(), truth.as_ref());
+    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
         && root.sound("samples")
         && samples < 2 * metrics.blocks
@@ -70,6 +73,78 @@ pub(super) fn read(
         solver,
         metrics,
         truth,
+        task,
+    }
+}
+
+/// What a cell does, with what belongs to it alone.
+fn read_task(root: &mut Reader<'_>) -> Task {
+    let names = [("sample", 0), ("reconstruct", 1), ("interpolate", 2)];
+    let chosen = root.choice("task", &names).unwrap_or(0);
+    for (key, owner) in [("images", 1), ("points", 2)] {
+        if root.entry(key).is_some() && chosen != owner {
+            let message = format!("`{key}` means nothing to this task");
+            let (task, _) = names[owner];
+            let help = format!("it belongs to `task = \"{task}\"`; remove it, or choose that");
+            root.report(Diagnostic::error(root.place(key), message).help(help));
+        }
+    }
+    match chosen {
+        1 => Task::Reconstruct(root.section("images", |r| {
+            let split = r.choice("split", &[("train", "train"), ("test", "test")]);
+            ImagesSpec {
+                source: r.need(
+                    "source",
+                    "a data set's name or path, or `truth`: what the truth \
+                                          makes of the noise",
+                ),
+                split: split.map(str::to_owned),
+                exclude: r.get("exclude"),
+            }
+        })),
+        2 => {
+            let points = root.get("points").unwrap_or(9);
+            let help = "the images along the arc, its two ends among them";
+            root.ensure("points", points >= 3, "at least 3", help);
+            Task::Interpolate(points)
+        }
+        _ => Task::Sample,
+    }
+}
+
+/// Every measure belongs to the task, and a reconstruction of the truth's images has a truth.
+fn check_task(
+    root: &mut Reader<'_>,
+    task: &Task,
+    metrics: Option<&MetricsSpec>,
+    truth: Option<&TruthSpec>,
+) {
+    let name = match task {
+        Task::Sample => "sample",
+        Task::Reconstruct(_) => "reconstruct",
+        Task::Interpolate(_) => "interpolate",
+    };
+    for measure in metrics.iter().flat_map(|metrics| &metrics.measures) {
+        if measure.task() != name {
+            let (measure, owner) = (measure.name(), measure.task());
+            let message = format!("`{measure}` is measured where `task = \"{owner}\"`");
+            let place = if root.sound("task") { root.place("task") } else { root.place("metrics") };
+            let help = format!("this cell's task is \"{name}\": list measures of that");
+            root.report(Diagnostic::error(place, message).help(help));
+        }
+    }
+    let Task::Reconstruct(images) = task else { return };
+    if images.is_truth() && truth.is_none() {
+        let message = "the images are the truth's, and there is no `[truth]`";
+        let help = "add `[truth]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
+                    `steps = 1000`, or name a data set";
+        root.report(Diagnostic::error(root.place("images"), message).help(help));
+    }
+    let known = images.is_truth() && truth.is_some_and(|truth| truth.grid.is_none());
+    if metrics.is_some_and(|metrics| metrics.asks_for(Measured::LatentError)) && !known {
+        let message = "`latent-error` needs images whose latent at the grid's first level is known";
+        let help = "take `images.source = \"truth\"`, and a truth without steps of its own";
+        root.report(Diagnostic::error(root.place("metrics"), message).help(help));
     }
 }
 
@@ -79,7 +154,9 @@ fn check_truth(
     metrics: Option<&MetricsSpec>,
     truth: Option<&TruthSpec>,
     grid: &GridSpec,
+    task: &Task,
 ) {
+    let encoded = matches!(task, Task::Reconstruct(images) if images.is_truth());
     let measured = metrics.and_then(MetricsSpec::measured_to_truth).map(Measured::name);
     let write = "add `[truth]` with the method that counts as exact, for instance \
                  `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
@@ -92,7 +169,7 @@ fn check_truth(
             let why = format!("{why}, and there is no `[truth]`");
             root.report(Diagnostic::error(root.place(section), why).help(write));
         }
-        Some(_) if measured.is_none() && grid.window.is_none() => {
+        Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
             let message = "nothing is measured to the truth";
             let help = "add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`";
             root.report(Diagnostic::error(root.place("truth"), message).help(help));
@@ -483,7 +560,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 5] = Measured::ALL;
+    const ALL: [Measured; 16] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

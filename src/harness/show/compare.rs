@@ -12,7 +12,7 @@
 //! diverged is known.
 
 use crate::harness::claims::{Cross, Difference, Entry, Place, difference};
-use crate::harness::features::is_score;
+use crate::harness::features::{is_ranked, is_score};
 use crate::harness::record::{LEVEL, csv_bytes};
 use crate::harness::table::Panel;
 
@@ -31,6 +31,9 @@ pub fn best<'c>(cross: &'c Cross<'_>, column: &str) -> Vec<&'c str> {
             _ => None,
         })
         .collect();
+    if !is_ranked(cross.metric) {
+        return vec![];
+    }
     let score = is_score(cross.metric);
     let order = |a: &f64, b: &f64| if score { b.total_cmp(a) } else { a.total_cmp(b) };
     let Some((best, _)) = measured.iter().min_by(|a, b| order(&a.1, &b.1)) else { return vec![] };

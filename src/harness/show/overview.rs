@@ -12,9 +12,9 @@ use crate::harness::{
     build::Route,
     compare,
     error::Result,
-    features::column_name,
+    features::{column_name, is_mean, is_on_features},
     fold::Fold,
-    plan::{ERROR, FEATURE_ERROR, METRICS, MetricsSpec, Plan},
+    plan::{METRICS, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, SECONDS, TableSpec},
     record::{Columns, Record},
@@ -96,10 +96,7 @@ impl<'a> Show<'a> {
                 seed: seed.filter(|_| same_seed),
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
                 features: String::new(),
-                is_mean: plan
-                    .table
-                    .as_ref()
-                    .is_some_and(|spec| [ERROR, FEATURE_ERROR].contains(&spec.value.as_str())),
+                is_mean: plan.table.as_ref().is_some_and(|spec| is_mean(&spec.value)),
                 orders: orders(plan, registry),
             },
             fold,
@@ -315,10 +312,8 @@ fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
 pub fn columns(plan: &Plan) -> Vec<(&'static str, String)> {
     let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
     let named = |metrics: &MetricsSpec| {
-        let column = |name| {
-            let on_features = name != ERROR;
-            column_name(name, metrics.features.as_deref().filter(|_| on_features))
-        };
+        let column =
+            |name| column_name(name, metrics.features.as_deref().filter(|_| is_on_features(name)));
         metrics.metrics().into_iter().map(|name| (name, column(name))).collect()
     };
     metrics.map_or_else(Vec::new, named)

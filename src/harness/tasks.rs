@@ -1,0 +1,216 @@
+//! What a cell does with a batch: samples, round trips, and paths between draws of noise.
+//!
+//! Each ends in [`Samples`]: pictures to be looked at, model calls, and numbers per sample by the
+//! names that manifests have for them.
+
+use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
+
+use ndarray::{Array4, Axis, s};
+
+use super::{
+    build::{Carried, Sampler, Samples, Way},
+    error::{Error, Result},
+    plan::{CellSpec, ImagesSpec, Measured, Task},
+};
+use crate::{
+    core::{self, KeyedNoise, slerp},
+    data::{self, Fit, ImageSet, Places, Request, Split},
+    metrics::{LatentStatistics, mean_squared_error},
+};
+
+/// The latents' numbers, in the order of [`LatentStatistics::values`].
+const LATENT: [Measured; 6] = [
+    Measured::LatentMean,
+    Measured::LatentStd,
+    Measured::LatentKurtosis,
+    Measured::LatentHorizontal,
+    Measured::LatentVertical,
+    Measured::LatentNorm,
+];
+
+/// Told of the model calls per sample so far; an error of its ends the work.
+pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
+
+/// Image sets that cells encode, each read once.
+#[derive(Default)]
+pub struct Pictures(BTreeMap<String, Rc<ImageSet>>);
+
+impl Pictures {
+    /// The images of a cell that encodes a data set; none for any other.
+    ///
+    /// # Errors
+    /// A set that is not on this machine, cannot be read, or has too few images.
+    pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<ImageSet>>> {
+        let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
+        if images.is_truth() {
+            return Ok(None);
+        }
+        let ImagesSpec { source, split, exclude } = images;
+        let key = format!("{images:?} {}", spec.samples);
+        if let Some(set) = self.0.get(&key) {
+            return Ok(Some(Rc::clone(set)));
+        }
+        let request = Request {
+            data: source,
+            split: split.as_deref().map(|split| match split {
+                "train" => Split::Train,
+                _ => Split::Test,
+            }),
+            default_split: Split::Test,
+            exclude: exclude.as_deref().map(Path::new),
+            limit: Some(spec.samples),
+            fit: Fit::default(),
+            download: false,
+        };
+        let set =
+            data::load(
+                &request,
+                &Places::from_env(),
+                &mut |_| std::ops::ControlFlow::Continue(()),
+            )?;
+        if set.len() < spec.samples {
+            return Err(Error::input(format!(
+                "{source} has {} images, and the cell encodes {}: lower `samples`",
+                set.len(),
+                spec.samples
+            )));
+        }
+        let set = Rc::new(set);
+        self.0.insert(key, Rc::clone(&set));
+        Ok(Some(set))
+    }
+}
+
+/// Does what a cell does for the samples `first .. first + rows`.
+///
+/// # Errors
+/// Whatever the model returns, a state that is not finite, images of another shape, or the
+/// observer's error.
+pub fn perform(
+    sampler: &dyn Sampler,
+    spec: &CellSpec,
+    images: Option<&ImageSet>,
+    (first, rows): (usize, usize),
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
+    match &spec.task {
+        Task::Sample => sampler.sample(noise, rows, observe),
+        Task::Interpolate(points) => interpolate(sampler, noise, rows, *points, observe),
+        Task::Reconstruct(_) => {
+            if let Some(set) = images {
+                let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
+                let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
+                check_shape(sampler.shape(), &images)?;
+                reconstruct(sampler, noise, &images, None, observe)
+            } else {
+                let (latents, images) = sampler.truth(noise, rows, &mut || observe(0))?;
+                reconstruct(sampler, noise, &images, Some(&latents), observe)
+            }
+        }
+    }
+}
+
+fn check_shape([c, h, w]: [usize; 3], images: &Array4<f64>) -> core::Result<()> {
+    let (_, channels, height, width) = images.dim();
+    if [channels, height, width] == [c, h, w] {
+        return Ok(());
+    }
+    Err(core::Error::model(format!(
+        "the images are {channels} x {height} x {width}, the model's {c} x {h} x {w}"
+    )))
+}
+
+/// Encodes and decodes; the pictures are the reconstructions.
+#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
+fn reconstruct(
+    sampler: &dyn Sampler,
+    noise: KeyedNoise,
+    images: &Array4<f64>,
+    latents: Option<&Array4<f64>>,
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let clock = Instant::now();
+    let there = sampler.carry(Way::Encode, images.clone(), noise, observe)?;
+    let back = sampler
+        .carry(Way::Decode, there.x.clone(), noise, &mut |calls| observe(there.calls + calls))?;
+    let time = clock.elapsed();
+    let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    let mut note = |measure: Measured, value: f64| {
+        numbers.entry(measure.name()).or_default().push(value);
+    };
+    for (index, latent) in there.x.outer_iter().enumerate() {
+        for (measure, value) in LATENT.into_iter().zip(LatentStatistics::of(latent).values()) {
+            note(measure, value);
+        }
+        let error = mean_squared_error(
+            images.index_axis(Axis(0), index),
+            back.x.index_axis(Axis(0), index),
+        );
+        note(Measured::Mse, 0.25 * error);
+        note(Measured::MseRaw, error);
+        if let Some(latents) = latents {
+            let truth = latents.index_axis(Axis(0), index);
+            note(Measured::LatentError, mean_squared_error(latent, truth).sqrt());
+        }
+    }
+    Ok(Samples {
+        images: back.x.mapv(|value| value as f32),
+        calls: there.calls + back.calls,
+        numbers,
+        truth: None,
+        time,
+    })
+}
+
+/// Decodes the arc between the draws 2 i and 2 i + 1; the pictures are the first path's.
+#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
+fn interpolate(
+    sampler: &dyn Sampler,
+    noise: KeyedNoise,
+    paths: usize,
+    points: usize,
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let KeyedNoise { seed, first } = noise;
+    let ends = sampler.initial(KeyedNoise { seed, first: 2 * first }, 2 * paths)?;
+    let [c, h, w] = sampler.shape();
+    let mut arc = vec![];
+    for path in 0..paths {
+        let end = |i: usize| ends.index_axis(Axis(0), 2 * path + i).iter().copied().collect();
+        let (a, b): (Vec<f64>, Vec<f64>) = (end(0), end(1));
+        for point in 0..points {
+            arc.extend(slerp(&a, &b, point as f64 / (points - 1) as f64)?);
+        }
+    }
+    let arc = Array4::from_shape_vec((paths * points, c, h, w), arc).map_err(core::Error::model)?;
+    // Every point is a sample of its own to a method that draws noise.
+    let own = KeyedNoise { seed, first: first * points as u64 };
+    let each = points as u64;
+    let clock = Instant::now();
+    let Carried { x, calls } =
+        sampler.carry(Way::Decode, arc, own, &mut |calls| observe(calls * each))?;
+    let time = clock.elapsed();
+    let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    for path in 0..paths {
+        let at = |point: usize| x.index_axis(Axis(0), path * points + point);
+        let apart = |a: usize, b: usize| mean_squared_error(at(a), at(b)).sqrt();
+        let steps: Vec<f64> = (1..points).map(|point| apart(point - 1, point)).collect();
+        let length: f64 = steps.iter().sum();
+        let longest = steps.iter().copied().fold(0.0, f64::max);
+        let mean = length / steps.len() as f64;
+        for (measure, value) in [
+            (Measured::PathLength, length / apart(0, points - 1)),
+            (Measured::PathJump, longest / mean),
+        ] {
+            numbers.entry(measure.name()).or_default().push(value);
+        }
+    }
+    Ok(Samples {
+        images: x.mapv(|value| value as f32),
+        calls: calls * each,
+        numbers,
+        truth: None,
+        time,
+    })
+}
