@@ -324,7 +324,6 @@ impl Job<'_> {
         while partial.rows() < spec.samples {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
-            let clock = Instant::now();
             let samples = match perform(
                 &*self.sampler,
                 self.cell,
@@ -339,7 +338,7 @@ impl Job<'_> {
                 }
                 samples => samples?,
             };
-            sampling += clock.elapsed();
+            sampling += samples.time;
             drawn += rows;
             if first == 0 && is_picture(self.sampler.shape()) {
                 write_strip(samples.images.view(), &strip_path(self.folder, self.key))?;
