@@ -83,19 +83,19 @@ impl Instruments {
         self.0.iter().map(|instrument| instrument.width()).sum()
     }
 
-    /// The numbers of a batch, a row for each sample.
+    /// The numbers of a batch, a row for each of its `rows` samples.
     ///
     /// # Errors
     /// Samples that an instrument cannot read.
     ///
     /// # Panics
     /// Never: every instrument gives a row for each sample.
-    pub fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+    pub fn read(&self, samples: &Samples, rows: usize) -> Result<Array2<f32>> {
         let read = self.0.iter().map(|instrument| instrument.read(samples));
         let parts = read.collect::<Result<Vec<_>>>()?;
         let views: Vec<_> = parts.iter().map(Array2::view).collect();
         if views.is_empty() {
-            return Ok(Array2::zeros((samples.images.len_of(Axis(0)), 0)));
+            return Ok(Array2::zeros((rows, 0)));
         }
         Ok(concatenate(Axis(1), &views).expect("invariant: a row for each sample"))
     }

@@ -206,8 +206,9 @@ fn interpolate(
             numbers.entry(measure.name()).or_default().push(value);
         }
     }
+    let first = x.slice(s![..points, .., .., ..]);
     Ok(Samples {
-        images: x.mapv(|value| value as f32),
+        images: first.mapv(|value| value as f32),
         calls: calls * each,
         numbers,
         truth: None,
