@@ -1517,3 +1517,19 @@ fn a_line_is_fitted_to_times_against_calls_or_steps_alone() {
        = help: did you mean `seconds`?
     "#);
 }
+
+#[test]
+fn what_a_run_left_may_name_labels_that_it_did_not_run() {
+    let small = small_with("eta = 0.0\n", "");
+    let text = format!(
+        "{small}{TO_TRUTH}\n[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n\
+         [table]\nrows = \"solver.eta\"\ncolumns = \"grid.steps\"\nvalue = \"error\"\n\n\
+         [[claim]]\ntext = \"t\"\nsource = \"s\"\ncheck = \"decreases\"\nrow = \"0.0\"\n\
+         columns = [\"5\", \"10\"]\n"
+    );
+    let run = plan(&text, None, &["sweep.grid.steps=[5]"]).expect("it is right");
+    let left = Manifest::parse("manifest.toml", run.text.as_str()).unwrap();
+    assert!(left.plan(None, &[], &vocabulary()).is_err(), "the axis has no 10 any more");
+    let plan = left.of_a_run().plan(None, &[], &vocabulary()).unwrap();
+    assert_eq!((plan.cells.len(), plan.claims.len()), (2, 1));
+}

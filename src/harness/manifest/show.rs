@@ -26,7 +26,7 @@ pub(super) type Labels = BTreeMap<String, Vec<String>>;
 pub(super) fn read(
     tree: &Table,
     whole: &Place,
-    labels: &Labels,
+    labels: Option<&Labels>,
     vocabulary: &Vocabulary,
     measured: Option<&[&str]>,
     problems: &mut Problems,
@@ -80,7 +80,7 @@ pub(super) fn read(
         }
     }
     let known = |axis: Option<&String>, published: Vec<&str>| -> Vec<String> {
-        let swept = axis.and_then(|axis| labels.get(axis)).cloned().unwrap_or_default();
+        let swept = axis.and_then(|axis| labels?.get(axis)).cloned().unwrap_or_default();
         let published = published.into_iter().map(str::to_owned);
         let mut known = swept;
         for label in published {
@@ -99,7 +99,7 @@ pub(super) fn read(
         paper.iter().flat_map(|paper| &paper.columns).map(String::as_str).collect(),
     );
     let fitted = table.as_ref().is_some_and(|table| table.fit.is_some());
-    let checked = table.is_some() && !incomplete;
+    let checked = table.is_some() && labels.is_some() && !incomplete;
     let claims = root.each("claim", |r| {
         let claim = read_claim(r, fitted);
         if checked {
@@ -117,7 +117,7 @@ pub(super) fn read(
     let mut names: Vec<String> = Vec::new();
     let plots = root.each("plot", |r| {
         let plot = read_plot(r, &axes, vocabulary, measured);
-        if !incomplete && let Some(known) = labels.get(&plot.series) {
+        if !incomplete && let Some(known) = labels.and_then(|labels| labels.get(&plot.series)) {
             for (index, label) in plot.only.iter().enumerate() {
                 let place = r.item_place("only", index);
                 check_name_at(r, place, "curve", label, known);
