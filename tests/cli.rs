@@ -13,6 +13,7 @@ use ddim::harness::{
     record::read_csv,
     registry::Registry,
     runner::planned,
+    tasks::Pictures,
 };
 use tempfile::TempDir;
 
@@ -347,7 +348,8 @@ fn the_committed_results_are_those_of_the_shipped_manifest() {
     let hardware = Hardware::open("cpu", Some(1)).unwrap();
     let (mut models, mut extractors) =
         (Models::new(hardware.clone(), &registry), Extractors::new(hardware.clone()));
-    let (planned, _) = planned(&plan, &mut models, &mut extractors, &hardware).unwrap();
+    let (planned, _) =
+        planned(&plan, &mut models, &mut extractors, &mut Pictures::default(), &hardware).unwrap();
     let (_, rows) = read_csv(Path::new("results/table1/metrics.csv")).unwrap();
     let found: Vec<_> = rows.into_iter().map(|(_, record)| (record.key, record.params)).collect();
     let expected: Vec<_> = planned.into_iter().map(|cell| (cell.key, cell.params)).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
 use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
 use ddim::harness::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
-use ddim::harness::presentation::ClaimCheck;
+use ddim::harness::presentation::{ClaimCheck, Fitted};
 
 fn vocabulary() -> Vocabulary {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -1242,7 +1242,7 @@ fn a_truth_and_what_is_measured_to_it_need_each_other() {
     19 | [truth]
        | ^^^^^^^
        |
-       = help: add `error` to `metrics.measures`, or remove `[truth]`
+       = help: add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`
     "#);
     insta::assert_snapshot!(problems(&both, None, &["metrics.features=models/f"]), @r#"
     error: `metrics.features` is used by no measure
@@ -1423,4 +1423,113 @@ fn steps_and_calls_decide_the_same_and_only_one_may() {
       |
       = help: every solver asks the model at least once
     "#);
+}
+
+#[test]
+fn the_distance_of_features_needs_a_truth_and_features_and_no_reference() {
+    let with = |more: &str| {
+        let measured = TO_TRUTH.replace("\"error\"", "\"feature-error\"");
+        plan(&format!("{SMALL}{measured}{more}"), None, &[]).map_err(|wrong| wrong.to_string())
+    };
+    let json = with("features = \"f\"\n").expect("it is right").cells[0].spec.canonical_json();
+    insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":{"features":"f","blocks":4,"quantise":true,"measures":["feature-error"]},"truth":{"solver":{"kind":"dormand-prince","options":{"atol":0.0001,"rtol":0.0001}}}}"#);
+    insta::assert_snapshot!(with("reference = \"r\"\n").expect_err("it is wrong"), @r#"
+    error: `metrics.features` is missing
+      --> small.toml:22:2
+       |
+    22 | [metrics]
+       |  ^^^^^^^
+       |
+       = help: the folder or file of the feature network
+
+    error: `metrics.reference` is used by no measure
+      --> small.toml:25:13
+       |
+    25 | reference = "r"
+       |             ^^^
+       |
+       = help: remove it, or measure `fd` or `kid`
+    "#);
+    let alone = format!("{SMALL}\n[metrics]\nmeasures = [\"feature-error\"]\nfeatures = \"f\"\n");
+    insta::assert_snapshot!(problems(&alone, None, &[]), @r#"
+    error: `feature-error` is the distance to a truth, and there is no `[truth]`
+      --> small.toml:19:1
+       |
+    19 | [metrics]
+       | ^^^^^^^^^
+       |
+       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+    "#);
+}
+
+#[test]
+fn a_line_is_fitted_to_times_against_calls_or_steps_alone() {
+    let plot = |lines: &str| {
+        let plot = "[sweep]\n\"solver.eta\" = [0.0, 1.0]\n[[plot]]\nname = \"p\"\ntitle = \"t\"\n\
+                    series = \"solver.eta\"\nx_label = \"x\"\ny_label = \"y\"\n";
+        let small = small_with("eta = 0.0\n", "");
+        plan(&format!("{small}{plot}{lines}"), None, &[]).map_err(|wrong| wrong.to_string())
+    };
+    let timed = "x = \"calls\"\ny = \"seconds\"\n";
+    let plan = plot(&format!("{timed}fit = \"line\"\n")).expect("it is right");
+    assert_eq!(plan.plots[0].fit, Some(Fitted::Line));
+    assert_eq!(plot(timed).expect("it is right").plots[0].fit, None);
+    let wrong = |lines: &str| plot(lines).expect_err("it is wrong");
+    insta::assert_snapshot!(wrong("x = \"calls\"\ny = \"fd\"\nfit = \"line\"\n"), @r#"
+    error: no straight line is fitted to `fd`
+      --> small.toml:27:7
+       |
+    26 | y = "fd"
+       |     ---- chosen here
+    27 | fit = "line"
+       |       ^^^^^^
+       |
+       = help: set `y = "seconds"`, or remove `fit`; `[table]` fits orders of convergence
+    "#);
+    insta::assert_snapshot!(wrong("x = \"solver.eta\"\ny = \"seconds\"\nfit = \"line\"\n"), @r#"
+    error: no straight line is fitted against `solver.eta`
+      --> small.toml:27:7
+       |
+    25 | x = "solver.eta"
+       |     ------------ chosen here
+    26 | y = "seconds"
+    27 | fit = "line"
+       |       ^^^^^^
+       |
+       = help: set `x = "calls"` or `x = "S"`
+    "#);
+    insta::assert_snapshot!(wrong(&format!("{timed}fit = \"lin\"\n")), @r#"
+    error: `plot.fit` cannot be `lin`
+      --> small.toml:27:7
+       |
+    27 | fit = "lin"
+       |       ^^^^^
+       |
+       = help: did you mean `line`?
+    "#);
+    insta::assert_snapshot!(wrong("x = \"calls\"\ny = \"second\"\n"), @r#"
+    error: there is no metric `second`
+      --> small.toml:26:5
+       |
+    26 | y = "second"
+       |     ^^^^^^^^
+       |
+       = help: did you mean `seconds`?
+    "#);
+}
+
+#[test]
+fn what_a_run_left_may_name_labels_that_it_did_not_run() {
+    let small = small_with("eta = 0.0\n", "");
+    let text = format!(
+        "{small}{TO_TRUTH}\n[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n\
+         [table]\nrows = \"solver.eta\"\ncolumns = \"grid.steps\"\nvalue = \"error\"\n\n\
+         [[claim]]\ntext = \"t\"\nsource = \"s\"\ncheck = \"decreases\"\nrow = \"0.0\"\n\
+         columns = [\"5\", \"10\"]\n"
+    );
+    let run = plan(&text, None, &["sweep.grid.steps=[5]"]).expect("it is right");
+    let left = Manifest::parse("manifest.toml", run.text.as_str()).unwrap();
+    assert!(left.plan(None, &[], &vocabulary()).is_err(), "the axis has no 10 any more");
+    let plan = left.of_a_run().plan(None, &[], &vocabulary()).unwrap();
+    assert_eq!((plan.cells.len(), plan.claims.len()), (2, 1));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
@@ -521,6 +522,7 @@ fn plot_spec() -> PlotSpec {
         log_y: true,
         only: vec![],
         triangles: vec![],
+        fit: None,
     }
 }
 
@@ -732,4 +734,114 @@ fn slope_triangles_and_chosen_curves_are_drawn() {
     let lines = |figure: &Figure| figure.svg().unwrap().matches("<polyline").count();
     assert_eq!(lines(&figure), lines(&plain) + 2);
     assert!(!figure.svg().unwrap().contains("eta = 1.0"));
+}
+
+/// Six cells without metrics, with times by hand: y = 2, 4, 7 and 5, 5, 5 ms at 1, 2, 3 calls.
+fn timed_folder(folder: &std::path::Path) {
+    let manifest = r#"name = "timed"
+samples = 256
+batch = 64
+
+[model]
+source = "gaussian"
+shape = [3, 8, 8]
+mean = 0.1
+std = 0.5
+
+[grid]
+tau = "official-uniform"
+
+[sweep]
+solver = [
+    { label = "rising", "solver.kind" = "ddim" },
+    { label = "level", "solver.kind" = "heun" },
+]
+"grid.steps" = [1, 2, 3]
+
+[[plot]]
+name = "time"
+title = "Is it a line?"
+x = "calls"
+y = "seconds"
+series = "solver"
+x_label = "calls"
+y_label = "seconds per sample"
+fit = "line"
+"#;
+    std::fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    let (mut records, mut timing) = (vec![], TIMING.to_owned());
+    for (solver, times) in [("rising", [2e-3, 4e-3, 7e-3]), ("level", [5e-3; 3])] {
+        for (calls, time) in (1_u32..).zip(times) {
+            let record = cell(solver, &calls.to_string(), None);
+            let steps = ("grid.steps".to_owned(), calls.to_string());
+            let per_call = time / f64::from(calls);
+            let row = records.len();
+            writeln!(timing, "{row},{},9.5,{per_call:?},cpu,2,0", record.key).unwrap();
+            records.push(Record {
+                status: Status::Done,
+                params: vec![("solver".into(), solver.into()), steps],
+                ..record
+            });
+        }
+    }
+    let axes = ["solver", "grid.steps"].map(String::from).to_vec();
+    let columns = Columns { axes, metrics: vec![] };
+    std::fs::write(folder.join("metrics.csv"), to_csv(&columns, records.iter().enumerate()))
+        .unwrap();
+    std::fs::write(folder.join("timing.csv"), timing).unwrap();
+}
+
+const TIMING: &str = "cell,key,seconds,seconds_per_sample_call,device,threads,started\n";
+
+#[test]
+fn a_line_through_times_has_its_numbers_in_the_note_and_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    timed_folder(folder.path());
+    let registry = Registry::shipped();
+    let plots = || {
+        let folder = Folder::read(folder.path(), &registry).unwrap();
+        let report = ddim::harness::report::html(&folder, &registry).unwrap();
+        let plots = Show::new(&folder.plan, &registry).plots(&folder.records, &folder.timings);
+        (plots.unwrap(), report)
+    };
+    let (files, report) = plots();
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["time-fit.csv", "time.svg", "time.png"]);
+
+    // By hand, in ms: slope 5 / 2, intercept 13 / 3 - 5, residuals 1, -2 and 1 sixths, so
+    // s = sqrt(1 / 6), and standard errors s / sqrt(2) and s sqrt(1 / 3 + 4 / 2).
+    let text = String::from_utf8(files[0].1.clone()).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(
+        rows[0],
+        ["curve", "points", "slope", "slope.se", "intercept", "intercept.se", "residual"]
+    );
+    let s = (1.0_f64 / 6.0).sqrt();
+    let rising = [2.5, s / 2.0_f64.sqrt(), -2.0 / 3.0, s * (7.0_f64 / 3.0).sqrt(), s];
+    for (row, label, expected) in
+        [(&rows[1], "rising", rising), (&rows[2], "level", [0.0, 0.0, 5.0, 0.0, 0.0])]
+    {
+        assert_eq!(row[..2], [label, "3"]);
+        for (found, expected) in row[2..].iter().zip(expected) {
+            approx::assert_abs_diff_eq!(
+                found.parse::<f64>().unwrap(),
+                1e-3 * expected,
+                epsilon = 1e-15
+            );
+        }
+    }
+
+    let svg = String::from_utf8(files[1].1.clone()).unwrap();
+    let note: Vec<&str> =
+        svg.lines().filter(|line| !line.starts_with('<')).skip(1).take(2).collect();
+    insta::assert_snapshot!(note.join("\n"), @r"
+    Time per sample at N = 256; lines of least squares with standard errors, rising: 2.50 ± 0.29 ms per call, −0.67 ±
+    0.62 ms at 0; level: 0.00 ± 0.00 ms per call, 5.000 ± 0.000 ms at 0; measured on cpu with 2 threads
+    ");
+    assert!(report.contains("Time per sample"), "the report shows no times");
+
+    // Without times there is nothing to draw.
+    std::fs::write(folder.path().join("timing.csv"), TIMING).unwrap();
+    let (files, report) = plots();
+    assert!(files.is_empty() && !report.contains("<svg"));
 }

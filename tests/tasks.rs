@@ -1,5 +1,7 @@
 //! Round trips and paths as tasks of a manifest.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use approx::assert_abs_diff_eq;
 use ddim::core::{KeyedNoise, slerp};
 use ddim::harness::build::{Models, Samples, vocabulary};

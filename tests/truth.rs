@@ -5,7 +5,9 @@
 use approx::assert_abs_diff_eq;
 use ddim::core::KeyedNoise;
 use ddim::harness::build::{Models, Samples, vocabulary};
+use ddim::harness::features::{self, Extractors};
 use ddim::harness::hardware::Hardware;
+use ddim::harness::instruments::Instruments;
 use ddim::harness::manifest::Manifest;
 use ddim::harness::plan::Plan;
 use ddim::harness::registry::Registry;
@@ -113,5 +115,61 @@ fn a_truth_that_cannot_be_is_refused_before_anything_runs() {
         for words in expected {
             assert!(message.contains(words), "{message}");
         }
+    }
+}
+
+/// The metric `feature-error` of eight samples, and its samples.
+fn feature_error(sets: &[&str]) -> (f64, Samples) {
+    let features = format!("metrics.features={FEATURES}");
+    let measured = ["model.shape=[3, 32, 32]", "metrics.measures=[\"feature-error\"]", &features];
+    let sets = [&measured[..], sets].concat();
+    let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
+    let instruments = Instruments::new(&plan(&sets).cells[0].spec, &mut extractors).unwrap();
+    let samples = draw(&sets);
+    let metrics = instruments.metrics(instruments.read(&samples).unwrap().view()).unwrap();
+    assert_eq!(metrics.keys().collect::<Vec<_>>(), ["feature-error-cifar10-features"]);
+    (metrics["feature-error-cifar10-features"].value, samples)
+}
+
+const FEATURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10-features");
+
+#[test]
+fn the_feature_error_is_the_mean_distance_to_the_features_of_the_truth() {
+    // Eight bits would hide small differences.
+    let own = ["truth.kind=heun", "truth.tau=official-uniform", "metrics.quantise=false"];
+    let (error, samples) = feature_error(&[&own[..], &["truth.steps=10"]].concat());
+    assert_abs_diff_eq!(error, 0.0, epsilon = 0.0);
+    assert_eq!(samples.truth.unwrap(), samples.images);
+
+    let (error, samples) = feature_error(&[&own[..], &["truth.steps=40"]].concat());
+    let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
+    let extractor = extractors.extractor(FEATURES).unwrap();
+    // The truth's images are those that its method draws by itself.
+    let fine = draw(&["model.shape=[3, 32, 32]", "grid.steps=40"]).images;
+    assert_eq!(samples.truth.unwrap(), fine);
+    let features = |images: &ndarray::Array4<f32>| {
+        features::features(&*extractor, images.view(), false, tch::Device::Cpu).unwrap()
+    };
+    let difference = features(&samples.images) - features(&fine);
+    let distances = difference
+        .outer_iter()
+        .map(|row| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt());
+    assert_abs_diff_eq!(error, distances.sum::<f64>() / 8.0, epsilon = 1e-6);
+    assert!(error > 1e-3, "{error}");
+}
+
+#[test]
+fn images_that_solve_no_ode_have_no_feature_error() {
+    let features = format!("metrics.features={FEATURES}");
+    let noisy = plan(&[
+        "model.shape=[3, 32, 32]",
+        "metrics.measures=[\"feature-error\"]",
+        &features,
+        "solver.kind=ddim",
+        "solver.eta=0.5",
+    ]);
+    let message = runner::check(&noisy, &Registry::shipped()).map(drop).unwrap_err().to_string();
+    for words in ["`ddim` draws noise here", "`feature-error` is for deterministic methods"] {
+        assert!(message.contains(words), "{message}");
     }
 }

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     rc::Rc,
+    time::{Duration, Instant},
 };
 
 use ndarray::{Array4, Ix4};
@@ -207,12 +208,15 @@ impl Route {
     /// As [`Route::new`].
     pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
         let measured = cell.spec.metrics.as_ref();
-        let compared = measured.is_some_and(|metrics| metrics.asks_for(Measured::Error));
+        let compared = measured.and_then(MetricsSpec::measured_to_truth);
         let route = Self::new(&cell.spec, registry);
-        if let (Ok(Self { order: None, .. }), true) = (&route, compared) {
+        if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
             let kind = &cell.spec.solver.kind;
             let message = format!("`{kind}` draws noise here: its samples solve no ODE");
-            let help = "`error` is for deterministic methods; compare distributions instead (`fd`)";
+            let help = format!(
+                "`{}` is for deterministic methods; compare distributions instead (`fd`)",
+                measure.name()
+            );
             return Err(Box::new(
                 Diagnostic::error(cell.locate("solver.kind"), message).help(help),
             ));
@@ -372,6 +376,10 @@ pub struct Samples {
     pub calls: u64,
     /// Numbers of each sample, by the names of their measures.
     pub numbers: BTreeMap<&'static str, Vec<f64>>,
+    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
+    pub truth: Option<Array4<f32>>,
+    /// How long the model was run for them, without the truth.
+    pub time: Duration,
 }
 
 /// A batch at the end of its way.
@@ -545,6 +553,7 @@ where
             None => None,
             Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
         };
+        let clock = Instant::now();
         let x = match &solution {
             Some(solution) => S::lincomb(&[(1.0, &solution.start)])?,
             None => x,
@@ -553,13 +562,17 @@ where
             integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
                 observe(calls)
             })?;
+        let to_host =
+            |x: &S| Ok::<_, core::Error>((self.exchange.out)(x)?.mapv(|value| value as f32));
+        let images = to_host(&outcome.x)?;
+        let time = clock.elapsed(); // on a GPU, nothing is done before the images are here
         let mut numbers = BTreeMap::new();
         if let Some(solution) = &solution {
             let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?;
             numbers.insert(Measured::Error.name(), difference.rms()?);
         }
-        let images = (self.exchange.out)(&outcome.x)?.mapv(|value| value as f32);
-        Ok(Samples { images, calls: outcome.calls, numbers })
+        let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
+        Ok(Samples { images, calls: outcome.calls, numbers, truth, time })
     }
 
     fn carry(

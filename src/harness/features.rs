@@ -13,7 +13,7 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD, FD_INFINITY, IS, KID, Measured},
+    plan::{CellSpec, FD, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
     reference::{Extractor, Reference},
 };
 use crate::{
@@ -158,9 +158,14 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
     }
 }
 
-/// Whether a metric is a mean of one number per sample, and not made of features.
+/// Whether a metric is a mean of one number per sample.
 pub fn is_mean(metric: &str) -> bool {
     ![FD, FD_INFINITY, KID, IS].contains(&metric)
+}
+
+/// Whether a metric is made of features, which its column then names.
+pub fn is_on_features(metric: &str) -> bool {
+    !is_mean(metric) || metric == FEATURE_ERROR
 }
 
 /// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
@@ -191,16 +196,21 @@ pub fn locate(source: &str) -> Result<PathBuf> {
 }
 
 /// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
-/// `IS` of Inception's features alone. A metric without features is its own column.
+/// `IS` of Inception's features alone. A metric without features is its own column, and a distance
+/// between single features none that has a name elsewhere: `feature-error-cifar10-features`.
 pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let Some(features) = features else { return metric.to_owned() };
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
     let dot = if variant.is_empty() { "" } else { "." };
-    if features::is_inception(features) {
+    let is_inception = features::is_inception(features);
+    let name =
+        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
+    if metric == FEATURE_ERROR {
+        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
+    }
+    if is_inception {
         let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };
         return format!("{measure}{dot}{variant}");
     }
-    let name =
-        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
     format!("{}-{name}{dot}{variant}", measure.to_uppercase())
 }

@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
 
 use super::{
     build::Samples,
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, FD_INFINITY, IS, KID},
+    plan::{CellSpec, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
 };
 use crate::{
     backends::torch,
@@ -48,8 +48,9 @@ impl Instruments {
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        if let Some(source) = &metrics.features {
-            let names = metrics.measures.iter().filter(|measure| measure.needs_features());
+        let distribution = metrics.measures.iter().any(|measure| measure.is_of_distribution());
+        if let (Some(source), true) = (&metrics.features, distribution) {
+            let names = metrics.measures.iter().filter(|measure| measure.is_of_distribution());
             let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
             let names = names.map(|measure| measure.name()).chain(extrapolated).collect();
             let reference = metrics.reference.as_deref();
@@ -64,6 +65,16 @@ impl Instruments {
         if !names.is_empty() {
             all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
         }
+        if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
+        {
+            all.push(Box::new(FeaturesToTruth {
+                column: column_name(FEATURE_ERROR, Some(source)),
+                extractor: extractors.extractor(source)?,
+                quantise: metrics.quantise,
+                device: extractors.device(),
+                blocks: metrics.blocks,
+            }));
+        }
         Ok(Self(all))
     }
 
@@ -72,19 +83,19 @@ impl Instruments {
         self.0.iter().map(|instrument| instrument.width()).sum()
     }
 
-    /// The numbers of a batch, a row for each sample.
+    /// The numbers of a batch, a row for each of its `rows` samples.
     ///
     /// # Errors
     /// Samples that an instrument cannot read.
     ///
     /// # Panics
     /// Never: every instrument gives a row for each sample.
-    pub fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+    pub fn read(&self, samples: &Samples, rows: usize) -> Result<Array2<f32>> {
         let read = self.0.iter().map(|instrument| instrument.read(samples));
         let parts = read.collect::<Result<Vec<_>>>()?;
         let views: Vec<_> = parts.iter().map(Array2::view).collect();
         if views.is_empty() {
-            return Ok(Array2::zeros((samples.images.len_of(Axis(0)), 0)));
+            return Ok(Array2::zeros((rows, 0)));
         }
         Ok(concatenate(Axis(1), &views).expect("invariant: a row for each sample"))
     }
@@ -233,10 +244,48 @@ impl Instrument for PerSample {
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let mean = |(k, name): (usize, &&'static str)| {
-            let values: Vec<f64> = numbers.column(k).iter().map(|&x| f64::from(x)).collect();
-            Ok(((*name).to_owned(), Jackknife::of_mean(&values, self.blocks)?))
-        };
+        let mean =
+            |(k, name): (usize, &&'static str)| mean_of(name, numbers.column(k), self.blocks);
         self.names.iter().enumerate().map(mean).collect()
     }
+}
+
+/// The mean over samples of the Euclidean distance from the features of the truth.
+struct FeaturesToTruth {
+    column: String,
+    extractor: Rc<dyn FeatureExtractor>,
+    quantise: bool,
+    device: tch::Device,
+    blocks: usize,
+}
+
+impl Instrument for FeaturesToTruth {
+    fn width(&self) -> usize {
+        1
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let truth = samples.truth.as_ref().expect("invariant: what it asks for has a truth");
+        let features = |images: &Array4<f32>| {
+            features(&*self.extractor, images.view(), self.quantise, self.device)
+        };
+        let difference = features(&samples.images)? - features(truth)?;
+        let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
+        Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        Ok(Metrics::from([mean_of(&self.column, numbers.column(0), self.blocks)?]))
+    }
+}
+
+/// A column and the mean of one number of each sample.
+fn mean_of(
+    column: &str,
+    numbers: ArrayView1<'_, f32>,
+    blocks: usize,
+) -> Result<(String, Jackknife)> {
+    let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
+    Ok((column.to_owned(), Jackknife::of_mean(&numbers, blocks)?))
 }

@@ -89,6 +89,7 @@ pub struct Manifest {
     source: Arc<Source>,
     base: Table,
     profiles: Table,
+    of_a_run: bool,
 }
 
 impl Manifest {
@@ -120,10 +121,17 @@ impl Manifest {
             }
         }
         if problems.is_empty() {
-            Ok(Self { source, base, profiles })
+            Ok(Self { source, base, profiles, of_a_run: false })
         } else {
             Err(Diagnostics::new(problems))
         }
+    }
+
+    /// The same as a run left it: without the profiles and the axes that it replaced, and so without
+    /// labels that claims and plots may name all the same.
+    #[must_use]
+    pub fn of_a_run(self) -> Self {
+        Self { of_a_run: true, ..self }
     }
 
     /// The names of its profiles, in file order.
@@ -164,8 +172,9 @@ impl Manifest {
                 Err(errors) => problems.list.extend(errors),
             }
         }
-        let labels = self.labels(&overlays);
-        let plan = self.read(&overlays, &labels, vocabulary, &mut problems);
+        let labels = (!self.of_a_run).then(|| self.labels(&overlays));
+        let labels = labels.as_ref();
+        let plan = self.read(&overlays, labels, vocabulary, &mut problems);
         // The others are read for their problems alone, and without the arguments.
         for other in std::iter::once(None).chain(self.profiles().map(Some)) {
             if other == profile {
@@ -178,7 +187,7 @@ impl Manifest {
                 || "found without a profile".to_owned(),
                 |name| format!("found under `--profile {name}`"),
             ));
-            self.read(&overlay, &labels, vocabulary, &mut problems);
+            self.read(&overlay, labels, vocabulary, &mut problems);
         }
         if problems.list.is_empty() {
             let text = self.as_run(profile, arguments, &overlays);
@@ -233,7 +242,7 @@ impl Manifest {
     fn read(
         &self,
         overlays: &[Table],
-        labels: &Labels,
+        labels: Option<&Labels>,
         vocabulary: &Vocabulary,
         problems: &mut Problems,
     ) -> Plan {

@@ -116,7 +116,7 @@ pub struct CellSpec {
     pub solver: SolverSpec,
     /// `[metrics]`; none if nothing is to be measured.
     pub metrics: Option<MetricsSpec>,
-    /// `[truth]`: what the metric `error` is measured to.
+    /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truth: Option<TruthSpec>,
     /// What is done; absent from the JSON if samples are drawn.
@@ -336,8 +336,8 @@ pub enum VarianceSpec {
     Named(String),
 }
 
-/// `[truth]`: the solution of the probability-flow ODE that `error` is measured to, from the same
-/// noise.
+/// `[truth]`: the solution of the probability-flow ODE that `error` and `feature-error` are measured
+/// to, from the same noise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TruthSpec {
     /// A deterministic method, or `exact`.
@@ -422,6 +422,11 @@ impl MetricsSpec {
         names.collect()
     }
 
+    /// The first measure that compares with a truth, if there is one.
+    pub fn measured_to_truth(&self) -> Option<Measured> {
+        self.measures.iter().copied().find(|measure| measure.needs_truth())
+    }
+
     /// Whether a measure is asked for.
     pub fn asks_for(&self, measure: Measured) -> bool {
         self.measures.contains(&measure)
@@ -441,13 +446,17 @@ pub const IS: &str = "is";
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
+/// The name in manifests of the distance to the features of the truth.
+pub const FEATURE_ERROR: &str = "feature-error";
+
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 16] = [
+pub const METRICS: [&str; 17] = [
     FD,
     FD_INFINITY,
     KID,
     IS,
     ERROR,
+    FEATURE_ERROR,
     "mse",
     "mse-raw",
     "latent-mean",
@@ -474,6 +483,9 @@ pub enum Measured {
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
+    /// The Euclidean distance between the features of a sample and those of the truth of the same
+    /// noise, averaged over samples.
+    FeatureError,
     /// A reconstruction's mean squared error per dimension, of values in [0, 1].
     Mse,
     /// The same of values in [-1, 1].
@@ -500,11 +512,12 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Fd,
         Self::Kid,
         Self::Is,
         Self::Error,
+        Self::FeatureError,
         Self::Mse,
         Self::MseRaw,
         Self::LatentMean,
@@ -528,6 +541,7 @@ impl Measured {
             Self::Kid => KID,
             Self::Is => IS,
             Self::Error => ERROR,
+            Self::FeatureError => FEATURE_ERROR,
             Self::Mse => "mse",
             Self::MseRaw => "mse-raw",
             Self::LatentMean => "latent-mean",
@@ -545,15 +559,25 @@ impl Measured {
     /// The task it belongs to, by its name in manifests.
     pub fn task(self) -> &'static str {
         match self {
-            Self::Fd | Self::Kid | Self::Is | Self::Error => "sample",
+            Self::Fd | Self::Kid | Self::Is | Self::Error | Self::FeatureError => "sample",
             Self::PathLength | Self::PathJump => "interpolate",
             _ => "reconstruct",
         }
     }
 
+    /// Whether it describes all samples at once, by the distribution of their features.
+    pub fn is_of_distribution(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid | Self::Is)
+    }
+
     /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
-        matches!(self, Self::Fd | Self::Kid | Self::Is)
+        self.is_of_distribution() || self == Self::FeatureError
+    }
+
+    /// Whether it compares each sample with the truth of the same noise.
+    pub fn needs_truth(self) -> bool {
+        matches!(self, Self::Error | Self::FeatureError)
     }
 
     /// Whether it compares features with those of a data set.

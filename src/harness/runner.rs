@@ -324,7 +324,6 @@ impl Job<'_> {
         while partial.rows() < spec.samples {
             let first = partial.rows();
             let rows = spec.batch.min(spec.samples - first);
-            let clock = Instant::now();
             let samples = match perform(
                 &*self.sampler,
                 self.cell,
@@ -339,12 +338,13 @@ impl Job<'_> {
                 }
                 samples => samples?,
             };
-            sampling += clock.elapsed();
+            sampling += samples.time;
             drawn += rows;
             if first == 0 && is_picture(self.sampler.shape()) {
-                write_strip(samples.images.view(), &strip_path(self.folder, self.key))?;
+                let path = strip_path(self.folder, self.key);
+                write_strip(samples.images.view(), kept(self.cell), &path)?;
             }
-            partial.append(&self.instruments.read(&samples)?, samples.calls)?;
+            partial.append(&self.instruments.read(&samples, rows)?, samples.calls)?;
         }
         // Counted at the model; more than planned for methods that choose their own steps.
         record.calls = record.calls.max(partial.most_calls());
@@ -375,6 +375,14 @@ fn is_picture([channels, height, width]: [usize; 3]) -> bool {
     [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
 }
 
+/// How many of a cell's first pictures are looked at: a path as a whole.
+fn kept(cell: &Cell) -> usize {
+    match cell.spec.task {
+        Task::Interpolate(points) => points,
+        _ => KEPT,
+    }
+}
+
 /// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
 fn draw_strip(
     sampler: &dyn Sampler,
@@ -387,11 +395,11 @@ fn draw_strip(
     let silent = Progress::new(0, super::progress::Mode::Quiet);
     let observe = &mut silent.batch(rows, interrupted);
     let samples = perform(sampler, cell, images, (0, rows), observe)?;
-    write_strip(samples.images.view(), path)
+    write_strip(samples.images.view(), kept(cell), path)
 }
 
-fn write_strip(samples: ArrayView4<'_, f32>, path: &Path) -> Result<()> {
-    let kept = samples.len_of(Axis(0)).min(KEPT);
+fn write_strip(samples: ArrayView4<'_, f32>, kept: usize, path: &Path) -> Result<()> {
+    let kept = samples.len_of(Axis(0)).min(kept);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|source| {

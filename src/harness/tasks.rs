@@ -3,7 +3,7 @@
 //! Each ends in [`Samples`]: pictures to be looked at, model calls, and numbers per sample by the
 //! names that manifests have for them.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc};
+use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
 
 use ndarray::{Array4, Axis, s};
 
@@ -97,18 +97,17 @@ pub fn perform(
     match &spec.task {
         Task::Sample => sampler.sample(noise, rows, observe),
         Task::Interpolate(points) => interpolate(sampler, noise, rows, *points, observe),
-        Task::Reconstruct(_) => match images {
-            Some(set) => {
+        Task::Reconstruct(_) => {
+            if let Some(set) = images {
                 let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
                 let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
                 check_shape(sampler.shape(), &images)?;
-                reconstruct(sampler, noise, images, None, observe)
-            }
-            None => {
+                reconstruct(sampler, noise, &images, None, observe)
+            } else {
                 let (latents, images) = sampler.truth(noise, rows, &mut || observe(0))?;
-                reconstruct(sampler, noise, images, Some(latents), observe)
+                reconstruct(sampler, noise, &images, Some(&latents), observe)
             }
-        },
+        }
     }
 }
 
@@ -127,13 +126,15 @@ fn check_shape([c, h, w]: [usize; 3], images: &Array4<f64>) -> core::Result<()> 
 fn reconstruct(
     sampler: &dyn Sampler,
     noise: KeyedNoise,
-    images: Array4<f64>,
-    latents: Option<Array4<f64>>,
+    images: &Array4<f64>,
+    latents: Option<&Array4<f64>>,
     observe: &mut Observe<'_>,
 ) -> core::Result<Samples> {
+    let clock = Instant::now();
     let there = sampler.carry(Way::Encode, images.clone(), noise, observe)?;
     let back = sampler
         .carry(Way::Decode, there.x.clone(), noise, &mut |calls| observe(there.calls + calls))?;
+    let time = clock.elapsed();
     let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     let mut note = |measure: Measured, value: f64| {
         numbers.entry(measure.name()).or_default().push(value);
@@ -148,7 +149,7 @@ fn reconstruct(
         );
         note(Measured::Mse, 0.25 * error);
         note(Measured::MseRaw, error);
-        if let Some(latents) = &latents {
+        if let Some(latents) = latents {
             let truth = latents.index_axis(Axis(0), index);
             note(Measured::LatentError, mean_squared_error(latent, truth).sqrt());
         }
@@ -157,6 +158,8 @@ fn reconstruct(
         images: back.x.mapv(|value| value as f32),
         calls: there.calls + back.calls,
         numbers,
+        truth: None,
+        time,
     })
 }
 
@@ -184,8 +187,10 @@ fn interpolate(
     // Every point is a sample of its own to a method that draws noise.
     let own = KeyedNoise { seed, first: first * points as u64 };
     let each = points as u64;
+    let clock = Instant::now();
     let Carried { x, calls } =
         sampler.carry(Way::Decode, arc, own, &mut |calls| observe(calls * each))?;
+    let time = clock.elapsed();
     let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     for path in 0..paths {
         let at = |point: usize| x.index_axis(Axis(0), path * points + point);
@@ -201,5 +206,12 @@ fn interpolate(
             numbers.entry(measure.name()).or_default().push(value);
         }
     }
-    Ok(Samples { images: x.mapv(|value| value as f32), calls: calls * each, numbers })
+    let first = x.slice(s![..points, .., .., ..]);
+    Ok(Samples {
+        images: first.mapv(|value| value as f32),
+        calls: calls * each,
+        numbers,
+        truth: None,
+        time,
+    })
 }

@@ -5,8 +5,8 @@
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
 //! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
-//! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. Nothing
-//! here knows where the features come from: `models` makes them, `harness` keeps them.
+//! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. A
+//! [`Line`] is fitted to single numbers. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
 
 mod extrapolation;
 mod few;
@@ -16,6 +16,7 @@ mod inception_score;
 mod jackknife;
 mod kid;
 mod latents;
+mod line;
 mod mean;
 mod moments;
 mod slope;
@@ -27,6 +28,7 @@ pub use inception_score::{SPLITS, inception_score, spread};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};
+pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moments::Moments;
 pub use slope::log_log_slope;

@@ -157,21 +157,21 @@ fn check_truth(
     task: &Task,
 ) {
     let encoded = matches!(task, Task::Reconstruct(images) if images.is_truth());
-    let measured = metrics.is_some_and(|metrics| metrics.asks_for(Measured::Error));
+    let measured = metrics.and_then(MetricsSpec::measured_to_truth).map(Measured::name);
     let write = "add `[truth]` with the method that counts as exact, for instance \
                  `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
     match truth {
-        None if measured || grid.window.is_some() => {
-            let (section, why) = if measured {
-                ("metrics", "`error` is the distance to a truth, and there is no `[truth]`")
-            } else {
-                ("grid", "x_T is carried to the window by the truth, and there is no `[truth]`")
+        None if measured.is_some() || grid.window.is_some() => {
+            let (section, why) = match measured {
+                Some(name) => ("metrics", format!("`{name}` is the distance to a truth")),
+                None => ("grid", "x_T is carried to the window by the truth".to_owned()),
             };
+            let why = format!("{why}, and there is no `[truth]`");
             root.report(Diagnostic::error(root.place(section), why).help(write));
         }
-        Some(_) if !measured && !encoded && grid.window.is_none() => {
+        Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
             let message = "nothing is measured to the truth";
-            let help = "add `error` to `metrics.measures`, or remove `[truth]`";
+            let help = "add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`";
             root.report(Diagnostic::error(root.place("truth"), message).help(help));
         }
         Some(TruthSpec { grid: Some(_), .. }) if grid.window.is_some() => {
@@ -560,7 +560,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 15] = Measured::ALL;
+    const ALL: [Measured; 16] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

@@ -7,7 +7,7 @@ use super::reader::{FromNode, Problems, Published, Reader};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
 use crate::harness::presentation::{
-    Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
+    Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS, TableSpec,
 };
 
 /// How the results of a plan are shown and judged.
@@ -26,7 +26,7 @@ pub(super) type Labels = BTreeMap<String, Vec<String>>;
 pub(super) fn read(
     tree: &Table,
     whole: &Place,
-    labels: &Labels,
+    labels: Option<&Labels>,
     vocabulary: &Vocabulary,
     measured: Option<&[&str]>,
     problems: &mut Problems,
@@ -56,7 +56,7 @@ pub(super) fn read(
                 );
             }
             let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
-            check_metric(r, "value", &value, vocabulary, measured);
+            check_metric(r, "value", &value, &vocabulary.metrics, measured);
             let over: Option<String> = r.get("over");
             if let Some(over) = &over {
                 check_name(r, "over", "axis", over, &axes);
@@ -80,7 +80,7 @@ pub(super) fn read(
         }
     }
     let known = |axis: Option<&String>, published: Vec<&str>| -> Vec<String> {
-        let swept = axis.and_then(|axis| labels.get(axis)).cloned().unwrap_or_default();
+        let swept = axis.and_then(|axis| labels?.get(axis)).cloned().unwrap_or_default();
         let published = published.into_iter().map(str::to_owned);
         let mut known = swept;
         for label in published {
@@ -99,7 +99,7 @@ pub(super) fn read(
         paper.iter().flat_map(|paper| &paper.columns).map(String::as_str).collect(),
     );
     let fitted = table.as_ref().is_some_and(|table| table.fit.is_some());
-    let checked = table.is_some() && !incomplete;
+    let checked = table.is_some() && labels.is_some() && !incomplete;
     let claims = root.each("claim", |r| {
         let claim = read_claim(r, fitted);
         if checked {
@@ -117,7 +117,7 @@ pub(super) fn read(
     let mut names: Vec<String> = Vec::new();
     let plots = root.each("plot", |r| {
         let plot = read_plot(r, &axes, vocabulary, measured);
-        if !incomplete && let Some(known) = labels.get(&plot.series) {
+        if !incomplete && let Some(known) = labels.and_then(|labels| labels.get(&plot.series)) {
             for (index, label) in plot.only.iter().enumerate() {
                 let place = r.item_place("only", index);
                 check_name_at(r, place, "curve", label, known);
@@ -241,7 +241,10 @@ fn read_plot(
         axes.iter().copied().chain(vocabulary.columns.iter().map(String::as_str)).collect();
     check_name(r, "x", "axis or column", &x, &known);
     let y: String = r.need("y", "the metric: `y = \"fd\"`");
-    check_metric(r, "y", &y, vocabulary, measured);
+    let shown: Vec<String> =
+        vocabulary.metrics.iter().cloned().chain([SECONDS.to_owned()]).collect();
+    check_metric(r, "y", &y, &shown, measured);
+    let fit = read_fit(r, &x, &y);
     let series: String = r.need("series", "the axis whose labels are the curves");
     check_name(r, "series", "axis", &series, axes);
     let (log_x, log_y) = (r.get("log_x").unwrap_or(false), r.get("log_y").unwrap_or(false));
@@ -266,7 +269,28 @@ fn read_plot(
         log_y,
         only: r.get("only").unwrap_or_default(),
         triangles,
+        fit,
     }
+}
+
+/// A line is fitted to what is one: the time of a sample against its calls or its steps.
+fn read_fit(r: &mut Reader<'_>, x: &str, y: &str) -> Option<Fitted> {
+    let fit = r.choice("fit", &[("line", Fitted::Line)])?;
+    let (key, message, help) = if !y.is_empty() && y != SECONDS {
+        let help = "set `y = \"seconds\"`, or remove `fit`; `[table]` fits orders of convergence";
+        ("y", format!("no straight line is fitted to `{y}`"), help)
+    } else if !x.is_empty() && !["calls", "S"].contains(&x) {
+        (
+            "x",
+            format!("no straight line is fitted against `{x}`"),
+            "set `x = \"calls\"` or `x = \"S\"`",
+        )
+    } else {
+        return Some(fit);
+    };
+    let problem = Diagnostic::error(r.place("fit"), message).also(r.place(key), "chosen here");
+    r.report(problem.help(help));
+    Some(fit)
 }
 
 /// Reports a metric that does not exist, or that no cell measures.
@@ -274,12 +298,12 @@ fn check_metric(
     r: &mut Reader<'_>,
     key: &str,
     name: &str,
-    vocabulary: &Vocabulary,
+    known: &[String],
     measured: Option<&[&str]>,
 ) {
-    check_name(r, key, "metric", name, &vocabulary.metrics);
-    let exists = vocabulary.metrics.iter().any(|metric| metric == name);
-    if exists && measured.is_some_and(|measured| !measured.contains(&name)) {
+    check_name(r, key, "metric", name, known);
+    let is_metric = name != SECONDS && known.iter().any(|metric| metric == name);
+    if is_metric && measured.is_some_and(|measured| !measured.contains(&name)) {
         let help = match name.split_once('.') {
             Some(_) => "set `extrapolate = true` in `[metrics]`".to_owned(),
             None => format!("add it to `[metrics]`: `measures = [.., \"{name}\"]`"),

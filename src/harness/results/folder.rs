@@ -81,7 +81,7 @@ impl Folder {
         let text = String::from_utf8(text)
             .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
         let plan = Manifest::parse(manifest.display().to_string(), text)
-            .and_then(|manifest| manifest.plan(None, &[], &build::vocabulary(registry)))
+            .and_then(|manifest| manifest.of_a_run().plan(None, &[], &build::vocabulary(registry)))
             .map_err(Error::Manifest)?;
         read("metrics.csv")?;
         let (columns, rows) = read_csv(&metrics)?;

@@ -34,7 +34,7 @@ pub struct Timing {
     pub key: String,
     /// Wall-clock time of the cell.
     pub seconds: f64,
-    /// The time of the model calls alone, per sample and call.
+    /// The time from noise to images, without a truth and without measuring, per sample and call.
     pub seconds_per_sample_call: f64,
     /// The device, for instance `cpu`.
     pub device: String,
@@ -45,6 +45,12 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// What the time is that of: `cpu with 2 threads`.
+    pub(in crate::harness) fn hardware(&self) -> String {
+        let s = if self.threads == 1 { "" } else { "s" };
+        format!("{} with {} thread{s}", self.device, self.threads)
+    }
+
     /// How the cell went, in a line.
     pub(in crate::harness) fn line(&self, status: Status) -> String {
         let Self { key, seconds, seconds_per_sample_call, .. } = self;
@@ -197,6 +203,11 @@ impl Sink {
     /// The record of every finished cell, in the order of the plan.
     pub fn records(&self) -> Vec<Record> {
         self.records.iter().flatten().cloned().collect()
+    }
+
+    /// The timing of every cell that has one, in the order of the plan.
+    pub fn timings(&self) -> Vec<Timing> {
+        self.timings.iter().flatten().cloned().collect()
     }
 
     /// Number of rows found in the folder that belong to no planned cell.

@@ -1,6 +1,7 @@
 //! What a run leaves for people: tables, claims, plots and sheets of samples.
 //!
-//! Everything is a function of the plan and of `metrics.csv`; the sheets of the strips besides.
+//! Everything is a function of the plan and of `metrics.csv`; the sheets of the strips besides, and
+//! plots of times of `timing.csv`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,17 +12,18 @@ use crate::harness::{
     build::Route,
     compare,
     error::Result,
-    features::{column_name, is_mean},
+    features::{column_name, is_mean, is_on_features},
     fold::Fold,
     plan::{METRICS, MetricsSpec, Plan},
     plot::{Figure, PlotError},
-    presentation::{PlotSpec, TableSpec},
+    presentation::{PlotSpec, SECONDS, TableSpec},
     record::{Columns, Record},
     registry::Registry,
     sheet::{self, Row},
-    sink::Sink,
+    sink::{Sink, Timing},
     table::{Facts, Input, Table},
 };
+use crate::metrics::Jackknife;
 
 /// Name and bytes of a file of the results folder.
 pub type File = (String, Vec<u8>);
@@ -192,37 +194,44 @@ impl<'a> Show<'a> {
     pub(in crate::harness) fn figures(
         &self,
         records: &[Record],
+        timings: &[Timing],
     ) -> Result<Vec<(&PlotSpec, Figure)>> {
+        let (records, hardware) = timed(records, timings);
+        let records = self.shown(&records);
         let mut figures = vec![];
         for spec in &self.plots {
-            match Figure::new(spec, &self.shown(records)) {
+            match Figure::new(spec, &records) {
                 // Every cell diverged: there is nothing to draw, which the table says.
                 Err(PlotError::NoData { .. }) => {}
+                figure if spec.y == SECONDS => figures.push((spec, figure?.on(&hardware))),
                 figure => figures.push((spec, figure?)),
             }
         }
         Ok(figures)
     }
 
-    /// Name and bytes of every plot, as SVG and PNG.
+    /// Name and bytes of every plot, as SVG and PNG, and of its fitted lines as CSV.
     ///
     /// # Errors
     /// A plot of what has no place on its axes.
-    pub fn plots(&self, records: &[Record]) -> Result<Vec<File>> {
+    pub fn plots(&self, records: &[Record], timings: &[Timing]) -> Result<Vec<File>> {
         let mut files = vec![];
-        for (spec, figure) in self.figures(records)? {
+        for (spec, figure) in self.figures(records, timings)? {
+            if spec.fit.is_some() {
+                files.push((format!("{}-fit.csv", spec.name), figure.fit_csv()));
+            }
             files.push((format!("{}.svg", spec.name), figure.svg()?.into_bytes()));
             files.push((format!("{}.png", spec.name), figure.png()?));
         }
         Ok(files)
     }
 
-    /// Writes every plot as SVG and PNG.
+    /// Writes what [`Show::plots`] makes.
     ///
     /// # Errors
     /// A folder that cannot be written, or a plot of what has no place on its axes.
     pub fn write_plots(&self, sink: &Sink) -> Result<()> {
-        for (name, bytes) in self.plots(&sink.records())? {
+        for (name, bytes) in self.plots(&sink.records(), &sink.timings())? {
             sink.write(&name, &bytes)?;
         }
         Ok(())
@@ -263,6 +272,23 @@ impl<'a> Show<'a> {
     }
 }
 
+/// The records with their times as if they were a metric, and what the times are those of.
+///
+/// A diverged cell and one whose last batch was drawn before an interruption have none.
+fn timed(records: &[Record], timings: &[Timing]) -> (Vec<Record>, String) {
+    let mut records = records.to_vec();
+    let mut hardware = BTreeSet::new();
+    for record in &mut records {
+        let timing = timings.iter().find(|timing| timing.key == record.key);
+        if let Some(timing) = timing.filter(|timing| timing.seconds_per_sample_call > 0.0) {
+            let value = timing.seconds_per_sample_call * record.calls as f64;
+            record.metrics.insert(SECONDS.to_owned(), Jackknife { value, leave_out: vec![] });
+            hardware.insert(timing.hardware());
+        }
+    }
+    (records, hardware.into_iter().collect::<Vec<_>>().join(" and "))
+}
+
 /// The order of the method in every row of a table that fits orders.
 fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
     let Some(table) = plan.table.as_ref().filter(|table| table.fit.is_some()) else {
@@ -287,7 +313,7 @@ pub fn columns(plan: &Plan) -> Vec<(&'static str, String)> {
     let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
     let named = |metrics: &MetricsSpec| {
         let column =
-            |name| column_name(name, metrics.features.as_deref().filter(|_| !is_mean(name)));
+            |name| column_name(name, metrics.features.as_deref().filter(|_| is_on_features(name)));
         metrics.metrics().into_iter().map(|name| (name, column(name))).collect()
     };
     metrics.map_or_else(Vec::new, named)

@@ -6,6 +6,9 @@
 //! are the 95 % intervals of what is drawn, the plug-in value at N. The ticks of the horizontal
 //! axis are the values that were measured, unless there are too many.
 //!
+//! Where a line is fitted, it is drawn through markers that nothing else connects; on logarithmic
+//! axes it bends unless it meets the origin.
+//!
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
 
@@ -20,8 +23,9 @@ use crate::harness::axis::{Scale, trim};
 use crate::harness::page::{
     BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap,
 };
-use crate::harness::presentation::PlotSpec;
-use crate::harness::record::{Estimate, LEVEL, Record, Status};
+use crate::harness::presentation::{PlotSpec, SECONDS};
+use crate::harness::record::{Estimate, LEVEL, Record, Status, csv_bytes};
+use crate::metrics::{Line, LineErrors};
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,8 @@ struct Curve {
     label: String,
     /// By increasing x; no value where the cell diverged.
     points: Vec<(f64, Option<Estimate>)>,
+    /// None where nothing is fitted, or to fewer than two places.
+    line: Option<Line>,
 }
 
 /// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
@@ -150,7 +156,7 @@ impl Figure {
             let point = (x_value(spec, record)?, y);
             match curves.iter_mut().find(|curve| curve.label == label) {
                 Some(curve) => curve.points.push(point),
-                None => curves.push(Curve { label, points: vec![point] }),
+                None => curves.push(Curve { label, points: vec![point], line: None }),
             }
         }
         if measured == 0 {
@@ -159,6 +165,10 @@ impl Figure {
         curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));
         for curve in &mut curves {
             curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            if spec.fit.is_some() {
+                let points = curve.points.iter().filter_map(|(x, y)| Some((*x, (*y)?.value)));
+                curve.line = Line::fit(&points.collect::<Vec<_>>());
+            }
         }
         let values = |log, of: fn(&(f64, Option<Estimate>)) -> Option<f64>| {
             let all = curves.iter().flat_map(|curve| &curve.points).filter_map(of);
@@ -169,8 +179,39 @@ impl Figure {
         if let Some(&value) = x_bad.iter().chain(&y_bad).next() {
             return Err(PlotError::NotPositive { name: name(), value });
         }
-        let note = note(records, diverged, &curves);
+        let note = note(spec, records, diverged, &curves);
         Ok(Self { spec: spec.clone(), note, curves })
+    }
+
+    /// The figure with what its times were measured on in its note.
+    #[must_use]
+    pub fn on(mut self, hardware: &str) -> Self {
+        self.note = format!("{}; measured on {hardware}", self.note);
+        self
+    }
+
+    /// The fitted lines, one each row: the curve, its points, `slope` and `intercept` with their
+    /// standard errors, and the standard deviation about the line; empty where there is none.
+    pub fn fit_csv(&self) -> Vec<u8> {
+        let header =
+            ["curve", "points", "slope", "slope.se", "intercept", "intercept.se", "residual"];
+        let float = |x: f64| format!("{x:?}");
+        let rows = self.curves.iter().filter_map(|curve| {
+            let line = curve.line?;
+            let of = |error: fn(LineErrors) -> f64| {
+                line.errors.map_or_else(String::new, |errors| float(error(errors)))
+            };
+            Some(vec![
+                curve.label.clone(),
+                line.points.to_string(),
+                float(line.slope),
+                of(|errors| errors.slope),
+                float(line.intercept),
+                of(|errors| errors.intercept),
+                of(|errors| errors.residual),
+            ])
+        });
+        csv_bytes(&header.map(String::from), rows)
     }
 
     /// The figure as SVG; its text is text, in a font that any browser replaces.
@@ -346,12 +387,34 @@ impl Figure {
         for run in curve.points.split(|(_, y)| y.is_none()) {
             let path: Vec<_> =
                 run.iter().filter_map(|(x, y)| Some(place(*x, (*y)?.value))).collect();
-            page.line(&path, 1.6, color);
+            match curve.line {
+                Some(line) => page.line(&self.straight(frame, curve, line, place), 1.2, color),
+                None => page.line(&path, 1.6, color),
+            }
             for &point in &path {
                 page.marker(i, point, 5.0, WHITE);
                 page.marker(i, point, 4.0, color);
             }
         }
+    }
+
+    /// A fitted line over the places of its curve, as far as the axes have room for it.
+    fn straight(
+        &self,
+        frame: &Frame,
+        curve: &Curve,
+        line: Line,
+        place: impl Fn(f64, f64) -> (f64, f64),
+    ) -> Vec<(f64, f64)> {
+        let ends = curve.points.first().zip(curve.points.last());
+        let (from, to) = ends.map_or((0.0, 0.0), |(first, last)| (first.0, last.0));
+        let at = |i: i32| {
+            let part = f64::from(i) / f64::from(PIECES);
+            if self.spec.log_x { from * (to / from).powf(part) } else { from + (to - from) * part }
+        };
+        let points = (0..=PIECES).map(|i| (at(i), line.at(at(i))));
+        let lowest = if frame.y.log { 10f64.powf(frame.y.low) } else { frame.y.low };
+        points.filter(|(_, y)| *y >= lowest).map(|(x, y)| place(x, y)).collect()
     }
 
     /// All x that were measured, in order.
@@ -388,8 +451,8 @@ impl Figure {
     }
 }
 
-/// The line under the title: what the bars are, and what is not shown.
-fn note(records: &[Record], diverged: usize, curves: &[Curve]) -> String {
+/// The line under the title: what the bars are, what was fitted, and what is not shown.
+fn note(spec: &PlotSpec, records: &[Record], diverged: usize, curves: &[Curve]) -> String {
     let mut counts: Vec<usize> = records.iter().map(|record| record.n).collect();
     counts.sort_unstable();
     counts.dedup();
@@ -398,9 +461,27 @@ fn note(records: &[Record], diverged: usize, curves: &[Curve]) -> String {
         _ => "N of each cell".into(),
     };
     let mut estimates = curves.iter().flat_map(|c| &c.points).filter_map(|(_, y)| *y);
-    let mut note = format!("Values at {n}");
+    let values = if spec.y == SECONDS { "Time per sample" } else { "Values" };
+    let mut note = format!("{values} at {n}");
     if estimates.any(|estimate| estimate.interval.is_some()) {
         note = format!("{note}; bars: {} % jackknife intervals", 100.0 * LEVEL);
+    }
+    if spec.fit.is_some() {
+        let each = if spec.x == "calls" { "call" } else { "step" };
+        let lines = curves.iter().filter_map(|curve| {
+            let line = curve.line?;
+            let milliseconds = |value: f64, error: Option<f64>| {
+                let interval = error.map(|error| (1e3 * (value - error), 1e3 * (value + error)));
+                let text = Estimate { value: 1e3 * value, interval }.plus_minus();
+                text.replace('-', "−")
+            };
+            let slope = milliseconds(line.slope, line.errors.map(|errors| errors.slope));
+            let intercept =
+                milliseconds(line.intercept, line.errors.map(|errors| errors.intercept));
+            Some(format!("{}: {slope} ms per {each}, {intercept} ms at 0", curve.label))
+        });
+        let lines = lines.collect::<Vec<_>>().join("; ");
+        note = format!("{note}; lines of least squares with standard errors, {lines}");
     }
     match diverged {
         0 => {}
@@ -438,6 +519,9 @@ const MARGIN: f64 = 14.0;
 const LABEL_WIDTH: f64 = 260.0;
 /// Room between the axes and the labels of the curves.
 const LEADER: f64 = 22.0;
+
+/// A straight line is drawn in so many pieces, because logarithmic axes bend it.
+const PIECES: i32 = 24;
 
 /// What is drawn of the curves, in order.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -116,7 +116,7 @@ pub struct PlotSpec {
     pub title: String,
     /// Column of `metrics.csv` on the horizontal axis: an axis name such as `grid.steps`, or `calls`.
     pub x: String,
-    /// Metric on the vertical axis, for instance `fd`.
+    /// Metric on the vertical axis, for instance `fd`, or [`SECONDS`].
     pub y: String,
     /// Axis whose labels are the curves.
     pub series: String,
@@ -136,4 +136,22 @@ pub struct PlotSpec {
     /// Orders of which a slope triangle is drawn, on logarithmic axes.
     #[serde(default)]
     pub triangles: Vec<f64>,
+    /// What is fitted to the points of every curve and drawn instead of a path between them.
+    #[serde(default)]
+    pub fit: Option<Fitted>,
 }
+
+/// What is fitted to a curve.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Fitted {
+    /// The straight line of least squares, whatever the axes.
+    Line,
+}
+
+/// What a plot may show besides metrics: the time of drawing one sample, in seconds.
+///
+/// It is that of `timing.csv`, `seconds_per_sample_call` times the calls: drawing alone, without
+/// loading, measuring and writing, divided by the samples of a batch. It is never the same twice,
+/// so no table and no claim is made of it.
+pub const SECONDS: &str = "seconds";

@@ -380,7 +380,7 @@ fn claims(table: &Table) -> String {
 
 fn plots(folder: &Folder, show: &Show) -> Result<String> {
     let mut out = String::new();
-    for (spec, figure) in show.figures(&folder.records)? {
+    for (spec, figure) in show.figures(&folder.records, &folder.timings)? {
         let alternative = format!(
             "{} {} against {}, a curve for each {}.",
             sentence(&spec.title),
@@ -547,10 +547,7 @@ fn finished(folder: &Folder, record: &Record) -> String {
 
 fn time_summary(times: &[&Timing]) -> String {
     let total: f64 = times.iter().map(|timing| timing.seconds).sum();
-    let places: BTreeSet<String> = times
-        .iter()
-        .map(|timing| format!("{} with {}", timing.device, count(timing.threads, "thread")))
-        .collect();
+    let places: BTreeSet<String> = times.iter().map(|timing| timing.hardware()).collect();
     let places: Vec<String> = places.into_iter().collect();
     let mut text = format!(
         "{} took {} on {}.",
