@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf, process::Output};
 
 use assert_cmd::Command;
 use ddim::{
-    core::{KeyedNoise, Tau},
+    core::{At, Denoiser, Grid, KeyedNoise, Prediction, Result, Step, Tau},
     data::npy,
     likelihood::VariationalBound,
     models::gaussian::Gaussian,
@@ -114,25 +114,55 @@ fn bits_are_those_of_the_library_for_any_batch() {
     }
 }
 
-/// With the exact score of the data the bound has the entropy of the data's bytes to fall to.
+/// The exact score of N(0, 0.3^2), and the range at which a step has its exact variance.
+struct ExactVariance(Grid);
+
+impl Denoiser for ExactVariance {
+    type State = ArrayD<f64>;
+
+    fn predict(&self, x: &ArrayD<f64>, at: At) -> Result<ArrayD<f64>> {
+        Gaussian { mean: 0.0, std: 0.3 }.predict(x, at)
+    }
+
+    fn predict_with_range(&self, x: &ArrayD<f64>, at: At) -> Result<Prediction<ArrayD<f64>>> {
+        let steps: Vec<Step> = self.0.steps().collect();
+        let index = steps.iter().position(|step| step.from == at.state).unwrap();
+        let step = steps[index];
+        let least = if step.to.is_clean() { steps[index - 1] } else { step }.posterior_std();
+        let (a, a_to) = (step.from.alpha_bar, step.to.alpha_bar);
+        // What the posterior leaves open, and what is not known of x0.
+        let factor = step.beta() * a_to.sqrt() / (1.0 - a);
+        let x0 = 0.09 * (1.0 - a) / (0.09 * a + 1.0 - a);
+        let exact = step.posterior_std().powi(2) + factor * factor * x0;
+        let part = (exact / (least * least)).ln() / (step.beta() / (least * least)).ln();
+        let range = ArrayD::from_elem(x.raw_dim(), 2.0 * part - 1.0);
+        Ok(Prediction { eps: self.predict(x, at)?, range: Some(range) })
+    }
+}
+
+/// With exact means and variances the bound is the likelihood, at any S; the posterior variance is
+/// too small at every step, and few steps make it worse.
 #[test]
-fn the_bound_of_exact_scores_comes_down_to_the_entropy() {
+fn the_exact_variance_brings_the_bound_down_to_the_likelihood() {
     let scale = 0.3 * 127.5;
-    // Of these very draws: the cross-entropy with N(0, 0.3^2).
+    // The cross-entropy of these bytes with N(0, 0.3^2).
     let square = x0().mapv(|x| x * x).mean().unwrap() / (0.3 * 0.3);
     let nats = 0.5 * (2.0 * std::f64::consts::PI * scale * scale).ln() + 0.5 * square;
-    let entropy = nats / std::f64::consts::LN_2;
-    let model = Gaussian { mean: 0.0, std: 0.3 };
-    let bits = |steps| {
+    let likelihood = nats / std::f64::consts::LN_2;
+    let gap = |steps, variance| {
         let grid = support::grid(&Tau::Linspace, steps);
-        let bound = VariationalBound::new(&model, &grid, Variance::Eta(1.0)).unwrap();
+        let model = ExactVariance(grid.clone());
+        let bound = VariationalBound::new(&model, &grid, variance).unwrap();
         let noise = KeyedNoise { seed: 0, first: 0 };
         let bits = bound.bits(&x0(), &noise, &mut |_| Ok(())).unwrap();
-        bits.total.iter().sum::<f64>() / 4.0
+        bits.total.iter().sum::<f64>() / 4.0 - likelihood
     };
-    let (coarse, fine) = (bits(100) - entropy, bits(1000) - entropy);
-    eprintln!("{entropy} {coarse} {fine}");
-    assert!(fine > 0.0 && fine < 0.1 && coarse > fine);
+    for steps in [50, 100, 1000] {
+        // One draw of noise for each of 768 elements, and bins as wide as the first level's noise.
+        assert!(gap(steps, Variance::Learned).abs() < 0.2, "{}", gap(steps, Variance::Learned));
+    }
+    assert!(gap(1000, Variance::Eta(1.0)) > 0.5);
+    assert!(gap(100, Variance::Eta(1.0)) > 10.0);
 }
 
 #[test]
@@ -188,8 +218,9 @@ fn what_has_no_bound_is_refused() {
     let network = ["sample", "--model", "x.npy", "--out", "a.npy"];
     let said = ddim.refuses(&[&network[..], &ddim_flags].concat());
     assert!(said.contains("ddim has no learned variance"), "{said}");
-    let floats = Array4::<f32>::from_elem((1, 3, 8, 8), 0.123);
+    let mut floats = Array4::<f32>::from_elem((1, 3, 8, 8), 0.123);
+    floats[[0, 0, 0, 0]] = -1.0;
     npy::write_images(&ddim.path("f.npy"), floats.view()).unwrap();
     let refused = ddim.refuses(&[&["bits", "f.npy", "--steps", "10"], &EXACT[..]].concat());
-    assert_snapshot!(refused, @"error: f.npy holds 0.12300000339746475, which is no byte: the bound is on the likelihood of images of bytes (PNG, JPEG, or an array of them)");
+    assert_snapshot!(refused, @"error: f.npy holds 0.123 where bytes have 0.1216 or 0.1294: the bound is on the likelihood of images of bytes (PNG, JPEG, or an array of them)");
 }

@@ -29,7 +29,7 @@ use crate::{
 #[command(
     after_help = "Prints the variational bound on the negative log-likelihood of images of bytes: its mean and the\n\
     standard error over images, and the part of x_T, which no model changes. Every step is a term\n\
-    and a model call. The variance is that of ddpm: eta above 0 [default: 1], sigma-hat, or learned.\n\n\
+    and a model call. The method is ddpm, with an eta above 0 [default: 1], sigma-hat, or learned.\n\n\
     Examples:\n  \
     ddim bits cifar10 --range 0..64 --model models/cifar10-xs --steps 100\n  \
     ddim bits faces/ --resize squash:32 --model models/cifar10-xs --variance sigma-hat\n  \
@@ -93,8 +93,7 @@ impl Bits {
         let progress = Progress::new(calls * n as u64, self.talk.mode());
         let mut bound = Bound { total: vec![], prior: vec![] };
         for (first, rows) in bench.batches(n) {
-            let x0 = pictures.rows(first..first + rows);
-            check_bytes(&x0, &pictures.name())?;
+            let x0 = as_bytes(pictures.rows(first..first + rows), &pictures.name())?;
             let noise = KeyedNoise { seed: bench.spec().seed, first: first as u64 };
             let mut watch = progress.batch(rows, &INTERRUPTED);
             let batch = bench.sampler.bits(x0, noise, &mut watch)?;
@@ -113,19 +112,23 @@ impl Bits {
     }
 }
 
-/// The mass of a bin is a likelihood of bytes.
-fn check_bytes(x0: &Array4<f64>, name: &str) -> Result<()> {
-    let off = |x: &f64| {
-        let byte = (x + 1.0) * 127.5;
-        !(-0.001..=255.001).contains(&byte) || (byte - byte.round()).abs() > 1e-3
-    };
-    match x0.iter().find(|x| off(x)) {
-        None => Ok(()),
-        Some(x) => Err(Error::input(format!(
-            "{name} holds {x}, which is no byte: the bound is on the likelihood of images of bytes \
-             (PNG, JPEG, or an array of them)"
-        ))),
+/// The mass of a bin is a likelihood of bytes: their levels, freed of the rounding of f32.
+fn as_bytes(mut x0: Array4<f64>, name: &str) -> Result<Array4<f64>> {
+    for x in &mut x0 {
+        let byte = (*x + 1.0) * 127.5;
+        let nearest = byte.round().clamp(0.0, 255.0);
+        if (byte - nearest).abs() > 1e-3 {
+            let level = |byte: f64| byte / 127.5 - 1.0;
+            return Err(Error::input(format!(
+                "{name} holds {x:.3} where bytes have {:.4} or {:.4}: the bound is on the likelihood \
+                 of images of bytes (PNG, JPEG, or an array of them)",
+                level(byte.floor()),
+                level(byte.ceil())
+            )));
+        }
+        *x = nearest / 127.5 - 1.0;
     }
+    Ok(x0)
 }
 
 fn csv(bound: &Bound) -> Vec<u8> {
