@@ -5,6 +5,8 @@ pub mod cli;
 pub mod core;
 pub mod data;
 pub mod harness;
+pub mod likelihood;
 pub mod metrics;
 pub mod models;
 pub mod solvers;
+pub mod train;

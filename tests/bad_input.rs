@@ -829,8 +829,8 @@ fn weights_in_a_folder_that_is_none() {
     network(&ddim, |_| {});
     config(&ddim, "\"sample_size\": 32", "\"sample_size\": null");
     assert_snapshot!(ddim.refuses_network(), @"error: ./net: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` (--shape 3,32,32), or `sample_size` in its config.json");
-    config(&ddim, "\"out_channels\": 3", "\"out_channels\": 6");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net: the network has 6 output channels and 3 input channels; one that predicts more than eps (a variance, say) is not supported");
+    config(&ddim, "\"out_channels\": 3", "\"out_channels\": 5");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net: the network has 5 output channels and 3 input channels; supported: as many (eps), or twice as many (eps, and the range of a learned variance)");
 }
 
 #[test]

@@ -239,6 +239,16 @@ fn a_torchscript_program_is_run_and_not_read() {
     let gain = Tensor::from_slice(&[0.5_f32, 1.0, 2.0]).reshape([1, 3, 1, 1]);
     assert!(max_difference(&eps, &(&x * gain * 2.0_f64.sin())) < 1e-6);
 
+    // Twice the channels are eps and the range of a learned variance, here cos(x).
+    let both = Network::open(&support::golden("eps_range.pt"), &wanted).unwrap();
+    assert_eq!((network.predicts_range(), both.predicts_range()), (None, None));
+    let at = Level { t: 2.0, ..CLEAN }.into();
+    let found = both.predict_with_range(&x, at).unwrap();
+    assert!(max_difference(&found.eps, &eps) <= 0.0);
+    assert!(max_difference(&found.range.unwrap(), &x.cos()) < 1e-6);
+    assert!(max_difference(&both.predict(&x, at).unwrap(), &eps) <= 0.0);
+    assert!(network.predict_with_range(&x, at).unwrap().range.is_none());
+
     assert!(matches!(checkpoint::read(&path).unwrap_err(), CheckpointError::Program { .. }));
     let half = Placement { precision: Precision::Bf16, ..Placement::default() };
     let error = Network::open(&path, &half.into()).unwrap_err();

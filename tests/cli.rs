@@ -607,6 +607,7 @@ fn the_help_is_what_was_reviewed() {
         "decode",
         "reconstruct",
         "interpolate",
+        "bits",
         "stats",
         "evaluate",
         "models",

@@ -297,11 +297,35 @@ fn the_clean_end_is_asked_with_the_first_label() {
 }
 
 #[test]
-fn a_network_with_learned_variances_is_no_model_of_eps() {
-    let config = UnetConfig { out_channels: 6, ..official(&[32, 32], 1, 8, 4) };
-    let error =
-        Network::new("improved", &config, &filled(&config), Placement::default()).unwrap_err();
-    assert!(matches!(error, OpenError::Channels { out: 6, image: 3, .. }), "{error}");
+fn a_network_with_a_learned_variance_is_its_eps_and_its_range() {
+    let eps_alone = official(&[32, 32], 1, 8, 4);
+    let config = UnetConfig { out_channels: 6, ..eps_alone.clone() };
+    let both = Network::new("improved", &config, &filled(&config), Placement::default()).unwrap();
+    assert_eq!((both.predicts_range(), both.shape()), (Some(true), Some([3, 8, 8])));
+    // The two halves of its last layer, each as a network of its own.
+    let half = |first: i64| {
+        let mut weights = filled(&config);
+        for name in ["conv_out.weight", "conv_out.bias"] {
+            let tensor = weights.tensors.get_mut(name).unwrap();
+            *tensor = tensor.narrow(0, first, 3);
+        }
+        let network = Network::new("half", &eps_alone, &weights, Placement::default()).unwrap();
+        assert_eq!(network.predicts_range(), Some(false));
+        network
+    };
+    let x = f32_tensor(&fill::normal("learned/x", 2 * 3 * 64), &[2, 3, 8, 8]);
+    let at = level(30.0).into();
+    let found = both.predict_with_range(&x, at).unwrap();
+    let eps = half(0).predict_with_range(&x, at).unwrap();
+    assert!(eps.range.is_none());
+    assert!(max_difference(&found.eps, &eps.eps) < 1e-6);
+    assert!(max_difference(&both.predict(&x, at).unwrap(), &found.eps) <= 0.0);
+    let range = half(3).predict(&x, at).unwrap();
+    assert!(max_difference(&found.range.unwrap(), &range) < 1e-6);
+
+    let config = UnetConfig { out_channels: 5, ..config };
+    let error = Network::new("odd", &config, &filled(&config), Placement::default()).unwrap_err();
+    assert!(matches!(error, OpenError::Channels { out: 5, image: 3, .. }), "{error}");
 }
 
 /// Three byte images: noise, blocks of 8 x 8 pixels, and dark noise.

@@ -1,6 +1,6 @@
 //! `State` and `Noise` for ndarray in f64: exact-score models, order studies, tests.
 
-use ndarray::{ArrayD, ArrayViewD};
+use ndarray::{ArrayD, ArrayViewD, Zip};
 use rayon::prelude::*;
 
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
@@ -30,6 +30,17 @@ impl State for Array {
 
     fn clamp(&self, low: f64, high: f64) -> Result<Self> {
         Ok(self.mapv(|value| value.clamp(low, high)))
+    }
+
+    fn mul_exp(&self, v: &Self, a: f64, b: f64) -> Result<Self> {
+        if self.shape() != v.shape() {
+            return Err(Error::model(format!(
+                "shapes differ in a scaling: {:?} and {:?}",
+                self.shape(),
+                v.shape()
+            )));
+        }
+        Ok(Zip::from(self).and(v).map_collect(|x, v| x * (a * v + b).exp()))
     }
 
     fn rms(&self) -> Result<Vec<f64>> {

@@ -35,6 +35,18 @@ impl State for Tensor {
         self.f_clamp(low, high).map_err(Error::model)
     }
 
+    fn mul_exp(&self, v: &Self, a: f64, b: f64) -> Result<Self> {
+        if self.size() != v.size() {
+            return Err(Error::model(format!(
+                "shapes differ in a scaling: {:?} and {:?}",
+                self.size(),
+                v.size()
+            )));
+        }
+        let scaled = || v.f_mul_scalar(a)?.f_add_scalar_(b)?.f_exp_()?.f_mul_(self);
+        tch::no_grad(scaled).map_err(|error: tch::TchError| Error::model(error))
+    }
+
     fn rms(&self) -> Result<Vec<f64>> {
         let rows = self.size().first().copied().unwrap_or(1);
         let rms = || {
@@ -161,6 +173,30 @@ mod tests {
         let error = Tensor::lincomb(&[(1.0, &x), (1.0, &x.narrow(0, 0, 1))]).unwrap_err();
         assert!(error.to_string().contains("[2, 3] and [1, 3]"), "{error}");
         assert!(Tensor::lincomb(&[]).is_err());
+    }
+
+    #[test]
+    fn a_scaling_by_an_exponential_is_that_of_arrays() {
+        let (x, v) = ([1.0, -2.0, 0.5, 3.0], [-1.0, 1.0, 0.25, 0.0]);
+        let array = |values: [f64; 4]| ndarray::arr1(&values).into_dyn();
+        let exact = array(x).mul_exp(&array(v), 0.5, -0.75).unwrap();
+        let expected = [(-1.25_f64).exp(), -2.0 * (-0.25_f64).exp()];
+        approx::assert_abs_diff_eq!(exact.as_slice().unwrap()[..2], expected, epsilon = 1e-15);
+        for (kind, epsilon) in [(Kind::Float, 1e-6), (Kind::Double, 1e-15)] {
+            let tensor = |values: &[f64]| Tensor::from_slice(values).to_kind(kind);
+            let range = tensor(&v);
+            let scaled = tensor(&x).mul_exp(&range, 0.5, -0.75).unwrap();
+            assert_eq!(scaled.kind(), kind);
+            approx::assert_abs_diff_eq!(
+                values(&scaled)[..],
+                exact.as_slice().unwrap()[..],
+                epsilon = epsilon
+            );
+            // What it was given is left alone.
+            approx::assert_abs_diff_eq!(values(&range)[..], v, epsilon = epsilon);
+            assert!(tensor(&x).mul_exp(&range.narrow(0, 0, 1), 0.5, -0.75).is_err());
+        }
+        assert!(array(x).mul_exp(&ndarray::arr1(&[1.0]).into_dyn(), 0.5, -0.75).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Exit code 0 is done, 1 a failed run, 2 a mistake in the manifest or the usage, 130 an
 //! interruption.
 
+mod bits;
 mod check;
 mod completions;
 mod convert;
@@ -77,6 +78,8 @@ enum Verb {
     Reconstruct(Box<latents::reconstruct::Reconstruct>),
     /// Draw what lies between two or four latents, images or seeds
     Interpolate(Box<latents::interpolate::Interpolate>),
+    /// Bound the likelihood of images in bits per dimension
+    Bits(Box<bits::Bits>),
     /// Compute the reference statistics of an image set in a feature space
     Stats(stats::Stats),
     /// Write the tables of a folder of results again, or print one
@@ -312,6 +315,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Decode(verb) => verb.run(registry),
         Verb::Reconstruct(verb) => verb.run(registry),
         Verb::Interpolate(verb) => verb.run(registry),
+        Verb::Bits(verb) => verb.run(registry),
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),

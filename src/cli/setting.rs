@@ -50,7 +50,7 @@ pub(super) struct Setting {
     #[arg(long, conflicts_with = "variance", value_name = "ETA")]
     eta: Option<f64>,
 
-    /// A named variance: sigma-hat
+    /// A named variance: sigma-hat, or learned where the network predicts it
     #[arg(long, value_name = "NAME")]
     variance: Option<String>,
 
@@ -159,6 +159,11 @@ impl Setting {
         Manifest::parse(name, manifest)
             .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
             .map_err(Error::Manifest)
+    }
+
+    /// The argument for a method where the flags name none.
+    pub(super) fn solver_or(&self, name: &str) -> Vec<String> {
+        if self.solver.is_some() { vec![] } else { vec![format!("solver.kind={}", text(name))] }
     }
 
     /// The plan of these latents' decoder: what made them, unless flags say otherwise.

@@ -26,6 +26,16 @@ impl From<Level> for At {
     }
 }
 
+/// What a model says about an x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction<S> {
+    /// The predicted noise.
+    pub eps: S,
+    /// Where the log-variance of an ancestral step lies between its two bounds, element by element:
+    /// -1 at the posterior variance, 1 at beta. None of a model that predicts eps alone.
+    pub range: Option<S>,
+}
+
 /// A model of the noise.
 pub trait Denoiser {
     /// The tensor it works on.
@@ -39,6 +49,17 @@ pub trait Denoiser {
     /// # Errors
     /// Whatever the model returns.
     fn predict(&self, x: &Self::State, at: At) -> Result<Self::State>;
+
+    /// The noise and, of a model that has it, the range of the variance; one call.
+    ///
+    /// # Errors
+    /// As [`Denoiser::predict`].
+    ///
+    /// # References
+    /// Nichol, Dhariwal, *Improved Denoising Diffusion Probabilistic Models*, ICML 2021, Eq. (15).
+    fn predict_with_range(&self, x: &Self::State, at: At) -> Result<Prediction<Self::State>> {
+        Ok(Prediction { eps: self.predict(x, at)?, range: None })
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Rc<D> {
@@ -46,6 +67,10 @@ impl<D: Denoiser + ?Sized> Denoiser for Rc<D> {
 
     fn predict(&self, x: &Self::State, at: At) -> Result<Self::State> {
         (**self).predict(x, at)
+    }
+
+    fn predict_with_range(&self, x: &Self::State, at: At) -> Result<Prediction<Self::State>> {
+        (**self).predict_with_range(x, at)
     }
 }
 
@@ -66,11 +91,8 @@ pub struct ClipX0<D> {
     pub high: f64,
 }
 
-impl<D: Denoiser> Denoiser for ClipX0<D> {
-    type State = D::State;
-
-    fn predict(&self, x: &D::State, at: At) -> Result<D::State> {
-        let eps = self.inner.predict(x, at)?;
+impl<D: Denoiser> ClipX0<D> {
+    fn eps(&self, x: &D::State, eps: D::State, at: At) -> Result<D::State> {
         let (signal, noise) = (at.state.signal(), at.state.noise());
         if at.state.is_clean() {
             return Ok(eps);
@@ -78,6 +100,19 @@ impl<D: Denoiser> Denoiser for ClipX0<D> {
         let x0 = State::lincomb(&[(1.0 / signal, x), (-noise / signal, &eps)])?;
         let x0 = x0.clamp(self.low, self.high)?;
         State::lincomb(&[(1.0 / noise, x), (-signal / noise, &x0)])
+    }
+}
+
+impl<D: Denoiser> Denoiser for ClipX0<D> {
+    type State = D::State;
+
+    fn predict(&self, x: &D::State, at: At) -> Result<D::State> {
+        self.eps(x, self.inner.predict(x, at)?, at)
+    }
+
+    fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
+        let Prediction { eps, range } = self.inner.predict_with_range(x, at)?;
+        Ok(Prediction { eps: self.eps(x, eps, at)?, range })
     }
 }
 
@@ -89,12 +124,22 @@ impl<D: Denoiser> Denoiser for ClipX0<D> {
 #[derive(Clone, Debug)]
 pub struct FromV<D>(pub D);
 
+impl<D: Denoiser> FromV<D> {
+    fn eps(x: &D::State, v: &D::State, at: At) -> Result<D::State> {
+        State::lincomb(&[(at.state.noise(), x), (at.state.signal(), v)])
+    }
+}
+
 impl<D: Denoiser> Denoiser for FromV<D> {
     type State = D::State;
 
     fn predict(&self, x: &D::State, at: At) -> Result<D::State> {
-        let v = self.0.predict(x, at)?;
-        State::lincomb(&[(at.state.noise(), x), (at.state.signal(), &v)])
+        Self::eps(x, &self.0.predict(x, at)?, at)
+    }
+
+    fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
+        let Prediction { eps: v, range } = self.0.predict_with_range(x, at)?;
+        Ok(Prediction { eps: Self::eps(x, &v, at)?, range })
     }
 }
 
@@ -103,15 +148,31 @@ impl<D: Denoiser> Denoiser for FromV<D> {
 #[derive(Clone, Debug)]
 pub struct FromX0<D>(pub D);
 
+impl<D: Denoiser> FromX0<D> {
+    fn eps(x: &D::State, x0: &D::State, at: At) -> Result<D::State> {
+        let noise = at.state.noise();
+        State::lincomb(&[(1.0 / noise, x), (-at.state.signal() / noise, x0)])
+    }
+
+    fn admits(at: At) -> Result<()> {
+        if at.state.is_clean() {
+            return Err(Error::NoEpsAtClean { model: "x0-prediction" });
+        }
+        Ok(())
+    }
+}
+
 impl<D: Denoiser> Denoiser for FromX0<D> {
     type State = D::State;
 
     fn predict(&self, x: &D::State, at: At) -> Result<D::State> {
-        if at.state.is_clean() {
-            return Err(Error::NoEpsAtClean { model: "x0-prediction" });
-        }
-        let x0 = self.0.predict(x, at)?;
-        let noise = at.state.noise();
-        State::lincomb(&[(1.0 / noise, x), (-at.state.signal() / noise, &x0)])
+        Self::admits(at)?;
+        Self::eps(x, &self.0.predict(x, at)?, at)
+    }
+
+    fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
+        Self::admits(at)?;
+        let Prediction { eps: x0, range } = self.0.predict_with_range(x, at)?;
+        Ok(Prediction { eps: Self::eps(x, &x0, at)?, range })
     }
 }

@@ -95,6 +95,27 @@ pub enum Error {
         sigma: f64,
     },
 
+    /// A learned variance, where a step has another one.
+    #[error(
+        "{solver} has no learned variance: that is a choice of ancestral sampling (ddpm), whose mean \
+         does not depend on it"
+    )]
+    LearnedVariance {
+        /// The method.
+        solver: &'static str,
+    },
+
+    /// A learned variance of a model without one.
+    #[error(
+        "the model predicts eps alone, and variance = \"learned\" needs a range of variances beside \
+         it (a network of twice as many output channels): use eta or sigma-hat"
+    )]
+    NoRange,
+
+    /// A likelihood that does not exist.
+    #[error("likelihood: {0}")]
+    Likelihood(String),
+
     /// A model whose eps is not defined where it was asked.
     #[error("{model} has no eps at the clean end, where sigma = 0")]
     NoEpsAtClean {

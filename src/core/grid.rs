@@ -71,6 +71,21 @@ pub struct Step {
     pub to: Level,
 }
 
+impl Step {
+    /// $\beta = 1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$, the variance that separates the
+    /// two levels.
+    pub fn beta(&self) -> f64 {
+        1.0 - self.from.alpha_bar / self.to.alpha_bar
+    }
+
+    /// $\sigma(1)$ of Song et al. 2021, Eq. (16): the standard deviation of DDPM's posterior.
+    ///
+    /// $$\sigma(1)^2 = \frac{1-\bar\alpha_\text{to}}{1-\bar\alpha_\text{from}}\,\beta$$
+    pub fn posterior_std(&self) -> f64 {
+        ((1.0 - self.to.alpha_bar) / (1.0 - self.from.alpha_bar) * self.beta()).sqrt()
+    }
+}
+
 /// A strictly monotone list of levels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {

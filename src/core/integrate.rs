@@ -1,7 +1,8 @@
 //! The only loop.
 
 use super::{
-    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Noise, Result, Solver, State, Step,
+    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Noise, Prediction, Result, Solver, State,
+    Step,
 };
 
 /// Where a trajectory ended and what it cost.
@@ -57,6 +58,10 @@ pub fn count_calls(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
 
         fn predict(&self, _: &Ghost, _: At) -> Result<Ghost> {
             Ok(Ghost)
+        }
+
+        fn predict_with_range(&self, _: &Ghost, _: At) -> Result<Prediction<Ghost>> {
+            Ok(Prediction { eps: Ghost, range: Some(Ghost) })
         }
     }
     struct Silence;

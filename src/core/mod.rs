@@ -17,7 +17,7 @@ mod slerp;
 mod solver;
 mod state;
 
-pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0};
+pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
 pub use error::{Error, Result};
 pub use grid::{End, Grid, Step, Tau};
 pub use integrate::{Outcome, count_calls, integrate};

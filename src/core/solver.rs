@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{At, Denoiser, Draw, Grid, Level, Noise, Result, State, Step};
+use super::{At, Denoiser, Draw, Error, Grid, Level, Noise, Prediction, Result, State, Step};
 
 /// Whether a method draws noise, and its order of convergence if it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +100,18 @@ impl<'a, S: State> Eval<'a, S> {
     /// Whatever the model returns.
     pub fn eps_and_x0(&mut self, x: &S, level: Level) -> Result<(S, S)> {
         let eps = self.eps(x, level)?;
-        let signal = level.signal();
-        let x0 = S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, &eps)])?;
+        let x0 = x0(x, &eps, level)?;
         Ok((eps, x0))
+    }
+
+    /// The x0 that the predicted noise implies, and the range of the variance; counts one call.
+    ///
+    /// # Errors
+    /// A model that predicts no range, and whatever the model returns.
+    pub fn x0_and_range(&mut self, x: &S, level: Level) -> Result<(S, S)> {
+        self.calls += 1;
+        let Prediction { eps, range } = self.denoiser.predict_with_range(x, level.into())?;
+        Ok((x0(x, &eps, level)?, range.ok_or(Error::NoRange)?))
     }
 
     /// The `sub`-th standard normal of a step.
@@ -138,4 +147,10 @@ impl<'a, S: State> Eval<'a, S> {
     pub fn calls(&self) -> u64 {
         self.calls
     }
+}
+
+/// $(x - \sqrt{1-\bar\alpha}\,\epsilon)/\sqrt{\bar\alpha}$ (Song et al. 2021, Eq. 9).
+fn x0<S: State>(x: &S, eps: &S, level: Level) -> Result<S> {
+    let signal = level.signal();
+    S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, eps)])
 }

@@ -2,7 +2,8 @@
 
 use super::Result;
 
-/// A tensor as a sampler sees it: one linear combination, a clamp, a norm and a sanity check.
+/// A tensor as a sampler sees it: one linear combination, a clamp, a scaling, a norm and a sanity
+/// check.
 ///
 /// The first axis counts samples. Coefficients are f64 whatever the tensor's type.
 pub trait State: Sized {
@@ -17,6 +18,12 @@ pub trait State: Sized {
     /// # Errors
     /// Whatever the tensor library returns.
     fn clamp(&self, low: f64, high: f64) -> Result<Self>;
+
+    /// $x\,e^{a v + b}$, element by element: noise of a variance that has a value at each of them.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns, different shapes among them.
+    fn mul_exp(&self, v: &Self, a: f64, b: f64) -> Result<Self>;
 
     /// The root mean square of every sample: NaN or infinite where an element is.
     ///
@@ -55,6 +62,10 @@ impl State for Ghost {
     }
 
     fn clamp(&self, _: f64, _: f64) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn mul_exp(&self, _: &Self, _: f64, _: f64) -> Result<Self> {
         Ok(Self)
     }
 

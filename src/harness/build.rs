@@ -22,18 +22,19 @@ use super::{
     manifest::{Kind, Vocabulary},
     plan::{
         self, Cell, CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, PredictionKind,
-        ScheduleSpec, SolverSpec, Steps, Task,
+        ScheduleSpec, SolverSpec, Steps, Task, VarianceSpec,
     },
     published::is_published,
-    registry::{Everywhere, Registry, SIGMA_HAT},
+    registry::{Everywhere, LEARNED, Registry, SIGMA_HAT},
     truth::{Known, Truth},
 };
 use crate::{
     backends::{array::Array, torch},
     core::{
-        self, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level, Noise,
-        Schedule, Solver, State, Tau, count_calls, integrate,
+        self, At, ClipX0, Denoiser, Draw, End, FromV, FromX0, Ghost, Grid, KeyedNoise, Level,
+        Noise, Prediction, Schedule, Solver, State, Tau, count_calls, integrate,
     },
+    likelihood::{Bits, VariationalBound},
     models::{
         checkpoint::Which,
         gaussian::{Gaussian, GaussianFlow},
@@ -42,6 +43,7 @@ use crate::{
         network::{Network, Wanted},
         unet::{Placement, Precision},
     },
+    solvers::Variance,
 };
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give
@@ -88,7 +90,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             .collect(),
         solvers: registry.kinds(),
         truths: truths(registry),
-        variances: vec![SIGMA_HAT.into()],
+        variances: vec![SIGMA_HAT.into(), LEARNED.into()],
         metrics: plan::METRICS.map(String::from).to_vec(),
         columns: ["S", "levels", "calls"].map(String::from).to_vec(),
     }
@@ -231,6 +233,12 @@ impl Route {
                 Error::Core(core::Error::EtaNegative { .. }) => {
                     ("solver.eta", "0 is DDIM, 1 is DDPM")
                 }
+                Error::Core(core::Error::LearnedVariance { .. }) => {
+                    ("solver.variance", "`kind = \"ddpm\"` takes it")
+                }
+                Error::Core(core::Error::NoRange) => {
+                    ("solver.variance", "exact scores are those of eps alone")
+                }
                 Error::Core(core::Error::StochasticReversed { .. }) => {
                     ("solver.kind", "images are encoded by methods that draw no noise")
                 }
@@ -308,7 +316,15 @@ fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Optio
     Ok((lead, way))
 }
 
+/// Whether the variance of a cell's steps is its model's.
+fn learned(spec: &CellSpec) -> bool {
+    matches!(&spec.solver.variance, Some(VarianceSpec::Named(name)) if name == LEARNED)
+}
+
 fn grid_and_solver(spec: &CellSpec, registry: &Registry) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    if spec.model.exact.is_some() && learned(spec) {
+        return Err(core::Error::NoRange.into());
+    }
     on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
 }
 
@@ -413,6 +429,18 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried>;
 
+    /// The variational bound on the negative log-likelihood of images in [-1, 1], bits per dimension
+    /// of each; `noise` is that of its terms, `observe` sees the model calls per image.
+    ///
+    /// # Errors
+    /// A grid or a variance that has no bound, and as [`Sampler::sample`].
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits>;
+
     /// Where the truth of these samples starts, and where it ends; `observe` is called at every
     /// model call.
     ///
@@ -438,8 +466,37 @@ struct Exchange<S> {
     out: fn(&S) -> core::Result<Array4<f64>>,
 }
 
+/// A model as one of arrays on the host.
+struct OnHost<'a, S: State>(&'a Bound<S>);
+
+impl<S: State> OnHost<'_, S> {
+    fn into(&self, x: &Array) -> core::Result<S> {
+        let images = x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model)?;
+        (self.0.exchange.into)(images)
+    }
+
+    fn out(&self, x: &S) -> core::Result<Array> {
+        Ok((self.0.exchange.out)(x)?.into_dyn())
+    }
+}
+
+impl<S: State> Denoiser for OnHost<'_, S> {
+    type State = Array;
+
+    fn predict(&self, x: &Array, at: At) -> core::Result<Array> {
+        self.out(&self.0.denoiser.predict(&self.into(x)?, at)?)
+    }
+
+    fn predict_with_range(&self, x: &Array, at: At) -> core::Result<Prediction<Array>> {
+        let Prediction { eps, range } = self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
+        let range = range.map(|range| self.out(&range)).transpose()?;
+        Ok(Prediction { eps: self.out(&eps)?, range })
+    }
+}
+
 struct Bound<S: State> {
     solver: Rc<dyn Solver<S>>,
+    variance: Variance,
     inverse: Rc<dyn Solver<S>>,
     denoiser: Rc<dyn Denoiser<State = S>>,
     grid: Grid,
@@ -526,6 +583,17 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
         self.integrate(way, (self.exchange.into)(x)?, noise, observe)
+    }
+
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits> {
+        let model = OnHost(self);
+        let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
+        bound.bits(&images.into_dyn(), &noise, observe)
     }
 
     fn truth(
@@ -615,6 +683,7 @@ impl<'a> Models<'a> {
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
+        let variance = Registry::variance(&spec.solver)?;
         let truth = self.truth(spec, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
@@ -625,6 +694,7 @@ impl<'a> Models<'a> {
             };
             return Ok(Box::new(Bound {
                 solver: solver as Rc<dyn Solver<Array>>,
+                variance,
                 inverse: inverse as Rc<dyn Solver<Array>>,
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
@@ -640,6 +710,9 @@ impl<'a> Models<'a> {
             }));
         }
         let network = self.network(spec)?;
+        if learned(spec) && network.predicts_range() == Some(false) {
+            return Err(core::Error::NoRange.into());
+        }
         let shape = network.shape().ok_or_else(|| {
             Error::input(format!(
                 "{}: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` \
@@ -654,6 +727,7 @@ impl<'a> Models<'a> {
         };
         Ok(Box::new(Bound {
             solver: solver as Rc<dyn Solver<Tensor>>,
+            variance,
             inverse: inverse as Rc<dyn Solver<Tensor>>,
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,

@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// The one variance with a name; all others are an eta.
+/// The variances with a name; all others are an eta.
 pub(super) const SIGMA_HAT: &str = "sigma-hat";
+pub(super) const LEARNED: &str = "learned";
 
 /// A solver on every state: exact-score models, networks, and the count of calls.
 pub trait Everywhere: Solver<Array> + Solver<Tensor> + Solver<Ghost> {}
@@ -161,15 +162,24 @@ impl Registry {
         let Some(entry) = entry else {
             return Err(Error::input(format!("there is no solver `{}`", spec.kind)));
         };
-        let variance = match &spec.variance {
+        let variance = Self::variance(spec)?;
+        Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
+    }
+
+    /// The noise of a method's steps; none of a method without that choice.
+    ///
+    /// # Errors
+    /// A name that does not exist.
+    pub fn variance(spec: &SolverSpec) -> Result<Variance> {
+        Ok(match &spec.variance {
             Some(VarianceSpec::Eta(eta)) => Variance::Eta(*eta),
             Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Variance::SigmaHat,
+            Some(VarianceSpec::Named(name)) if name == LEARNED => Variance::Learned,
             Some(VarianceSpec::Named(name)) => {
                 return Err(Error::input(format!("there is no variance `{name}`")));
             }
             None => Variance::Eta(0.0),
-        };
-        Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
+        })
     }
 
     /// What carries images to latents on the reversed grid of a method, by its convention.

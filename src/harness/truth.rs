@@ -7,7 +7,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use crate::core::{
-    At, Denoiser, Error, Grid, KeyedNoise, Noise, Outcome, Result, Solver, State, integrate,
+    At, Denoiser, Error, Grid, KeyedNoise, Noise, Outcome, Prediction, Result, Solver, State,
+    integrate,
 };
 
 /// What was solved already, by truth, first sample and number of samples.
@@ -85,5 +86,10 @@ impl<S: State> Denoiser for Watched<'_, S> {
     fn predict(&self, x: &S, at: At) -> Result<S> {
         (self.observe.borrow_mut())()?;
         self.inner.predict(x, at)
+    }
+
+    fn predict_with_range(&self, x: &S, at: At) -> Result<Prediction<S>> {
+        (self.observe.borrow_mut())()?;
+        self.inner.predict_with_range(x, at)
     }
 }

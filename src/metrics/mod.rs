@@ -1,6 +1,7 @@
 //! Pure functions on feature matrices: rows are samples, columns are features.
 //!
 //! [`LatentStatistics`] and [`mean_squared_error`] describe single samples, one row of numbers each.
+//! [`Normal`] has the divergences and likelihoods that bits per dimension are made of.
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
 //! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
@@ -10,6 +11,7 @@
 mod extrapolation;
 mod few;
 mod frechet;
+mod gaussian;
 mod inception_score;
 mod jackknife;
 mod kid;
@@ -21,6 +23,7 @@ mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
+pub use gaussian::Normal;
 pub use inception_score::{SPLITS, inception_score, spread};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
 pub use kid::{KidReference, kid_jackknife};

@@ -205,9 +205,11 @@ impl Inspection {
                 "`{name}` has element type {}; supported: F16, BF16, F32",
                 kind_name(kind)
             ))
-        } else if config.in_channels != config.out_channels {
+        } else if config.predicts_range().is_none() {
             let (out, image) = (config.out_channels, config.in_channels);
-            Some(format!("it predicts {out} channels of images with {image}: more than eps"))
+            Some(format!(
+                "it predicts {out} channels of images with {image}: neither eps nor eps and a range"
+            ))
         } else {
             None
         };

@@ -15,7 +15,7 @@ use super::{
     unet_config::{ConfigError, UnetConfig},
     weights::{Weights, WeightsError},
 };
-use crate::core::{At, Denoiser, Error, Result};
+use crate::core::{At, Denoiser, Error, Prediction, Result};
 
 /// Why a network could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +58,10 @@ pub enum OpenError {
         /// What stands in the way.
         why: Unrecognised,
     },
-    /// It predicts something else than one value for each value of the image.
+    /// It predicts something else than one or two values for each value of the image.
     #[error(
-        "{name}: the network has {out} output channels and {image} input channels; one that \
-         predicts more than eps (a variance, say) is not supported"
+        "{name}: the network has {out} output channels and {image} input channels; supported: as many \
+         (eps), or twice as many (eps, and the range of a learned variance)"
     )]
     Channels {
         /// The network.
@@ -131,7 +131,7 @@ enum Body {
     Script(Script),
 }
 
-/// A network that predicts eps, with what a record of a run says about it.
+/// A network that predicts eps, and maybe the range of a learned variance, with what a record of a run says about it.
 #[derive(Debug)]
 pub struct Network {
     body: Body,
@@ -205,14 +205,15 @@ impl Network {
     /// Builds a network from its configuration and weights; `name` is for messages and records.
     ///
     /// # Errors
-    /// When they do not fit each other, or the network does not predict eps alone.
+    /// When they do not fit each other, or the network predicts something else than eps, alone or
+    /// with the range of a learned variance.
     pub fn new(
         name: &str,
         config: &UnetConfig,
         weights: &Weights,
         placement: Placement,
     ) -> std::result::Result<Self, OpenError> {
-        if config.out_channels != config.in_channels {
+        if config.predicts_range().is_none() {
             return Err(OpenError::Channels {
                 name: name.to_owned(),
                 out: config.out_channels,
@@ -255,6 +256,12 @@ impl Network {
         }
     }
 
+    /// Whether it predicts the range of a learned variance beside eps; a program does not say before
+    /// it runs.
+    pub fn predicts_range(&self) -> Option<bool> {
+        self.unet()?.config().predicts_range()
+    }
+
     /// The folder, the file or the name that it was opened by.
     pub fn name(&self) -> &str {
         &self.name
@@ -288,12 +295,24 @@ impl Denoiser for Network {
     ///
     /// The clean end has label -1, which no network was trained on: it is asked with label 0.
     fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
+        Ok(self.predict_with_range(x, at)?.eps)
+    }
+
+    /// Of twice as many output channels, the first half is eps and the second the range.
+    fn predict_with_range(&self, x: &Tensor, at: At) -> Result<Prediction<Tensor>> {
         let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
         let kind = x.f_kind().map_err(Error::model)?;
-        let eps = match &self.body {
+        let out = match &self.body {
             Body::Unet(unet) => unet.forward(x, &label).map_err(Error::model)?,
             Body::Script(script) => script.forward(x, &label).map_err(Error::model)?,
         };
-        eps.f_to_kind(kind).map_err(Error::model)
+        let out = out.f_to_kind(kind).map_err(Error::model)?;
+        let (image, channels) = (x.size(), out.size());
+        if image == channels {
+            return Ok(Prediction { eps: out, range: None });
+        }
+        let half = |first| out.f_narrow(1, first, image[1])?.f_contiguous();
+        let halves = || Ok(Prediction { eps: half(0)?, range: Some(half(image[1])?) });
+        halves().map_err(|error: tch::TchError| Error::model(error))
     }
 }

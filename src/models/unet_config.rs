@@ -183,6 +183,16 @@ impl UnetConfig {
         format!("{fields:#}\n")
     }
 
+    /// Whether it predicts the range of a learned variance beside eps, which takes as many channels
+    /// again; none if its output is neither.
+    pub fn predicts_range(&self) -> Option<bool> {
+        match self.out_channels {
+            out if out == self.in_channels => Some(false),
+            out if out == 2 * self.in_channels => Some(true),
+            _ => None,
+        }
+    }
+
     /// The number of resolutions.
     pub fn levels(&self) -> usize {
         self.block_out_channels.len()

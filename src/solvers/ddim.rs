@@ -1,7 +1,7 @@
 //! The generalised update of Denoising Diffusion Implicit Models.
 
 use super::Variance;
-use crate::core::{Affine, Eval, Grid, Kind, Level, Result, Solver, State, Step};
+use crate::core::{Affine, Error, Eval, Grid, Kind, Level, Result, Solver, State, Step};
 
 /// DDIM, with the noise of any [`Variance`].
 ///
@@ -30,6 +30,9 @@ impl<S: State> Solver<S> for Ddim {
     }
 
     fn admits(&self, grid: &Grid) -> Result<()> {
+        if self.variance == Variance::Learned {
+            return Err(Error::LearnedVariance { solver: "ddim" });
+        }
         self.variance.admits(grid)
     }
 

@@ -1,6 +1,6 @@
 //! Ancestral sampling in the posterior form.
 
-use super::Variance;
+use super::{Variance, variance::learned};
 use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
 
 /// DDPM: a draw from the posterior $q(x_\text{to} \mid x, \hat x_0)$.
@@ -10,11 +10,13 @@ use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
 ///
 /// At `eta = 1` the mean is the posterior's of Ho et al. 2020, Eq. (7), and $s'^2$ its variance
 /// ("fixed small"); `sigma-hat` keeps that mean and takes $s'^2 = \beta$ ("fixed large").
+/// `learned` keeps it too, and $\log s'^2$ lies between these two where the model says.
 /// Cost: one model call.
 ///
 /// # References
 /// Ho, Jain, Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, Eq. (7) and
-/// algorithm 2; Song, Meng, Ermon, ICLR 2021, Eq. (7) and appendix D.3.
+/// algorithm 2; Song, Meng, Ermon, ICLR 2021, Eq. (7) and appendix D.3; Nichol, Dhariwal, *Improved
+/// Denoising Diffusion Probabilistic Models*, ICML 2021, Eq. (15).
 #[derive(Clone, Copy, Debug)]
 pub struct Ddpm {
     /// How much noise a step adds.
@@ -39,16 +41,26 @@ impl<S: State> Solver<S> for Ddpm {
     }
 
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let Step { from, to, .. } = step;
         let spread = self.variance.spread(step)?;
-        let (_, x0) = eval.eps_and_x0(x, from)?;
-        let towards_x = spread.direction / from.noise(); // Song et al., Eq. (7)
-        let towards_x0 = to.signal() - from.signal() * towards_x;
+        let (towards_x0, towards_x) = self.variance.mean(step)?;
+        let (x0, range) = if self.variance == Variance::Learned {
+            let (x0, range) = eval.x0_and_range(x, step.from)?;
+            (x0, Some(range))
+        } else {
+            (eval.eps_and_x0(x, step.from)?.1, None)
+        };
         let mean = [(towards_x0, &x0), (towards_x, x)];
         if spread.noise <= 0.0 {
             return S::lincomb(&mean);
         }
         let z = eval.noise(x, step, 0)?;
+        let z = match &range {
+            Some(range) => {
+                let (a, b) = learned(step);
+                z.mul_exp(range, a, b)?
+            }
+            None => z,
+        };
         S::lincomb(&[mean[0], mean[1], (spread.noise, &z)])
     }
 }

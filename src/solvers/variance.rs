@@ -10,6 +10,9 @@ pub enum Variance {
     /// Noise of $\hat\sigma^2 = 1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$ on the
     /// deterministic part of $\eta = 1$ (Song et al. 2021, appendix D.3; "fixed large" elsewhere).
     SigmaHat,
+    /// Predicted by the model element by element, between the variances of `Eta(1.0)` and
+    /// `SigmaHat`, on the mean of both (Nichol and Dhariwal 2021, Eq. 15); of [`super::Ddpm`] alone.
+    Learned,
 }
 
 /// The two standard deviations of a step.
@@ -41,11 +44,11 @@ impl Variance {
         if self.kind() != Kind::Stochastic || to.is_clean() {
             return Ok(Spread { direction: to.noise(), noise: 0.0 });
         }
-        let removed = removed(step);
-        let posterior = posterior(step);
+        let posterior = step.posterior_std();
         let (s, noise) = match self {
             Self::Eta(eta) => (eta * posterior, eta * posterior),
-            Self::SigmaHat => (posterior, removed.sqrt()), // D.3
+            Self::SigmaHat => (posterior, step.beta().sqrt()), // D.3
+            Self::Learned => (posterior, 1.0),                 // on noise that is scaled already
         };
         let left = 1.0 - to.alpha_bar - s * s;
         if left < 0.0 {
@@ -54,8 +57,17 @@ impl Variance {
         Ok(Spread { direction: left.sqrt(), noise })
     }
 
+    /// The mean of an ancestral step, $a\,\hat x_0 + b\,x$: the factors a and b.
+    ///
+    /// # Errors
+    /// An eta too large for the step.
+    pub(crate) fn mean(self, step: Step) -> Result<(f64, f64)> {
+        let towards_x = self.spread(step)?.direction / step.from.noise(); // Song et al., Eq. (7)
+        Ok((step.to.signal() - step.from.signal() * towards_x, towards_x))
+    }
+
     /// Refuses an eta that is no factor, or too large for some step of the grid.
-    pub(super) fn admits(self, grid: &Grid) -> Result<()> {
+    pub(crate) fn admits(self, grid: &Grid) -> Result<()> {
         let Self::Eta(eta) = self else { return Ok(()) };
         if !(eta >= 0.0 && eta.is_finite()) {
             return Err(Error::EtaNegative { eta });
@@ -74,19 +86,16 @@ impl Variance {
     }
 }
 
-/// Beta of a step, $1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$.
-fn removed(step: Step) -> f64 {
-    1.0 - step.from.alpha_bar / step.to.alpha_bar
-}
-
-/// $\sigma(1)$ of Eq. (16).
-fn posterior(step: Step) -> f64 {
-    ((1.0 - step.to.alpha_bar) / (1.0 - step.from.alpha_bar) * removed(step)).sqrt()
+/// The factors of $x\,e^{a v + b}$ that scale noise to Eq. (15) of Nichol and Dhariwal 2021:
+/// $\log s^2 = \frac{1 + v}{2}\log\beta + \frac{1 - v}{2}\log\tilde\beta$.
+pub(super) fn learned(step: Step) -> (f64, f64) {
+    let (most, least) = (0.5 * step.beta().ln(), step.posterior_std().ln());
+    (0.5 * (most - least), f64::midpoint(most, least))
 }
 
 /// The eta at which nothing is left of $1 - \bar\alpha_\text{to}$.
 fn largest_eta(step: Step) -> f64 {
-    step.to.noise() / posterior(step)
+    step.to.noise() / step.posterior_std()
 }
 
 fn too_large(eta: f64, step: Step) -> Error {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Images in memory, in the range they were stored in.
-enum Pictures {
+pub(super) enum Pictures {
     /// 0 to 255.
     Bytes(ImageSet),
     /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
@@ -29,7 +29,7 @@ enum Pictures {
 
 impl Pictures {
     /// Reads one set, or several of one size as one.
-    fn load(
+    pub(super) fn load(
         data: &[String],
         split: Option<SplitName>,
         images: &Images,
@@ -84,7 +84,7 @@ impl Pictures {
         Ok(Self::Floats { images: images.slice(s![range, .., .., ..]).to_owned(), name })
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Bytes(set) => set.len(),
             Self::Floats { images, .. } => images.shape()[0],
@@ -101,7 +101,7 @@ impl Pictures {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Bytes(set) if set.split == "all" => set.name.clone(),
             Self::Bytes(set) => format!("{} {}", set.name, set.split),
@@ -124,7 +124,7 @@ impl Pictures {
     }
 
     /// Some of the images in [-1, 1].
-    fn rows(&self, rows: Range<usize>) -> Array4<f64> {
+    pub(super) fn rows(&self, rows: Range<usize>) -> Array4<f64> {
         match self {
             Self::Bytes(set) => {
                 set.images.slice(s![rows, .., .., ..]).mapv(|byte| f64::from(byte) / 127.5 - 1.0)
@@ -134,7 +134,7 @@ impl Pictures {
     }
 
     /// A network would take images of another size and make something of them.
-    fn check_shape(&self, [c, h, w]: [usize; 3]) -> Result<()> {
+    pub(super) fn check_shape(&self, [c, h, w]: [usize; 3]) -> Result<()> {
         let found = self.shape();
         if found == [c, h, w] {
             return Ok(());

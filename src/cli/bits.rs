@@ -1,0 +1,143 @@
+//! `ddim bits`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ndarray::Array4;
+
+use super::{
+    Compute, INTERRUPTED, Talk, check_output,
+    images::{Images, SplitName},
+    latents::Pictures,
+    outputs::is,
+    setting::{Bench, Setting},
+};
+use crate::{
+    core::KeyedNoise,
+    harness::{
+        error::{Error, Result},
+        progress::Progress,
+        record::csv_bytes,
+        registry::Registry,
+        runner, sink,
+    },
+    likelihood::Bits as Bound,
+    metrics::Mean,
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the variational bound on the negative log-likelihood of images of bytes: its mean and the\n\
+    standard error over images, and the part of x_T, which no model changes. Every step is a term\n\
+    and a model call. The variance is that of ddpm: eta above 0 [default: 1], sigma-hat, or learned.\n\n\
+    Examples:\n  \
+    ddim bits cifar10 --range 0..64 --model models/cifar10-xs --steps 100\n  \
+    ddim bits faces/ --resize squash:32 --model models/cifar10-xs --variance sigma-hat\n  \
+    ddim bits a.png --model models/cifar10-xs --tau linspace --steps 1000 --out bits.csv"
+)]
+pub(super) struct Bits {
+    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    #[arg(required = true, value_name = "IMAGES")]
+    data: Vec<String>,
+
+    /// Which images of a set that has splits [default: test]
+    #[arg(long, value_enum)]
+    split: Option<SplitName>,
+
+    #[command(flatten)]
+    images: Images,
+
+    /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
+    /// mixture, dirac
+    #[arg(long, value_name = "PATH|NAME")]
+    model: String,
+
+    #[command(flatten)]
+    setting: Setting,
+
+    /// bits.csv, a row per image
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Bits {
+    #[allow(clippy::print_stdout, reason = "the bits are this command's data")]
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        if let Some(path) = &self.out {
+            if !is(path, "csv") {
+                let path = path.display();
+                return Err(Error::input(format!("--out {path}: bits are written as .csv")));
+            }
+            check_output(path)?;
+        }
+        let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
+        let n = pictures.len();
+        let mut more = self.setting.solver_or("ddpm");
+        more.push(format!("samples={n}"));
+        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let calls = runner::check_encoding(&plan, registry)?[0].calls;
+        let kind = &plan.cells[0].spec.solver.kind;
+        if kind != "ddpm" {
+            return Err(Error::input(format!(
+                "--solver {kind}: the bound is that of ancestral sampling, ddpm; leave the flag out"
+            )));
+        }
+        let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
+        pictures.check_shape(bench.sampler.shape())?;
+        let progress = Progress::new(calls * n as u64, self.talk.mode());
+        let mut bound = Bound { total: vec![], prior: vec![] };
+        for (first, rows) in bench.batches(n) {
+            let x0 = pictures.rows(first..first + rows);
+            check_bytes(&x0, &pictures.name())?;
+            let noise = KeyedNoise { seed: bench.spec().seed, first: first as u64 };
+            let mut watch = progress.batch(rows, &INTERRUPTED);
+            let batch = bench.sampler.bits(x0, noise, &mut watch)?;
+            bound.total.extend(batch.total);
+            bound.prior.extend(batch.prior);
+        }
+        progress.finish();
+        if let Some(path) = &self.out {
+            sink::write_atomically(path, &csv(&bound))?;
+            self.talk.note(|| format!("wrote {}", path.display()));
+        }
+        println!("{}, N = {n}, {calls} calls per image", pictures.name());
+        println!("{}", line("bits per dimension", &bound.total));
+        println!("{}", line("of x_T alone", &bound.prior));
+        Ok(())
+    }
+}
+
+/// The mass of a bin is a likelihood of bytes.
+fn check_bytes(x0: &Array4<f64>, name: &str) -> Result<()> {
+    let off = |x: &f64| {
+        let byte = (x + 1.0) * 127.5;
+        !(-0.001..=255.001).contains(&byte) || (byte - byte.round()).abs() > 1e-3
+    };
+    match x0.iter().find(|x| off(x)) {
+        None => Ok(()),
+        Some(x) => Err(Error::input(format!(
+            "{name} holds {x}, which is no byte: the bound is on the likelihood of images of bytes \
+             (PNG, JPEG, or an array of them)"
+        ))),
+    }
+}
+
+fn csv(bound: &Bound) -> Vec<u8> {
+    let header = ["image", "bits_per_dim", "prior_bits_per_dim"].map(str::to_owned);
+    let lines = bound.total.iter().zip(&bound.prior).enumerate().map(|(index, (total, prior))| {
+        vec![index.to_string(), total.to_string(), prior.to_string()]
+    });
+    csv_bytes(&header, lines)
+}
+
+fn line(name: &str, values: &[f64]) -> String {
+    let Mean { value, standard_error, n } = Mean::of(values.iter().copied());
+    let spread = if n > 1 { format!(" +- {standard_error:.4}") } else { String::new() };
+    format!("{name:24}{value:.4}{spread}")
+}

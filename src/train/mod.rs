@@ -1,0 +1,3 @@
+//! What training minimises.
+
+pub mod losses;

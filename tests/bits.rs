@@ -1,0 +1,195 @@
+//! Bits per dimension and learned variances as a user meets them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::{fs, path::PathBuf, process::Output};
+
+use assert_cmd::Command;
+use ddim::{
+    core::{KeyedNoise, Tau},
+    data::npy,
+    likelihood::VariationalBound,
+    models::gaussian::Gaussian,
+    solvers::Variance,
+};
+use insta::assert_snapshot;
+use ndarray::{Array4, ArrayD};
+use support::{fill, golden};
+use tempfile::TempDir;
+
+const EXACT: [&str; 8] = ["--model", "gaussian", "--mean", "0", "--std", "0.3", "--shape", "3,8,8"];
+
+/// `ddim` in a folder with the images `x.npy`.
+struct Ddim(TempDir);
+
+/// Bytes of draws from N(0, 0.3^2).
+fn bytes() -> Array4<u8> {
+    let values = fill::normal("bits/x", 4 * 192);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+    let values = values.into_iter().map(|z| ((0.3 * z + 1.0) * 127.5).round() as u8).collect();
+    Array4::from_shape_vec((4, 8, 8, 3), values).unwrap()
+}
+
+/// The same on [-1, 1], channels first.
+fn x0() -> ArrayD<f64> {
+    let x0 = bytes().mapv(|byte| f64::from(byte) / 127.5 - 1.0);
+    x0.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned().into_dyn()
+}
+
+impl Ddim {
+    fn new() -> Self {
+        let ddim = Self(tempfile::tempdir().unwrap());
+        ndarray_npy::write_npy(ddim.path("x.npy"), &bytes()).unwrap();
+        ddim
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("ddim").unwrap();
+        let command = command.current_dir(self.0.path()).env("OMP_WAIT_POLICY", "passive");
+        command.args(arguments).output().unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
+        stderr.trim_end().to_owned()
+    }
+
+    /// The rows of a CSV file: bits, and those of the prior.
+    fn rows(&self, name: &str) -> Vec<[f64; 2]> {
+        let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
+        assert_eq!(
+            reader.headers().unwrap(),
+            ["image", "bits_per_dim", "prior_bits_per_dim"].as_slice()
+        );
+        let rows = reader.deserialize::<(usize, f64, f64)>().enumerate();
+        rows.map(|(index, row)| {
+            let (image, total, prior) = row.unwrap();
+            assert_eq!(image, index);
+            [total, prior]
+        })
+        .collect()
+    }
+}
+
+#[test]
+fn bits_are_those_of_the_library_for_any_batch() {
+    let ddim = Ddim::new();
+    let setting = ["--steps", "50", "--tau", "linspace", "--quiet"];
+    for (flags, variance) in [
+        (&[][..], Variance::Eta(1.0)),
+        (&["--eta", "0.5"], Variance::Eta(0.5)),
+        (&["--variance", "sigma-hat", "--batch", "3"], Variance::SigmaHat),
+    ] {
+        let bits = [&["bits", "x.npy", "--out", "bits.csv"], &EXACT[..], &setting, flags].concat();
+        let printed = ddim.succeeds(&bits);
+        assert!(printed.starts_with("x.npy, N = 4, 50 calls per image\n"), "{printed}");
+        let model = Gaussian { mean: 0.0, std: 0.3 };
+        let grid = support::grid(&Tau::Linspace, 50);
+        let bound = VariationalBound::new(&model, &grid, variance).unwrap();
+        let noise = KeyedNoise { seed: 0, first: 0 };
+        let expected = bound.bits(&x0(), &noise, &mut |_| Ok(())).unwrap();
+        let rows = ddim.rows("bits.csv");
+        assert_eq!(rows.len(), 4);
+        for (row, (total, prior)) in rows.iter().zip(expected.total.iter().zip(&expected.prior)) {
+            assert_eq!(row, &[*total, *prior]);
+        }
+        let mean = expected.total.iter().sum::<f64>() / 4.0;
+        assert!(printed.contains(&format!("bits per dimension      {mean:.4} +- ")), "{printed}");
+    }
+}
+
+/// With the exact score of the data the bound has the entropy of the data's bytes to fall to.
+#[test]
+fn the_bound_of_exact_scores_comes_down_to_the_entropy() {
+    let scale = 0.3 * 127.5;
+    // Of these very draws: the cross-entropy with N(0, 0.3^2).
+    let square = x0().mapv(|x| x * x).mean().unwrap() / (0.3 * 0.3);
+    let nats = 0.5 * (2.0 * std::f64::consts::PI * scale * scale).ln() + 0.5 * square;
+    let entropy = nats / std::f64::consts::LN_2;
+    let model = Gaussian { mean: 0.0, std: 0.3 };
+    let bits = |steps| {
+        let grid = support::grid(&Tau::Linspace, steps);
+        let bound = VariationalBound::new(&model, &grid, Variance::Eta(1.0)).unwrap();
+        let noise = KeyedNoise { seed: 0, first: 0 };
+        let bits = bound.bits(&x0(), &noise, &mut |_| Ok(())).unwrap();
+        bits.total.iter().sum::<f64>() / 4.0
+    };
+    let (coarse, fine) = (bits(100) - entropy, bits(1000) - entropy);
+    eprintln!("{entropy} {coarse} {fine}");
+    assert!(fine > 0.0 && fine < 0.1 && coarse > fine);
+}
+
+#[test]
+fn a_program_with_a_range_is_sampled_and_bounded_under_learned() {
+    let ddim = Ddim::new();
+    fs::copy(golden("eps.pt"), ddim.path("eps.pt")).unwrap();
+    fs::copy(golden("eps_range.pt"), ddim.path("both.pt")).unwrap();
+    let setting = ["--shape", "3,8,8", "--steps", "10", "--quiet", "--variance", "learned"];
+    let sample = |model| {
+        let out = ["sample", "--solver", "ddpm", "--out", "a.npy", "--model", model];
+        [&out[..], &setting].concat()
+    };
+    ddim.succeeds(&sample("both.pt"));
+    let learned = fs::read(ddim.path("a.npy")).unwrap();
+    let mut fixed = sample("both.pt");
+    fixed.truncate(fixed.len() - 2);
+    ddim.succeeds(&fixed);
+    assert_ne!(learned, fs::read(ddim.path("a.npy")).unwrap());
+    let bits = |model| [&["bits", "x.npy", "--model", model][..], &setting].concat();
+    ddim.succeeds(&bits("both.pt"));
+    let expected = "error: the model predicts eps alone, and variance = \"learned\" needs a range of \
+                    variances beside it (a network of twice as many output channels): use eta or \
+                    sigma-hat";
+    // A program does not say before it runs.
+    assert_eq!(ddim.refuses(&bits("eps.pt")), expected);
+    assert_eq!(ddim.refuses(&sample("eps.pt")), expected);
+    let embedded = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let mut network = sample(embedded.to_str().unwrap());
+    network.retain(|&flag| flag != "--shape" && flag != "3,8,8");
+    assert_eq!(ddim.refuses(&network), expected);
+}
+
+#[test]
+fn what_has_no_bound_is_refused() {
+    let ddim = Ddim::new();
+    let refuses = |more: &[&str]| {
+        ddim.refuses(&[&["bits", "x.npy", "--steps", "10"], &EXACT[..], more].concat())
+    };
+    assert_snapshot!(refuses(&["--eta", "0"]), @"error: likelihood: a method that draws no noise has no variational bound: take ddpm with an eta above 0, sigma-hat or learned");
+    assert_snapshot!(refuses(&["--solver", "heun"]), @"error: --solver heun: the bound is that of ancestral sampling, ddpm; leave the flag out");
+    assert_snapshot!(refuses(&["--end", "first-level"]), @r#"error: likelihood: the last step must go to the image itself: end = "clean""#);
+    assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv");
+    assert_snapshot!(refuses(&["--variance", "learned"]), @r#"
+    error: the model predicts eps alone, and variance = "learned" needs a range of variances beside it (a network of twice as many output channels): use eta or sigma-hat
+     --> command line:1:23
+      |
+    1 | --set solver.variance="learned"
+      |                       ^^^^^^^^^
+      |
+      = help: exact scores are those of eps alone
+    "#);
+    let ddim_flags = ["--solver", "ddim", "--variance", "learned"];
+    let network = ["sample", "--model", "x.npy", "--out", "a.npy"];
+    let said = ddim.refuses(&[&network[..], &ddim_flags].concat());
+    assert!(said.contains("ddim has no learned variance"), "{said}");
+    let floats = Array4::<f32>::from_elem((1, 3, 8, 8), 0.123);
+    npy::write_images(&ddim.path("f.npy"), floats.view()).unwrap();
+    let refused = ddim.refuses(&[&["bits", "f.npy", "--steps", "10"], &EXACT[..]].concat());
+    assert_snapshot!(refused, @"error: f.npy holds 0.12300000339746475, which is no byte: the bound is on the likelihood of images of bytes (PNG, JPEG, or an array of them)");
+}
