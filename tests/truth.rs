@@ -126,7 +126,9 @@ fn feature_error(sets: &[&str]) -> (f64, Samples) {
     let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
     let instruments = Instruments::new(&plan(&sets).cells[0].spec, &mut extractors).unwrap();
     let samples = draw(&sets);
-    let metrics = instruments.metrics(instruments.read(&samples).unwrap().view()).unwrap();
+    let metrics = instruments
+        .metrics(instruments.read(&samples, samples.images.dim().0).unwrap().view())
+        .unwrap();
     assert_eq!(metrics.keys().collect::<Vec<_>>(), ["feature-error-cifar10-features"]);
     (metrics["feature-error-cifar10-features"].value, samples)
 }
