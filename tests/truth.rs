@@ -175,3 +175,29 @@ fn images_that_solve_no_ode_have_no_feature_error() {
         assert!(message.contains(words), "{message}");
     }
 }
+
+#[test]
+fn states_of_two_precisions_have_a_truth_each() {
+    let network = [
+        "model.source=models/cifar10-xs",
+        "model.shape=",
+        "model.mean=",
+        "model.std=",
+        "truth.kind=heun",
+        "truth.tau=official-uniform",
+        "truth.steps=2",
+        "grid.steps=2",
+    ];
+    let registry = Registry::shipped();
+    let mut models = Models::new(Hardware::open("cpu", Some(1)).unwrap(), &registry);
+    let noise = KeyedNoise { seed: 0, first: 0 };
+    let [single, double] = ["state=f32", "state=f64"].map(|state| {
+        let plan = plan(&[&network[..], &[state]].concat());
+        let sampler = models.sampler(&plan.cells[0].spec).unwrap();
+        let samples = sampler.sample(noise, 2, &mut |_| Ok(())).unwrap();
+        assert_eq!(samples.numbers["error"], [0.0; 2], "{state}");
+        samples.images
+    });
+    // Started from the other's solution, a cell would run in the other's state, and without an error.
+    assert_ne!(single, double);
+}

@@ -195,10 +195,7 @@ impl Route {
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(points) => calls * points as u64,
         };
-        if spec.truth.is_some() {
-            // Whatever state it is for, its grid is the same.
-            truth_way(spec, registry, &grid)?;
-        }
+        AnyTruth::of(spec, registry, &grid)?;
         Ok(Self { grid, calls, order: order_of(solver.kind()) })
     }
 
@@ -283,37 +280,93 @@ fn refused_option(cell: &Cell, problem: &str, error: &Error, registry: &Registry
         .help(format!("the defaults of {kind} are {}", defaults.join(", ")))
 }
 
-/// The way of a cell's truth: from x_T to where the cell starts, if that is elsewhere, and on.
-fn truth_way(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<(Option<Grid>, Grid)> {
-    let Some(truth) = &spec.truth else { return Ok((None, grid.clone())) };
-    let refuse = |error: Error| Error::Truth(error.to_string());
-    let schedule = build_schedule(&spec.schedule)?;
-    let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
-    let way = match &truth.grid {
-        Some(own) if truth.solver.kind == EXACT => match own.steps {
-            Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
-            Steps::Calls(_) => {
-                return Err(Error::Truth("the exact flow makes no calls: give `steps`".into()));
-            }
-        },
-        Some(own) => on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?.0,
-        None => two(grid.first(), grid.last())?,
-    };
-    let top = schedule.level((schedule.horizon() - 1) as f64)?;
-    let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;
-    let lead = lead.then(|| two(top, grid.first())).transpose()?;
-    if truth.solver.kind != EXACT {
-        let solver = registry.build(&truth.solver, &schedule, way.requested()).map_err(refuse)?;
-        let solver: Rc<dyn Solver<Ghost>> = solver;
-        solver.admits(&way).map_err(|error| refuse(error.into()))?;
-    } else if !["gaussian", "dirac"].contains(&spec.model.source.as_str()) {
-        return Err(Error::Truth(format!(
-            "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
-             `dormand-prince` comes as close as its tolerance",
-            spec.model.source
-        )));
+/// A truth before it is known what its states are.
+struct AnyTruth {
+    key: String,
+    method: Method,
+    lead: Option<Grid>,
+    grid: Grid,
+}
+
+/// What counts as exact.
+enum Method {
+    /// The flow of an exact-score model that has one.
+    Exact(Gaussian),
+    Solver(Rc<dyn Everywhere>),
+}
+
+impl AnyTruth {
+    /// The truth of a cell on its grid, if it has one: from x_T to where the cell starts, if that is
+    /// elsewhere, and on.
+    ///
+    /// # Errors
+    /// A grid that cannot be built or that the method does not admit, or an exact flow that is not
+    /// known.
+    fn of(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<Option<Self>> {
+        let Some(truth) = &spec.truth else { return Ok(None) };
+        let refuse = |error: Error| Error::Truth(error.to_string());
+        let schedule = build_schedule(&spec.schedule)?;
+        let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
+        let across = || two(grid.first(), grid.last());
+        let (way, method) = if truth.solver.kind == EXACT {
+            let Some(gaussian) = gaussian(&spec.model) else {
+                return Err(Error::Truth(format!(
+                    "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
+                     `dormand-prince` comes as close as its tolerance",
+                    spec.model.source
+                )));
+            };
+            let way = match &truth.grid {
+                None => across()?,
+                Some(own) => match own.steps {
+                    Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
+                    Steps::Calls(_) => {
+                        let problem = "the exact flow makes no calls: give `steps`";
+                        return Err(Error::Truth(problem.into()));
+                    }
+                },
+            };
+            (way, Method::Exact(gaussian))
+        } else {
+            let (way, solver) = if let Some(own) = &truth.grid {
+                on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?
+            } else {
+                let way = across()?;
+                let solver = registry.build(&truth.solver, &schedule, way.requested());
+                (way, solver.map_err(refuse)?)
+            };
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            counted.admits(&way).map_err(|error| refuse(error.into()))?;
+            (way, Method::Solver(solver))
+        };
+        let top = schedule.level((schedule.horizon() - 1) as f64)?;
+        let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;
+        let lead = lead.then(|| two(top, grid.first())).transpose()?;
+        // Everything a solution depends on, and nothing of the cell's own solver and steps.
+        let level = |level: Level| level.alpha_bar.to_bits();
+        let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
+        let key = format!(
+            "{:?} {:?} {:?} {:?} {:?} {} {ends:?}",
+            spec.model, spec.schedule, truth, spec.precision, spec.state, spec.seed
+        );
+        Ok(Some(Self { key, method, lead, grid: way }))
     }
-    Ok((lead, way))
+
+    fn on_arrays(self, known: &Known<Array>) -> Truth<Array> {
+        let solver = match self.method {
+            Method::Exact(gaussian) => Rc::new(GaussianFlow(gaussian)) as Rc<dyn Solver<Array>>,
+            Method::Solver(solver) => solver,
+        };
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+    }
+
+    fn on_tensors(self, known: &Known<Tensor>) -> Truth<Tensor> {
+        let solver = match self.method {
+            Method::Exact(_) => unreachable!("invariant: a network is no exact-score model"),
+            Method::Solver(solver) => solver as Rc<dyn Solver<Tensor>>,
+        };
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+    }
 }
 
 /// Whether the variance of a cell's steps is its model's.
@@ -616,29 +669,6 @@ where
     }
 }
 
-/// A truth before it is known what its states are.
-struct AnyTruth {
-    key: String,
-    /// None for the exact flow.
-    solver: Option<Rc<dyn Everywhere>>,
-    lead: Option<Grid>,
-    grid: Grid,
-}
-
-impl AnyTruth {
-    fn on<S: State>(
-        self,
-        known: &Known<S>,
-        upcast: fn(Rc<dyn Everywhere>) -> Rc<dyn Solver<S>>,
-        exact: Option<Rc<dyn Solver<S>>>,
-    ) -> Truth<S> {
-        let solver = self.solver.map_or(exact, |solver| Some(upcast(solver)));
-        let known = Rc::clone(known);
-        let solver = solver.expect("invariant: truth_way admits `exact` for models that have one");
-        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known }
-    }
-}
-
 /// Loads each model once, and hands out samplers for cells.
 pub struct Models<'a> {
     registry: &'a Registry,
@@ -684,7 +714,7 @@ impl<'a> Models<'a> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
         let variance = Registry::variance(&spec.solver)?;
-        let truth = self.truth(spec, &grid)?;
+        let truth = AnyTruth::of(spec, self.registry, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -699,10 +729,7 @@ impl<'a> Models<'a> {
                 denoiser: adapt(exact_model(&spec.model)?, &spec.model),
                 grid,
                 shape: [c, h, w],
-                truth: truth.map(|truth| {
-                    let exact = exact_flow(&spec.model);
-                    truth.on(&self.known_arrays, |solver| solver as Rc<dyn Solver<Array>>, exact)
-                }),
+                truth: truth.map(|truth| truth.on_arrays(&self.known_arrays)),
                 exchange: Exchange {
                     into: Box::new(|images| Ok(images.into_dyn())),
                     out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
@@ -732,33 +759,12 @@ impl<'a> Models<'a> {
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,
-            truth: truth.map(|truth| {
-                truth.on(&self.known_tensors, |solver| solver as Rc<dyn Solver<Tensor>>, None)
-            }),
+            truth: truth.map(|truth| truth.on_tensors(&self.known_tensors)),
             exchange: Exchange {
                 into: Box::new(move |images| torch::from_states(&images, kind, device)),
                 out: torch::to_states,
             },
         }))
-    }
-
-    /// The truth of a cell, for any state.
-    fn truth(&self, spec: &CellSpec, grid: &Grid) -> Result<Option<AnyTruth>> {
-        let Some(truth) = &spec.truth else { return Ok(None) };
-        let (lead, way) = truth_way(spec, self.registry, grid)?;
-        let schedule = build_schedule(&spec.schedule)?;
-        let solver = match truth.solver.kind.as_str() {
-            EXACT => None,
-            _ => Some(self.registry.build(&truth.solver, &schedule, way.requested())?),
-        };
-        // Everything a solution depends on, and nothing of the cell's own solver and steps.
-        let level = |level: Level| level.alpha_bar.to_bits();
-        let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
-        let key = format!(
-            "{:?} {:?} {:?} {:?} {} {ends:?}",
-            spec.model, spec.schedule, truth, spec.precision, spec.seed
-        );
-        Ok(Some(AnyTruth { key, solver, lead, grid: way }))
     }
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
@@ -903,17 +909,11 @@ fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
 }
 
 fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
-    let exact = spec.exact.clone().unwrap_or(plan::ExactSpec {
-        shape: vec![],
-        mean: vec![],
-        std: vec![],
-        weights: vec![],
-    });
-    let mean = exact.mean.first().copied().unwrap_or(0.0);
-    Ok(match spec.source.as_str() {
-        "gaussian" => Rc::new(Gaussian { mean, std: exact.std.first().copied().unwrap_or(1.0) }),
-        "dirac" => Rc::new(Gaussian::dirac(mean)),
-        "mixture" => {
+    if let Some(gaussian) = gaussian(spec) {
+        return Ok(Rc::new(gaussian));
+    }
+    Ok(match (spec.source.as_str(), &spec.exact) {
+        ("mixture", Some(exact)) => {
             let weights = exact.weights.iter().copied().chain(std::iter::repeat(1.0));
             let components = exact.mean.iter().zip(&exact.std).zip(weights);
             Rc::new(Mixture::new(
@@ -922,20 +922,21 @@ fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
                     .collect(),
             )?)
         }
-        other => return Err(Error::input(format!("there is no exact-score model `{other}`"))),
+        (other, _) => {
+            return Err(Error::input(format!("there is no exact-score model `{other}`")));
+        }
     })
 }
 
-/// The exact flow of a model that has one.
-fn exact_flow(spec: &ModelSpec) -> Option<Rc<dyn Solver<Array>>> {
+/// The exact-score model that is one Gaussian, if it is.
+fn gaussian(spec: &ModelSpec) -> Option<Gaussian> {
     let exact = spec.exact.as_ref()?;
     let mean = exact.mean.first().copied().unwrap_or(0.0);
-    let std = match spec.source.as_str() {
-        "gaussian" => exact.std.first().copied().unwrap_or(1.0),
-        "dirac" => 0.0,
-        _ => return None,
-    };
-    Some(Rc::new(GaussianFlow(Gaussian { mean, std })))
+    match spec.source.as_str() {
+        "gaussian" => Some(Gaussian { mean, std: exact.std.first().copied().unwrap_or(1.0) }),
+        "dirac" => Some(Gaussian::dirac(mean)),
+        _ => None,
+    }
 }
 
 /// What the manifest says about a model's output, as adapters around it.

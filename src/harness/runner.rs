@@ -32,9 +32,9 @@ use super::{
     registry::Registry,
     report, sheet,
     sink::{Planned, Sink, Timing},
-    tasks::{self, Observe, Pictures},
+    tasks::{self, Encoded, Observe, Pictures},
 };
-use crate::{core, data::ImageSet};
+use crate::core;
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
@@ -65,6 +65,11 @@ pub struct Options<'a> {
 /// # Errors
 /// Grids that cannot be built or that a solver does not admit, and files that do not exist.
 pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
+    check_with(plan, registry, &mut Pictures::default())
+}
+
+/// As [`check`]; the pictures it reads are kept for the run.
+fn check_with(plan: &Plan, registry: &Registry, pictures: &mut Pictures) -> Result<Vec<Route>> {
     let encodes = |cell: &&Cell| matches!(cell.spec.task, Task::Reconstruct(_));
     let inverts = plan.cells.iter().filter(|cell| !encodes(cell));
     let inverts = inverts.filter(|cell| cell.spec.solver.inversion != Inversion::Current);
@@ -73,7 +78,7 @@ pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
         Diagnostic::error(cell.locate("solver.inversion"), message)
             .help("it is for `ddim encode`, `reconstruct` and `interpolate`: remove it")
     });
-    check_and_also(plan, registry, ignored.collect())
+    check_and_also(plan, registry, pictures, ignored.collect())
 }
 
 /// Checks a plan whose cells encode images.
@@ -81,16 +86,16 @@ pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
 /// # Errors
 /// As [`check`], but for a convention of inversion, which has its use here.
 pub fn check_encoding(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
-    check_and_also(plan, registry, vec![])
+    check_and_also(plan, registry, &mut Pictures::default(), vec![])
 }
 
 fn check_and_also(
     plan: &Plan,
     registry: &Registry,
+    pictures: &mut Pictures,
     mut problems: Vec<Diagnostic>,
 ) -> Result<Vec<Route>> {
     let mut routes = vec![];
-    let mut pictures = Pictures::default();
     for cell in &plan.cells {
         if let Err(error) = pictures.of(&cell.spec) {
             let place = cell.locate("images.source");
@@ -114,10 +119,10 @@ fn check_and_also(
 /// Problems of the manifest, weights or reference; a folder that cannot be written; an
 /// interruption. Cells that diverge are rows, not errors.
 pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
-    let routes = check(plan, options.registry)?;
+    let mut pictures = Pictures::default();
+    let routes = check_with(plan, options.registry, &mut pictures)?;
     let mut models = Models::new(options.hardware.clone(), options.registry);
     let mut extractors = Extractors::new(options.hardware.clone());
-    let mut pictures = Pictures::default();
     let (planned, all_inputs) =
         planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
     if options.verbose > 0 {
@@ -282,7 +287,7 @@ fn inputs(
     }
     inputs.extend(extractors.hashes(&cell.spec)?);
     if let Some(images) = pictures.of(&cell.spec)? {
-        inputs.insert("images".to_owned(), images.sha256());
+        inputs.insert("images".to_owned(), images.sha256.clone());
     }
     Ok(inputs)
 }
@@ -293,7 +298,7 @@ struct Job<'a> {
     key: &'a str,
     sampler: Box<dyn Sampler>,
     instruments: Instruments,
-    images: Option<Rc<ImageSet>>,
+    images: Option<Rc<Encoded>>,
     folder: &'a Path,
     progress: &'a Progress,
     interrupted: &'a AtomicBool,
@@ -359,7 +364,7 @@ impl Job<'_> {
 fn perform(
     sampler: &dyn Sampler,
     cell: &Cell,
-    images: Option<&ImageSet>,
+    images: Option<&Encoded>,
     (first, rows): (usize, usize),
     observe: &mut Observe<'_>,
 ) -> Result<Samples> {
@@ -387,7 +392,7 @@ fn kept(cell: &Cell) -> usize {
 fn draw_strip(
     sampler: &dyn Sampler,
     cell: &Cell,
-    images: Option<&ImageSet>,
+    images: Option<&Encoded>,
     path: &Path,
     interrupted: &AtomicBool,
 ) -> Result<()> {

@@ -31,16 +31,24 @@ const LATENT: [Measured; 6] = [
 /// Told of the model calls per sample so far; an error of its ends the work.
 pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
 
-/// Image sets that cells encode, each read once.
+/// Image sets that cells encode, each read and hashed once.
 #[derive(Default)]
-pub struct Pictures(BTreeMap<String, Rc<ImageSet>>);
+pub struct Pictures(BTreeMap<String, Rc<Encoded>>);
+
+/// Images to encode.
+pub struct Encoded {
+    /// The images.
+    pub set: ImageSet,
+    /// SHA-256 of them, as hex.
+    pub sha256: String,
+}
 
 impl Pictures {
     /// The images of a cell that encodes a data set; none for any other.
     ///
     /// # Errors
     /// A set that is not on this machine, cannot be read, or has too few images.
-    pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<ImageSet>>> {
+    pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
         let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
         if images.is_truth() {
             return Ok(None);
@@ -75,9 +83,9 @@ impl Pictures {
                 spec.samples
             )));
         }
-        let set = Rc::new(set);
-        self.0.insert(key, Rc::clone(&set));
-        Ok(Some(set))
+        let encoded = Rc::new(Encoded { sha256: set.sha256(), set });
+        self.0.insert(key, Rc::clone(&encoded));
+        Ok(Some(encoded))
     }
 }
 
@@ -89,7 +97,7 @@ impl Pictures {
 pub fn perform(
     sampler: &dyn Sampler,
     spec: &CellSpec,
-    images: Option<&ImageSet>,
+    images: Option<&Encoded>,
     (first, rows): (usize, usize),
     observe: &mut Observe<'_>,
 ) -> core::Result<Samples> {
@@ -98,7 +106,7 @@ pub fn perform(
         Task::Sample => sampler.sample(noise, rows, observe),
         Task::Interpolate(points) => interpolate(sampler, noise, rows, *points, observe),
         Task::Reconstruct(_) => {
-            if let Some(set) = images {
+            if let Some(Encoded { set, .. }) = images {
                 let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
                 let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
                 check_shape(sampler.shape(), &images)?;
