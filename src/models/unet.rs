@@ -1,14 +1,17 @@
-//! The UNet of DDPM, run by LibTorch.
+//! The UNet of DDPM, run and trained by LibTorch.
 //!
 //! The network of Ho, Jain and Abbeel (2020) with the parameterisation of diffusers' `UNet2DModel`:
 //! a way down and a way up over the resolutions, residual blocks that add a projection of the
 //! noise label, self-attention at chosen levels and in the middle, and every output of the way
-//! down concatenated to the way up. Dropout is off.
+//! down concatenated to the way up.
 //!
 //! Activations are kept channels-last, the layout in which oneDNN convolves and attention reads
 //! without a copy. Weights that meet the same input are joined when the network is built: the
 //! label projections of all residual blocks are one product, and so are query, key and value.
 //! The state and the result are f32 whatever the precision inside.
+//!
+//! In training the network is a function of its weights: built anew for every step, so that
+//! gradients flow through the joining and the casts to the f32 weights they were made from.
 
 use std::collections::BTreeMap;
 
@@ -109,6 +112,10 @@ pub enum UnetError {
     Torch(#[from] tch::TchError),
 }
 
+/// What is applied inside a residual block, before its second convolution: the block's position in
+/// the network and the values, `[N, C, H, W]`.
+pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
+
 /// A DDPM UNet, ready to run.
 #[derive(Debug)]
 pub struct Unet {
@@ -138,15 +145,33 @@ impl Unet {
         placement: Placement,
     ) -> Result<Self, WeightsError> {
         weights.check(&config.tensors())?;
-        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement))?)
+        let form = Form::Joined;
+        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement, form))?)
+    }
+
+    /// Builds the network as a differentiable function of its weights.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    ///
+    /// # Panics
+    /// If a tensor of [`UnetConfig::tensors`] is missing.
+    pub fn of_parameters(
+        config: &UnetConfig,
+        parameters: &BTreeMap<String, Tensor>,
+        placement: Placement,
+    ) -> Result<Self, UnetError> {
+        Ok(Self::build(config, parameters, placement, Form::Plain)?)
     }
 
     fn build(
         config: &UnetConfig,
         tensors: &BTreeMap<String, Tensor>,
         placement: Placement,
+        form: Form,
     ) -> Result<Self, tch::TchError> {
-        let mut builder = Builder { config, tensors, placement, projections: Vec::new(), width: 0 };
+        let mut builder =
+            Builder { config, tensors, placement, form, projections: Vec::new(), width: 0 };
         let levels = config.levels();
         let conv_in = builder.conv("conv_in", 1, 1)?;
         let mut down = Vec::with_capacity(levels);
@@ -210,6 +235,25 @@ impl Unet {
     /// # Errors
     /// When the shapes do not fit, or LibTorch refuses an operation.
     pub fn forward(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, UnetError> {
+        self.check(images, labels)?;
+        Ok(tch::no_grad(|| self.run(images, labels, None))?)
+    }
+
+    /// Runs the network for training, with a label for each image and maybe dropout.
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn forward_train(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        drop: Option<Drop<'_>>,
+    ) -> Result<Tensor, UnetError> {
+        self.check(images, labels)?;
+        Ok(self.run(images, labels, drop)?)
+    }
+
+    fn check(&self, images: &Tensor, labels: &Tensor) -> Result<(), UnetError> {
         let found = images.size();
         let factor = 1 << (self.config.levels() - 1);
         let channels = self.config.in_channels;
@@ -223,10 +267,15 @@ impl Unet {
         if shape != [n] && shape != [1] {
             return Err(UnetError::Labels { found: shape, images: n });
         }
-        Ok(tch::no_grad(|| self.run(images, labels))?)
+        Ok(())
     }
 
-    fn run(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, tch::TchError> {
+    fn run(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        drop: Option<Drop<'_>>,
+    ) -> Result<Tensor, tch::TchError> {
         let Placement { device, precision, layout } = self.placement;
         let kind = precision.kind();
         let label = self.label(labels)?.f_to_kind(kind)?;
@@ -236,7 +285,7 @@ impl Unet {
         let mut skips = vec![x.shallow_clone()];
         for level in &self.down {
             for (resnet, attention) in level.blocks() {
-                x = resnet.apply(&x, &label)?;
+                x = resnet.apply(&x, &label, drop)?;
                 if let Some(attention) = attention {
                     x = attention.apply(&x)?;
                 }
@@ -252,11 +301,12 @@ impl Unet {
             }
         }
         let (before, attention, after) = &self.middle;
-        x = after.apply(&attention.apply(&before.apply(&x, &label)?)?, &label)?;
+        x = attention.apply(&before.apply(&x, &label, drop)?)?;
+        x = after.apply(&x, &label, drop)?;
         for level in &self.up {
             for (resnet, attention) in level.blocks() {
                 let skip = skips.pop().expect("invariant: the way up has a block for each skip");
-                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &label)?;
+                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &label, drop)?;
                 if let Some(attention) = attention {
                     x = attention.apply(&x)?;
                 }
@@ -278,8 +328,8 @@ impl Unet {
         let (sin, cos) = (phase.f_sin()?, phase.f_cos()?);
         let features = if self.config.flip_sin_to_cos { [cos, sin] } else { [sin, cos] };
         let features = Tensor::f_cat(&features, 1)?.f_to_kind(Kind::Float)?;
-        let hidden = self.label1.apply(&features)?.f_silu_()?;
-        let embedding = self.label2.apply(&hidden)?.f_silu_()?;
+        let hidden = silu(self.label1.apply(&features)?)?;
+        let embedding = silu(self.label2.apply(&hidden)?)?;
         self.label_projections.apply(&embedding)
     }
 }
@@ -292,11 +342,21 @@ fn frequencies(config: &UnetConfig) -> Result<Tensor, tch::TchError> {
     Tensor::f_from_slice(&frequencies)
 }
 
+/// The form of the weights inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The enlargements of the way up as one convolution, which is faster to run.
+    Joined,
+    /// As the published network has them, which is faster to differentiate.
+    Plain,
+}
+
 /// Takes weights by name and puts them where and how the network runs.
 struct Builder<'a> {
     config: &'a UnetConfig,
     tensors: &'a BTreeMap<String, Tensor>,
     placement: Placement,
+    form: Form,
     /// The label projections met so far: weight and bias.
     projections: Vec<(Tensor, Tensor)>,
     /// The sum of their widths.
@@ -311,7 +371,7 @@ impl Builder<'_> {
     }
 
     fn put(&self, tensor: &Tensor, kind: Kind) -> Result<Tensor, tch::TchError> {
-        tensor.f_detach()?.f_to_device(self.placement.device)?.f_to_kind(kind)
+        tensor.f_to_device(self.placement.device)?.f_to_kind(kind)
     }
 
     fn kind(&self) -> Kind {
@@ -345,6 +405,9 @@ impl Builder<'_> {
     }
 
     fn upsample(&self, layer: &str) -> Result<Upsample, tch::TchError> {
+        if self.form == Form::Plain {
+            return Ok(Upsample::Plain(self.conv(layer, 1, 1)?));
+        }
         let weight = self.tensor(layer, "weight").f_to_kind(Kind::Double)?;
         let mut phases = Vec::with_capacity(4);
         for lower in [false, true] {
@@ -354,7 +417,7 @@ impl Builder<'_> {
         }
         let weight = self.put(&Tensor::f_cat(&phases, 0)?, self.kind())?;
         let bias = self.put(self.tensor(layer, "bias"), self.kind())?;
-        Ok(Upsample(Conv {
+        Ok(Upsample::Joined(Conv {
             weight: self.placement.layout.of(&weight)?,
             bias: Some(bias.f_repeat([4])?),
             stride: 1,
@@ -392,6 +455,7 @@ impl Builder<'_> {
         Ok(Resnet {
             norm1: self.norm(&format!("{name}.norm1"))?,
             conv1,
+            index: self.projections.len() - 1,
             label: (start, width),
             norm2: self.norm(&format!("{name}.norm2"))?,
             conv2: self.conv(&format!("{name}.conv2"), 1, 1)?,
@@ -459,13 +523,14 @@ impl Conv {
     }
 }
 
-/// Nearest-neighbour enlargement by two and the 3x3 convolution behind it, as one convolution.
-///
-/// Four neighbouring outputs see the same pixels of the small image, two by two: with the
-/// kernel's columns summed that meet the same pixel, each of the four is a 2x2 convolution of the
-/// small image, at 16/36 of the products and without the large one.
+/// Nearest-neighbour enlargement by two and the 3x3 convolution behind it.
 #[derive(Debug)]
-struct Upsample(Conv);
+enum Upsample {
+    /// One after the other.
+    Plain(Conv),
+    /// As one convolution, see [`enlarge`].
+    Joined(Conv),
+}
 
 /// One of two neighbouring outputs along an axis of the kernel, `[.., 3, ..]` to `[.., 2, ..]`.
 ///
@@ -482,32 +547,39 @@ fn phase(weight: &Tensor, axis: i64, right: bool) -> Result<Tensor, tch::TchErro
 
 impl Upsample {
     fn apply(&self, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
-        let (n, _, h, w) = x.size4()?;
-        // Output row r of the 2x2 convolution sees rows r - 1 and r: the upper of two neighbours
-        // in row i is at r = i, the lower at r = i + 1; columns alike.
-        let y = self.0.apply(x, None)?;
-        let c = y.size4()?.1 / 4;
-        let &[image, channel, row, column] = y.stride().as_slice() else {
-            return Err(tch::TchError::Shape("a convolution's result has four axes".into()));
-        };
-        let (lower, right) = (row + 2 * c * channel, column + c * channel);
-        match layout {
-            Layout::ChannelsLast => y
-                .f_as_strided(
-                    [n, h, 2, w, 2, c],
-                    [image, row, lower, column, right, channel],
-                    None,
-                )?
-                .f_reshape([n, 2 * h, 2 * w, c])?
-                .f_permute([0, 3, 1, 2]),
-            Layout::ChannelsFirst => y
-                .f_as_strided(
-                    [n, c, h, 2, w, 2],
-                    [image, channel, row, lower, column, right],
-                    None,
-                )?
-                .f_reshape([n, c, 2 * h, 2 * w]),
+        match self {
+            Self::Plain(conv) => {
+                let (_, _, h, w) = x.size4()?;
+                conv.apply(&x.f_upsample_nearest2d([2 * h, 2 * w], None, None)?, None)
+            }
+            Self::Joined(conv) => enlarge(conv, x, layout),
         }
+    }
+}
+
+/// Enlargement and convolution as one convolution.
+///
+/// Four neighbouring outputs see the same pixels of the small image, two by two: with the
+/// kernel's columns summed that meet the same pixel, each of the four is a 2x2 convolution of the
+/// small image, at 16/36 of the products and without the large one.
+fn enlarge(conv: &Conv, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
+    let (n, _, h, w) = x.size4()?;
+    // Output row r of the 2x2 convolution sees rows r - 1 and r: the upper of two neighbours
+    // in row i is at r = i, the lower at r = i + 1; columns alike.
+    let y = conv.apply(x, None)?;
+    let c = y.size4()?.1 / 4;
+    let &[image, channel, row, column] = y.stride().as_slice() else {
+        return Err(tch::TchError::Shape("a convolution's result has four axes".into()));
+    };
+    let (lower, right) = (row + 2 * c * channel, column + c * channel);
+    match layout {
+        Layout::ChannelsLast => y
+            .f_as_strided([n, h, 2, w, 2, c], [image, row, lower, column, right, channel], None)?
+            .f_reshape([n, 2 * h, 2 * w, c])?
+            .f_permute([0, 3, 1, 2]),
+        Layout::ChannelsFirst => y
+            .f_as_strided([n, c, h, 2, w, 2], [image, channel, row, lower, column, right], None)?
+            .f_reshape([n, c, 2 * h, 2 * w]),
     }
 }
 
@@ -525,15 +597,22 @@ impl Norm {
     }
 
     fn silu(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
-        self.apply(x)?.f_silu_()
+        silu(self.apply(x)?)
     }
 }
 
-/// norm, swish, convolution, + label, norm, swish, convolution, + input.
+/// $x\,\sigma(x)$, in place where no gradient needs x.
+fn silu(mut x: Tensor) -> Result<Tensor, tch::TchError> {
+    if x.requires_grad() { x.f_silu() } else { x.f_silu_() }
+}
+
+/// norm, swish, convolution, + label, norm, swish, dropout, convolution, + input.
 #[derive(Debug)]
 struct Resnet {
     norm1: Norm,
     conv1: Conv,
+    /// Its position among the residual blocks, in the order of the weights.
+    index: usize,
     /// Where this block's part of the label projections starts, and its width.
     label: (i64, i64),
     norm2: Norm,
@@ -542,7 +621,12 @@ struct Resnet {
 }
 
 impl Resnet {
-    fn apply(&self, x: &Tensor, label: &Tensor) -> Result<Tensor, tch::TchError> {
+    fn apply(
+        &self,
+        x: &Tensor,
+        label: &Tensor,
+        drop: Option<Drop<'_>>,
+    ) -> Result<Tensor, tch::TchError> {
         let label = label.f_narrow(1, self.label.0, self.label.1)?;
         let h = self.norm1.silu(x)?;
         let h = if label.size()[0] == 1 {
@@ -551,7 +635,11 @@ impl Resnet {
             let mut h = self.conv1.apply(&h, None)?;
             h.f_add_(&label.f_unsqueeze(2)?.f_unsqueeze(3)?)?
         };
-        let mut h = self.conv2.apply(&self.norm2.silu(&h)?, None)?;
+        let mut h = self.norm2.silu(&h)?;
+        if let Some(drop) = drop {
+            h = drop(self.index, h)?;
+        }
+        let mut h = self.conv2.apply(&h, None)?;
         match &self.shortcut {
             Some(conv) => h.f_add_(&conv.apply(x, None)?),
             None => h.f_add_(x),

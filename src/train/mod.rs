@@ -1,3 +1,4 @@
-//! What training minimises.
+//! Training: what is minimised, over which images, and by which steps.
 
 pub mod losses;
+pub mod settings;

@@ -1,0 +1,154 @@
+//! What a training is: everything that decides its weights, and nothing of where they are kept.
+
+use crate::{
+    core::Schedule,
+    models::{unet::Precision, unet_config::UnetConfig},
+};
+
+/// A training, whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Seed of the first weights, the order of the images, and every draw.
+    pub seed: u64,
+    /// Images of one step.
+    pub batch: usize,
+    /// When it ends.
+    pub budget: Budget,
+    /// What is learned.
+    pub task: Task,
+    /// The number format inside the network; weights, moments and averages are f32 in either.
+    pub precision: Precision,
+    /// What is done to an image each time it is seen.
+    pub augmentation: Augmentation,
+    /// The optimiser.
+    pub optimiser: Optimiser,
+    /// Decay of the exponential moving average of the weights, at most; 0 keeps the weights
+    /// themselves.
+    pub ema: f64,
+}
+
+/// When a training ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// After so many images, an image counted each time it is seen.
+    Images(u64),
+    /// After about so many minutes: the speed of the first of them turns the time into a number of
+    /// images, which is kept, so that everything is a function of images again.
+    Minutes(f64),
+}
+
+/// What is learned.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// The network of a diffusion model.
+    Denoiser(Denoiser),
+    /// A classifier whose features serve distances.
+    Classifier(Classifier),
+}
+
+/// A network of a diffusion model, and what it is asked for.
+#[derive(Clone, Debug)]
+pub struct Denoiser {
+    /// The architecture.
+    pub network: UnetConfig,
+    /// The probability that a value inside a residual block is dropped.
+    pub dropout: f64,
+    /// The noise schedule whose labels are drawn uniformly.
+    pub schedule: Schedule,
+    /// What is predicted.
+    pub target: Target,
+    /// The loss of a label is weighed by $\min(1 / \bar\alpha, \text{cap})$: 1 is $L_\text{simple}$,
+    /// a few units steady a short training at high noise. Means something for eps alone.
+    pub weight_cap: f64,
+}
+
+/// What a denoiser predicts, and the squared error of what is its loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// The noise: $L_\text{simple}$ (Ho et al. 2020, Eq. 14).
+    #[default]
+    Eps,
+    /// The clean image.
+    X0,
+    /// $v = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1 - \bar\alpha}\,x_0$ (Salimans and Ho 2022,
+    /// appendix D).
+    V,
+}
+
+/// A CIFAR residual network (He et al. 2016, section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classifier {
+    /// Its layers, 6 n + 2.
+    pub depth: usize,
+    /// Channels of its stages.
+    pub widths: Vec<i64>,
+    /// The number of classes.
+    pub classes: i64,
+}
+
+/// What is done to an image each time it is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Mirrored left to right with probability 1/2.
+    pub flip: bool,
+    /// Moved by up to so many pixels along each axis, zeros moving in.
+    pub shift: usize,
+}
+
+/// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019), and its rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimiser {
+    /// The rate between warm-up and decay.
+    pub rate: f64,
+    /// Images over which the rate rises from 0, linearly.
+    pub warmup: u64,
+    /// The last part of the budget, over which the rate falls along half a cosine.
+    pub decay: f64,
+    /// What the rate falls to, as a part of itself.
+    pub floor: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of their squares.
+    pub beta2: f64,
+    /// Added to the root of the mean square.
+    pub epsilon: f64,
+    /// Weights of two axes and more shrink by this times the rate in each step.
+    pub weight_decay: f64,
+    /// The largest norm of a step's gradient; a larger one is scaled down to it.
+    pub clip: f64,
+}
+
+impl Default for Optimiser {
+    fn default() -> Self {
+        Self {
+            rate: 2e-4,
+            warmup: 0,
+            decay: 0.0,
+            floor: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip: 1.0,
+        }
+    }
+}
+
+impl Optimiser {
+    /// The rate of the step that ends with image `seen`, of a training of `budget` images.
+    ///
+    /// $r(s) = r\,\min(1, s / w)\,(f + (1 - f)\tfrac12(1 + \cos\pi u))$ where u goes from 0 to 1 over the
+    /// last `decay` of the budget.
+    pub fn rate(&self, seen: u64, budget: u64) -> f64 {
+        let seen = seen as f64;
+        let rise = if self.warmup == 0 { 1.0 } else { (seen / self.warmup as f64).min(1.0) };
+        let part = seen / budget as f64;
+        let fall = if self.decay > 0.0 {
+            ((part - (1.0 - self.decay)) / self.decay).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * fall).cos());
+        self.rate * rise * (self.floor + (1.0 - self.floor) * cosine)
+    }
+}
