@@ -137,10 +137,7 @@ impl Images {
             },
             download: self.download,
         };
-        let mut download = Download::new(talk);
-        let set = data::load(&request, &Places::from_env(), &mut |event| download.see(event));
-        download.end();
-        let mut set = set?;
+        let mut set = load(&request, talk)?;
         if let Some(range) = range {
             if range.end > set.len() {
                 return Err(Self::beyond(&range, &set.name, set.len()));
@@ -165,6 +162,14 @@ impl Images {
         }
         Ok(())
     }
+}
+
+/// Finds and reads an image set, and shows a download.
+pub(super) fn load(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
+    let mut download = Download::new(talk);
+    let set = data::load(request, &Places::from_env(), &mut |event| download.see(event));
+    download.end();
+    Ok(set?)
 }
 
 /// A download as it is shown.

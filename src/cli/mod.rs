@@ -22,6 +22,7 @@ mod sample;
 mod setting;
 mod stats;
 mod table;
+mod train;
 
 use std::{
     io::{ErrorKind, IsTerminal},
@@ -68,6 +69,8 @@ enum Verb {
     Plan(plan::Plan),
     /// Check manifests, and report every problem with its place
     Check(check::Check),
+    /// Train a model; a second call goes on where the first ended
+    Train(train::Train),
     /// Draw samples from one model with one solver
     Sample(Box<sample::Sample>),
     /// Carry images to their latents, the reverse of sampling
@@ -310,6 +313,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Run(verb) => verb.run(registry),
         Verb::Plan(verb) => verb.run(registry),
         Verb::Check(verb) => verb.run(registry),
+        Verb::Train(verb) => verb.run(registry),
         Verb::Sample(verb) => verb.run(registry),
         Verb::Encode(verb) => verb.run(registry),
         Verb::Decode(verb) => verb.run(registry),

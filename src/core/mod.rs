@@ -22,7 +22,7 @@ pub use error::{Error, Result};
 pub use grid::{End, Grid, Step, Tau};
 pub use integrate::{Outcome, count_calls, integrate};
 pub use level::{CLEAN, Level};
-pub use noise::{Draw, KeyedNoise, NoNoise, Noise};
+pub use noise::{Draw, KeyedNoise, NoNoise, Noise, generator};
 pub use schedule::Schedule;
 pub use slerp::slerp;
 pub use solver::{Affine, Eval, Kind, Solver};

@@ -25,6 +25,11 @@ pub enum Draw {
         /// 0 for the first draw of the step, 1 for the second, ...
         sub: u8,
     },
+    /// One of the draws of training; samples are then images in the order they are seen.
+    Training {
+        /// Which of them.
+        sub: u8,
+    },
 }
 
 impl Draw {
@@ -32,6 +37,7 @@ impl Draw {
         match self {
             Self::Initial => 0,
             Self::Step { position, sub } => 1 + (u64::from(position) << 8 | u64::from(sub)),
+            Self::Training { sub } => 1 << 63 | u64::from(sub),
         }
     }
 }
@@ -82,7 +88,8 @@ impl KeyedNoise {
     }
 }
 
-fn generator(seed: u64, sample: u64, draw: Draw) -> ChaCha8Rng {
+/// The generator of one draw of one sample.
+pub fn generator(seed: u64, sample: u64, draw: Draw) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&sample.to_le_bytes());

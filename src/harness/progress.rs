@@ -70,6 +70,14 @@ impl Progress {
         Self { mode, area, bar, table }
     }
 
+    /// Says what the whole cost is, if it is known by now.
+    pub fn total(&self, total: Option<u64>) {
+        match total {
+            Some(total) => self.bar.set_length(total),
+            None => self.bar.unset_length(),
+        }
+    }
+
     /// Names the cell that is being run.
     pub fn cell(&self, name: &str) {
         self.bar.set_message(name.to_owned());

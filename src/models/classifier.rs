@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{
@@ -16,31 +16,44 @@ use super::{
     weights::Weights,
 };
 
-/// The fields of the classifier's `config.json` that its features depend on.
-#[derive(Debug, Deserialize)]
-struct Config {
+/// A CIFAR residual network (He et al. 2016, section 4.2) with shortcuts that have no weights, as its
+/// `config.json` has it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Architecture {
     architecture: String,
-    depth: usize,
-    widths: Vec<i64>,
-    num_classes: i64,
+    /// Layers, 6 n + 2.
+    pub depth: usize,
+    /// Channels of each stage.
+    pub widths: Vec<i64>,
+    /// The number of classes.
+    pub num_classes: i64,
     mean: [f64; 3],
     std: [f64; 3],
     batch_norm_eps: f64,
 }
 
+/// A convolution and the batch normalisation behind it, by the names of their tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// The convolution.
+    pub conv: &'a str,
+    /// The normalisation.
+    pub norm: &'a str,
+    /// The convolution's stride.
+    pub stride: i64,
+}
+
 /// The side of CIFAR images: the global mean hides another one, and the features change with it.
 const CIFAR_SIDE: usize = 32;
 
-/// A CIFAR residual network (He et al. 2016, section 4.2) with identity shortcuts.
+/// Such a network, ready to run.
 #[derive(Debug)]
 pub struct Classifier {
     id: String,
     sha256: String,
     device: Device,
-    mean: Tensor,
-    std: Tensor,
-    stem: Folded,
-    blocks: Vec<Block>,
+    architecture: Architecture,
+    layers: BTreeMap<String, Folded>,
     linear: (Tensor, Tensor),
 }
 
@@ -68,7 +81,7 @@ impl Classifier {
     ) -> Result<Self, FeatureError> {
         let path = folder.join("config.json");
         let wrong = |message: String| FeatureError::Config { path: path.clone(), message };
-        let config: Config =
+        let config: Architecture =
             serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
         if config.architecture != "cifar-resnet" {
             let found = &config.architecture;
@@ -88,34 +101,23 @@ impl Classifier {
 
     fn build(
         id: &str,
-        config: &Config,
+        architecture: &Architecture,
         weights: &Weights,
         device: Device,
     ) -> Result<Self, tch::TchError> {
-        let pixel = |values: &[f64; 3]| {
-            Tensor::f_from_slice(values)?
-                .f_to_kind(Kind::Float)?
-                .f_reshape([1, 3, 1, 1])?
-                .f_to_device(device)
-        };
-        let conv = |conv: &str, norm: &str, stride: i64| {
-            let eps = config.batch_norm_eps;
-            Folded::new(weights, Folding { conv, norm, eps, stride, padding: [1; 2] }, device)
-        };
-        let mut blocks = Vec::new();
-        for (name, stride) in config.blocks() {
-            let first = conv(&format!("{name}.conv1"), &format!("{name}.bn1"), stride)?;
-            let second = conv(&format!("{name}.conv2"), &format!("{name}.bn2"), 1)?;
-            blocks.push(Block { first, second, stride });
+        let mut layers = BTreeMap::new();
+        for (conv, norm, stride) in architecture.layers() {
+            let eps = architecture.batch_norm_eps;
+            let folding = Folding { conv: &conv, norm: &norm, eps, stride, padding: [1; 2] };
+            let folded = Folded::new(weights, folding, device)?;
+            layers.insert(conv, folded);
         }
         Ok(Self {
             id: id.to_owned(),
             sha256: weights.sha256.clone(),
             device,
-            mean: pixel(&config.mean)?,
-            std: pixel(&config.std)?,
-            stem: conv("conv1", "bn1", 1)?,
-            blocks,
+            architecture: architecture.clone(),
+            layers,
             linear: (
                 weights.tensors["linear.weight"].f_to_device(device)?,
                 weights.tensors["linear.bias"].f_to_device(device)?,
@@ -135,12 +137,8 @@ impl Classifier {
 
     fn run(&self, images: &Tensor) -> Result<Tensor, tch::TchError> {
         let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
-        let images = images.f_sub(&self.mean)?.f_div(&self.std)?;
-        let mut x = self.stem.apply(&Layout::default().of(&images)?)?.f_relu_()?;
-        for block in &self.blocks {
-            x = block.apply(&x)?;
-        }
-        x.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)?.f_to_device(Device::Cpu)
+        let layer = |x: &Tensor, layer: Layer<'_>| self.layers[layer.conv].apply(x);
+        self.architecture.features(&images, layer)?.f_to_device(Device::Cpu)
     }
 }
 
@@ -174,7 +172,32 @@ impl FeatureExtractor for Classifier {
     }
 }
 
-impl Config {
+impl Architecture {
+    /// The network of that depth and these widths for images of CIFAR's kind, normalised by the means
+    /// and deviations of natural images.
+    pub fn cifar(depth: usize, widths: Vec<i64>, num_classes: i64) -> Self {
+        Self {
+            architecture: "cifar-resnet".to_owned(),
+            depth,
+            widths,
+            num_classes,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            batch_norm_eps: 1e-5,
+        }
+    }
+
+    /// The constant added to the variance in every batch normalisation.
+    pub fn eps(&self) -> f64 {
+        self.batch_norm_eps
+    }
+
+    /// The `config.json` of such a network.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self);
+        json.expect("invariant: numbers and strings have a JSON form") + "\n"
+    }
+
     /// The residual blocks in order: name and stride.
     fn blocks(&self) -> Vec<(String, i64)> {
         let stages = 1..=self.widths.len();
@@ -187,8 +210,47 @@ impl Config {
             .collect()
     }
 
+    /// Convolution, normalisation and stride of every layer.
+    fn layers(&self) -> Vec<(String, String, i64)> {
+        let stem = ("conv1".to_owned(), "bn1".to_owned(), 1);
+        let blocks = self.blocks().into_iter().flat_map(|(name, stride)| {
+            [
+                (format!("{name}.conv1"), format!("{name}.bn1"), stride),
+                (format!("{name}.conv2"), format!("{name}.bn2"), 1),
+            ]
+        });
+        std::iter::once(stem).chain(blocks).collect()
+    }
+
+    /// The features of images with values in [0, 1], `[N, 3, H, W]` to `[N, C]`; `layer` convolves and
+    /// normalises.
+    ///
+    /// # Errors
+    /// When LibTorch refuses an operation.
+    pub fn features(
+        &self,
+        images: &Tensor,
+        layer: impl Fn(&Tensor, Layer<'_>) -> Result<Tensor, tch::TchError>,
+    ) -> Result<Tensor, tch::TchError> {
+        let pixel = |values: &[f64; 3]| {
+            let values = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?;
+            values.f_reshape([1, 3, 1, 1])?.f_to_device(images.device())
+        };
+        let images = images.f_sub(&pixel(&self.mean)?)?.f_div(&pixel(&self.std)?)?;
+        let stem = Layer { conv: "conv1", norm: "bn1", stride: 1 };
+        let mut x = layer(&Layout::default().of(&images)?, stem)?.f_relu_()?;
+        for (name, stride) in self.blocks() {
+            let [conv1, norm1, conv2, norm2] =
+                ["conv1", "bn1", "conv2", "bn2"].map(|part| format!("{name}.{part}"));
+            let h = layer(&x, Layer { conv: &conv1, norm: &norm1, stride })?.f_relu_()?;
+            let h = layer(&h, Layer { conv: &conv2, norm: &norm2, stride: 1 })?;
+            x = h.f_add(&shortcut(&x, &h, stride)?)?.f_relu_()?;
+        }
+        x.f_mean_dim([2_i64, 3].as_slice(), false, Kind::Float)
+    }
+
     /// Every tensor of the weights file: name and shape.
-    fn tensors(&self) -> BTreeMap<String, Vec<i64>> {
+    pub fn tensors(&self) -> BTreeMap<String, Vec<i64>> {
         let mut tensors = BTreeMap::new();
         let mut layer = |conv: &str, norm: &str, from: i64, to: i64| {
             tensors.insert(format!("{conv}.weight"), vec![to, from, 3, 3]);
@@ -211,23 +273,12 @@ impl Config {
     }
 }
 
-#[derive(Debug)]
-struct Block {
-    first: Folded,
-    second: Folded,
-    stride: i64,
-}
-
-impl Block {
-    fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
-        let h = self.second.apply(&self.first.apply(x)?.f_relu_()?)?;
-        if self.stride == 1 {
-            return h.f_add(x)?.f_relu_();
-        }
-        // Shortcut without weights: every second pixel, new channels zero, half on each side.
-        let new = h.size4()?.1 - x.size4()?.1;
-        let pixels = x.f_slice(2, 0, i64::MAX, 2)?.f_slice(3, 0, i64::MAX, 2)?;
-        let padded = pixels.f_constant_pad_nd([0, 0, 0, 0, new / 2, new - new / 2])?;
-        h.f_add(&padded)?.f_relu_()
+/// A shortcut without weights: every second pixel, new channels zero, half on each side.
+fn shortcut(x: &Tensor, h: &Tensor, stride: i64) -> Result<Tensor, tch::TchError> {
+    if stride == 1 {
+        return Ok(x.shallow_clone());
     }
+    let new = h.size4()?.1 - x.size4()?.1;
+    let pixels = x.f_slice(2, 0, i64::MAX, 2)?.f_slice(3, 0, i64::MAX, 2)?;
+    pixels.f_constant_pad_nd([0, 0, 0, 0, new / 2, new - new / 2])
 }

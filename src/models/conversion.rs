@@ -72,9 +72,35 @@ pub fn convert(
     let dict = checkpoint.load(part).map_err(OpenError::from)?;
     let weights = Weights::from_state_dict(dict).map_err(OpenError::from)?;
     weights.check(&config.tensors()).map_err(OpenError::from)?;
+    Converted::new(config, &weights.tensors, half)
+}
+
+impl Converted {
+    /// A network of that configuration, whose tensors have diffusers' current names.
+    ///
+    /// # Errors
+    /// With `half`, numbers beyond its range.
+    pub fn new(
+        config: UnetConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        half: bool,
+    ) -> Result<Self, ConvertError> {
+        let json = config.to_json().into_bytes();
+        Ok(Self { config, json, safetensors: serialise(tensors, half)? })
+    }
+}
+
+/// Tensors as a safetensors file of F32, or of F16 if `half`.
+///
+/// # Errors
+/// With `half`, numbers beyond its range.
+pub fn serialise(
+    tensors: &BTreeMap<String, Tensor>,
+    half: bool,
+) -> Result<Vec<u8>, ConvertError> {
     let kind = if half { Kind::Half } else { Kind::Float };
     let mut bytes = BTreeMap::new();
-    for (name, tensor) in &weights.tensors {
+    for (name, tensor) in tensors {
         bytes.insert(name.as_str(), (usizes(&tensor.size()), raw(name, tensor, kind)?));
     }
     let dtype = if half { Dtype::F16 } else { Dtype::F32 };
@@ -84,8 +110,7 @@ pub fn convert(
         .collect::<Result<_, SafeTensorError>>()?;
     // PyTorch's readers look for this.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let safetensors = safetensors::serialize(views, Some(metadata))?;
-    Ok(Converted { json: config.to_json().into_bytes(), config, safetensors })
+    Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
 fn usizes(shape: &[i64]) -> Vec<usize> {

@@ -339,13 +339,17 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Resu
 /// The operating system releases it when its process ends, however it ends, so the file a dead
 /// run leaves behind is taken over.
 #[derive(Debug)]
-struct Lock {
+pub struct Lock {
     path: PathBuf,
     _file: File,
 }
 
 impl Lock {
-    fn acquire(folder: &Path) -> Result<Self, ResultsError> {
+    /// Takes the lock of a folder.
+    ///
+    /// # Errors
+    /// Another process has it, or the folder cannot be written.
+    pub fn acquire(folder: &Path) -> Result<Self, ResultsError> {
         let path = folder.join(".lock");
         loop {
             let mut file = OpenOptions::new()

@@ -183,6 +183,23 @@ impl Figure {
         Ok(Self { spec: spec.clone(), note, curves })
     }
 
+    /// The figure of curves that come from elsewhere than a table: a label, and points by increasing x.
+    ///
+    /// # Errors
+    /// If there is nothing to draw.
+    pub fn of_curves(
+        spec: PlotSpec,
+        curves: Vec<(String, Vec<(f64, Option<Estimate>)>)>,
+    ) -> Result<Self, PlotError> {
+        let of = |(label, points)| Curve { label, points, line: None };
+        let mut curves: Vec<Curve> = curves.into_iter().map(of).collect();
+        curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));
+        if curves.is_empty() {
+            return Err(PlotError::NoData { name: spec.name, metric: spec.y });
+        }
+        Ok(Self { spec, note: String::new(), curves })
+    }
+
     /// The figure with what its times were measured on in its note.
     #[must_use]
     pub fn on(mut self, hardware: &str) -> Self {

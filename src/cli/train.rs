@@ -1,0 +1,96 @@
+//! `ddim train`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Compute, Experiment, INTERRUPTED, Talk, images::load};
+use crate::{
+    data::{Request, Split},
+    harness::{
+        error::Result,
+        recipe::{Recipe, TaskSpec},
+        registry::Registry,
+        training::{self, Images, Options},
+    },
+};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The folder receives model/, which every other command opens, with its card; the loss by parts of t,\n\
+    samples and their distance as CSV and plots; and checkpoints. Ctrl-C keeps what is learned, and the\n\
+    same command goes on from there: on the CPU, to the same bytes as without the stop.\n\nExamples:\n  \
+    ddim train experiments/train/fashion-mnist.toml --download\n  \
+    ddim train experiments/train/cifar10-small.toml --set budget.minutes=10 --out /tmp/short\n  \
+    ddim train experiments/train/cifar10.toml --device cuda\n  \
+    ddim sample --model training/fashion-mnist/model --out clothes.png"
+)]
+pub(super) struct Train {
+    #[command(flatten)]
+    experiment: Experiment,
+
+    /// Folder of the training; training/NAME by default, training/NAME-PROFILE under a profile
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Begin anew, and forget the checkpoints of this folder
+    #[arg(long)]
+    fresh: bool,
+
+    /// Download a set known by name into the cache if it is not on this machine
+    #[arg(long)]
+    download: bool,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+impl Train {
+    #[allow(clippy::print_stdout, reason = "the model card is this command's data")]
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        let recipe = self.experiment.recipe()?;
+        let folder = self.out.clone().unwrap_or_else(|| {
+            let profile = recipe.profile.as_ref().map_or_else(String::new, |p| format!("-{p}"));
+            Path::new("training").join(format!("{}{profile}", recipe.name))
+        });
+        recipe.check_files()?;
+        let images = self.images(&recipe)?;
+        let shown = folder.display().to_string();
+        let card = training::train(
+            &recipe,
+            &images,
+            &Options {
+                registry,
+                folder,
+                hardware: self.compute.open()?,
+                progress: self.talk.mode(),
+                fresh: self.fresh,
+                interrupted: &INTERRUPTED,
+            },
+        )?;
+        println!("{}", card.trim_end());
+        self.talk.say(|| format!("the model is in {shown}/model"));
+        Ok(())
+    }
+}
+
+impl Train {
+    /// The images of a recipe, and for a classifier those of the other split where there is one.
+    fn images(&self, recipe: &Recipe) -> Result<Images> {
+        let set = load(&recipe.data.request(None, self.download), &self.talk)?;
+        let tested = matches!(recipe.task, TaskSpec::Classifier(_))
+            && recipe.data.split != Some(Split::Test)
+            && set.split == Split::Train.name();
+        let test = tested.then(|| {
+            let request = Request {
+                split: Some(Split::Test),
+                ..recipe.data.request(None, self.download)
+            };
+            load(&request, &self.talk)
+        });
+        Ok(Images { set, test: test.transpose()? })
+    }
+}

@@ -1,0 +1,116 @@
+//! What a training wrote down, as CSV and as plots.
+
+use super::{exam::Exam, store::Diary};
+use crate::{
+    harness::{
+        error::Result,
+        overview::File,
+        plot::{Figure, PlotError},
+        presentation::PlotSpec,
+        record::{Estimate, csv_bytes},
+    },
+    train::trainer::{GRADIENT, Row},
+};
+
+/// Points of a curve: more of them hide each other's markers.
+const POINTS: usize = 32;
+
+/// The files of a diary: `loss.csv` and its plot, and the same of exams where there are any.
+pub(super) fn files(diary: &Diary, columns: &[String], measure: Option<&str>) -> Result<Vec<File>> {
+    let Diary { rows, exams } = diary;
+    let mut files = vec![("loss.csv".to_owned(), loss_csv(rows, columns))];
+    if rows.len() > 1 {
+        let drawn: Vec<usize> = (0..columns.len()).filter(|&k| columns[k] != GRADIENT).collect();
+        let curves = drawn.iter().map(|&k| (columns[k].clone(), averaged(rows, k))).collect();
+        let denoiser = columns.iter().any(|column| column.starts_with("loss t"));
+        let label = if denoiser {
+            "mean squared error of a value, all labels and quarters of them"
+        } else {
+            "cross entropy in nats, and part of images taken for another class"
+        };
+        files.extend(drawing("loss", "How does the loss fall?", label, curves)?);
+    }
+    if let (Some(measure), false) = (measure, exams.is_empty()) {
+        let stem = if measure.starts_with("FD") { "distance" } else { "error" };
+        files.push((format!("{stem}.csv"), exams_csv(exams, measure)));
+        if exams.len() > 1 {
+            let n = exams[0].n;
+            let points =
+                exams.iter().map(|exam| (thousands(exam.seen), Some(exam.estimate))).collect();
+            let label = format!("{measure}, N = {n}, with 95 % intervals");
+            let curves = vec![(measure.to_owned(), points)];
+            files.extend(drawing(stem, "What becomes of the samples?", &label, curves)?);
+        }
+    }
+    Ok(files)
+}
+
+fn thousands(images: u64) -> f64 {
+    images as f64 / 1000.0
+}
+
+type Points = Vec<(f64, Option<Estimate>)>;
+
+fn drawing(name: &str, title: &str, y: &str, curves: Vec<(String, Points)>) -> Result<Vec<File>> {
+    let log = |of: &dyn Fn(&(f64, Option<Estimate>)) -> f64| {
+        curves.iter().flat_map(|(_, points)| points).all(|point| of(point) > 0.0)
+    };
+    let spec = PlotSpec {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        x: "images".to_owned(),
+        y: name.to_owned(),
+        series: String::new(),
+        x_label: "images seen, in thousands".to_owned(),
+        y_label: y.to_owned(),
+        log_x: false,
+        log_y: log(&|(_, y)| y.map_or(1.0, |y| y.value)),
+        only: vec![],
+        triangles: vec![],
+        fit: None,
+    };
+    let figure = Figure::of_curves(spec, curves)?;
+    let svg = figure.svg().map(String::into_bytes);
+    let [svg, png]: [std::result::Result<Vec<u8>, PlotError>; 2] = [svg, figure.png()];
+    Ok(vec![(format!("{name}.svg"), svg?), (format!("{name}.png"), png?)])
+}
+
+/// A column by images seen, in at most [`POINTS`] means of neighbouring rows.
+fn averaged(rows: &[Row], column: usize) -> Points {
+    rows.chunks(rows.len().div_ceil(POINTS))
+        .filter_map(|rows| {
+            let values: Vec<f64> =
+                rows.iter().map(|row| row.means[column]).filter(|mean| mean.is_finite()).collect();
+            let seen = rows.last()?.seen;
+            let value = values.iter().sum::<f64>() / values.len() as f64;
+            let estimate = Estimate { value, interval: None };
+            (!values.is_empty()).then(|| (thousands(seen), Some(estimate)))
+        })
+        .collect()
+}
+
+fn loss_csv(rows: &[Row], columns: &[String]) -> Vec<u8> {
+    let header: Vec<String> =
+        std::iter::once("images".to_owned()).chain(columns.iter().cloned()).collect();
+    let number = |x: &f64| if x.is_nan() { String::new() } else { format!("{x:?}") };
+    let lines = rows.iter().map(|row| {
+        std::iter::once(row.seen.to_string()).chain(row.means.iter().map(number)).collect()
+    });
+    csv_bytes(&header, lines)
+}
+
+fn exams_csv(exams: &[Exam], measure: &str) -> Vec<u8> {
+    let header = ["images", measure, "low", "high", "N"].map(str::to_owned);
+    let lines = exams.iter().map(|exam| {
+        let Estimate { value, interval } = exam.estimate;
+        let end = |end: Option<f64>| end.map_or_else(String::new, |end| format!("{end:?}"));
+        vec![
+            exam.seen.to_string(),
+            format!("{value:?}"),
+            end(interval.map(|(low, _)| low)),
+            end(interval.map(|(_, high)| high)),
+            exam.n.to_string(),
+        ]
+    });
+    csv_bytes(&header, lines)
+}

@@ -1,0 +1,259 @@
+//! The folder of a trained model: weights in the formats that others open, and a model card.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use ndarray::ArrayView4;
+use tch::{Kind, Tensor};
+
+use super::{exam::Exam, store::Diary};
+use crate::{
+    data::ImageSet,
+    harness::{
+        error::{Error, Result},
+        provenance::Provenance,
+        sink,
+    },
+    models::{
+        classifier::{Architecture, Classifier},
+        conversion::{Converted, serialise},
+        features,
+        weights::sha256,
+    },
+    train::{
+        settings::{Settings, Target, Task},
+        trainer::Trainer,
+    },
+};
+
+/// Writes the weights as they are now, the average where there is one; gives their hash.
+pub(super) fn write(trainer: &Trainer, folder: &Path) -> Result<String> {
+    fs::create_dir_all(folder)
+        .map_err(|error| Error::input(format!("cannot create {}: {error}", folder.display())))?;
+    let tensors = trainer.weights().map_err(failed)?;
+    let (json, name, bytes) = match &trainer.settings().task {
+        Task::Denoiser(task) => {
+            let Converted { json, safetensors, .. } =
+                Converted::new(task.network.clone(), &tensors, false)?;
+            (json, "diffusion_pytorch_model.safetensors", safetensors)
+        }
+        Task::Classifier(task) => {
+            let architecture = Architecture::cifar(task.depth, task.widths.clone(), task.classes);
+            (architecture.to_json().into_bytes(), "model.safetensors", serialise(&tensors, false)?)
+        }
+    };
+    sink::write_atomically(&folder.join("config.json"), &json)?;
+    sink::write_atomically(&folder.join(name), &bytes)?;
+    Ok(sha256(&bytes))
+}
+
+/// A failed run, not the user's mistake.
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Core(crate::core::Error::model(error.to_string()))
+}
+
+/// The class of the largest score of each image, bytes `[N, 3, H, W]`.
+pub(super) fn best_class(classifier: &Classifier, images: ArrayView4<'_, u8>) -> Result<Vec<i64>> {
+    let shape: Vec<i64> = images.shape().iter().map(|&side| side as i64).collect();
+    let bytes: Vec<u8> = images.iter().copied().collect();
+    let of = || -> std::result::Result<Vec<i64>, features::FeatureError> {
+        let images = Tensor::f_from_slice(&bytes)?.f_reshape(shape)?;
+        let scores = classifier.logits(&features::from_bytes(&images)?)?;
+        Ok(Vec::try_from(scores.f_argmax(1, false)?.f_to_kind(Kind::Int64)?)?)
+    };
+    Ok(of()?)
+}
+
+/// What a model card is made of.
+pub(super) struct Card<'a> {
+    pub(super) name: &'a str,
+    pub(super) settings: &'a Settings,
+    pub(super) set: &'a ImageSet,
+    pub(super) start: Option<&'a str>,
+    pub(super) diary: &'a Diary,
+    pub(super) columns: &'a [String],
+    pub(super) measure: Option<&'a str>,
+    pub(super) steps: usize,
+    pub(super) grid: bool,
+    pub(super) seen: u64,
+    pub(super) seconds: f64,
+    pub(super) parameters: i64,
+    pub(super) sha256: &'a str,
+    pub(super) provenance: &'a Provenance,
+}
+
+impl Card<'_> {
+    /// The card as Markdown: everything measured, and nothing that was not.
+    pub(super) fn markdown(&self) -> String {
+        let mut text = format!("# {}\n\n", self.name);
+        if self.grid {
+            let _ = write!(
+                text,
+                "![samples](samples.png)\n\nSamples by DDIM, eta 0, {} steps, from the seeds' first \
+                 noise; none was chosen.\n\n",
+                self.steps
+            );
+        }
+        text += "| | |\n|---|---|\n";
+        let rows = [
+            ("Architecture", Some(self.architecture())),
+            ("Predicts", self.target()),
+            ("Data", Some(self.data())),
+            ("Begun from", self.start.map(str::to_owned)),
+            ("Training", Some(self.training())),
+            ("Device, time", Some(self.device())),
+            ("Loss", self.loss()),
+            ("Measured", self.diary.exams.last().map(|exam| self.measured(exam))),
+            ("SHA-256", Some(format!("`{}`", self.sha256))),
+            ("Trained by", Some(self.program())),
+        ];
+        for (name, value) in rows {
+            if let Some(value) = value {
+                let _ = writeln!(text, "| {name} | {value} |");
+            }
+        }
+        text
+    }
+
+    fn architecture(&self) -> String {
+        let count = grouped(self.parameters.unsigned_abs());
+        match &self.settings.task {
+            Task::Denoiser(task) => {
+                let network = &task.network;
+                let widths: Vec<String> =
+                    network.block_out_channels.iter().map(ToString::to_string).collect();
+                format!(
+                    "the UNet of DDPM (Ho, Jain, Abbeel 2020): channels {}, residual blocks a level {}, \
+                     {} normalisation groups; {count} parameters, f32; diffusers' `UNet2DModel` opens \
+                     the folder",
+                    widths.join("-"),
+                    network.layers_per_block,
+                    network.norm_num_groups,
+                )
+            }
+            Task::Classifier(task) => {
+                let widths: Vec<String> = task.widths.iter().map(ToString::to_string).collect();
+                format!(
+                    "CIFAR ResNet-{} (He, Zhang, Ren, Sun 2016, section 4.2), widths {}, shortcuts \
+                     without weights; {count} parameters, f32; its features are the values after the \
+                     global mean",
+                    task.depth,
+                    widths.join("-"),
+                )
+            }
+        }
+    }
+
+    fn target(&self) -> Option<String> {
+        let Task::Denoiser(task) = &self.settings.task else { return None };
+        let target = match task.target {
+            Target::Eps => "eps",
+            Target::X0 => "x0 (`model.prediction = \"x0\"`)",
+            Target::V => "v (`model.prediction = \"v\"`)",
+        };
+        let horizon = task.schedule.horizon();
+        let last = task.schedule.level((horizon - 1) as f64).map_or(f64::NAN, |l| l.alpha_bar);
+        Some(format!(
+            "{target}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e}; images in \
+             [-1, 1]",
+            horizon - 1
+        ))
+    }
+
+    fn data(&self) -> String {
+        let ImageSet { name, split, excluded, .. } = self.set;
+        let left_out: usize = excluded.values().sum();
+        let left_out = if left_out > 0 { format!(", {left_out} left out") } else { String::new() };
+        let augmentation = self.settings.augmentation;
+        let flips = if augmentation.flip { ", mirrored with probability 1/2" } else { "" };
+        let shifts = match augmentation.shift {
+            0 => String::new(),
+            shift => format!(", moved by up to {shift} pixels"),
+        };
+        let count = grouped(self.set.len() as u64);
+        format!("{name} {split}: {count} images{left_out}{flips}{shifts}")
+    }
+
+    fn training(&self) -> String {
+        let Settings { batch, optimiser, ema, seed, precision, task, .. } = self.settings;
+        let passes = self.seen as f64 / self.set.len() as f64;
+        let mut text = format!(
+            "{} images ({passes:.1} passes), batch {batch}, Adam with rate {} (warm-up over {} images",
+            grouped(self.seen),
+            optimiser.rate,
+            grouped(optimiser.warmup),
+        );
+        if optimiser.decay > 0.0 {
+            let _ = write!(
+                text,
+                ", cosine decay to {} % over the last {} %",
+                100.0 * optimiser.floor,
+                100.0 * optimiser.decay
+            );
+        }
+        let _ = write!(text, "), gradient norm at most {}", optimiser.clip);
+        if optimiser.weight_decay > 0.0 {
+            let _ = write!(text, ", weight decay {}", optimiser.weight_decay);
+        }
+        if let Task::Denoiser(task) = task {
+            let _ = write!(text, ", dropout {}", task.dropout);
+            if task.weight_cap > 1.0 {
+                let _ = write!(text, ", loss weight min(1 / alpha_bar, {})", task.weight_cap);
+            }
+        }
+        if *ema > 0.0 {
+            let _ = write!(text, ", weights averaged with decay {ema}");
+        }
+        let _ = write!(text, ", {precision:?} arithmetic, seed {seed}");
+        text
+    }
+
+    fn device(&self) -> String {
+        let Provenance { device, processor, threads, .. } = self.provenance;
+        let minutes = self.seconds / 60.0;
+        match device.as_str() {
+            "cpu" => format!("{threads} threads of a CPU ({processor}), {minutes:.1} minutes"),
+            _ => format!("{device}, {minutes:.1} minutes"),
+        }
+    }
+
+    fn loss(&self) -> Option<String> {
+        let row = self.diary.rows.last()?;
+        let values = self.columns.iter().zip(&row.means).filter(|(_, mean)| mean.is_finite());
+        let values: Vec<String> =
+            values.map(|(name, mean)| format!("{name} {mean:.5}")).collect();
+        let before = self.diary.rows.len().checked_sub(2).map_or(0, |i| self.diary.rows[i].seen);
+        let over = grouped(row.seen - before);
+        Some(format!("{}: means over the last {over} training images", values.join(", ")))
+    }
+
+    fn measured(&self, exam: &Exam) -> String {
+        format!(
+            "{} {} (95 % interval), N = {}",
+            self.measure.unwrap_or_default(),
+            exam.estimate,
+            grouped(exam.n)
+        )
+    }
+
+    fn program(&self) -> String {
+        let Provenance { ddim, libtorch, commit, dirty, .. } = self.provenance;
+        let commit = commit.as_ref().map_or_else(String::new, |commit| {
+            let changed = if *dirty == Some(true) { ", changed" } else { "" };
+            format!(" at {}{changed}", commit.get(..10).unwrap_or(commit))
+        });
+        format!("`ddim train` {ddim}{commit}, LibTorch {libtorch}")
+    }
+}
+
+/// `1113955` as `1,113,955`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! Dropout whose masks are a function of (seed, image, layer, place).
+//!
+//! A mask must not depend on a generator's state, or a training could not go on from a checkpoint
+//! to the same weights. Each image and layer has a key, and a value is dropped if a hash of key and
+//! place lies below p: the same masks for every batch, every device and every resumed run.
+
+use rand::RngCore;
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor};
+
+use super::settings::Denoiser;
+use crate::core::{Draw, generator};
+
+const KEYS: Draw = Draw::Training { sub: 2 };
+
+/// Multipliers and shifts of a 32-bit hash with a small bias (Wellons 2018, "lowbias32").
+const MULTIPLIERS: [u32; 2] = [0x7feb_352d, 0x846c_a68b];
+const SHIFTS: [u32; 3] = [16, 15, 16];
+
+/// Spreads neighbouring places over the numbers.
+const PLACE: u32 = 0x9e37_79b1;
+
+/// The masks of one batch.
+#[derive(Debug)]
+pub struct Dropout {
+    /// A key for each image, and each layer of it.
+    keys: Vec<Vec<u32>>,
+    /// What a hash must reach to keep a value.
+    threshold: u32,
+    /// What kept values are multiplied by, $1 / (1 - p)$.
+    factor: f64,
+}
+
+/// The number of residual blocks of a network.
+pub fn layers(task: &Denoiser) -> usize {
+    let shapes = task.network.tensors();
+    shapes.keys().filter(|name| name.ends_with(".conv2.weight")).count()
+}
+
+impl Dropout {
+    /// The masks of the images `first..first + n`, for a network of so many layers; none if nothing
+    /// is dropped.
+    pub fn new(seed: u64, first: u64, n: usize, layers: usize, p: f64) -> Option<Self> {
+        if p <= 0.0 {
+            return None;
+        }
+        let keys = (0..n as u64).map(|i| {
+            let mut generator = generator(seed, first + i, KEYS);
+            (0..layers).map(|_| generator.next_u32()).collect()
+        });
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // p is in (0, 1)
+        let threshold = (p * 4_294_967_296.0).round().min(4_294_967_295.0) as u32;
+        Some(Self { keys: keys.collect(), threshold, factor: 1.0 / (1.0 - p) })
+    }
+
+    /// Drops values of a layer: `[N, C, H, W]` to the same shape.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn apply(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        let mask = match x.device() {
+            Device::Cpu => self.on_host(layer, x)?,
+            _ => self.on_device(layer, x)?,
+        };
+        x.f_mul(&mask)
+    }
+
+    /// The mask as the processor computes it. Places count channels fastest, then columns: the
+    /// order in which activations lie in memory.
+    fn on_host(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        let (n, c, h, w) = x.size4()?;
+        let places = usize::try_from(c * h * w).unwrap_or(0);
+        let mut mask = vec![0_f32; x.numel()];
+        #[allow(clippy::cast_possible_truncation)]
+        mask.par_chunks_mut(places.max(1)).zip(&self.keys).for_each(|(mask, keys)| {
+            for (place, value) in mask.iter_mut().enumerate() {
+                let kept = hash(keys[layer], place as u32) >= self.threshold;
+                *value = if kept { self.factor as f32 } else { 0.0 };
+            }
+        });
+        let mask = Tensor::f_from_slice(&mask)?.f_reshape([n, h, w, c])?.f_permute([0, 3, 1, 2])?;
+        mask.f_to_kind(x.f_kind()?)
+    }
+
+    /// The same mask in tensor operations: 64-bit integers hold the products of 32-bit ones.
+    fn on_device(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        const LOW: i64 = 0xffff_ffff;
+        let (n, c, h, w) = x.size4()?;
+        let keys: Vec<i64> = self.keys.iter().map(|keys| i64::from(keys[layer])).collect();
+        let keys = Tensor::f_from_slice(&keys)?.f_to_device(x.device())?.f_unsqueeze(1)?;
+        let places = Tensor::f_arange(c * h * w, (Kind::Int64, x.device()))?;
+        let low = |x: Tensor| x.f_bitwise_and(LOW);
+        let fold = |x: Tensor, shift: u32| {
+            let shifted = x.f_bitwise_right_shift_tensor_scalar(i64::from(shift))?;
+            x.f_bitwise_xor_tensor(&shifted)
+        };
+        // A multiplier of 2^31 and more is taken as the negative number of the same residue.
+        let times = |x: Tensor, factor: u32| low(x.f_mul_scalar(i64::from(factor.cast_signed()))?);
+        let mut x32 = low(places.f_mul_scalar(i64::from(PLACE.cast_signed()))?.f_add(&keys)?)?;
+        for (shift, multiplier) in SHIFTS.into_iter().zip(MULTIPLIERS) {
+            x32 = times(fold(x32, shift)?, multiplier)?;
+        }
+        let kept = fold(x32, SHIFTS[2])?.f_ge(i64::from(self.threshold))?;
+        let mask = kept.f_to_kind(x.f_kind()?)?.f_mul_scalar(self.factor)?;
+        mask.f_reshape([n, h, w, c])?.f_permute([0, 3, 1, 2])
+    }
+}
+
+fn hash(key: u32, place: u32) -> u32 {
+    let mut x = place.wrapping_mul(PLACE).wrapping_add(key);
+    for (shift, multiplier) in SHIFTS.into_iter().zip(MULTIPLIERS) {
+        x = (x ^ (x >> shift)).wrapping_mul(multiplier);
+    }
+    x ^ (x >> SHIFTS[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ones() -> Tensor {
+        Tensor::ones([6, 8, 16, 16], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn host_and_device_compute_the_same_masks() {
+        let dropout = Dropout::new(5, 100, 6, 3, 0.3).unwrap();
+        for layer in 0..3 {
+            let (host, device) =
+                (dropout.on_host(layer, &ones()), dropout.on_device(layer, &ones()));
+            assert_eq!(host.unwrap(), device.unwrap());
+        }
+    }
+
+    #[test]
+    fn a_mask_belongs_to_its_image_and_layer_and_drops_p() {
+        let masks = |first, n| {
+            let dropout = Dropout::new(5, first, n, 2, 0.3).unwrap();
+            let x = Tensor::ones([n as i64, 8, 16, 16], (Kind::Float, Device::Cpu));
+            [dropout.apply(0, &x).unwrap(), dropout.apply(1, &x).unwrap()]
+        };
+        let [first, second] = masks(100, 6);
+        assert_ne!(first, second);
+        assert_eq!(masks(103, 1)[0], first.narrow(0, 3, 1));
+        assert_ne!(first.get(0), first.get(1));
+        // 12288 values: four standard errors of the part that is dropped.
+        let dropped = first.eq(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!((dropped - 0.3).abs() < 4.0 * (0.21_f64 / 12288.0).sqrt(), "{dropped}");
+        let kept = first.max().double_value(&[]);
+        assert!((kept - 1.0 / 0.7).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nothing_is_dropped_with_probability_zero() {
+        assert!(Dropout::new(0, 0, 4, 2, 0.0).is_none());
+    }
+}

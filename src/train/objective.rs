@@ -1,0 +1,68 @@
+//! What is learned, as a loss of weights and a batch.
+
+use std::collections::BTreeMap;
+
+use tch::Tensor;
+
+use super::{batch::Batch, classifier::ClassifierLoss, denoiser::DenoiserLoss, settings::Task};
+use crate::models::unet::{Placement, Precision, UnetError};
+
+/// The loss of one batch.
+#[derive(Debug)]
+pub struct Loss {
+    /// What is minimised, a scalar with its gradient.
+    pub total: Tensor,
+    /// What is reported of each image, `[K, N]` without gradient.
+    pub each: Tensor,
+}
+
+/// A task that weights can be trained for.
+pub trait Objective {
+    /// The trained tensors: name and shape.
+    fn parameters(&self) -> BTreeMap<String, Vec<i64>>;
+
+    /// Whether a layer begins at 0.
+    fn begins_at_zero(&self, layer: &str) -> bool;
+
+    /// The loss of a batch; `buffers` are tensors that a forward pass changes without a gradient.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    fn loss(
+        &self,
+        parameters: &BTreeMap<String, Tensor>,
+        buffers: &mut BTreeMap<String, Tensor>,
+        batch: &Batch,
+    ) -> Result<Loss, UnetError>;
+
+    /// The tensors that a forward pass changes, as training begins: running means and variances.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    fn buffers(&self) -> Result<BTreeMap<String, Tensor>, tch::TchError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// The number of noise labels; 0 where none are drawn.
+    fn horizon(&self) -> usize {
+        0
+    }
+
+    /// The names of what is reported, means over images.
+    fn columns(&self) -> Vec<String>;
+
+    /// Where the k-th reported value of an image belongs, as positions in `columns`.
+    fn belongs(&self, k: usize, label: Option<i64>) -> Vec<usize>;
+}
+
+/// The objective of a task.
+pub fn of(task: &Task, seed: u64, placement: Placement) -> Box<dyn Objective> {
+    match task {
+        Task::Denoiser(task) => Box::new(DenoiserLoss::new(task.clone(), seed, placement)),
+        Task::Classifier(task) => {
+            // Batch normalisation wants its statistics in f32, and the network is small.
+            let placement = Placement { precision: Precision::F32, ..placement };
+            Box::new(ClassifierLoss::new(task.clone(), placement))
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The loop's body: a state, and the step that carries it on.
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    adam::Moments,
+    batch::Batch,
+    objective::{self, Objective},
+    parameters::Parameters,
+    settings::Settings,
+};
+use crate::models::unet::{Layout, Placement, UnetError};
+
+/// Everything that a training carries from one step to the next.
+#[derive(Debug)]
+pub struct State {
+    /// Images seen, each counted each time.
+    pub seen: u64,
+    /// The weights, f32 `[P]`.
+    pub weights: Tensor,
+    /// The moments of the optimiser.
+    pub moments: Moments,
+    /// The exponential moving average of the weights, `[P]`; none if the settings ask for none.
+    pub average: Option<Tensor>,
+    /// What forward passes change without a gradient.
+    pub buffers: BTreeMap<String, Tensor>,
+    /// What was reported since the last row of the log: sum and count of every column.
+    pub sums: Vec<[f64; 2]>,
+}
+
+/// One row of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Images seen at its end.
+    pub seen: u64,
+    /// The mean of each column over the images since the row before; NaN where there were none.
+    pub means: Vec<f64>,
+}
+
+/// A training under way.
+pub struct Trainer {
+    settings: Settings,
+    objective: Box<dyn Objective>,
+    parameters: Parameters,
+    device: Device,
+    decayed: Option<Tensor>,
+    state: State,
+    /// Losses that are still on the device: labels, values, the norm of the gradient.
+    pending: Vec<(Vec<i64>, Tensor, Tensor)>,
+}
+
+/// The last column of the log.
+pub const GRADIENT: &str = "gradient norm";
+
+impl Trainer {
+    /// Begins a training from the weights of its seed, or from others.
+    ///
+    /// # Errors
+    /// What LibTorch refuses, for instance more than fits on the device.
+    pub fn new(
+        settings: Settings,
+        device: Device,
+        start: Option<&BTreeMap<String, Tensor>>,
+    ) -> Result<Self, UnetError> {
+        let layout = Layout::default();
+        let placement = Placement { device, precision: settings.precision, layout };
+        let objective = objective::of(&settings.task, settings.seed, placement);
+        let parameters = Parameters::new(objective.parameters());
+        let weights = match start {
+            Some(tensors) => parameters.join(tensors)?,
+            None => parameters.first(settings.seed, |layer| objective.begins_at_zero(layer))?,
+        };
+        let weights = weights.f_to_device(device)?;
+        let decays = settings.optimiser.weight_decay > 0.0;
+        Ok(Self {
+            decayed: decays.then(|| parameters.decayed(device)).transpose()?,
+            state: State {
+                seen: 0,
+                moments: Moments::new(&weights)?,
+                average: (settings.ema > 0.0).then(|| weights.f_detach_copy()).transpose()?,
+                weights,
+                buffers: objective.buffers()?,
+                sums: vec![[0.0; 2]; objective.columns().len() + 1],
+            },
+            settings,
+            objective,
+            parameters,
+            device,
+            pending: vec![],
+        })
+    }
+
+    /// What is trained, and how.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Names and shapes of the trained tensors.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The number of noise labels that batches need.
+    pub fn horizon(&self) -> usize {
+        self.objective.horizon()
+    }
+
+    /// Images seen.
+    pub fn seen(&self) -> u64 {
+        self.state.seen
+    }
+
+    /// The state, with every loss in its sums.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn state(&mut self) -> Result<&State, UnetError> {
+        self.settle()?;
+        Ok(&self.state)
+    }
+
+    /// Goes on from a state, whose tensors may lie anywhere.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn restore(&mut self, state: State) -> Result<(), UnetError> {
+        let here = |tensor: &Tensor| tensor.f_to_device(self.device);
+        let buffers = state.buffers.iter();
+        self.state = State {
+            weights: here(&state.weights)?,
+            moments: Moments {
+                mean: here(&state.moments.mean)?,
+                square: here(&state.moments.square)?,
+            },
+            average: state.average.as_ref().map(here).transpose()?,
+            buffers: buffers
+                .map(|(name, tensor)| Ok((name.clone(), here(tensor)?)))
+                .collect::<Result<_, tch::TchError>>()?,
+            ..state
+        };
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// One step of a training of `budget` images.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn step(&mut self, batch: &Batch, budget: u64) -> Result<(), UnetError> {
+        let Settings { optimiser, ema, .. } = &self.settings;
+        let state = &mut self.state;
+        let weights = state.weights.f_detach()?.f_set_requires_grad(true)?;
+        let loss = {
+            let parts = self.parameters.split(&weights)?;
+            self.objective.loss(&parts, &mut state.buffers, batch)?
+        };
+        let gradients = Tensor::f_run_backward(&[&loss.total], &[&weights], false, false)?;
+        let gradient = &gradients[0];
+        tch::no_grad(|| -> Result<(), UnetError> {
+            let norm = gradient.f_norm()?;
+            // A norm of 0 or below the limit gives a factor of 1.
+            let factor = norm.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(optimiser.clip)?;
+            let gradient = gradient.f_mul(&factor.f_clamp_max(1.0)?)?;
+            state.seen += batch.shape[0] as u64;
+            let step = state.seen / self.settings.batch as u64;
+            let rate = optimiser.rate(state.seen, budget);
+            let at = (step, rate);
+            let decayed = self.decayed.as_ref();
+            state.moments.step(&mut state.weights, &gradient, at, decayed, optimiser)?;
+            if let Some(average) = &mut state.average {
+                let decay = ema.min((1.0 + step as f64) / (10.0 + step as f64));
+                let _ = average.f_lerp_(&state.weights, 1.0 - decay)?;
+            }
+            self.pending.push((batch.labels.clone(), loss.each, norm));
+            Ok(())
+        })
+    }
+
+    /// Ends a row of the log.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn row(&mut self) -> Result<Row, UnetError> {
+        self.settle()?;
+        let means = self.state.sums.iter().map(|[sum, count]| sum / count).collect();
+        self.state.sums.fill([0.0; 2]);
+        Ok(Row { seen: self.state.seen, means })
+    }
+
+    /// The names of a row's means.
+    pub fn columns(&self) -> Vec<String> {
+        self.objective.columns().into_iter().chain([GRADIENT.to_owned()]).collect()
+    }
+
+    /// Brings the losses of past steps from the device, which waits for it.
+    fn settle(&mut self) -> Result<(), UnetError> {
+        for (labels, each, norm) in self.pending.drain(..) {
+            let (rows, n) = each.size2()?;
+            let values = Vec::<f32>::try_from(each.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
+            let per_row = usize::try_from(n).unwrap_or(1).max(1);
+            for (k, values) in
+                values.chunks(per_row).enumerate().take(usize::try_from(rows).unwrap_or(0))
+            {
+                for (i, &value) in values.iter().enumerate() {
+                    for column in self.objective.belongs(k, labels.get(i).copied()) {
+                        let [sum, count] = &mut self.state.sums[column];
+                        *sum += f64::from(value);
+                        *count += 1.0;
+                    }
+                }
+            }
+            if let Some([sum, count]) = self.state.sums.last_mut() {
+                *sum += norm.f_double_value(&[])?;
+                *count += 1.0;
+            }
+        }
+        Ok(())
+    }
+
+    /// The weights to use: the average where there is one, and the buffers; f32 on the CPU.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn weights(&self) -> Result<BTreeMap<String, Tensor>, UnetError> {
+        let vector = self.state.average.as_ref().unwrap_or(&self.state.weights);
+        let mut tensors = self.parameters.split(&vector.f_to_device(Device::Cpu)?.f_detach_copy()?)?;
+        for (name, tensor) in &self.state.buffers {
+            tensors.insert(name.clone(), tensor.f_to_device(Device::Cpu)?.f_detach_copy()?);
+        }
+        Ok(tensors)
+    }
+
+    /// Whether all weights are finite.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    pub fn is_finite(&self) -> Result<bool, UnetError> {
+        let finite = self.state.weights.f_isfinite()?.f_all()?;
+        Ok(finite.f_to_kind(Kind::Int64)?.f_int64_value(&[])? == 1)
+    }
+}
