@@ -8,14 +8,15 @@ use super::{Changes, Talk};
 use crate::harness::{
     build,
     error::{Error, Result},
+    recipe::Recipe,
     registry::Registry,
     runner,
 };
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is loaded: names, numbers, grids and the presence of files are what is checked. With -v,\n\
-    the cells are listed too.\n\nExamples:\n  \
+    after_help = "No network is loaded: names, numbers, grids and the presence of files are what is checked, and of\n\
+    a training that its images fit the network. With -v, the cells of experiments are listed too.\n\nExamples:\n  \
     ddim check experiments/table1.toml\n  \
     ddim check experiments/table1.toml --profile full -v\n  \
     ddim check experiments/table1.toml --set grid.tau=linspace"
@@ -43,6 +44,12 @@ impl Check {
         let mut failed = None;
         for path in &self.manifests {
             let checked = super::read_manifest(path).and_then(|manifest| {
+                if manifest.is_training() {
+                    let recipe = Recipe::of(&manifest, self.profile.as_deref(), &arguments)
+                        .map_err(Error::Manifest)?;
+                    recipe.check_files()?;
+                    return Ok(format!("trains {}", recipe.aim()));
+                }
                 let vocabulary = build::vocabulary(registry);
                 let plan = manifest
                     .plan(self.profile.as_deref(), &arguments, &vocabulary)
@@ -58,10 +65,10 @@ impl Check {
                         format!("{}: {model} is not here; a run downloads it", path.display())
                     });
                 }
-                Ok(plan.cells.len())
+                Ok(format!("{} cells", plan.cells.len()))
             });
             match checked {
-                Ok(cells) => println!("{}: ok, {cells} cells", path.display()),
+                Ok(what) => println!("{}: ok, {what}", path.display()),
                 Err(error) => {
                     if let Some(earlier) = failed.replace(error) {
                         super::report(&earlier);

@@ -161,6 +161,12 @@ impl Changes {
 impl Experiment {
     fn plan(&self, registry: &Registry) -> Result<Plan> {
         let manifest = read_manifest(&self.manifest)?;
+        if manifest.is_training() {
+            let path = self.manifest.display();
+            let message =
+                format!("{path} describes a training, not an experiment: `ddim train {path}`");
+            return Err(Error::input(message));
+        }
         let vocabulary = build::vocabulary(registry);
         let arguments = self.changes.arguments()?;
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)

@@ -66,21 +66,26 @@ fn taus(rho: f64) -> [(&'static str, Tau); 11] {
     ]
 }
 
+/// The noise schedules a manifest may name.
+pub fn schedules() -> Vec<Kind> {
+    let betas = ["beta_start", "beta_end"];
+    vec![
+        Kind::new("linear", &betas),
+        Kind::new("linear-f32", &betas),
+        Kind::new("scaled-linear", &betas),
+        Kind::new("cosine", &[]),
+    ]
+}
+
 /// The names a manifest may use.
 pub fn vocabulary(registry: &Registry) -> Vocabulary {
-    let betas = ["beta_start", "beta_end"];
     Vocabulary {
         models: vec![
             Kind::new("gaussian", &["shape", "mean", "std"]),
             Kind::new("mixture", &["shape", "mean", "std", "weights"]),
             Kind::new("dirac", &["shape", "mean"]),
         ],
-        schedules: vec![
-            Kind::new("linear", &betas),
-            Kind::new("linear-f32", &betas),
-            Kind::new("scaled-linear", &betas),
-            Kind::new("cosine", &[]),
-        ],
+        schedules: schedules(),
         taus: taus(7.0)
             .iter()
             .map(|(name, tau)| match tau {

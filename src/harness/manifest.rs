@@ -11,6 +11,7 @@
 
 mod cell;
 mod reader;
+mod recipe;
 mod show;
 mod sweep;
 
@@ -150,6 +151,27 @@ impl Manifest {
         vocabulary: &Vocabulary,
     ) -> Result<Plan, Diagnostics> {
         let mut problems = Problems::default();
+        let overlays = self.overlays(profile, arguments, &mut problems);
+        let labels = (!self.of_a_run).then(|| self.labels(&overlays));
+        let labels = labels.as_ref();
+        let plan = self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
+            self.read(over, labels, vocabulary, problems)
+        });
+        if problems.list.is_empty() {
+            let text = self.as_run(profile, arguments, &overlays);
+            Ok(Plan { profile: profile.map(str::to_owned), text, ..plan })
+        } else {
+            Err(Diagnostics::new(problems.list))
+        }
+    }
+
+    /// What is laid over the base: the profile, then the arguments.
+    fn overlays(
+        &self,
+        profile: Option<&str>,
+        arguments: &[String],
+        problems: &mut Problems,
+    ) -> Vec<Table> {
         let mut overlays = Vec::new();
         if let Some(name) = profile {
             match self.profile(name) {
@@ -172,10 +194,19 @@ impl Manifest {
                 Err(errors) => problems.list.extend(errors),
             }
         }
-        let labels = (!self.of_a_run).then(|| self.labels(&overlays));
-        let labels = labels.as_ref();
-        let plan = self.read(&overlays, labels, vocabulary, &mut problems);
-        // The others are read for their problems alone, and without the arguments.
+        overlays
+    }
+
+    /// Reads under the profile that was asked for, and under the others for their problems alone
+    /// and without the arguments.
+    fn under_every_profile<T>(
+        &self,
+        profile: Option<&str>,
+        overlays: &[Table],
+        problems: &mut Problems,
+        read: impl Fn(&[Table], &mut Problems) -> T,
+    ) -> T {
+        let asked_for = read(overlays, problems);
         for other in std::iter::once(None).chain(self.profiles().map(Some)) {
             if other == profile {
                 continue;
@@ -187,14 +218,9 @@ impl Manifest {
                 || "found without a profile".to_owned(),
                 |name| format!("found under `--profile {name}`"),
             ));
-            self.read(&overlay, labels, vocabulary, &mut problems);
+            read(&overlay, problems);
         }
-        if problems.list.is_empty() {
-            let text = self.as_run(profile, arguments, &overlays);
-            Ok(Plan { profile: profile.map(str::to_owned), text, ..plan })
-        } else {
-            Err(Diagnostics::new(problems.list))
-        }
+        asked_for
     }
 
     fn profile(&self, name: &str) -> Option<&Table> {

@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod plan;
 pub mod progress;
 mod published;
+pub mod recipe;
 pub mod reference;
 pub mod registry;
 mod results;

@@ -197,6 +197,16 @@ impl Table {
         }
     }
 
+    /// Where the value at a dotted path was written; a default has the place of its section, or of
+    /// the manifest as a whole.
+    pub fn locate(&self, path: &str, whole: &Place) -> Place {
+        if let Some(entry) = self.lookup(path) {
+            return entry.node.place.clone();
+        }
+        let section = path.rsplit_once('.').and_then(|(section, _)| self.lookup(section));
+        section.map_or_else(|| whole.clone(), |entry| entry.place.clone())
+    }
+
     /// Removes an entry and returns it.
     pub fn take(&mut self, key: &str) -> Option<Entry> {
         let index = self.0.iter().position(|entry| entry.key == key)?;

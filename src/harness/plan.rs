@@ -80,15 +80,7 @@ impl Cell {
     /// Where the value at a dotted path was written: in the base, a profile, the sweep or an
     /// argument. A default has the place of its section, or of the manifest as a whole.
     pub fn locate(&self, path: &str) -> Place {
-        if let Some(entry) = self.tree.lookup(path) {
-            return entry.node.place.clone();
-        }
-        match path.rsplit_once('.') {
-            Some((section, _)) => {
-                self.tree.lookup(section).map_or_else(|| self.whole.clone(), |e| e.place.clone())
-            }
-            None => self.whole.clone(),
-        }
+        self.tree.locate(path, &self.whole)
     }
 }
 

@@ -113,10 +113,10 @@ fn bullets(problems: &[FieldProblem]) -> String {
 }
 
 /// More resolutions than any image has.
-const MOST_LEVELS: usize = 16;
+pub const MOST_LEVELS: usize = 16;
 
 /// More residual blocks of a level than any network has.
-const MOST_LAYERS: usize = 64;
+pub const MOST_LAYERS: usize = 64;
 
 /// Fields that change nothing when a trained network is run.
 const IGNORED: [&str; 4] =

@@ -36,7 +36,7 @@ pub(super) fn read(
         .unwrap_or(Precision::F32);
     let model = root.section("model", |r| read_model(r, vocabulary));
     let state = read_state(&mut root, &model);
-    let schedule = root.section("schedule", |r| read_schedule(r, vocabulary));
+    let schedule = root.section("schedule", |r| read_schedule(r, &vocabulary.schedules));
     let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
@@ -302,8 +302,7 @@ fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
     }
 }
 
-fn read_schedule(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ScheduleSpec {
-    let kinds = &vocabulary.schedules;
+pub(super) fn read_schedule(r: &mut Reader<'_>, kinds: &[Kind]) -> ScheduleSpec {
     let kind = r.kind("kind", "schedule", Some("linear"), kinds);
     let mut beta = |key, default| {
         let value = r.own::<f64>(key, kind, kinds);

@@ -334,7 +334,7 @@ fn check_name_at<S: AsRef<str>>(
     r.report(Diagnostic::error(place, message).help(help));
 }
 
-fn check_file_name(r: &mut Reader<'_>, key: &str, name: &str) {
+pub(super) fn check_file_name(r: &mut Reader<'_>, key: &str, name: &str) {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if !name.chars().all(fits) || (name.is_empty() && r.sound(key)) {
         let message = format!("`{}` cannot be the name of a file: `{name}`", r.path(key));
