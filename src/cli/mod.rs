@@ -40,6 +40,7 @@ use crate::harness::{
     manifest::Manifest,
     plan::Plan,
     progress,
+    recipe::Recipe,
     registry::Registry,
     sink,
 };
@@ -170,6 +171,12 @@ impl Experiment {
         let vocabulary = build::vocabulary(registry);
         let arguments = self.changes.arguments()?;
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        let manifest = read_manifest(&self.manifest)?;
+        let arguments = self.changes.arguments()?;
+        Recipe::of(&manifest, self.profile.as_deref(), &arguments).map_err(Error::Manifest)
     }
 }
 

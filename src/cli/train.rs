@@ -85,10 +85,8 @@ impl Train {
             && recipe.data.split != Some(Split::Test)
             && set.split == Split::Train.name();
         let test = tested.then(|| {
-            let request = Request {
-                split: Some(Split::Test),
-                ..recipe.data.request(None, self.download)
-            };
+            let request =
+                Request { split: Some(Split::Test), ..recipe.data.request(None, self.download) };
             load(&request, &self.talk)
         });
         Ok(Images { set, test: test.transpose()? })

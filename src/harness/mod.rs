@@ -22,6 +22,7 @@ pub mod runner;
 mod show;
 pub mod stats;
 pub mod tasks;
+pub mod training;
 mod truth;
 
 pub use results::{folder, partial, provenance, record, sink};

@@ -94,10 +94,7 @@ impl Converted {
 ///
 /// # Errors
 /// With `half`, numbers beyond its range.
-pub fn serialise(
-    tensors: &BTreeMap<String, Tensor>,
-    half: bool,
-) -> Result<Vec<u8>, ConvertError> {
+pub fn serialise(tensors: &BTreeMap<String, Tensor>, half: bool) -> Result<Vec<u8>, ConvertError> {
     let kind = if half { Kind::Half } else { Kind::Float };
     let mut bytes = BTreeMap::new();
     for (name, tensor) in tensors {

@@ -225,7 +225,8 @@ impl Trainer {
     /// What LibTorch refuses.
     pub fn weights(&self) -> Result<BTreeMap<String, Tensor>, UnetError> {
         let vector = self.state.average.as_ref().unwrap_or(&self.state.weights);
-        let mut tensors = self.parameters.split(&vector.f_to_device(Device::Cpu)?.f_detach_copy()?)?;
+        let mut tensors =
+            self.parameters.split(&vector.f_to_device(Device::Cpu)?.f_detach_copy()?)?;
         for (name, tensor) in &self.state.buffers {
             tensors.insert(name.clone(), tensor.f_to_device(Device::Cpu)?.f_detach_copy()?);
         }

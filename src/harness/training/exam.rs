@@ -29,6 +29,9 @@ use crate::{
     train::settings::Target,
 };
 
+/// Blocks of the jackknife behind an interval, where there are samples enough.
+const BLOCKS: usize = 32;
+
 /// One look at a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Exam {
@@ -102,7 +105,8 @@ impl Examiner<'_> {
         }
         let views: Vec<_> = images.iter().map(Array4::view).collect();
         let images = concatenate(Axis(0), &views).map_err(|e| Error::input(e.to_string()))?;
-        let shown = images.slice(s![..self.recipe.watch.samples.min(images.len_of(Axis(0))), .., .., ..]);
+        let shown =
+            images.slice(s![..self.recipe.watch.samples.min(images.len_of(Axis(0))), .., .., ..]);
         let columns = shown.len_of(Axis(0)).isqrt().max(1);
         let scale = (64 / shown.len_of(Axis(2))).max(1);
         let layout = image_grid::Layout { columns, padding: 2, scale };
@@ -130,7 +134,8 @@ impl Examiner<'_> {
         };
         let text = |text: &str| toml::Value::from(text).to_string();
         let distance = watch.distance.as_ref();
-        let samples = distance.map_or(watch.samples, |distance| distance.samples.max(watch.samples));
+        let samples =
+            distance.map_or(watch.samples, |distance| distance.samples.max(watch.samples));
         let prediction = match task.target {
             Target::Eps => "eps",
             Target::X0 => "x0",
@@ -142,9 +147,10 @@ impl Examiner<'_> {
         };
         let metrics = distance.map_or_else(String::new, |distance| {
             format!(
-                "[metrics]\nmeasures = [\"fd\"]\nfeatures = {}\nreference = {}\n",
+                "[metrics]\nmeasures = [\"fd\"]\nfeatures = {}\nreference = {}\nblocks = {}\n",
                 text(&distance.features),
-                text(&distance.reference)
+                text(&distance.reference),
+                (samples / 2).min(BLOCKS),
             )
         });
         let manifest = format!(

@@ -158,7 +158,8 @@ fn check(settings: &Settings, images: &Images, recipe: &Recipe) -> Result<()> {
             recipe.data.source
         )));
     }
-    if matches!(settings.budget, Budget::Minutes(_)) && settings.optimiser.decay > 1.0 - 2.0 * TIMED {
+    if matches!(settings.budget, Budget::Minutes(_)) && settings.optimiser.decay > 1.0 - 2.0 * TIMED
+    {
         return Err(Error::input(format!(
             "optimiser.decay is {}: with a budget of minutes the rate cannot fall before the number of \
              images is known; give at most {}, or budget.images",
@@ -320,12 +321,13 @@ impl Training<'_> {
         *spoken = now;
         let left = self.budget.map_or_else(String::new, |budget| {
             let seconds = budget.saturating_sub(row.seen) as f64 / speed;
-            format!(" of {budget}, {} left", indicatif::HumanDuration(Duration::from_secs_f64(seconds)))
+            format!(
+                " of {budget}, {} left",
+                indicatif::HumanDuration(Duration::from_secs_f64(seconds))
+            )
         });
-        self.progress.line(&format!(
-            "{} images{left}: loss {loss:.5}, {speed:.0} images/s",
-            row.seen
-        ));
+        self.progress
+            .line(&format!("{} images{left}: loss {loss:.5}, {speed:.0} images/s", row.seen));
         self.diary.rows.push(row);
         self.write_curves(trainer)
     }
@@ -382,7 +384,8 @@ impl Training<'_> {
         }
         if let Some(exam) = exam {
             let measure = self.examiner.measure().unwrap_or_default();
-            self.progress.line(&format!("{seen} images: {measure} {}, N = {}", exam.estimate, exam.n));
+            self.progress
+                .line(&format!("{seen} images: {measure} {}, N = {}", exam.estimate, exam.n));
             self.diary.exams.push(exam);
             self.write_curves(trainer)?;
         }

@@ -219,8 +219,7 @@ impl Card<'_> {
     fn loss(&self) -> Option<String> {
         let row = self.diary.rows.last()?;
         let values = self.columns.iter().zip(&row.means).filter(|(_, mean)| mean.is_finite());
-        let values: Vec<String> =
-            values.map(|(name, mean)| format!("{name} {mean:.5}")).collect();
+        let values: Vec<String> = values.map(|(name, mean)| format!("{name} {mean:.5}")).collect();
         let before = self.diary.rows.len().checked_sub(2).map_or(0, |i| self.diary.rows[i].seen);
         let over = grouped(row.seen - before);
         Some(format!("{}: means over the last {over} training images", values.join(", ")))

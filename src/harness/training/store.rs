@@ -97,10 +97,8 @@ impl Store {
         for path in self.files()? {
             match self.read(&path)? {
                 Ok(checkpoint) => return Ok((Some(checkpoint), broken)),
-                Err(problem) => broken.push(format!(
-                    "{}: {problem}; going on from the one before",
-                    path.display()
-                )),
+                Err(problem) => broken
+                    .push(format!("{}: {problem}; going on from the one before", path.display())),
             }
         }
         Ok((None, broken))
@@ -182,7 +180,10 @@ impl Store {
         let metadata = [("fingerprint".to_owned(), self.fingerprint.clone())].into();
         let file = safetensors::serialize(views, Some(metadata))
             .expect("invariant: names and shapes serialise");
-        sink::write_atomically(&self.folder.join(format!("{:012}.safetensors", state.seen)), &file)?;
+        sink::write_atomically(
+            &self.folder.join(format!("{:012}.safetensors", state.seen)),
+            &file,
+        )?;
         for path in self.files()?.into_iter().skip(KEPT) {
             // One too many does no harm.
             let _ = fs::remove_file(path);
