@@ -269,7 +269,7 @@ fn images_that_do_not_fit_are_reported_in_the_manifest() {
       |
       = help: `data.resize = "pad:32"`, or fewer levels
 
-    error: features are those of colour images, not of 1 channels
+    error: features are those of images of 3 channels, not of 1
       --> small.toml:15:12
        |
     15 | features = "models/cifar10-features"
@@ -287,7 +287,7 @@ fn images_that_do_not_fit_are_reported_in_the_manifest() {
       = help: `data.resize = "center-crop:SIDE"`, or another mode that cuts squares
     "#);
     assert_snapshot!(right(CLASSIFIER, &[]).settings([1, 28, 28], 10).unwrap_err(), @r"
-    error: a classifier takes colour images, not 1 channels
+    error: a classifier takes images of 3 channels, not of 1
      --> small.toml:4:2
       |
     4 | [data]
@@ -629,7 +629,7 @@ fn groups_divide_every_width_and_are_fewer() {
     9 | channels = [32, 64, 64]
       |             -- the width
       |
-      = note: each channel is then normalised over its own pixels, which removes its mean: the network cannot tell the colour and brightness of an image
+      = note: each channel is then normalised by itself, which removes its mean over the image, and with it the image's colour and brightness
       = help: groups must divide every width and be fewer: 8 suits widths from 16 on
     ");
     assert_snapshot!(problems(&DENOISER.replace("[32, 64, 64]", "[8, 12]")), @r"
@@ -639,7 +639,7 @@ fn groups_divide_every_width_and_are_fewer() {
     8 | channels = [8, 12]
       |             ^
       |
-      = note: each channel is then normalised over its own pixels, which removes its mean: the network cannot tell the colour and brightness of an image
+      = note: each channel is then normalised by itself, which removes its mean over the image, and with it the image's colour and brightness
       = help: give `groups`: a proper divisor of every width
 
     error: 8 groups do not divide the width 12
@@ -670,15 +670,7 @@ fn widths_levels_and_layers_are_those_of_a_network() {
     8 | channels = [2, 33, 99999998]
       |             ^
       |
-      = help: half of the first are the sines of a label and half the cosines
-
-    error: 8 groups do not divide the width 2
-     --> small.toml:8:13
-      |
-    8 | channels = [2, 33, 99999998]
-      |             ^
-      |
-      = help: give `groups`: a proper divisor of every width
+      = help: half of the first level's are the label's sines, half its cosines
 
     error: a width must be even and from 2 to 8192 at level 1, not `33`
      --> small.toml:8:16
@@ -686,15 +678,7 @@ fn widths_levels_and_layers_are_those_of_a_network() {
     8 | channels = [2, 33, 99999998]
       |                ^^
       |
-      = help: half of the first are the sines of a label and half the cosines
-
-    error: 8 groups do not divide the width 33
-     --> small.toml:8:16
-      |
-    8 | channels = [2, 33, 99999998]
-      |                ^^
-      |
-      = help: give `groups`: a proper divisor of every width
+      = help: half of the first level's are the label's sines, half its cosines
 
     error: a width must be even and from 2 to 8192 at level 2, not `99999998`
      --> small.toml:8:20
@@ -702,15 +686,7 @@ fn widths_levels_and_layers_are_those_of_a_network() {
     8 | channels = [2, 33, 99999998]
       |                    ^^^^^^^^
       |
-      = help: half of the first are the sines of a label and half the cosines
-
-    error: 8 groups do not divide the width 99999998
-     --> small.toml:8:20
-      |
-    8 | channels = [2, 33, 99999998]
-      |                    ^^^^^^^^
-      |
-      = help: give `groups`: a proper divisor of every width
+      = help: half of the first level's are the label's sines, half its cosines
     ");
     assert_snapshot!(problems(&DENOISER.replace("[32, 64, 64]", "[]")), @r"
     error: `network.channels` must be a list of 1 to 16 widths, not `[]`
