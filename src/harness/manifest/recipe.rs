@@ -1,6 +1,10 @@
 //! The manifest of a training read as a [`Recipe`], defaults filled in.
 
+mod network;
+
 use std::path::PathBuf;
+
+use network::{read_classifier, read_network};
 
 use super::{
     Kind, Manifest,
@@ -13,15 +17,10 @@ use crate::{
     harness::{
         diagnostic::{Diagnostic, Diagnostics, Place},
         overlay::{Table, Value},
-        recipe::{
-            ClassifierSpec, DataSpec, DenoiserSpec, DistanceSpec, NetworkSpec, Recipe, TaskSpec,
-            WatchSpec,
-        },
+        plan::ScheduleSpec,
+        recipe::{DataSpec, DenoiserSpec, DistanceSpec, Recipe, TaskSpec, WatchSpec},
     },
-    models::{
-        unet::Precision,
-        unet_config::{MOST_LAYERS, MOST_LEVELS},
-    },
+    models::unet::Precision,
     train::settings::{Augmentation, Budget, Optimiser, Target},
 };
 
@@ -50,9 +49,6 @@ impl Learned {
         }
     }
 }
-
-/// More channels than any level has.
-const MOST_CHANNELS: usize = 8192;
 
 /// Fewer samples do not spread enough for a distance.
 const LEAST_FD_SAMPLES: usize = 20;
@@ -116,10 +112,11 @@ fn read(tree: Table, whole: &Place, schedules: &[Kind], problems: &mut Problems)
         root.missing("task", "`task = \"denoiser\"` or `task = \"classifier\"`");
     }
     let chosen = root.place("task");
+    let is_classifier = learned == Some(Learned::Classifier);
     let seed = root.get("seed").unwrap_or(0);
     let batch = root.get("batch").unwrap_or(32);
     root.ensure("batch", batch > 0, "at least 1", "images of one step, for instance 32");
-    if learned == Some(Learned::Classifier) {
+    if is_classifier {
         let help = "batch normalisation needs several images to take a variance of";
         root.ensure("batch", batch != 1, "at least 2", help);
     }
@@ -131,21 +128,19 @@ fn read(tree: Table, whole: &Place, schedules: &[Kind], problems: &mut Problems)
     let schedule =
         denoiser.section(&mut root, "schedule", |r| read_training_schedule(r, schedules));
     let (target, weight_cap) = denoiser.section(&mut root, "loss", read_loss);
-    let task = root.section("network", |r| match learned {
-        Some(Learned::Classifier) => {
+    let task = root.section("network", |r| {
+        if is_classifier {
             let keys = ["channels", "layers", "attention", "groups", "dropout", "start"];
             denoiser.refuse(r, &keys);
-            TaskSpec::Classifier(read_classifier(r))
+            return TaskSpec::Classifier(read_classifier(r));
         }
-        _ => {
-            let classifier = Sections { learned, own: Learned::Classifier, chosen: chosen.clone() };
-            classifier.refuse(r, &["depth", "widths"]);
-            let network = read_network(r);
-            TaskSpec::Denoiser(DenoiserSpec { network, schedule, target, weight_cap })
-        }
+        let classifier = Sections { learned, own: Learned::Classifier, chosen: chosen.clone() };
+        classifier.refuse(r, &["depth", "widths"]);
+        let network = read_network(r);
+        TaskSpec::Denoiser(DenoiserSpec { network, schedule, target, weight_cap })
     });
-    let averaged = learned != Some(Learned::Classifier);
-    let (optimiser, ema) = root.section("optimiser", |r| read_optimiser(r, averaged, budget));
+    let ema = if is_classifier { 0.0 } else { 0.9999 };
+    let (optimiser, ema) = root.section("optimiser", |r| read_optimiser(r, ema, budget));
     let horizon = match &task {
         TaskSpec::Denoiser(spec) => spec.schedule.horizon,
         TaskSpec::Classifier(_) => usize::MAX,
@@ -259,14 +254,14 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
     root.section("budget", |r| {
         let images: Option<u64> = r.get("images");
         let minutes: Option<f64> = r.get("minutes");
-        let given = |r: &mut Reader<'_>, key| r.entry(key).is_some();
+        let given = ["images", "minutes"].map(|key| r.entry(key).is_some());
         let enough = images.is_none_or(|images| images >= batch as u64) || !sized;
         let help = "images are counted each time they are seen";
         r.ensure("images", enough, &format!("at least one batch of {batch}"), help);
         let positive = minutes.is_none_or(|minutes| minutes > 0.0);
         r.ensure("minutes", positive, "positive", "how long may it take? `minutes = 50`");
-        match (given(r, "images"), given(r, "minutes")) {
-            (true, true) => {
+        match given {
+            [true, true] => {
                 let problem = Diagnostic::error(
                     r.place("minutes"),
                     "`budget.images` and `budget.minutes` are both given",
@@ -277,7 +272,7 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
                 );
                 r.report(problem);
             }
-            (false, false) => {
+            [false, false] => {
                 r.missing(
                     "images",
                     "`images = 400_000`, or `minutes = 50` to let the machine decide",
@@ -286,18 +281,15 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
             _ => {}
         }
         match (images, minutes) {
-            (None, Some(minutes)) => Budget::Minutes(minutes),
-            (images, _) => Budget::Images(images.unwrap_or(1)),
+            (Some(images), _) => Budget::Images(images),
+            (None, minutes) => Budget::Minutes(minutes.unwrap_or(1.0)),
         }
     })
 }
 
-fn read_training_schedule(
-    r: &mut Reader<'_>,
-    schedules: &[Kind],
-) -> crate::harness::plan::ScheduleSpec {
+fn read_training_schedule(r: &mut Reader<'_>, schedules: &[Kind]) -> ScheduleSpec {
     let spec = read_schedule(r, schedules);
-    // 0 was refused already.
+    // 0 is refused with the rest of the schedule.
     let help = "the number of levels T, often 1000";
     r.ensure("horizon", spec.horizon != 1, "at least 2", help);
     spec
@@ -321,141 +313,7 @@ fn read_loss(r: &mut Reader<'_>) -> (Target, f64) {
     (target, weight_cap)
 }
 
-/// What `network.start` decides, and so nothing else may.
-const ARCHITECTURE: [&str; 4] = ["channels", "layers", "attention", "groups"];
-
-fn read_network(r: &mut Reader<'_>) -> NetworkSpec {
-    let start: Option<String> = r.get("start");
-    let dropout = r.get("dropout").unwrap_or(0.0);
-    let help = "the probability that a value is dropped, for instance 0.1";
-    r.ensure("dropout", (0.0..1.0).contains(&dropout), "at least 0 and below 1", help);
-    if let Some(start) = start {
-        let local = !start.starts_with(crate::models::hub::SCHEME) && !start.is_empty();
-        let help = "`ddim convert` downloads a model of the Hub into a folder";
-        r.ensure("start", local, "a folder of this machine", help);
-        for key in ARCHITECTURE {
-            if r.entry(key).is_some() {
-                let message = format!("`{}` is decided by `network.start`", r.path(key));
-                let problem = Diagnostic::error(r.place(key), message)
-                    .also(r.place("start"), "its config.json has the architecture")
-                    .help("remove it, or start from nothing");
-                r.report(problem);
-            }
-        }
-        return NetworkSpec {
-            channels: vec![],
-            layers: 0,
-            attention: vec![],
-            groups: 0,
-            dropout,
-            start: Some(PathBuf::from(start)),
-        };
-    }
-    let channels: Vec<usize> =
-        r.need("channels", "widths by level, full resolution first: `channels = [32, 64, 64]`");
-    check_channels(r, &channels);
-    let layers = r.get("layers").unwrap_or(1);
-    let rule = format!("from 1 to {MOST_LAYERS}");
-    r.ensure("layers", (1..=MOST_LAYERS).contains(&layers), &rule, "residual blocks of a level");
-    let attention = r.get("attention");
-    let attention: Vec<usize> =
-        attention.unwrap_or_else(|| if channels.len() > 1 { vec![1] } else { vec![] });
-    check_attention(r, &attention, channels.len());
-    let groups: usize = r.get("groups").unwrap_or(8);
-    r.ensure("groups", groups > 0, "at least 1", "groups of the normalisation, for instance 8");
-    // Of widths that were refused nothing follows.
-    if r.sound("channels") && groups > 0 {
-        check_groups(r, &channels, groups);
-    }
-    let signed = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    NetworkSpec {
-        channels: channels.into_iter().map(signed).collect(),
-        layers,
-        attention,
-        groups: signed(groups),
-        dropout,
-        start: None,
-    }
-}
-
-fn check_channels(r: &mut Reader<'_>, channels: &[usize]) {
-    let rule = format!("a list of 1 to {MOST_LEVELS} widths");
-    let help = "one width a level: `channels = [32, 64, 64]`";
-    r.ensure("channels", (1..=MOST_LEVELS).contains(&channels.len()), &rule, help);
-    for (index, &width) in channels.iter().enumerate() {
-        let least = if index == 0 { 4 } else { 2 };
-        if width % 2 == 0 && (least..=MOST_CHANNELS).contains(&width) {
-            continue;
-        }
-        let message = format!(
-            "a width must be even and from {least} to {MOST_CHANNELS} at level {index}, not `{width}`"
-        );
-        let help = "half of the first are the sines of a label and half the cosines";
-        r.report(Diagnostic::error(r.item_place("channels", index), message).help(help));
-    }
-}
-
-fn check_attention(r: &mut Reader<'_>, attention: &[usize], levels: usize) {
-    for (index, &level) in attention.iter().enumerate() {
-        let place = r.item_place("attention", index);
-        if level >= levels && levels > 0 {
-            let message = format!("there is no level {level} in a network of {levels}");
-            let help = "levels count from 0, the full resolution";
-            let problem = Diagnostic::error(place, message).also(r.place("channels"), "the levels");
-            r.report(problem.help(help));
-        } else if attention[..index].contains(&level) {
-            let problem = Diagnostic::error(place, format!("the level {level} is listed twice"));
-            r.report(problem.help("name each level once"));
-        }
-    }
-}
-
-fn check_groups(r: &mut Reader<'_>, channels: &[usize], groups: usize) {
-    // A default has no place of its own: the widths do not suit it.
-    let defaulted = r.entry("groups").is_none();
-    for (index, &width) in channels.iter().enumerate().filter(|(_, width)| **width > 0) {
-        let (message, why) = if width % groups != 0 {
-            let message = format!("{groups} groups do not divide the width {width}");
-            (message, None)
-        } else if width == groups {
-            let message = format!("as many groups as channels at level {index}, {groups}");
-            let why = "each channel is then normalised over its own pixels, which removes its mean: \
-                       the network cannot tell the colour and brightness of an image";
-            (message, Some(why))
-        } else {
-            continue;
-        };
-        let width_place = r.item_place("channels", index);
-        let mut problem = if defaulted {
-            Diagnostic::error(width_place, message)
-                .help("give `groups`: a proper divisor of every width")
-        } else {
-            Diagnostic::error(r.place("groups"), message)
-                .also(width_place, "the width")
-                .help("groups must divide every width and be fewer: 8 suits widths from 16 on")
-        };
-        if let Some(why) = why {
-            problem = problem.note(why);
-        }
-        r.report(problem);
-    }
-}
-
-fn read_classifier(r: &mut Reader<'_>) -> ClassifierSpec {
-    let depth = r.get("depth").unwrap_or(20);
-    let layered = (8..=1202).contains(&depth) && depth % 6 == 2;
-    r.ensure("depth", layered, "6 n + 2, from 8 to 1202", "the papers' are 20, 32, 44, 56 and 110");
-    let widths: Vec<usize> = r.get("widths").unwrap_or_else(|| vec![16, 32, 64]);
-    let staged = (1..=MOST_LEVELS).contains(&widths.len())
-        && widths.iter().all(|width| (1..=MOST_CHANNELS).contains(width))
-        && widths.is_sorted();
-    let help = "channels of the stages, none fewer than before it: `widths = [16, 32, 64]`";
-    r.ensure("widths", staged, "a rising list of positive widths", help);
-    let signed = |width: usize| i64::try_from(width).unwrap_or(i64::MAX);
-    ClassifierSpec { depth, widths: widths.into_iter().map(signed).collect() }
-}
-
-fn read_optimiser(r: &mut Reader<'_>, averaged: bool, budget: Budget) -> (Optimiser, f64) {
+fn read_optimiser(r: &mut Reader<'_>, default_ema: f64, budget: Budget) -> (Optimiser, f64) {
     let default = Optimiser::default();
     let warmup = r.get("warmup").unwrap_or(default.warmup);
     if let Budget::Images(images) = budget {
@@ -508,7 +366,7 @@ fn read_optimiser(r: &mut Reader<'_>, averaged: bool, budget: Budget) -> (Optimi
     };
     let ema = number(
         "ema",
-        if averaged { 0.9999 } else { 0.0 },
+        default_ema,
         below_one,
         in_below,
         "0.9999 for a long training, 0.9995 for a short one; 0 keeps the weights themselves",

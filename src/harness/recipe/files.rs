@@ -105,14 +105,13 @@ impl Recipe {
                     config.flat_map(|config| self.misfits(&spec.network, config, [c, h, w])),
                 );
                 if c != 3 && self.watch.distance.is_some() {
-                    let message =
-                        format!("features are those of colour images, not of {c} channels");
+                    let message = format!("features are those of images of 3 channels, not of {c}");
                     let help = "`data.rgb = true`, or no distance";
                     problems.push(self.problem("watch.features", message, help));
                 }
             }
             TaskSpec::Classifier(_) if c != 3 => {
-                let message = format!("a classifier takes colour images, not {c} channels");
+                let message = format!("a classifier takes images of 3 channels, not of {c}");
                 let help = "`data.rgb = true` gives grey images three equal ones";
                 problems.push(self.problem("data.rgb", message, help));
             }
