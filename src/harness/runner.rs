@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     rc::Rc,
     sync::atomic::AtomicBool,
@@ -406,11 +405,5 @@ fn draw_strip(
 fn write_strip(samples: ArrayView4<'_, f32>, kept: usize, path: &Path) -> Result<()> {
     let kept = samples.len_of(Axis(0)).min(kept);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| {
-            Error::input(format!("cannot create {}: {source}", folder.display()))
-        })?;
-    }
-    super::sink::write_atomically(path, &png)?;
-    Ok(())
+    Ok(super::sink::write_atomically(path, &png)?)
 }
