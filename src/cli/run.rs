@@ -30,7 +30,7 @@ pub(super) struct Run {
     out: Option<PathBuf>,
 
     /// Forget the finished cells of this folder and measure all again; the old metrics.csv stays as
-    /// metrics.csv.bak
+    /// metrics.csv.bak, and what was drawn of cells that are gone is deleted
     #[arg(long)]
     fresh: bool,
 

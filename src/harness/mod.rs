@@ -23,6 +23,7 @@ pub mod stats;
 pub mod tasks;
 mod truth;
 
+use results::leftovers;
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};
 pub use show::{
