@@ -234,6 +234,61 @@ fn a_fresh_run_measures_all_again_and_keeps_the_old_rows_aside() {
 }
 
 #[test]
+fn a_fresh_run_deletes_what_was_drawn_of_cells_that_are_gone_and_nothing_else() {
+    let ddim = Ddim::new();
+    let manifest = |steps: &str, plot: &str| {
+        let noise = GAUSSIAN.lines().last().unwrap();
+        let shown = format!(
+            r#"solver = [{{ label = "euler", "solver.kind" = "euler" }}, {{ label = "heun", "solver.kind" = "heun" }}]
+[truth]
+kind = "exact"
+[metrics]
+measures = ["error"]
+blocks = 4
+[table]
+rows = "solver"
+columns = "grid.steps"
+value = "error"
+caption = "A test."
+[[plot]]
+name = "{plot}"
+title = "Which is lower?"
+x = "grid.steps"
+y = "error"
+series = "solver"
+x_label = "steps S"
+y_label = "error"
+"#
+        );
+        GAUSSIAN.replace(noise, &shown).replace("[5, 10]", steps)
+    };
+    let files = |folder: &str| {
+        let entries = fs::read_dir(ddim.path(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    ddim.write("old.toml", &manifest("[5, 10]", "old")).write("new.toml", &manifest("[10]", "new"));
+    ddim.succeeds(&["run", "old.toml", "--quiet", "--out", "r"]);
+    let (first, strips) = (files("r"), files("r/strips"));
+    assert!(first.contains("old.svg") && first.contains("samples-steps-5.png"), "{first:?}");
+    assert_eq!(strips.len(), 4);
+    ddim.write("r/notes.md", "mine").write("r/strips/best.png", "mine").write("r/own.svg", "mine");
+    // The same cells keep their files, and a run that goes on deletes nothing.
+    ddim.succeeds(&["run", "old.toml", "--quiet", "--out", "r", "--fresh"]);
+    ddim.succeeds(&["run", "new.toml", "--quiet", "--out", "r"]);
+    assert!(files("r").is_superset(&first) && files("r/strips").is_superset(&strips));
+    ddim.succeeds(&["run", "old.toml", "--quiet", "--out", "r"]);
+    ddim.succeeds(&["run", "new.toml", "--quiet", "--out", "r", "--fresh"]);
+    ddim.succeeds(&["run", "new.toml", "--quiet", "--out", "alone"]);
+    let with = |mut names: std::collections::BTreeSet<String>, own: &[&str]| {
+        names.extend(own.iter().map(ToString::to_string));
+        names
+    };
+    assert_eq!(files("r"), with(files("alone"), &["notes.md", "own.svg", "metrics.csv.bak"]));
+    assert_eq!(files("r/strips"), with(files("alone/strips"), &["best.png"]));
+}
+
+#[test]
 fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     let ddim = Ddim::new();
     ddim.write("g.toml", GAUSSIAN);

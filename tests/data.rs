@@ -317,6 +317,56 @@ fn damaged_and_foreign_files_end_in_one_message() {
 }
 
 #[test]
+fn a_run_downloads_the_set_it_encodes_where_it_is_asked_to() {
+    let ddim = Ddim::new();
+    let manifest = r#"
+name = "r"
+samples = 4
+batch = 4
+task = "reconstruct"
+[model]
+source = "gaussian"
+shape = [1, 28, 28]
+mean = 0.0
+std = 1.0
+[images]
+source = "fashion-mnist"
+[grid]
+tau = "linspace"
+steps = 4
+[solver]
+kind = "ddim"
+[metrics]
+measures = ["mse"]
+blocks = 2
+"#;
+    fs::write(ddim.path("r.toml"), manifest).unwrap();
+    let error = ddim.refuses(&["run", "r.toml"]);
+    assert!(error.contains("or let `ddim run --download` do it"), "{error}");
+    // Nobody listens at this port: what the flag does is seen by what cannot be reached.
+    let mut run = Command::cargo_bin("ddim").unwrap();
+    let output = run
+        .current_dir(ddim.folder.path())
+        .env_remove("DDIM_DATA")
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .env("XDG_CACHE_HOME", ddim.path("cache"))
+        .envs(["ALL_PROXY", "HTTP_PROXY", "http_proxy"].map(|name| (name, "http://127.0.0.1:9")))
+        .args(["run", "r.toml", "--download"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("cannot reach http://fashion-mnist.s3-website"), "{error}");
+    assert!(error.contains("t10k-images-idx3-ubyte.gz"), "{error}");
+    // A set that is here is taken as it is.
+    let place = ddim.path("cache/ddim/fashion-mnist");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("t10k-images-idx3-ubyte.gz"), idx(4, 28)).unwrap();
+    ddim.succeeds(&["run", "r.toml", "--download", "--quiet"]);
+    assert!(ddim.path("results/r/metrics.csv").exists());
+}
+
+#[test]
 fn a_set_that_is_not_here_is_named_with_its_address_checksum_and_place() {
     let ddim = Ddim::new();
     let features = features_folder();

@@ -33,7 +33,8 @@ use crate::{
     Examples:\n  \
     ddim bits cifar10 --range 0..64 --model models/cifar10-xs --steps 100\n  \
     ddim bits faces/ --resize squash:32 --model models/cifar10-xs --variance sigma-hat\n  \
-    ddim bits a.png --model models/cifar10-xs --tau linspace --steps 1000 --out bits.csv"
+    ddim bits a.png --model models/cifar10-xs --tau linspace --steps 1000 --out bits.csv",
+    mut_arg("solver", |solver| solver.help("The method: ddpm, no other has this bound [default: ddpm]"))
 )]
 pub(super) struct Bits {
     /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name

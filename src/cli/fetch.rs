@@ -1,14 +1,20 @@
-//! Models of the Hub, downloaded before they are needed.
+//! What is not on this machine, downloaded before it is needed: models of the Hub, image sets and
+//! features known by name.
 
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
 
 use super::{INTERRUPTED, Talk};
 use crate::{
+    data::{
+        self, Places,
+        download::{self, Watch},
+    },
     harness::{
         build,
         error::{Error, Result},
         plan,
         progress::Progress,
+        tasks,
     },
     models::hub::{Event, HubModel},
 };
@@ -22,6 +28,58 @@ pub(super) fn models<'a>(
         fetch(&model, talk)?;
     }
     Ok(())
+}
+
+/// Downloads the image sets and the features that cells name and that this machine lacks.
+pub(super) fn inputs(plan: &plan::Plan, talk: &Talk) -> Result<()> {
+    for plan::Cell { spec, .. } in &plan.cells {
+        if let Some((known, split)) = tasks::known_set(spec) {
+            shown(talk, |watch| known.fetch(split, &Places::from_env(), watch))?;
+        }
+        if let Some(name) = spec.metrics.as_ref().and_then(|metrics| metrics.features.as_deref()) {
+            features(name, talk)?;
+        }
+    }
+    Ok(())
+}
+
+/// Downloads the weights of features known by name if this machine lacks them.
+pub(super) fn features(name: &str, talk: &Talk) -> Result<()> {
+    if name == data::INCEPTION.name {
+        shown(talk, |watch| data::INCEPTION.fetch(&Places::from_env(), watch))?;
+    }
+    Ok(())
+}
+
+/// Does what may download a file, and shows the download.
+pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
+    let mut bar: Option<Progress> = None;
+    let done = work(&mut |event| {
+        match event {
+            download::Event::Begin { url, have, total } => {
+                let progress = Progress::new(total.unwrap_or(0), talk.mode());
+                let size = total
+                    .map_or_else(String::new, |total| format!(" ({:.1} MB)", total as f64 / 1e6));
+                progress.cell(&format!("downloading {url}{size}"));
+                progress.advance(have);
+                bar = Some(progress);
+            }
+            download::Event::Advance(bytes) => {
+                if let Some(bar) = &bar {
+                    bar.advance(bytes);
+                }
+            }
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    done
 }
 
 /// The folder or file of a source, downloaded if it is of the Hub and not here yet.

@@ -1,20 +1,13 @@
 //! The flags that say which images are read and how.
 
-use std::{
-    ops::{ControlFlow, Range},
-    path::PathBuf,
-    sync::atomic::Ordering,
-};
+use std::{ops::Range, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{INTERRUPTED, Talk};
+use super::{Talk, fetch};
 use crate::{
-    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, download::Event},
-    harness::{
-        error::{Error, Result},
-        progress::Progress,
-    },
+    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split},
+    harness::error::{Error, Result},
 };
 
 /// What of a set is read, and what is done to it.
@@ -137,7 +130,8 @@ impl Images {
             },
             download: self.download,
         };
-        let mut set = load(&request, talk)?;
+        let places = Places::from_env();
+        let mut set = fetch::shown(talk, |watch| data::load(&request, &places, watch))?;
         if let Some(range) = range {
             if range.end > set.len() {
                 return Err(Self::beyond(&range, &set.name, set.len()));
@@ -153,62 +147,6 @@ impl Images {
 
     /// Downloads the weights of features known by name, if that was asked for.
     pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
-        if self.download && features == data::INCEPTION.name {
-            let mut download = Download::new(talk);
-            let fetched =
-                data::INCEPTION.fetch(&Places::from_env(), &mut |event| download.see(event));
-            download.end();
-            fetched?;
-        }
-        Ok(())
-    }
-}
-
-/// Finds and reads an image set, and shows a download.
-pub(super) fn load(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
-    let mut download = Download::new(talk);
-    let set = data::load(request, &Places::from_env(), &mut |event| download.see(event));
-    download.end();
-    Ok(set?)
-}
-
-/// A download as it is shown.
-struct Download<'a> {
-    talk: &'a Talk,
-    bar: Option<Progress>,
-}
-
-impl<'a> Download<'a> {
-    fn new(talk: &'a Talk) -> Self {
-        Self { talk, bar: None }
-    }
-
-    fn see(&mut self, event: Event<'_>) -> ControlFlow<()> {
-        match event {
-            Event::Begin { url, have, total } => {
-                let progress = Progress::new(total.unwrap_or(0), self.talk.mode());
-                let size = total
-                    .map_or_else(String::new, |total| format!(" ({:.1} MB)", total as f64 / 1e6));
-                progress.cell(&format!("downloading {url}{size}"));
-                progress.advance(have);
-                self.bar = Some(progress);
-            }
-            Event::Advance(bytes) => {
-                if let Some(bar) = &self.bar {
-                    bar.advance(bytes);
-                }
-            }
-        }
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish();
-        }
+        if self.download { fetch::features(features, talk) } else { Ok(()) }
     }
 }

@@ -33,16 +33,18 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::harness::{
-    build,
-    error::{Error, Result},
-    hardware::Hardware,
-    manifest::Manifest,
-    plan::Plan,
-    progress,
-    recipe::Recipe,
-    registry::Registry,
-    sink,
+use crate::{
+    data::atomic,
+    harness::{
+        build,
+        error::{Error, Result},
+        hardware::Hardware,
+        manifest::Manifest,
+        plan::Plan,
+        progress,
+        recipe::Recipe,
+        registry::Registry,
+    },
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -213,7 +215,7 @@ fn check_place(path: &Path) -> Result<()> {
     if !folder.is_dir() {
         return refuse(format!("the folder {} does not exist; create it first", folder.display()));
     }
-    match sink::writable(folder) {
+    match atomic::writable(folder) {
         Ok(()) => Ok(()),
         Err(error) => refuse(format!(
             "cannot write to the folder {}: {error}; choose another",

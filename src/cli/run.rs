@@ -30,9 +30,14 @@ pub(super) struct Run {
     out: Option<PathBuf>,
 
     /// Forget the finished cells of this folder and measure all again; the old metrics.csv stays as
-    /// metrics.csv.bak
+    /// metrics.csv.bak, and what was drawn of cells that are gone is deleted
     #[arg(long)]
     fresh: bool,
+
+    /// Download image sets known by name, and `inception`, into the cache if they are not on this
+    /// machine
+    #[arg(long)]
+    download: bool,
 
     #[command(flatten)]
     compute: Compute,
@@ -46,6 +51,9 @@ impl Run {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let plan = self.experiment.plan(registry)?;
         let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
+        if self.download {
+            fetch::inputs(&plan, &self.talk)?;
+        }
         // Everything that needs no model is checked before LibTorch starts.
         runner::check(&plan, registry)?;
         fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk, images::load};
+use super::{Compute, Experiment, INTERRUPTED, Talk, fetch};
 use crate::{
-    data::{Request, Split},
+    data::{self, Places, Request, Split},
     harness::{
         error::Result,
         recipe::{Recipe, TaskSpec},
@@ -80,14 +80,18 @@ impl Train {
 impl Train {
     /// The images of a recipe, and for a classifier those of the other split where there is one.
     fn images(&self, recipe: &Recipe) -> Result<Images> {
-        let set = load(&recipe.data.request(None, self.download), &self.talk)?;
+        let load = |request: &Request<'_>| {
+            let places = Places::from_env();
+            fetch::shown(&self.talk, |watch| data::load(request, &places, watch))
+        };
+        let set = load(&recipe.data.request(None, self.download))?;
         let tested = matches!(recipe.task, TaskSpec::Classifier(_))
             && recipe.data.split != Some(Split::Test)
             && set.split == Split::Train.name();
         let test = tested.then(|| {
             let request =
                 Request { split: Some(Split::Test), ..recipe.data.request(None, self.download) };
-            load(&request, &self.talk)
+            load(&request)
         });
         Ok(Images { set, test: test.transpose()? })
     }

@@ -7,6 +7,7 @@
 //! [`download`].
 
 pub mod array;
+pub(crate) mod atomic;
 pub mod celeba;
 pub mod cifar10;
 pub mod download;

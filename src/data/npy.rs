@@ -1,15 +1,13 @@
 //! Image arrays as `.npy` files: `[N, C, H, W]`, f32, as `numpy.save` writes them.
-//!
-//! A file appears under its name whole or not at all: it is written beside its place and renamed,
-//! so that a run that is stopped leaves no half of an array to be read by the next one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
 use ndarray_npy::{ReadNpyError, ReadNpyExt, WriteNpyError, WriteNpyExt};
-use tempfile::NamedTempFile;
+
+use super::atomic;
 
 /// What can go wrong with an array file.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +77,7 @@ pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
 /// # Errors
 /// A folder or file that cannot be written; an existing file is then left as it was.
 pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Error> {
-    let file = temporary_beside(path).map_err(|source| io_error("write", path, source))?;
+    let file = atomic::beside(path).map_err(|source| io_error("write", path, source))?;
     let mut writer = BufWriter::new(file);
     images.write_npy(&mut writer).map_err(|source| Error::Write {
         path: path.to_path_buf(),
@@ -88,24 +86,7 @@ pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Erro
     })?;
     writer.flush().map_err(|source| io_error("write", path, source))?;
     let file = writer.into_inner().map_err(|error| io_error("write", path, error.into_error()))?;
-    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
-    Ok(())
-}
-
-/// Opens a temporary file in the folder that `path` names, which is created where it is missing.
-///
-/// In the same folder, since a rename is atomic within one file system only.
-pub(crate) fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    // Without this the result would be readable by its owner alone; the umask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    atomic::put(file, path).map_err(|source| io_error("write", path, source))
 }
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
@@ -114,6 +95,8 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use ndarray::{Array2, Array4};
     use tempfile::TempDir;
 

@@ -109,6 +109,41 @@ impl Known {
         }
     }
 
+    /// The file or folder of a split on this machine, or how to get it.
+    ///
+    /// # Errors
+    /// A set that is not here, or no folder that it could be put into.
+    pub fn locate(&self, split: Split, places: &Places) -> Result<PathBuf> {
+        if let Some(path) = places.find(self, split) {
+            return Ok(path);
+        }
+        let remote = self.remote(split);
+        Err(Box::new(Missing {
+            name: self.name,
+            looked: places.looked(),
+            url: remote.url(),
+            checksum: remote.checksum,
+            command: "--download",
+            destination: places.destination(self.name, remote)?,
+            elsewhere: places.elsewhere(),
+        })
+        .into())
+    }
+
+    /// The file or folder of a split, downloaded into the cache if it is not on this machine.
+    ///
+    /// # Errors
+    /// A download that fails, or no folder to download to.
+    pub fn fetch(&self, split: Split, places: &Places, watch: &mut Watch<'_>) -> Result<PathBuf> {
+        if let Some(path) = places.find(self, split) {
+            return Ok(path);
+        }
+        let remote = self.remote(split);
+        let destination = places.destination(self.name, remote)?;
+        Downloader::from_env().fetch(&remote.url(), remote.checksum, &destination, watch)?;
+        Ok(destination)
+    }
+
     fn is_cifar10(&self) -> bool {
         self.train == CIFAR10
     }
@@ -213,9 +248,10 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
     let path = Path::new(request.data);
     let set = if let Some(known) = KNOWN.iter().find(|known| known.name == request.data) {
         let split = request.split.unwrap_or(request.default_split);
-        let path = match places.find(known, split) {
-            Some(path) => path,
-            None => fetch(known, split, request.download, places, watch)?,
+        let path = if request.download {
+            known.fetch(split, places, watch)?
+        } else {
+            known.locate(split, places)?
         };
         if known.is_cifar10() {
             cifar10(request, &path, split)?
@@ -256,31 +292,6 @@ fn celeba_by_name(request: &Request<'_>, places: &Places) -> Result<ImageSet> {
 
 fn finish(request: &Request<'_>, set: ImageSet) -> Result<ImageSet> {
     request.fit.apply(set.first(request.limit.unwrap_or(usize::MAX)))
-}
-
-fn fetch(
-    known: &Known,
-    split: Split,
-    download: bool,
-    places: &Places,
-    watch: &mut Watch<'_>,
-) -> Result<PathBuf> {
-    let remote = known.remote(split);
-    let destination = places.destination(known.name, remote)?;
-    if !download {
-        return Err(Box::new(Missing {
-            name: known.name,
-            looked: places.looked(),
-            url: remote.url(),
-            checksum: remote.checksum,
-            command: "--download",
-            destination,
-            elsewhere: places.elsewhere(),
-        })
-        .into());
-    }
-    Downloader::from_env().fetch(&remote.url(), remote.checksum, &destination, watch)?;
-    Ok(destination)
 }
 
 fn cifar10(request: &Request<'_>, path: &Path, split: Split) -> Result<ImageSet> {

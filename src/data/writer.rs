@@ -14,7 +14,10 @@ use ndarray::ArrayView4;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::npy::{Error, io_error, temporary_beside};
+use super::{
+    atomic,
+    npy::{Error, io_error},
+};
 
 /// The type of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl ArrayWriter {
         shape: [usize; 4],
         element: Element,
     ) -> Result<Self, Error> {
-        let file = temporary_beside(path).map_err(|source| io_error("write", path, source))?;
+        let file = atomic::beside(path).map_err(|source| io_error("write", path, source))?;
         let mut writer = Self {
             path: path.to_path_buf(),
             file: BufWriter::new(file),
@@ -133,8 +136,7 @@ impl ArrayWriter {
         let failed = |source: io::Error| io_error("write", path, source);
         self.file.flush().map_err(failed)?;
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
+        atomic::put(file, path).map_err(failed)?;
         Ok(format!("{:x}", self.hash.finalize()))
     }
 

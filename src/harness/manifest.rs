@@ -6,7 +6,7 @@
 //! the base, and reads each resulting tree leaf by leaf.
 //!
 //! All profiles are read whichever is asked for, so that a manifest is right or wrong as a whole.
-//! What needs a file system or a model to be decided is checked by `harness/build.rs`, which
+//! What needs a file system or a model to be decided is checked by `harness/build`, which
 //! reports at the same places through [`Cell::locate`].
 
 mod cell;

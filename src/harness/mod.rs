@@ -25,6 +25,7 @@ pub mod tasks;
 pub mod training;
 mod truth;
 
+use results::leftovers;
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};
 pub use show::{

@@ -2,7 +2,7 @@
 //!
 //! The [`CellSpec`] holds everything that decides a cell's numbers and nothing else, with every
 //! default written out: two manifests that mean the same cell give the same JSON, and so the same
-//! key. Names of methods stay strings here; `harness/build.rs` gives them meaning.
+//! key. Names of methods stay strings here; `harness/build` gives them meaning.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -11,7 +11,7 @@
 //! (`harness/published.rs`). They say nothing of where they come from and hold no features.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
@@ -20,7 +20,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::published;
-use crate::data::npy::temporary_beside;
+use crate::data::atomic;
 use crate::metrics::{self, Moments};
 
 /// The version of the layout that this build reads and writes.
@@ -271,10 +271,7 @@ impl Reference {
             self.to_bytes()
                 .map_err(|source| Error::Container { path: path.to_path_buf(), source })?
         };
-        let mut file = temporary_beside(path).map_err(io_error)?;
-        file.write_all(&bytes).map_err(io_error)?;
-        file.persist(path).map_err(|error| io_error(error.error))?;
-        Ok(())
+        atomic::write(path, &bytes).map_err(io_error)
     }
 
     /// Reads a file whatever extractor made it.

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     rc::Rc,
     sync::atomic::AtomicBool,
@@ -20,9 +19,10 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     features::Extractors,
-    folder::strip_path,
+    folder::{self, strip_path},
     hardware::Hardware,
     instruments::Instruments,
+    leftovers,
     overview::{Show, columns},
     partial::Partial,
     plan::{Cell, Inversion, Plan, Task},
@@ -54,7 +54,8 @@ pub struct Options<'a> {
     pub progress: super::progress::Mode,
     /// 1: what was read and how each cell went; 2: every value of each cell besides.
     pub verbose: u8,
-    /// Whether finished cells are forgotten and measured again.
+    /// Whether finished cells are forgotten and measured again, and files of cells that are gone
+    /// deleted.
     pub fresh: bool,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
@@ -134,13 +135,13 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     };
     let open = if options.fresh { Sink::fresh } else { Sink::open };
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
+    let show = Show::new(plan, options.registry);
     if options.fresh {
-        for cell in &planned {
-            Partial::forget(&options.folder, &cell.key);
-        }
+        let last = folder::last_plan(&options.folder, options.registry);
+        let before = last.map(|last| Show::new(&last, options.registry).names());
+        leftovers::remove(&options.folder, &planned, &before.unwrap_or_default(), &show.names())?;
     }
     sink.write("manifest.toml", plan.text.as_bytes())?;
-    let show = Show::new(plan, options.registry);
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -406,11 +407,5 @@ fn draw_strip(
 fn write_strip(samples: ArrayView4<'_, f32>, kept: usize, path: &Path) -> Result<()> {
     let kept = samples.len_of(Axis(0)).min(kept);
     let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| {
-            Error::input(format!("cannot create {}: {source}", folder.display()))
-        })?;
-    }
-    super::sink::write_atomically(path, &png)?;
-    Ok(())
+    Ok(super::sink::write_atomically(path, &png)?)
 }

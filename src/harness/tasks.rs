@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     core::{self, KeyedNoise, slerp},
-    data::{self, Fit, ImageSet, Places, Request, Split},
+    data::{self, Fit, ImageSet, KNOWN, Known, Places, Request, Split},
     metrics::{LatentStatistics, mean_squared_error},
 };
 
@@ -27,6 +27,12 @@ const LATENT: [Measured; 6] = [
     Measured::LatentVertical,
     Measured::LatentNorm,
 ];
+
+/// What is encoded where a manifest does not say which part of a set.
+const DEFAULT_SPLIT: Split = Split::Test;
+
+/// What downloads the sets that manifests name.
+const RUN: &str = "`ddim run --download`";
 
 /// Told of the model calls per sample so far; an error of its ends the work.
 pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
@@ -53,29 +59,28 @@ impl Pictures {
         if images.is_truth() {
             return Ok(None);
         }
-        let ImagesSpec { source, split, exclude } = images;
+        let ImagesSpec { source, exclude, .. } = images;
         let key = format!("{images:?} {}", spec.samples);
         if let Some(set) = self.0.get(&key) {
             return Ok(Some(Rc::clone(set)));
         }
         let request = Request {
             data: source,
-            split: split.as_deref().map(|split| match split {
-                "train" => Split::Train,
-                _ => Split::Test,
-            }),
-            default_split: Split::Test,
+            split: split(images),
+            default_split: DEFAULT_SPLIT,
             exclude: exclude.as_deref().map(Path::new),
             limit: Some(spec.samples),
             fit: Fit::default(),
             download: false,
         };
-        let set =
-            data::load(
-                &request,
-                &Places::from_env(),
-                &mut |_| std::ops::ControlFlow::Continue(()),
-            )?;
+        let places = Places::from_env();
+        let set = data::load(&request, &places, &mut |_| std::ops::ControlFlow::Continue(()));
+        let set = set.map_err(|error| match error {
+            data::Error::Missing(missing) => {
+                data::Error::from(Box::new(data::Missing { command: RUN, ..*missing }))
+            }
+            other => other,
+        })?;
         if set.len() < spec.samples {
             return Err(Error::input(format!(
                 "{source} has {} images, and the cell encodes {}: lower `samples`",
@@ -87,6 +92,22 @@ impl Pictures {
         self.0.insert(key, Rc::clone(&encoded));
         Ok(Some(encoded))
     }
+}
+
+/// The part of its set that a cell asks for.
+fn split(images: &ImagesSpec) -> Option<Split> {
+    images.split.as_deref().map(|split| match split {
+        "train" => Split::Train,
+        _ => Split::Test,
+    })
+}
+
+/// The set known by name that a cell encodes, and which part of it; none of a cell that encodes
+/// nothing or something else.
+pub fn known_set(spec: &CellSpec) -> Option<(&'static Known, Split)> {
+    let Task::Reconstruct(images) = &spec.task else { return None };
+    let known = KNOWN.iter().find(|known| known.name == images.source)?;
+    Some((known, split(images).unwrap_or(DEFAULT_SPLIT)))
 }
 
 /// Does what a cell does for the samples `first .. first + rows`.

@@ -80,9 +80,7 @@ impl Folder {
         let text = read("manifest.toml")?.unwrap_or_default();
         let text = String::from_utf8(text)
             .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
-        let plan = Manifest::parse(manifest.display().to_string(), text)
-            .and_then(|manifest| manifest.of_a_run().plan(None, &[], &build::vocabulary(registry)))
-            .map_err(Error::Manifest)?;
+        let plan = plan_of(&manifest, text, registry)?;
         read("metrics.csv")?;
         let (columns, rows) = read_csv(&metrics)?;
         let timings = match read("timing.csv")? {
@@ -117,7 +115,29 @@ impl Folder {
     }
 }
 
+fn plan_of(manifest: &Path, text: String, registry: &Registry) -> Result<Plan> {
+    Manifest::parse(manifest.display().to_string(), text)
+        .and_then(|manifest| manifest.of_a_run().plan(None, &[], &build::vocabulary(registry)))
+        .map_err(Error::Manifest)
+}
+
+/// The plan that a folder was last run with; none of a folder without a run, or with one that this
+/// version cannot read.
+pub(in crate::harness) fn last_plan(path: &Path, registry: &Registry) -> Option<Plan> {
+    let manifest = path.join("manifest.toml");
+    let text = fs::read_to_string(&manifest).ok()?;
+    plan_of(&manifest, text, registry).ok()
+}
+
+/// The folder of strips, and what stands in a strip's name around the start of its cell's key.
+pub(super) const STRIPS: &str = "strips";
+pub(super) const STRIP: [&str; 2] = ["", ".png"];
+
+/// How many digits of a key are in names of files.
+pub(super) const KEY: usize = 16;
+
 /// Where the first samples of a cell are kept.
 pub(in crate::harness) fn strip_path(folder: &Path, key: &str) -> PathBuf {
-    folder.join("strips").join(format!("{}.png", key.get(..16).unwrap_or(key)))
+    let name = STRIP.join(key.get(..KEY).unwrap_or(key));
+    folder.join(STRIPS).join(name)
 }

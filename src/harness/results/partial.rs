@@ -12,7 +12,10 @@ use std::{
 
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 
-use super::record::ResultsError;
+use super::{folder::KEY, record::ResultsError};
+
+/// What stands in a file's name around the start of its cell's key.
+pub(super) const NAME: [&str; 2] = ["partial-", ".f32"];
 
 /// The finished batches of one cell.
 #[derive(Debug)]
@@ -23,16 +26,6 @@ pub struct Partial {
 }
 
 impl Partial {
-    fn path(folder: &Path, key: &str) -> PathBuf {
-        folder.join(format!("partial-{}.f32", &key[..16]))
-    }
-
-    /// Deletes what an interrupted run left of a cell.
-    pub fn forget(folder: &Path, key: &str) {
-        // One that is not there needs no deletion; one that cannot be deleted fails when written.
-        let _ = fs::remove_file(Self::path(folder, key));
-    }
-
     /// Opens a cell's file and keeps its whole batches; `width` is the length of a row.
     ///
     /// # Errors
@@ -47,7 +40,7 @@ impl Partial {
         batch: usize,
         samples: usize,
     ) -> Result<Self, ResultsError> {
-        let path = Self::path(folder, key);
+        let path = folder.join(NAME.join(&key[..KEY]));
         let error = |action, source| ResultsError::Io { path: path.clone(), action, source };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,

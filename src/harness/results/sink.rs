@@ -1,8 +1,7 @@
 //! The folder of results of one experiment.
 //!
-//! Every file is written to a temporary file beside it and then renamed, so that a reader, a
-//! crash or a full disk never leaves half a file behind. `metrics.csv` and `timing.csv` are
-//! rewritten after every cell. A run that starts in a folder keeps the rows whose key belongs to a
+//! Every file is written whole or not at all. `metrics.csv` and `timing.csv` are rewritten after
+//! every cell. A run that starts in a folder keeps the rows whose key belongs to a
 //! planned cell and skips those cells; a key covers everything that decides a cell's numbers. Rows
 //! that the plan no longer has are not lost: the old file stays as `metrics.csv.bak`.
 //!
@@ -14,8 +13,11 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::harness::record::{
-    Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
+use crate::{
+    data::atomic,
+    harness::record::{
+        Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
+    },
 };
 
 /// A cell of the plan, as far as its row in a file is concerned.
@@ -289,44 +291,12 @@ pub fn read_timing(path: &Path) -> Result<Vec<Timing>, ResultsError> {
     lines.iter().map(timing).collect()
 }
 
-/// Writes a file whole or not at all, through a temporary file beside it.
+/// Writes a file whole or not at all; its folder is created where it is missing.
 ///
 /// # Errors
 /// If it cannot be written; then an old file of this name is still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    #[cfg(unix)]
-    // temporary files are private by default; results are for everyone the umask allows
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    let file = builder.tempfile_in(folder).map_err(cause);
-    let mut file = file.map_err(io_error(path, "write"))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(io_error(path, "write"))?;
-    file.persist(path).map_err(|error| io_error(path, "replace")(error.error))?;
-    Ok(())
-}
-
-/// Finds out whether files can be made in a folder.
-///
-/// # Errors
-/// What the system says to one that is made and thrown away.
-pub fn writable(folder: &Path) -> io::Result<()> {
-    tempfile::tempfile_in(folder).map(drop).map_err(cause)
-}
-
-/// What the system said, without the name of a temporary file that nobody chose.
-fn cause(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source());
-    let system = inner.and_then(|inner| inner.downcast_ref::<io::Error>()?.raw_os_error());
-    system.map_or(error, io::Error::from_raw_os_error)
+    atomic::write(path, bytes).map_err(io_error(path, "write"))
 }
 
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ResultsError {
@@ -521,24 +491,11 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
+    fn a_write_that_fails_is_told_by_the_name_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.md");
-        fs::create_dir(&path).unwrap(); // a rename onto a folder fails at the last moment
+        fs::create_dir(&path).unwrap();
         let error = write_atomically(&path, b"new").unwrap_err();
         assert!(error.to_string().contains("table.md"), "{error}");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn files_are_readable_as_the_umask_allows() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let (ours, plain) = (dir.path().join("a"), dir.path().join("b"));
-        write_atomically(&ours, b"x").unwrap();
-        fs::write(&plain, b"x").unwrap();
-        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&plain));
     }
 }

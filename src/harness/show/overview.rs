@@ -41,6 +41,26 @@ pub enum Format {
     Text,
 }
 
+const TABLES: [(&str, Format); 2] = [("table.md", Format::Markdown), ("table.tex", Format::Latex)];
+const DIFFERENCES: &str = "differences.csv";
+const SUMMARY: &str = "summary.csv";
+
+/// The file of a plot with an ending.
+fn plot_file(spec: &PlotSpec, ending: &str) -> String {
+    format!("{}{ending}", spec.name)
+}
+
+const FIT: &str = "-fit.csv";
+const SVG: &str = ".svg";
+const PNG: &str = ".png";
+
+/// A sheet of samples of one label of the table's columns.
+struct Sheet<'a> {
+    column: &'a str,
+    title: String,
+    file: String,
+}
+
 /// How a plan's results are shown.
 pub struct Show<'a> {
     plan: &'a Plan,
@@ -155,22 +175,19 @@ impl<'a> Show<'a> {
     /// Name and bytes of `table.md`, `table.tex`, `differences.csv`, and `summary.csv` of a folded
     /// axis; nothing if the manifest has no table.
     pub fn tables(&self, records: &[Record]) -> Vec<File> {
-        let formats = [("table.md", Format::Markdown), ("table.tex", Format::Latex)];
         let table = |format| self.table_as(records, format).map(String::into_bytes);
-        let mut files: Vec<File> = formats
-            .into_iter()
-            .filter_map(|(name, f)| Some((name.to_owned(), table(f)?)))
-            .collect();
+        let mut files: Vec<File> =
+            TABLES.into_iter().filter_map(|(name, f)| Some((name.to_owned(), table(f)?))).collect();
         if let Some(spec) = self.spec() {
             let shown = self.shown(records);
             let differences = compare::differences_csv(self.table(spec, &shown).panels());
-            files.push(("differences.csv".to_owned(), differences));
+            files.push((DIFFERENCES.to_owned(), differences));
             if let Some(fold) = &self.fold {
                 let columns = Columns {
                     axes: self.axes.iter().map(|(axis, _)| axis.clone()).collect(),
                     metrics: columns(self.plan).into_iter().map(|(_, column)| column).collect(),
                 };
-                files.push(("summary.csv".to_owned(), fold.summary_csv(&columns, records)));
+                files.push((SUMMARY.to_owned(), fold.summary_csv(&columns, records)));
             }
         }
         files
@@ -218,10 +235,10 @@ impl<'a> Show<'a> {
         let mut files = vec![];
         for (spec, figure) in self.figures(records, timings)? {
             if spec.fit.is_some() {
-                files.push((format!("{}-fit.csv", spec.name), figure.fit_csv()));
+                files.push((plot_file(spec, FIT), figure.fit_csv()));
             }
-            files.push((format!("{}.svg", spec.name), figure.svg()?.into_bytes()));
-            files.push((format!("{}.png", spec.name), figure.png()?));
+            files.push((plot_file(spec, SVG), figure.svg()?.into_bytes()));
+            files.push((plot_file(spec, PNG), figure.png()?));
         }
         Ok(files)
     }
@@ -244,10 +261,7 @@ impl<'a> Show<'a> {
     /// A folder that cannot be written, or a strip that cannot be read.
     pub fn write_sheets(&self, sink: &Sink, strips: &[PathBuf]) -> Result<()> {
         let Some(spec) = &self.table else { return Ok(()) };
-        let Some((_, columns)) = self.axes.iter().find(|(axis, _)| *axis == spec.columns) else {
-            return Ok(());
-        };
-        for column in columns {
+        for Sheet { column, title, file } in self.sheets() {
             let mut rows = vec![];
             for (cell, strip) in self.plan.cells.iter().zip(strips) {
                 let label = |axis: &str| cell.params.iter().find(|(name, _)| name == axis);
@@ -263,12 +277,42 @@ impl<'a> Show<'a> {
                 }
             }
             if !rows.is_empty() {
-                let axis = spec.columns.rsplit('.').next().unwrap_or(&spec.columns);
-                let png = sheet::sheet(&format!("{axis} = {column}"), &rows)?;
-                sink.write(&format!("samples-{axis}-{column}.png"), &png)?;
+                sink.write(&file, &sheet::sheet(&title, &rows)?)?;
             }
         }
         Ok(())
+    }
+
+    fn sheets(&self) -> Vec<Sheet<'_>> {
+        let Some(TableSpec { columns, .. }) = &self.table else { return vec![] };
+        let Some((_, labels)) = self.axes.iter().find(|(axis, _)| axis == columns) else {
+            return vec![];
+        };
+        let axis = columns.rsplit('.').next().unwrap_or(columns);
+        labels
+            .iter()
+            .map(|column| Sheet {
+                column,
+                title: format!("{axis} = {column}"),
+                file: format!("samples-{axis}-{column}.png"),
+            })
+            .collect()
+    }
+
+    /// What the tables, plots and sheets of a run are called, whichever of them it comes to draw.
+    pub(in crate::harness) fn names(&self) -> Vec<String> {
+        let mut names = vec![];
+        if self.table.is_some() {
+            names.extend(TABLES.map(|(name, _)| name.to_owned()));
+            names.push(DIFFERENCES.to_owned());
+            names.extend(self.fold.as_ref().map(|_| SUMMARY.to_owned()));
+        }
+        for spec in &self.plots {
+            names.extend(spec.fit.as_ref().map(|_| plot_file(spec, FIT)));
+            names.extend([SVG, PNG].map(|ending| plot_file(spec, ending)));
+        }
+        names.extend(self.sheets().into_iter().map(|sheet| sheet.file));
+        names
     }
 }
 

@@ -1,0 +1,130 @@
+//! The files that cells name: where they are, and which of them this machine lacks.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    harness::{
+        diagnostic::Diagnostic,
+        error::{Error, Result},
+        features,
+        plan::{Cell, Measured, MetricsSpec, ModelSpec},
+        published::is_published,
+    },
+    models::hub::{self, HubModel},
+};
+
+/// Where a model's weights are on this machine: a folder or a file.
+///
+/// # Errors
+/// A path where nothing is, and a model of the Hub that was not downloaded.
+pub fn weights_path(source: &str) -> Result<PathBuf> {
+    if let Some(model) = hub_model(source)? {
+        return model.cached().ok_or_else(|| {
+            Error::input(format!("model.source = \"{source}\" was not downloaded"))
+        });
+    }
+    let path = PathBuf::from(source);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::input(format!(
+        "model.source = \"{source}\" does not exist (paths are relative to the folder the \
+         command runs in)"
+    )))
+}
+
+/// The model of the Hub that a source names, if it names one.
+///
+/// # Errors
+/// `hf:` without an owner and a name.
+pub fn hub_model(source: &str) -> Result<Option<HubModel>> {
+    if source.starts_with(hub::SCHEME) { Ok(Some(source.parse()?)) } else { Ok(None) }
+}
+
+/// The models of the Hub that cells name and that this machine lacks.
+///
+/// # Errors
+/// As [`hub_model`].
+pub fn to_download<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Result<Vec<HubModel>> {
+    let mut models: Vec<HubModel> = vec![];
+    for spec in specs.filter(|spec| spec.exact.is_none()) {
+        if let Some(model) = hub_model(&spec.source)?
+            && model.cached().is_none()
+            && !models.contains(&model)
+        {
+            models.push(model);
+        }
+    }
+    Ok(models)
+}
+
+/// The files a cell needs and this machine lacks, and samples that its features cannot be
+/// computed of, each as a problem at its place.
+pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
+    let mut problems = vec![];
+    let spec = &cell.spec;
+    // What is on the Hub is downloaded by the run.
+    if spec.model.exact.is_none()
+        && !spec.model.source.starts_with(hub::SCHEME)
+        && let Err(error) = weights_path(&spec.model.source)
+    {
+        problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
+            "weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or \
+             `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are \
+             ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 \
+             1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs",
+        ));
+    }
+    let compared = spec.metrics.as_ref().is_some_and(|metrics| metrics.features.is_some());
+    if let (true, Some(exact)) = (compared, &spec.model.exact)
+        && exact.shape.first() != Some(&3)
+    {
+        let message = format!("features are those of colour images, not of {:?}", exact.shape);
+        let help = "`shape = [3, H, W]`, or no [metrics]";
+        problems.push(Diagnostic::error(cell.locate("model.shape"), message).help(help));
+    }
+    problems.extend(spec.metrics.iter().flat_map(|metrics| missing_measures(cell, metrics)));
+    problems
+}
+
+/// The features and the reference that are not here, and what they cannot give.
+fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
+    let mut problems = vec![];
+    let mut report = |path: &str, message: String, help: &str| {
+        problems.push(Diagnostic::error(cell.locate(path), message).help(help));
+    };
+    let features = metrics.features.as_deref().unwrap_or_default();
+    match features::locate(features) {
+        Err(error) => report(
+            "metrics.features",
+            error.to_string(),
+            "FID needs these weights; a folder like models/cifar10-features needs no download, and \
+             its distance is not called FID",
+        ),
+        Ok(path) if metrics.features.is_some() && !path.exists() => report(
+            "metrics.features",
+            format!("metrics.features = \"{features}\" does not exist"),
+            "features are computed by folders like models/cifar10-features, by `inception`, or by a \
+             file of Inception weights",
+        ),
+        Ok(_) => {}
+    }
+    let Some(reference) = &metrics.reference else { return problems };
+    if !Path::new(reference).exists() {
+        report(
+            "metrics.reference",
+            format!("metrics.reference = \"{reference}\" does not exist"),
+            &format!(
+                "`ddim stats --data SET --features {features} --out {reference}` writes it from a \
+                 data set"
+            ),
+        );
+    } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
+        report(
+            "metrics.measures",
+            format!("`kid` compares features, and {reference} holds a mean and a covariance alone"),
+            "a reference written by `ddim stats --out FILE.safetensors` keeps features",
+        );
+    }
+    problems
+}

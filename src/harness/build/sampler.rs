@@ -1,0 +1,103 @@
+//! What the rest of the harness asks of a cell's method and model, in images on the host.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ndarray::Array4;
+
+use crate::{
+    core::{self, KeyedNoise},
+    likelihood::Bits,
+};
+
+/// A batch of finished samples.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    /// `[N, C, H, W]`, unclamped.
+    pub images: Array4<f32>,
+    /// Model calls per sample, counted at the model.
+    pub calls: u64,
+    /// Numbers of each sample, by the names of their measures.
+    pub numbers: BTreeMap<&'static str, Vec<f64>>,
+    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
+    pub truth: Option<Array4<f32>>,
+    /// How long the model was run for them, without the truth.
+    pub time: Duration,
+}
+
+/// A batch at the end of its way.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// `[N, C, H, W]`: f64 holds every state without loss.
+    pub x: Array4<f64>,
+    /// Model calls per sample, counted at the model.
+    pub calls: u64,
+}
+
+/// Which way a batch is carried along its grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From images to latents, by the cell's convention of inversion.
+    Encode,
+    /// From latents to images.
+    Decode,
+}
+
+/// Draws samples, and carries images to latents and back, whatever tensor its states are.
+pub trait Sampler {
+    /// Shape of one sample, `[C, H, W]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// Draws `rows` samples of keyed noise, from x_T = its initial draw; `observe` sees the model
+    /// calls per sample after every step.
+    ///
+    /// # Errors
+    /// Whatever the model returns, a state that is not finite, or the observer's error.
+    fn sample(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Samples>;
+
+    /// Carries a batch to the other end of the grid; `noise` is that of a stochastic method.
+    ///
+    /// # Errors
+    /// A method that does not run this way, and as [`Sampler::sample`].
+    fn carry(
+        &self,
+        way: Way,
+        x: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Carried>;
+
+    /// The variational bound on the negative log-likelihood of images in [-1, 1], bits per dimension
+    /// of each; `noise` is that of its terms, `observe` sees the model calls per image.
+    ///
+    /// # Errors
+    /// A grid or a variance that has no bound, and as [`Sampler::sample`].
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits>;
+
+    /// Where the truth of these samples starts, and where it ends; `observe` is called at every
+    /// model call.
+    ///
+    /// # Errors
+    /// A cell without a truth, and as [`Sampler::sample`].
+    fn truth(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<(Array4<f64>, Array4<f64>)>;
+
+    /// The x_T that samples start from: the initial draw of keyed noise.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>>;
+}
