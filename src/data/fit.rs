@@ -52,11 +52,6 @@ impl Resize {
         }
     }
 
-    /// The side of what comes out, where the mode says it.
-    pub fn side(self) -> Option<u32> {
-        self.parts().map(|(_, side)| side)
-    }
-
     /// The filter unless another is asked for: that of the code whose preprocessing it is.
     fn default_filter(self) -> Filter {
         match self {
