@@ -14,7 +14,11 @@ use std::{
 
 use assert_cmd::cargo::cargo_bin;
 use ddim::{
-    models::{unet::Precision, unet_config::UnetConfig},
+    models::{
+        unet::{Placement, Precision, Unet},
+        unet_config::UnetConfig,
+        weights::Weights,
+    },
     train::{
         batch::Batch,
         settings::{Augmentation, Budget, Denoiser, Optimiser, Settings, Target, Task},
@@ -148,6 +152,32 @@ fn the_losses_on_x0_and_v_are_those_of_pytorch() {
 }
 
 #[test]
+fn the_network_that_is_trained_is_the_one_that_runs() {
+    let (config, tensors) = (network(), weights());
+    let trained = Unet::of_parameters(&config, &tensors, Placement::default()).unwrap();
+    let given = Weights { tensors, sha256: String::new(), origin: "fill".into() };
+    let run = Unet::new(&config, &given, Placement::default()).unwrap();
+    let images = Tensor::from_slice(&fill::unit("train/plain", 2 * 3 * 8 * 8));
+    let images = images.reshape([2, 3, 8, 8]).to_kind(Kind::Float);
+    let labels = Tensor::from_slice(&[3_i64, 700]);
+    let trained = tch::no_grad(|| trained.forward_train(&images, &labels, None)).unwrap();
+    let difference = (trained - run.forward(&images, &labels).unwrap()).abs().max();
+    assert!(difference.double_value(&[]) < 2e-6, "{difference}");
+}
+
+#[test]
+fn bfloat16_changes_the_arithmetic_and_not_the_weights() {
+    let settings = Settings { precision: Precision::Bf16, ..settings(Target::Eps, 5.0) };
+    let mut trainer = Trainer::new(settings, Device::Cpu, Some(&weights())).unwrap();
+    trainer.step(&batch(0), 24).unwrap();
+    let loss = trainer.row().unwrap().means[0];
+    // Eight bits of mantissa: the loss is right to a percent and not to the digits of f32.
+    let exact = golden("losses")[0];
+    assert!((loss - exact).abs() < 0.01 * exact && (loss - exact).abs() > 1e-6, "{loss} {exact}");
+    assert_eq!(trainer.state().unwrap().weights.kind(), Kind::Float);
+}
+
+#[test]
 fn an_untrained_network_predicts_nothing_and_loses_the_variance_of_eps() {
     let mut trainer = Trainer::new(settings(Target::Eps, 1.0), Device::Cpu, None).unwrap();
     trainer.step(&batch(0), 24).unwrap();
@@ -219,4 +249,115 @@ fn a_training_that_is_killed_ten_times_ends_at_the_same_bytes() {
     for (name, bytes) in &whole {
         assert!(killed[name] == *bytes, "{name} differs");
     }
+}
+
+fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {
+    let output =
+        Command::new(cargo_bin("ddim")).args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_trained_folder_is_a_model_with_a_card() {
+    let folder = TempDir::new().unwrap();
+    let manifest = manifest(folder.path(), "");
+    let short = ["--set", "budget.images=80", "--set", "loss.target=\"v\"", "--threads", "1"];
+    let path = manifest.to_str().unwrap();
+    let (code, card, log) = ddim(&[&["train", path][..], &short].concat(), folder.path());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("80 images of 80"), "{log}");
+    let out = folder.path().join("training/tiny");
+    assert_eq!(fs::read_to_string(out.join("model/README.md")).unwrap(), card);
+    for part in ["| Predicts | v (`model.prediction = \"v\"`)", "80 images (4.0 passes)", "dropout 0.2"] {
+        assert!(card.contains(part), "no {part:?} in {card}");
+    }
+    for file in ["loss.png", "loss.svg", "recipe.toml", "provenance.json", "model/samples.png"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let log = fs::read_to_string(out.join("loss.csv")).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(
+        lines[0],
+        "images,loss,loss t 0..250,loss t 250..500,loss t 500..750,loss t 750..1000,gradient norm"
+    );
+    assert_eq!(lines.len(), 3, "two rows of 40 images");
+    let kept = fs::read_dir(out.join("checkpoints")).unwrap().count();
+    assert!(kept <= 2, "{kept} checkpoints");
+    // What was trained is a model like any other.
+    let sample = ["sample", "--model", "training/tiny/model", "--prediction", "v", "--steps", "2"];
+    let (code, _, log) =
+        ddim(&[&sample[..], &["--samples", "1", "--out", "x0.npy"]].concat(), folder.path());
+    assert_eq!(code, 0, "{log}");
+    // Nothing is left to do, and another recipe is another training.
+    let again = [&["train", path][..], &short].concat();
+    assert_eq!(ddim(&again, folder.path()).0, 0);
+    let (code, _, error) =
+        ddim(&[&again[..], &["--set", "optimiser.rate=0.5"]].concat(), folder.path());
+    assert_eq!(code, 2);
+    assert!(error.contains("a training of another recipe or other images"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_a_divergence_is_said() {
+    let folder = TempDir::new().unwrap();
+    let manifest = manifest(folder.path(), "");
+    let path = manifest.to_str().unwrap();
+    let base = ["train", path, "--threads", "1", "--out", "t", "--set", "budget.images=400"];
+    assert_eq!(ddim(&base, folder.path()).0, 0);
+    let reference = outcome(&folder.path().join("t"));
+    let checkpoints = folder.path().join("t/checkpoints");
+    let mut files: Vec<_> =
+        fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let newest = files.pop().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, _, log) = ddim(&base, folder.path());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("it is damaged"), "{log}");
+    assert!(outcome(&folder.path().join("t")) == reference, "the outcome differs");
+
+    let wild = ["--fresh", "--set", "optimiser.rate=1e30", "--set", "optimiser.warmup=0"];
+    let (code, _, error) = ddim(&[&base[..], &wild].concat(), folder.path());
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("the training diverged; a smaller optimiser.rate"), "{error}");
+}
+
+#[test]
+fn a_classifier_learns_what_can_be_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let set = folder.path().join("dots");
+    fs::create_dir(&set).unwrap();
+    // Two classes of 8 x 8 images: light on the left, or on the right, and noise.
+    for (split, n, seed) in [("train", 256_u32, 0), ("t10k", 64, 1)] {
+        let noise = fill::unit(&format!("dots/{seed}"), n as usize * 64);
+        let (mut images, mut labels) = (vec![0, 0, 8, 3], vec![0, 0, 8, 1]);
+        for number in [n, 8, 8] {
+            images.extend(number.to_be_bytes());
+        }
+        labels.extend(n.to_be_bytes());
+        for (i, noise) in noise.chunks(64).enumerate() {
+            let class = i % 2;
+            labels.push(u8::try_from(class).unwrap());
+            images.extend(noise.iter().enumerate().map(|(place, z)| {
+                let light = if (place % 8 >= 4) == (class == 1) { 150.0 } else { 60.0 };
+                (light + 50.0 * z) as u8
+            }));
+        }
+        fs::write(set.join(format!("{split}-images-idx3-ubyte")), images).unwrap();
+        fs::write(set.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let manifest = folder.path().join("dots.toml");
+    let text = "name = \"dots\"\ntask = \"classifier\"\nbatch = 32\n[data]\nsource = \"dots\"\nrgb = true\n\
+                shift = 1\n[network]\ndepth = 8\nwidths = [4, 8]\n[optimiser]\nrate = 1e-2\nweight_decay = 1e-2\n\
+                [budget]\nimages = 3200\n[watch]\nlog = 320\n";
+    fs::write(&manifest, text).unwrap();
+    let (code, card, log) = ddim(&["train", "dots.toml", "--threads", "1"], folder.path());
+    assert_eq!(code, 0, "{log}");
+    let line = card.lines().find(|line| line.starts_with("| Measured | test error")).expect(&card);
+    let error: f64 = line.split_whitespace().nth(5).unwrap().parse().unwrap();
+    assert!(error < 0.1, "{line}");
+    assert!(card.contains("N = 64"), "{line}");
+    assert!(folder.path().join("training/dots/error.csv").is_file());
 }

@@ -113,3 +113,82 @@ fn copy(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    /// Images of one channel whose bytes say image, row and column.
+    fn set() -> ImageSet {
+        let byte = |(n, _, h, w): (usize, usize, usize, usize)| 100 + 20 * n + 5 * h + w;
+        ImageSet {
+            images: Array4::from_shape_fn((6, 1, 4, 4), |at| u8::try_from(byte(at)).unwrap()),
+            labels: (0..6).collect(),
+            name: "bytes".to_owned(),
+            split: "all".to_owned(),
+            excluded: [].into(),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_a_function_of_its_counter() {
+        let set = set();
+        let augmentation = Augmentation { flip: true, shift: 1 };
+        let feed = || Feed::new(&set, (9, 4), augmentation, 1000);
+        let mut one = feed();
+        let batches: Vec<Batch> = (0..5).map(|k| one.batch(4 * k)).collect();
+        for (k, batch) in batches.iter().enumerate() {
+            assert_eq!(feed().batch(4 * k as u64), *batch);
+        }
+        // Nor does an image depend on where batches begin.
+        let shifted = Feed::new(&set, (9, 2), augmentation, 1000).batch(6);
+        assert_eq!(shifted.noise, batches[1].noise[2 * 16..]);
+        assert_eq!(shifted.labels, batches[1].labels[2..]);
+        assert_eq!(shifted.images, batches[1].images[2 * 16..]);
+        assert_ne!(Feed::new(&set, (8, 4), augmentation, 1000).batch(0).noise, batches[0].noise);
+    }
+
+    #[test]
+    fn images_are_mirrored_and_moved_and_keep_their_class() {
+        let set = set();
+        let augmentation = Augmentation { flip: true, shift: 1 };
+        let batch = Feed::new(&set, (1, 60), augmentation, 0).batch(0);
+        assert!(batch.labels.is_empty() && batch.noise.is_empty());
+        let (mut mirrored, mut moved) = (0, 0);
+        for (image, class) in batch.images.chunks(16).zip(&batch.classes) {
+            let original = set.images.index_axis(Axis(0), usize::try_from(*class).unwrap());
+            let of = |mirror: bool, rows: isize, columns: isize| -> Vec<u8> {
+                let at = |i: usize, by: isize| i.checked_add_signed(by).filter(|&i| i < 4);
+                let pixel = |i: usize| {
+                    let column = if mirror { 3 - i % 4 } else { i % 4 };
+                    let place = at(i / 4, rows).zip(at(column, columns));
+                    place.map_or(0, |(row, column)| original[[0, row, column]])
+                };
+                (0..16).map(pixel).collect()
+            };
+            let ways: Vec<(bool, isize, isize)> = [false, true]
+                .into_iter()
+                .flat_map(|m| (-1..=1).flat_map(move |r| (-1..=1).map(move |c| (m, r, c))))
+                .filter(|&(m, r, c)| of(m, r, c) == image)
+                .collect();
+            let [way] = ways[..] else { panic!("{ways:?} of class {class}: {image:?}") };
+            mirrored += usize::from(way.0);
+            moved += usize::from(way.1 != 0 || way.2 != 0);
+        }
+        assert!((20..=40).contains(&mirrored), "{mirrored} of 60 are mirrored");
+        assert!(moved > 45, "{moved} of 60 are moved, where eight of nine should be");
+    }
+
+    #[test]
+    fn labels_are_uniform() {
+        let set = set();
+        let batch = Feed::new(&set, (0, 10_000), Augmentation::default(), 10).batch(0);
+        for t in 0..10 {
+            let count = batch.labels.iter().filter(|&&label| label == t).count() as f64;
+            // Four standard errors of a tenth of 10,000.
+            assert!((count - 1000.0).abs() < 4.0 * 900_f64.sqrt(), "{count} labels are {t}");
+        }
+    }
+}

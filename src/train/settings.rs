@@ -152,3 +152,21 @@ impl Optimiser {
         self.rate * rise * (self.floor + (1.0 - self.floor) * cosine)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_stays_and_falls() {
+        let optimiser =
+            Optimiser { rate: 2.0, warmup: 100, decay: 0.4, floor: 0.1, ..Optimiser::default() };
+        let rate = |seen| optimiser.rate(seen, 1000);
+        let expected = [(50, 1.0), (100, 2.0), (600, 2.0), (800, 1.1), (1000, 0.2)];
+        for (seen, expected) in expected {
+            assert!((rate(seen) - expected).abs() < 1e-12, "{} at {seen}", rate(seen));
+        }
+        // While the budget is not known, nothing falls.
+        assert!((optimiser.rate(5000, u64::MAX) - 2.0).abs() < 1e-12);
+    }
+}
