@@ -269,7 +269,9 @@ fn a_trained_folder_is_a_model_with_a_card() {
     assert!(log.contains("80 images of 80"), "{log}");
     let out = folder.path().join("training/tiny");
     assert_eq!(fs::read_to_string(out.join("model/README.md")).unwrap(), card);
-    for part in ["| Predicts | v (`model.prediction = \"v\"`)", "80 images (4.0 passes)", "dropout 0.2"] {
+    for part in
+        ["| Predicts | v (`model.prediction = \"v\"`)", "80 images (4.0 passes)", "dropout 0.2"]
+    {
         assert!(card.contains(part), "no {part:?} in {card}");
     }
     for file in ["loss.png", "loss.svg", "recipe.toml", "provenance.json", "model/samples.png"] {

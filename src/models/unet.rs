@@ -34,6 +34,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The name in manifests, `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
     fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,

@@ -203,7 +203,7 @@ impl Card<'_> {
         if *ema > 0.0 {
             let _ = write!(text, ", weights averaged with decay {ema}");
         }
-        let _ = write!(text, ", {precision:?} arithmetic, seed {seed}");
+        let _ = write!(text, ", {} arithmetic, seed {seed}", precision.name());
         text
     }
 
