@@ -526,7 +526,7 @@ fn a_manifest_whose_parts_do_not_fit() {
     12 | features = "f"
        |            ^^^
        |
-       = help: features are computed by folders like models/cifar10-features, by `inception`, or by a file of Inception weights
+       = help: features are computed by folders like models/cifar10-features, by `inception`, or by a file of weights
 
     error: metrics.reference = "r" does not exist
       --> m.toml:13:13
@@ -916,7 +916,7 @@ fn features_and_a_reference_that_do_not_fit() {
     ddim.write("r.safetensors", &weights);
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "r.safetensors"), @"error: r.safetensors does not say where its statistics come from: the header has no `ddim-reference`; compute the reference again");
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "f"), @"error: cannot read f: Is a directory (os error 21)");
-    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: [repository]/models/cifar10-features/cifar10-train.safetensors does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing and 474 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth");
+    assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: [repository]/models/cifar10-features/cifar10-train.safetensors does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing and 474 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth; a CIFAR residual network is a file that ends in .th, or a folder");
     // The features of what is no colour image.
     let manifest = with("shape = [3, 8, 8]", "shape = [1, 32, 32]");
     let metrics = format!(

@@ -1208,7 +1208,7 @@ fn a_sweep_cannot_change_what_is_measured() {
     25 | "metrics.extrapolate" = [false, true]
        |                                 ^^^^
        |
-       = help: every cell is measured alike; compare features in two experiments
+       = help: every cell is measured alike; compare networks by `[metrics.also.NAME]`
     "#);
 }
 

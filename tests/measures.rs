@@ -111,6 +111,139 @@ fn a_score_needs_no_reference_and_a_distance_does() {
 }
 
 #[test]
+fn accuracy_is_counted_by_the_labels_of_a_set() {
+    let ddim = Ddim::new();
+    let mut images = vec![0, 0, 8, 3, 0, 0, 0, 12, 0, 0, 0, 32, 0, 0, 0, 32];
+    images.extend((0..12 * 32 * 32_u32).map(|i| u8::try_from(i * i / 7 % 251).unwrap()));
+    fs::write(ddim.path("t10k-images-idx3-ubyte"), images).unwrap();
+    let set = |measures: &'static str| {
+        ["evaluate", ".", "--rgb", "--features", CLASSIFIER, "--measures", measures]
+    };
+    let error = ddim.refuses(&set("accuracy"));
+    assert!(error.contains("has no labels, which `accuracy` counts by"), "{error}");
+    let label = |label: u8| {
+        let bytes = [&[0, 0, 8, 1, 0, 0, 0, 12], [label; 12].as_slice()].concat();
+        fs::write(ddim.path("t10k-labels-idx1-ubyte"), bytes).unwrap();
+    };
+    // Every image is named something.
+    let mut correct = 0;
+    for class in 0..10 {
+        label(class);
+        let text = ddim.prints(&[&set("accuracy")[..], &["--csv", "a.csv"]].concat());
+        let line = text.lines().last().unwrap();
+        assert!(line.starts_with("accuracy-cifar10-features  0."), "{text}");
+        let counted = line.split_once('(').unwrap().1.split(' ').next().unwrap();
+        correct += counted.parse::<u32>().unwrap();
+    }
+    assert_eq!(correct, 12);
+    let csv = fs::read_to_string(ddim.path("a.csv")).unwrap();
+    assert!(
+        csv.contains(",accuracy-cifar10-features,accuracy-cifar10-features.corrected"),
+        "{csv}"
+    );
+    label(10);
+    let error = ddim.refuses(&set("accuracy"));
+    assert!(error.contains("an image has the label 10, and "), "{error}");
+    let inception = ["evaluate", ".", "--rgb", "--features", STAND_IN, "--measures", "accuracy"];
+    let error = ddim.refuses(&inception);
+    assert!(error.contains("the Inception network names ImageNet's classes"), "{error}");
+}
+
+/// Samples of a Gaussian in the features of two networks that are one.
+const TWO: &str = r#"name = "two"
+seed = 0
+samples = 16
+batch = 16
+[model]
+source = "gaussian"
+shape = [3, 32, 32]
+mean = 0.1
+std = 0.5
+[grid]
+tau = "linspace"
+[solver]
+kind = "ddim"
+[metrics]
+features = "one"
+reference = "ref.safetensors"
+blocks = 4
+[metrics.also.copy]
+features = "copy"
+reference = "copy.safetensors"
+[sweep]
+"grid.steps" = [1, 2, 4]
+"solver.eta" = [0.0, 1.0]
+[table]
+rows = "solver.eta"
+columns = "grid.steps"
+value = "fd.copy"
+caption = "{fd} and {fd.copy}."
+rank = true
+[[plot]]
+name = "both"
+title = "Alike?"
+x = "fd"
+y = "fd.copy"
+series = "solver.eta"
+x_label = "{fd}"
+y_label = "{fd.copy}"
+"#;
+
+#[test]
+fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
+    let ddim = Ddim::new();
+    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-features");
+    for (folder, reference) in [("one", "ref.safetensors"), ("copy", "copy.safetensors")] {
+        fs::create_dir(ddim.path(folder)).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(embedded.join(file), ddim.path(folder).join(file)).unwrap();
+        }
+        let stats = ["stats", "--data", "x.npy", "--features", folder, "--out", reference];
+        ddim.prints(&stats);
+    }
+    fs::write(ddim.path("two.toml"), TWO).unwrap();
+    let text = ddim.prints(&["run", "two.toml"]);
+    assert!(text.contains("FD-one and FD-copy: rho = 1.000 [1.000, 1.000]."), "{text}");
+    let read = |name: &str| fs::read_to_string(ddim.path("results/two").join(name)).unwrap();
+    let mut reader = csv::Reader::from_path(ddim.path("results/two/metrics.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+    for row in reader.records() {
+        let row = row.unwrap();
+        assert_eq!(row[at("FD-one.leave_out")], row[at("FD-copy.leave_out")]);
+    }
+    let table = read("table.md");
+    for part in ["FD-one and FD-copy.", "| set | FD-one | rank | FD-copy | rank |", "15 pairs"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert!(read("ranks.csv").contains("\nsteps = 4, eta = 1.0,"), "{}", read("ranks.csv"));
+    assert!(read("rank-correlations.csv").contains("\nFD-one,FD-copy,6,1.0,1.0,1.0,15,"));
+    assert!(read("report.html").contains("<section id=\"ranks\""));
+    assert!(read("both.svg").contains("FD-copy") && read("provenance.json").contains("also.copy."));
+
+    for (line, instead, part) in [
+        ("[metrics.also.copy]", "[metrics.also.infinity]", "cannot be the name of a network"),
+        (
+            "features = \"copy\"",
+            "features = \"x/one\"",
+            "two networks of `[metrics]` have the column",
+        ),
+        ("y = \"fd.copy\"", "y = \"fd.other\"", "there is no metric `fd.other`"),
+        ("reference = \"copy.safetensors\"", "", "`metrics.also.copy.reference` is missing"),
+        (
+            "[metrics.also.copy]\nfeatures = \"copy\"\nreference = \"copy.safetensors\"",
+            "",
+            "ranks are compared between two measures",
+        ),
+    ] {
+        assert!(TWO.contains(line));
+        fs::write(ddim.path("wrong.toml"), TWO.replace(line, instead)).unwrap();
+        let error = ddim.refuses(&["check", "wrong.toml"]);
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn only_inception_features_are_called_fid() {
     let ddim = Ddim::new();
     let with = ["--features", STAND_IN];

@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ddim::{
     core::{CLEAN, Denoiser, Level},
@@ -358,6 +361,60 @@ fn the_features_agree_with_an_independent_implementation() {
     let signed = features::from_signed(&(&unit * 2.0 - 1.0)).unwrap();
     assert!(max_difference(&classifier.features(&signed).unwrap(), &found) < 1e-5);
     assert_eq!(classifier.logits(&unit).unwrap().size(), [3, 10]);
+}
+
+/// A classifier's weights as akamaster's trainer saves them: wrapped, and with counters beside.
+fn checkpoint(folder: &Path, keep: impl Fn(&str) -> bool) -> PathBuf {
+    let weights =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-features/model.safetensors");
+    let mut tensors = vec![("module.bn1.num_batches_tracked".to_owned(), Tensor::from(7_i64))];
+    for (name, tensor) in Tensor::read_safetensors(weights).unwrap() {
+        if keep(&name) {
+            tensors.push((format!("module.{name}"), tensor));
+        }
+    }
+    let path = folder.join("tiny-1.5.th");
+    Tensor::write_safetensors(&tensors, &path).unwrap();
+    path
+}
+
+#[test]
+fn a_checkpoint_gives_the_features_of_its_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), |_| true);
+    let found = features::open(&path, Device::Cpu).unwrap();
+    assert_eq!((found.id(), found.dim(), found.side()), ("tiny-1.5", 64, Some(32)));
+    let unit = features::from_bytes(&images()).unwrap();
+    assert!(classifier().features(&unit).unwrap() == found.features(&unit).unwrap());
+    // Three blocks a stage less: the depth is that of the names.
+    let path = checkpoint(folder.path(), |name| !name.contains(".1.") && !name.contains(".2."));
+    let shallow = features::open(&path, Device::Cpu).unwrap();
+    assert_eq!(shallow.features(&unit).unwrap().size(), [3, 64]);
+    assert_ne!(shallow.sha256(), found.sha256());
+    assert_eq!(shallow.head().unwrap().weight.size(), [10, 64]);
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = |path: &Path| features::open(path, Device::Cpu).err().unwrap().to_string();
+    let error = refuse(&checkpoint(folder.path(), |name| name != "layer2.1.bn2.bias"));
+    assert!(
+        error.contains(
+            "tiny-1.5.th does not hold a CIFAR residual network with shortcuts without weights \
+             (`layer2.1.bn2.bias` is missing): expected akamaster's names"
+        ),
+        "{error}"
+    );
+    let path = folder.path().join("eps.th");
+    std::fs::copy(support::golden("checkpoints/tiny_diffusers.safetensors.gz"), &path).unwrap();
+    assert!(refuse(&path).contains("compressed by gzip"));
+    Tensor::write_safetensors(
+        &[("conv.weight", Tensor::zeros([4, 3, 3, 3], (Kind::Float, Device::Cpu)))],
+        &path,
+    )
+    .unwrap();
+    assert!(refuse(&path).contains("`bn1.bias` is missing and"), "{}", refuse(&path));
 }
 
 #[test]

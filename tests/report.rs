@@ -63,6 +63,7 @@ fn table_spec() -> TableSpec {
         caption: "Quality against the number of steps.".into(),
         fit: None,
         over: None,
+        rank: false,
     }
 }
 

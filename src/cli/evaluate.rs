@@ -26,7 +26,8 @@ use crate::{
     ddim evaluate x0.npy --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate cifar10 --split test --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate samples/ --reference faces.safetensors --csv samples.csv\n  \
-    ddim evaluate x0.npy --features inception --measures fd,is --reference fid_stats_cifar10.npz"
+    ddim evaluate x0.npy --features inception --measures fd,is --reference fid_stats_cifar10.npz\n  \
+    ddim evaluate cifar10 --features models/cifar10-features --measures accuracy"
 )]
 pub(super) struct Evaluate {
     /// A folder of PNG and JPEG files, a .npy or .npz array, or a data set by name or path
@@ -40,16 +41,17 @@ pub(super) struct Evaluate {
     #[command(flatten)]
     images: Images,
 
-    /// The reference statistics: a file of `ddim stats`, or an .npz of mu and sigma
+    /// The reference statistics of fd and kid: a file of `ddim stats`, or an .npz of mu and sigma
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
 
-    /// The features the reference was made of: a classifier's folder, `inception`, or a file of
-    /// Inception weights (FID, KID)
+    /// The features the reference was made of: a classifier's folder or .th file (a CIFAR ResNet),
+    /// `inception`, or a file of Inception weights (FID, KID)
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// What is measured: Fréchet distance, kernel distance, Inception Score
+    /// What is measured: Fréchet distance, kernel distance, Inception Score, and how many labels of
+    /// the set the features' classifier finds
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
     measures: Vec<MeasureName>,
 
@@ -73,14 +75,17 @@ enum MeasureName {
     Fd,
     Kid,
     Is,
+    Accuracy,
 }
 
 impl MeasureName {
-    fn measured(self) -> Measured {
+    /// What it is in manifests, which measure samples: these have no labels.
+    fn measured(self) -> Option<Measured> {
         match self {
-            Self::Fd => Measured::Fd,
-            Self::Kid => Measured::Kid,
-            Self::Is => Measured::Is,
+            Self::Fd => Some(Measured::Fd),
+            Self::Kid => Some(Measured::Kid),
+            Self::Is => Some(Measured::Is),
+            Self::Accuracy => None,
         }
     }
 }
@@ -91,11 +96,13 @@ impl Evaluate {
         self.check_output()?;
         let images = self.images.load(&self.data, self.split, Split::Test, &self.talk)?;
         self.images.fetch_features(&self.features, &self.talk)?;
-        let mut measures: Vec<Measured> = self.measures.iter().map(|m| m.measured()).collect();
+        let mut measures: Vec<Measured> =
+            self.measures.iter().filter_map(|m| m.measured()).collect();
         measures.sort_unstable();
         measures.dedup();
         let ruler = Ruler {
             measures: &measures,
+            accuracy: self.measures.contains(&MeasureName::Accuracy),
             features: &self.features,
             reference: self.reference.as_deref(),
             blocks: self.blocks,

@@ -39,7 +39,8 @@ pub(super) struct Stats {
     #[command(flatten)]
     images: Images,
 
-    /// The features: a classifier's folder, `inception`, or a file of Inception weights
+    /// The features: a classifier's folder or .th file (a CIFAR ResNet), `inception`, or a file of
+    /// Inception weights
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 

@@ -1,17 +1,18 @@
 //! The idx layout of MNIST and of the sets that took it over, plain or gzipped.
 //!
 //! A file of images starts with the number 0x00000803 (bytes, three axes) and with N, H and W, all
-//! of four bytes, the highest first; the pixels follow, row by row. Whether a file is gzipped is
-//! told by its first bytes, not by its name. In these sets 0 is the background.
+//! of four bytes, the highest first; the pixels follow, row by row. A file of labels starts with
+//! 0x00000801 and N, and a byte a label follows. Whether a file is gzipped is told by its first
+//! bytes, not by its name. In these sets 0 is the background.
 
 use std::{
     fs,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use flate2::read::MultiGzDecoder;
-use ndarray::Array4;
+use ndarray::{Array4, Axis};
 
 use super::{Error, Result, Split};
 
@@ -20,6 +21,7 @@ const IMAGES: u32 = 0x0803;
 /// Bytes, one axis.
 const LABELS: u32 = 0x0801;
 const HEADER: usize = 16;
+const LABELS_HEADER: usize = 8;
 
 /// The file of a split's images, without `.gz`.
 pub fn images_file(split: Split) -> &'static str {
@@ -29,30 +31,42 @@ pub fn images_file(split: Split) -> &'static str {
     }
 }
 
-/// Reads images: `[N, 1, H, W]`.
+/// Reads images `[N, 1, H, W]`, and their classes where the file of labels lies beside them: the one
+/// named `labels-idx1` where theirs says `images-idx3`.
 ///
 /// # Errors
-/// A file that cannot be read, is truncated, has bytes left over, or holds something else.
-pub fn read(path: &Path) -> Result<Array4<u8>> {
+/// A file that cannot be read, is truncated, has bytes left over, or holds something else; labels
+/// of another number than the images.
+pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
+    let images = read_images(path)?;
+    let Some(beside) = labels_beside(path) else { return Ok((images, vec![])) };
+    let labels = read_labels(&beside)?;
+    let n = images.len_of(Axis(0));
+    if labels.len() == n {
+        return Ok((images, labels));
+    }
+    let problem = format!(
+        "it holds {} labels and {} has {n} images: one of them is of another set; fetch both \
+         again, or move this file away to go without labels",
+        labels.len(),
+        path.display()
+    );
+    Err(Error::Format { path: beside, problem })
+}
+
+/// The file of labels that belongs to one of images, gzipped or not.
+fn labels_beside(images: &Path) -> Option<PathBuf> {
+    let name = images.file_name()?.to_str()?;
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    let labels = plain.strip_suffix("images-idx3-ubyte")?.to_owned() + "labels-idx1-ubyte";
+    let files = [labels.clone(), labels + ".gz"].map(|name| images.with_file_name(name));
+    files.into_iter().find(|file| file.is_file())
+}
+
+fn read_images(path: &Path) -> Result<Array4<u8>> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let raw = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let bytes = if raw.starts_with(&[0x1f, 0x8b]) {
-        let mut bytes = Vec::new();
-        MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes).map_err(|error| {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                refuse("the gzip file is truncated; fetch it again".to_owned())
-            } else {
-                refuse(format!("the gzip file is damaged ({error}); fetch it again"))
-            }
-        })?;
-        bytes
-    } else {
-        raw
-    };
-    let word = |i: usize| {
-        bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-    };
-    match word(0) {
+    let bytes = unpacked(path)?;
+    match word(&bytes, 0) {
         Some(IMAGES) => {}
         Some(LABELS) => {
             return Err(refuse(
@@ -60,17 +74,9 @@ pub fn read(path: &Path) -> Result<Array4<u8>> {
                     .to_owned(),
             ));
         }
-        found => {
-            let found = found.map_or_else(
-                || format!("has {} bytes", bytes.len()),
-                |magic| format!("starts with 0x{magic:08x}"),
-            );
-            return Err(refuse(format!(
-                "it {found}, where a file of idx images starts with 0x{IMAGES:08x}"
-            )));
-        }
+        found => return Err(refuse(foreign(found, &bytes, "images", IMAGES))),
     }
-    let (Some(n), Some(h), Some(w)) = (word(1), word(2), word(3)) else {
+    let (Some(n), Some(h), Some(w)) = (word(&bytes, 1), word(&bytes, 2), word(&bytes, 3)) else {
         return Err(refuse("it ends within its header; fetch it again".to_owned()));
     };
     let pixels = bytes.len() - HEADER;
@@ -86,6 +92,54 @@ pub fn read(path: &Path) -> Result<Array4<u8>> {
     let shape = (n as usize, 1, h as usize, w as usize);
     Array4::from_shape_vec(shape, bytes[HEADER..].to_vec())
         .map_err(|error| refuse(error.to_string()))
+}
+
+fn read_labels(path: &Path) -> Result<Vec<u8>> {
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+    let bytes = unpacked(path)?;
+    match (word(&bytes, 0), word(&bytes, 1)) {
+        (Some(LABELS), Some(n)) if bytes.len() - LABELS_HEADER == n as usize => {
+            Ok(bytes[LABELS_HEADER..].to_vec())
+        }
+        (Some(LABELS), Some(n)) => Err(refuse(format!(
+            "its header says {n} labels, but {} follow: it is truncated or damaged; fetch it again",
+            bytes.len() - LABELS_HEADER
+        ))),
+        (Some(LABELS), None) => Err(refuse("it ends within its header; fetch it again".to_owned())),
+        (found, _) => Err(refuse(foreign(found, &bytes, "labels", LABELS))),
+    }
+}
+
+/// What a file is that does not start as it should.
+fn foreign(found: Option<u32>, bytes: &[u8], what: &str, magic: u32) -> String {
+    let found = found.map_or_else(
+        || format!("has {} bytes", bytes.len()),
+        |magic| format!("starts with 0x{magic:08x}"),
+    );
+    format!("it {found}, where a file of idx {what} starts with 0x{magic:08x}")
+}
+
+/// A file's bytes, without gzip around them.
+fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+    let raw = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if !raw.starts_with(&[0x1f, 0x8b]) {
+        return Ok(raw);
+    }
+    let mut bytes = Vec::new();
+    MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            refuse("the gzip file is truncated; fetch it again".to_owned())
+        } else {
+            refuse(format!("the gzip file is damaged ({error}); fetch it again"))
+        }
+    })?;
+    Ok(bytes)
+}
+
+/// The i-th number of four bytes.
+fn word(bytes: &[u8], i: usize) -> Option<u32> {
+    bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 #[cfg(test)]
@@ -114,7 +168,37 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("images");
         fs::write(&path, bytes).unwrap();
-        read(&path)
+        Ok(read(&path)?.0)
+    }
+
+    #[test]
+    fn labels_beside_the_images_are_read_and_must_be_theirs() {
+        let dir = TempDir::new().unwrap();
+        let images = dir.path().join("t10k-images-idx3-ubyte.gz");
+        fs::write(&images, gzip(&file(IMAGES, [3, 2, 5]))).unwrap();
+        assert_eq!(read(&images).unwrap().1, []);
+        // Those of the other split are not theirs.
+        fs::write(dir.path().join("train-labels-idx1-ubyte"), b"").unwrap();
+        assert_eq!(read(&images).unwrap().1, []);
+        let labels = |n: u8, values: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, n], values].concat();
+        let path = dir.path().join("t10k-labels-idx1-ubyte");
+        fs::write(&path, labels(3, &[7, 0, 9])).unwrap();
+        assert_eq!(read(&images).unwrap().1, [7, 0, 9]);
+        fs::write(&path, gzip(&labels(3, &[7, 0, 9]))).unwrap();
+        assert_eq!(read(&images).unwrap().1, [7, 0, 9]);
+        for (bytes, expected) in [
+            (labels(2, &[7, 0]), "it holds 2 labels and"),
+            (labels(3, &[7, 0]), "says 3 labels, but 2 follow"),
+            (labels(3, &[])[..6].to_vec(), "ends within its header"),
+            (file(IMAGES, [3, 1, 1]), "where a file of idx labels starts with 0x00000801"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let error = read(&images).unwrap_err().to_string();
+            assert!(
+                error.contains("t10k-labels-idx1-ubyte") && error.contains(expected),
+                "{error}"
+            );
+        }
     }
 
     #[test]

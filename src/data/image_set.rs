@@ -33,6 +33,8 @@ pub struct ImageSet {
     pub images: Array4<u8>,
     /// Classes, where the layout has them beside the images; otherwise empty.
     pub labels: Vec<u8>,
+    /// Whether labels are part of the records that the hash is of, as in CIFAR-10's binary version.
+    pub hashes_labels: bool,
     /// The set's name, and what was done to its images: `fashion-mnist pad:32 rgb`.
     pub name: String,
     /// `train`, `test`, or `all` where there are no splits.
@@ -44,7 +46,14 @@ pub struct ImageSet {
 impl ImageSet {
     /// A set without splits and labels.
     pub(super) fn of(images: Array4<u8>, name: String) -> Self {
-        Self { images, labels: vec![], name, split: "all".to_owned(), excluded: BTreeMap::new() }
+        Self {
+            images,
+            labels: vec![],
+            hashes_labels: false,
+            name,
+            split: "all".to_owned(),
+            excluded: BTreeMap::new(),
+        }
     }
 
     /// The number of images N.
@@ -86,16 +95,17 @@ impl ImageSet {
     /// SHA-256 of the images in order, as hex: the same images have the same hash, however they
     /// were stored.
     ///
-    /// With labels it is that of the records of CIFAR-10's binary version (label, then pixels);
-    /// without, that of `N,C,H,W`, a line feed, and the pixels.
+    /// Of CIFAR-10 it is that of the records of its binary version (label, then pixels); of every
+    /// other set that of `N,C,H,W`, a line feed, and the pixels, whether it has labels or not.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        if self.labels.is_empty() {
+        let labels = if self.hashes_labels { self.labels.as_slice() } else { &[] };
+        if labels.is_empty() {
             let (n, c, h, w) = self.images.dim();
             hash.update(format!("{n},{c},{h},{w}\n"));
         }
         for (i, image) in self.images.outer_iter().enumerate() {
-            if let Some(label) = self.labels.get(i) {
+            if let Some(label) = labels.get(i) {
                 hash.update([*label]);
             }
             match image.as_slice() {
@@ -113,6 +123,7 @@ impl ImageSet {
         Self {
             images: set.images,
             labels: set.labels,
+            hashes_labels: true,
             name: "cifar10".to_owned(),
             split: split.name().to_owned(),
             excluded: set.excluded,
@@ -151,6 +162,8 @@ mod tests {
         assert!(set.clone().range(3..9).is_empty());
         let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
         assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));
+        // Labels that were found beside the images do not make another set of them.
+        assert_eq!(ImageSet { labels: vec![3, 4], ..two.clone() }.sha256(), two.sha256());
     }
 
     #[test]

@@ -258,7 +258,7 @@ pub fn load(request: &Request<'_>, places: &Places, watch: &mut Watch<'_>) -> Re
         } else {
             ImageSet {
                 split: split.name().to_owned(),
-                ..ImageSet::of(idx(request, &path)?, known.name.to_owned())
+                ..idx(request, &path, known.name.to_owned())?
             }
         }
     } else if request.data == celeba::NAME {
@@ -299,9 +299,10 @@ fn cifar10(request: &Request<'_>, path: &Path, split: Split) -> Result<ImageSet>
     Ok(ImageSet::from_cifar10(Cifar10::read(path, split, exclude.as_ref())?, split))
 }
 
-fn idx(request: &Request<'_>, path: &Path) -> Result<ndarray::Array4<u8>> {
+fn idx(request: &Request<'_>, path: &Path, name: String) -> Result<ImageSet> {
     no_exclusions(request)?;
-    idx::read(path)
+    let (images, labels) = idx::read(path)?;
+    Ok(ImageSet { labels, ..ImageSet::of(images, name) })
 }
 
 fn no_exclusions(request: &Request<'_>) -> Result<()> {
@@ -338,7 +339,7 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
                 split.name()
             ),
         })?;
-        let set = ImageSet::of(idx(request, &file)?, name_of(path));
+        let set = idx(request, &file, name_of(path))?;
         return finish(request, ImageSet { split: split.name().to_owned(), ..set });
     }
     no_exclusions(request)?;
@@ -363,17 +364,17 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
         |problem: &str| Error::Format { path: path.to_path_buf(), problem: problem.to_owned() };
     no_exclusions(request)?;
     no_splits(request)?;
-    let images = if array::is_array(path) {
-        array::read(path)?
+    let set = if array::is_array(path) {
+        ImageSet::of(array::read(path)?, name_of(path))
     } else if looks_like_idx(path) {
-        idx::read(path)?
+        idx(request, path, name_of(path))?
     } else {
         return Err(refuse(
             "it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or \
              .npz array, an idx file, or CIFAR-10's .tar.gz",
         ));
     };
-    finish(request, ImageSet::of(images, name_of(path)))
+    finish(request, set)
 }
 
 /// By the name that the published files have, or by the first bytes of an unpacked one.

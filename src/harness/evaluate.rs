@@ -1,14 +1,16 @@
-//! The distance of a set of images to reference statistics, and its score, made by `ddim evaluate`.
+//! The distance of a set of images to reference statistics, its score, and how well its labels are
+//! told from it, made by `ddim evaluate`.
 
 use std::{fmt, path::Path};
 
 use sha2::{Digest, Sha256};
 
 use super::{
+    accuracy::Accuracy,
     error::{Error, Result},
     features::{Extractors, column_name},
     hardware::Hardware,
-    instruments::FeatureRuler,
+    instruments::{FeatureRuler, LogitHead},
     plan::Measured,
     progress::Mode,
     record::{Columns, LEVEL, csv_bytes, fields},
@@ -24,6 +26,8 @@ use crate::{
 pub struct Ruler<'a> {
     /// What is measured.
     pub measures: &'a [Measured],
+    /// Whether the labels are compared with the extractor's class scores.
+    pub accuracy: bool,
     /// The feature extractor, as a manifest names it.
     pub features: &'a str,
     /// The reference statistics, which scores do without.
@@ -37,6 +41,8 @@ pub struct Ruler<'a> {
 pub struct Evaluation {
     /// Each with the name of its column, its value, and those without each block.
     pub metrics: Vec<(Measured, String, Jackknife)>,
+    /// The share of labels that the extractor's classifier found, if that was asked for.
+    pub accuracy: Option<Accuracy>,
     /// The images: name and split.
     pub images: String,
     /// The number of images N.
@@ -50,7 +56,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// Images the extractor does not take, a reference of another extractor or none where one is
-/// needed, or too few images for the blocks.
+/// needed, too few images for the blocks, or an accuracy without labels.
 pub fn evaluate(
     set: &ImageSet,
     ruler: &Ruler<'_>,
@@ -68,12 +74,15 @@ pub fn evaluate(
     }
     if compared && ruler.reference.is_none() {
         let message = "a distance needs --reference, statistics written by `ddim stats`; \
-                       `--measures is` needs none";
+                       `--measures is` and `--measures accuracy` need none";
         return Err(Error::input(message.to_owned()));
     }
     if ruler.measures.contains(&Measured::Is) && n < SPLITS {
         let message = format!("{n} images cannot be cut into the {SPLITS} splits of `is`");
         return Err(Error::input(message));
+    }
+    if ruler.accuracy {
+        Accuracy::check(set, ruler.features)?;
     }
     let device = hardware.device();
     let names = ruler.measures.iter().map(|measure| measure.name()).collect();
@@ -93,6 +102,11 @@ pub fn evaluate(
         Some((measure, column, value))
     });
     let metrics = metrics.collect();
+    let accuracy = || {
+        let head = LogitHead::of(&*with.extractor, ruler.features, "accuracy")?;
+        Accuracy::of(head.logits(features.view()).view(), &set.labels, ruler.features)
+    };
+    let accuracy = ruler.accuracy.then(accuracy).transpose()?;
     let origin = with.reference.as_ref().map(|loaded| &loaded.reference.origin);
     let inputs = [
         with.extractor.sha256(),
@@ -103,6 +117,7 @@ pub fn evaluate(
     ];
     Ok(Evaluation {
         metrics,
+        accuracy,
         images: format!("{} {}", set.name, set.split),
         n,
         reference: origin.map(|origin| match origin.images {
@@ -119,14 +134,16 @@ impl Evaluation {
     /// Its parameters are the images and the reference. `S`, `levels` and `calls` are empty: images
     /// do not say how they were made.
     pub fn csv(&self) -> Vec<u8> {
+        let metrics = self.metrics.iter().map(|(_, column, _)| column);
         let columns = Columns {
             axes: vec!["images".to_owned(), "reference".to_owned()],
-            metrics: self.metrics.iter().map(|(_, column, _)| column.clone()).collect(),
+            metrics: metrics.chain(self.accuracy.iter().map(|a| &a.column)).cloned().collect(),
         };
         let mut row = vec!["0".to_owned(), self.key.clone(), "done".to_owned()];
         row.extend([self.images.clone(), self.reference.clone().unwrap_or_default()]);
         row.extend(["", "", "", &self.n.to_string()].map(String::from));
         row.extend(self.metrics.iter().flat_map(|(_, _, value)| fields(value)));
+        row.extend(self.accuracy.iter().flat_map(Accuracy::fields));
         csv_bytes(&columns.header(), std::iter::once(row))
     }
 }
@@ -134,7 +151,7 @@ impl Evaluation {
 /// A line for the images and one or two for each measure.
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { metrics, images, n, reference, .. } = self;
+        let Self { metrics, accuracy, images, n, reference, .. } = self;
         match reference {
             Some(reference) => writeln!(f, "{images}, N = {n}, to {reference}")?,
             None => writeln!(f, "{images}, N = {n}")?,
@@ -156,7 +173,7 @@ impl fmt::Display for Evaluation {
                 value.leave_out.len()
             )?;
         }
-        Ok(())
+        accuracy.as_ref().map_or(Ok(()), |accuracy| writeln!(f, "{accuracy}"))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
+    plan::{CellSpec, FD, FEATURE_ERROR, IS, KID, Measured},
     reference::{Extractor, Reference},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Extractors {
         Self { hardware, networks: BTreeMap::new(), references: BTreeMap::new() }
     }
 
-    /// An extractor: `inception`, a file of Inception weights, or a classifier's folder.
+    /// An extractor: `inception`, a file of Inception weights, or a classifier's folder or file.
     ///
     /// # Errors
     /// A file or folder that is not there or not one, or weights that do not fit.
@@ -111,12 +111,12 @@ impl Extractors {
     pub fn hashes(&mut self, spec: &CellSpec) -> Result<BTreeMap<String, String>> {
         let mut hashes = BTreeMap::new();
         let Some(metrics) = &spec.metrics else { return Ok(hashes) };
-        if let Some(features) = &metrics.features {
+        for (at, features, reference) in metrics.networks() {
             let extractor = self.extractor(features)?;
-            hashes.insert("features".to_owned(), extractor.sha256().to_owned());
-            if let Some(reference) = &metrics.reference {
+            hashes.insert(format!("{at}features"), extractor.sha256().to_owned());
+            if let Some(reference) = reference {
                 let reference = self.reference(features, reference)?;
-                hashes.insert("reference".to_owned(), reference.sha256.clone());
+                hashes.insert(format!("{at}reference"), reference.sha256.clone());
             }
         }
         Ok(hashes)
@@ -158,14 +158,10 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
     }
 }
 
-/// Whether a metric is a mean of one number per sample.
+/// Whether a metric, `fd` or `fd.NAME`, is a mean of one number per sample.
 pub fn is_mean(metric: &str) -> bool {
-    ![FD, FD_INFINITY, KID, IS].contains(&metric)
-}
-
-/// Whether a metric is made of features, which its column then names.
-pub fn is_on_features(metric: &str) -> bool {
-    !is_mean(metric) || metric == FEATURE_ERROR
+    let measure = metric.split('.').next().unwrap_or(metric);
+    ![FD, KID, IS].contains(&measure)
 }
 
 /// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
@@ -203,8 +199,7 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
     let dot = if variant.is_empty() { "" } else { "." };
     let is_inception = features::is_inception(features);
-    let name =
-        Path::new(features).file_name().map_or(features.into(), |name| name.to_string_lossy());
+    let name = features::name_of(Path::new(features));
     if metric == FEATURE_ERROR {
         return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
     }

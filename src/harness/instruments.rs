@@ -48,12 +48,11 @@ impl Instruments {
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        let distribution = metrics.measures.iter().any(|measure| measure.is_of_distribution());
-        if let (Some(source), true) = (&metrics.features, distribution) {
-            let names = metrics.measures.iter().filter(|measure| measure.is_of_distribution());
-            let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
-            let names = names.map(|measure| measure.name()).chain(extrapolated).collect();
-            let reference = metrics.reference.as_deref();
+        let names = metrics.measures.iter().filter(|measure| measure.is_of_distribution());
+        let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
+        let names: Vec<_> = names.map(|measure| measure.name()).chain(extrapolated).collect();
+        for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
+            let names = names.clone();
             all.push(Box::new(Distribution {
                 ruler: FeatureRuler::new(names, source, reference, metrics.blocks, extractors)?,
                 quantise: metrics.quantise,
@@ -126,10 +125,43 @@ pub(super) struct FeatureRuler {
 }
 
 /// The last layer of the extractor's classifier.
-struct LogitHead {
+pub(super) struct LogitHead {
     /// `[D, classes]`
     weight: Array2<f32>,
     bias: Option<Array2<f32>>,
+}
+
+impl LogitHead {
+    /// The head of an extractor for what is measured of its class scores.
+    ///
+    /// # Errors
+    /// An extractor without one.
+    pub(super) fn of(
+        extractor: &dyn FeatureExtractor,
+        source: &str,
+        measure: &str,
+    ) -> Result<Self> {
+        let head = extractor.head().ok_or_else(|| {
+            Error::input(format!(
+                "{source} gives features and no class scores: measure `{measure}` with pytorch-fid's \
+                 weights, features = \"inception\""
+            ))
+        })?;
+        let matrix = |x: &tch::Tensor| torch::to_matrix(&x.reshape([-1, x.size()[x.dim() - 1]]));
+        Ok(Self {
+            weight: matrix(&head.weight)?.reversed_axes(),
+            bias: head.bias.as_ref().map(matrix).transpose()?,
+        })
+    }
+
+    /// The class scores `[N, classes]` of features `[N, D]`.
+    pub(super) fn logits(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
+        let logits = features.dot(&self.weight);
+        match &self.bias {
+            Some(bias) => logits + bias,
+            None => logits,
+        }
+    }
 }
 
 impl FeatureRuler {
@@ -146,22 +178,8 @@ impl FeatureRuler {
         extractors: &mut Extractors,
     ) -> Result<Self> {
         let extractor = extractors.extractor(source)?;
-        let head = if names.contains(&IS) {
-            let head = extractor.head().ok_or_else(|| {
-                Error::input(format!(
-                    "{source} gives features and no class scores: measure `{IS}` with pytorch-fid's \
-                     weights, features = \"inception\""
-                ))
-            })?;
-            let matrix =
-                |x: &tch::Tensor| torch::to_matrix(&x.reshape([-1, x.size()[x.dim() - 1]]));
-            Some(LogitHead {
-                weight: matrix(&head.weight)?.reversed_axes(),
-                bias: head.bias.as_ref().map(matrix).transpose()?,
-            })
-        } else {
-            None
-        };
+        let head =
+            names.contains(&IS).then(|| LogitHead::of(&*extractor, source, IS)).transpose()?;
         let reference =
             reference.map(|reference| extractors.reference(source, reference)).transpose()?;
         Ok(Self { names, source: source.to_owned(), blocks, extractor, reference, head })
@@ -182,7 +200,10 @@ impl FeatureRuler {
                 FD_INFINITY => {
                     frechet_extrapolation(features, self.blocks, reference().frechet()?)?
                 }
-                IS => inception_score(self.logits(features).view(), SPLITS)?,
+                IS => {
+                    let head = self.head.as_ref().expect("invariant: a score has a head");
+                    inception_score(head.logits(features).view(), SPLITS)?
+                }
                 _ => frechet_jackknife(features, self.blocks, reference().frechet()?)?,
             })
         };
@@ -191,15 +212,6 @@ impl FeatureRuler {
             .iter()
             .map(|name| Ok((column_name(name, Some(&self.source)), metric(name)?)));
         metrics.collect()
-    }
-
-    fn logits(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
-        let head = self.head.as_ref().expect("invariant: a score has a head");
-        let logits = features.dot(&head.weight);
-        match &head.bias {
-            Some(bias) => logits + bias,
-            None => logits,
-        }
     }
 }
 

@@ -369,10 +369,11 @@ fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
             ("metrics.features", metrics.features != first.features),
             ("metrics.measures", metrics.measures != first.measures),
             ("metrics.extrapolate", metrics.extrapolate != first.extrapolate),
+            ("metrics.also", metrics.also != first.also),
         ];
         if let Some((path, _)) = differs.into_iter().find(|(_, differs)| *differs) {
             let message = format!("the sweep changes `{path}`");
-            let help = "every cell is measured alike; compare features in two experiments";
+            let help = "every cell is measured alike; compare networks by `[metrics.also.NAME]`";
             problems.push(Diagnostic::error(cell.locate(path), message).help(help));
             return;
         }

@@ -1,5 +1,6 @@
 //! From a manifest to tables: manifest -> plan -> build -> runner -> results -> show.
 
+pub mod accuracy;
 pub mod build;
 pub mod diagnostic;
 pub mod error;
@@ -29,5 +30,5 @@ use results::leftovers;
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};
 pub use show::{
-    claims, compare, fold, image_grid, overview, plot, presentation, report, sheet, table,
+    claims, compare, fold, image_grid, overview, plot, presentation, ranks, report, sheet, table,
 };

@@ -402,16 +402,77 @@ pub struct MetricsSpec {
     /// Whether the Fréchet distance is extrapolated in N as well.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub extrapolate: bool,
+    /// Further networks whose features are compared in the same way, by the names that follow the
+    /// metric's: `fd.NAME`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub also: BTreeMap<String, AlsoSpec>,
+}
+
+/// `[metrics.also.NAME]`: one more network for the measures that compare distributions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlsoSpec {
+    /// The network.
+    pub features: String,
+    /// Its features of the data set; none where no measure needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+/// A metric of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric<'a> {
+    /// The name that a manifest uses: `fd`, `fd.NAME`.
+    pub name: String,
+    /// Its entry of [`METRICS`].
+    pub kind: &'static str,
+    /// The network whose features it is made of; none where it needs none.
+    pub features: Option<&'a str>,
+}
+
+impl Metric<'_> {
+    /// Whether sets are ranked by it: it describes all samples at once, at their number.
+    pub fn is_ranked(&self) -> bool {
+        let measure = Measured::ALL.into_iter().find(|measure| measure.name() == self.kind);
+        measure.is_some_and(Measured::is_of_distribution)
+    }
 }
 
 impl MetricsSpec {
-    /// The metrics of a cell, by their names in manifests.
-    pub fn metrics(&self) -> Vec<&'static str> {
-        let names = METRICS.into_iter().filter(|name| match *name {
+    /// The metrics of a cell: those of the first network or of none, then those of each further one.
+    pub fn metrics(&self) -> Vec<Metric<'_>> {
+        let kinds = METRICS.into_iter().filter(|name| match *name {
             FD_INFINITY => self.extrapolate,
             name => self.measures.iter().any(|measure| measure.name() == name),
         });
-        names.collect()
+        let of = |kind: &'static str| Measured::ALL.into_iter().find(|m| m.name() == kind);
+        let first = kinds.clone().map(|kind| Metric {
+            name: kind.to_owned(),
+            kind,
+            features: self
+                .features
+                .as_deref()
+                .filter(|_| of(kind).is_none_or(Measured::needs_features)),
+        });
+        let also = self.also.iter().flat_map(|(network, also)| {
+            let kinds =
+                kinds.clone().filter(|kind| of(kind).is_none_or(Measured::is_of_distribution));
+            kinds.map(move |kind| Metric {
+                name: format!("{kind}.{network}"),
+                kind,
+                features: Some(&also.features),
+            })
+        });
+        first.chain(also).collect()
+    }
+
+    /// Every network with its reference, each by what follows `metrics.` in a manifest and the
+    /// roles of their hashes: empty for the first, `also.NAME.` for a further one.
+    pub fn networks(&self) -> impl Iterator<Item = (String, &str, Option<&str>)> {
+        let first = self.features.as_deref();
+        let first = first.map(|features| (String::new(), features, self.reference.as_deref()));
+        first.into_iter().chain(self.also.iter().map(|(name, also)| {
+            (format!("also.{name}."), also.features.as_str(), also.reference.as_deref())
+        }))
     }
 
     /// The first measure that compares with a truth, if there is one.

@@ -233,13 +233,14 @@ fn say_read(
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
         let inputs = inputs(cell, models, extractors, pictures, hardware)?;
-        let metrics = cell.spec.metrics.as_ref();
-        for (role, source) in [
-            ("weights", Some(&cell.spec.model.source)),
-            ("features", metrics.and_then(|metrics| metrics.features.as_ref())),
-            ("reference", metrics.and_then(|metrics| metrics.reference.as_ref())),
-        ] {
-            if let (Some(source), Some(hash)) = (source, inputs.get(role)) {
+        let networks = cell.spec.metrics.iter().flat_map(|metrics| metrics.networks());
+        let files = networks.flat_map(|(at, features, reference)| {
+            let reference = reference.map(|reference| (format!("{at}reference"), reference));
+            [(format!("{at}features"), features)].into_iter().chain(reference)
+        });
+        let weights = ("weights".to_owned(), cell.spec.model.source.as_str());
+        for (role, source) in [weights].into_iter().chain(files) {
+            if let Some(hash) = inputs.get(&role) {
                 let line = format!("read {role} {source} {hash}");
                 if said.insert(line.clone()) {
                     eprintln!("{line}");

@@ -103,6 +103,18 @@ impl Jackknife {
         self.value + (self.groups() - 1.0) * (self.value - self.leave_out_mean())
     }
 
+    /// What each group contributes, B of them: their mean is the corrected value.
+    ///
+    /// $$\tilde\theta_b = B \hat\theta - (B-1) \hat\theta_{(b)}$$
+    ///
+    /// # References
+    /// Tukey, *Bias and confidence in not quite large samples*, Annals of Mathematical Statistics 29
+    /// (1958).
+    pub fn pseudo_values(&self) -> Vec<f64> {
+        let groups = self.groups();
+        self.leave_out.iter().map(|out| self.value + (groups - 1.0) * (self.value - out)).collect()
+    }
+
     /// The standard error of the value, and of the corrected value.
     ///
     /// $$s^2 = \frac{B-1}{B}\sum_b \bigl(\hat\theta_{(b)} - \bar\theta_{(\cdot)}\bigr)^2$$

@@ -6,7 +6,8 @@
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
 //! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
 //! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. A
-//! [`Line`] is fitted to single numbers. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
+//! [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
+//! alike. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
 
 mod extrapolation;
 mod few;
@@ -19,6 +20,7 @@ mod latents;
 mod line;
 mod mean;
 mod moments;
+mod rank;
 mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
@@ -31,6 +33,7 @@ pub use latents::{LatentStatistics, mean_squared_error};
 pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moments::Moments;
+pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
 pub use slope::log_log_slope;
 
 /// What can go wrong with feature matrices.

@@ -1,8 +1,18 @@
-//! A small feature network that comes with the repository.
+//! CIFAR residual networks as feature networks: the small one that comes with the repository, and
+//! checkpoints of others.
 //!
-//! A CIFAR ResNet-20, whose 64 values after the global mean of its last stage are the features. A
-//! distance in these features is not the FID of the literature, which needs the Inception network;
-//! they order samplers of CIFAR-10 models without a download.
+//! The values after the global mean of the last stage, 64 of them in the usual widths, are the
+//! features. A distance in these features is not the FID of the literature, which needs the
+//! Inception network; they order samplers of CIFAR-10 models without a download.
+//!
+//! A folder states its network in `config.json`. A file ending in `.th`, as akamaster's
+//! `pytorch_resnet_cifar10` publishes them, states nothing: depth, widths and classes follow from
+//! names and shapes of its tensors, and the images are normalised with ImageNet's mean and standard
+//! deviation, as by that trainer.
+//!
+//! # References
+//! He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016, section 4.2,
+//! shortcuts of option A. arXiv:1512.03385.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -10,11 +20,18 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    features::{FeatureError, FeatureExtractor, Head, check_colour},
+    checkpoint::{Checkpoint, Which},
+    features::{FeatureError, FeatureExtractor, Head, check_colour, name_of},
     folded::{Folded, Folding},
     unet::Layout,
     weights::Weights,
 };
+
+/// ImageNet's, which most trainers of CIFAR networks took over.
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+/// PyTorch's.
+const BATCH_NORM_EPS: f64 = 1e-5;
 
 /// A CIFAR residual network (He et al. 2016, section 4.2) with shortcuts that have no weights, as its
 /// `config.json` has it.
@@ -67,9 +84,32 @@ impl Classifier {
         let (config, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
         let text = std::fs::read_to_string(&config).map_err(|error| failed(&config, error))?;
         let bytes = std::fs::read(&weights).map_err(|error| failed(&weights, error))?;
-        let id =
-            folder.file_name().map_or_else(|| "features".into(), |name| name.to_string_lossy());
-        Self::parse(&id, &text, &bytes, folder, device)
+        Self::parse(&name_of(folder), &text, &bytes, folder, device)
+    }
+
+    /// Builds the network of a checkpoint; the file's name without its ending becomes the id.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or whose tensors are not those of such a network.
+    pub fn from_checkpoint(checkpoint: &Checkpoint, device: Device) -> Result<Self, FeatureError> {
+        let mut state = checkpoint.load(checkpoint.choose(Which::default())?)?;
+        // PyTorch counts batches; nothing is computed of it.
+        state.tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        let weights = Weights::from_state_dict(state)?;
+        let config = Architecture::of(&weights);
+        let differences = weights.differences(&config.tensors());
+        if let Some(differences) = differences.summary() {
+            return Err(FeatureError::Network {
+                path: weights.origin,
+                problem: format!(
+                    "does not hold a CIFAR residual network with shortcuts without weights \
+                     ({differences}): expected akamaster's names, conv1, bn1, layer1.0.conv1, .., \
+                     linear; the Inception network is a file that ends in .pth, .pt or .safetensors"
+                ),
+            });
+        }
+        let id = name_of(&weights.origin);
+        Ok(tch::no_grad(|| Self::build(&id, &config, &weights, device))?)
     }
 
     fn parse(
@@ -181,10 +221,24 @@ impl Architecture {
             depth,
             widths,
             num_classes,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            batch_norm_eps: 1e-5,
+            mean: MEAN,
+            std: STD,
+            batch_norm_eps: BATCH_NORM_EPS,
         }
+    }
+
+    /// The network that weights are those of, if they are one's: what they lack or have too much
+    /// then shows as differences from it.
+    fn of(weights: &Weights) -> Self {
+        let rows = |name: &str| Some(*weights.tensors.get(name)?.size().first()?);
+        let conv = |stage: usize, block: usize| rows(&format!("layer{stage}.{block}.conv1.weight"));
+        let blocks = (0..).take_while(|&block| conv(1, block).is_some()).count();
+        let mut widths: Vec<i64> = (1..).map_while(|stage| conv(stage, 0)).collect();
+        if widths.is_empty() {
+            widths = vec![16, 32, 64];
+        }
+        let classes = rows("linear.weight").unwrap_or(10);
+        Self::cifar(6 * blocks.max(1) + 2, widths, classes)
     }
 
     /// The constant added to the variance in every batch normalisation.

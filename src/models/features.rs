@@ -1,8 +1,8 @@
 //! Features of images: what the Fréchet and kernel distances compare.
 //!
 //! [`FeatureExtractor`] is the one interface of every feature network. A file of weights is the
-//! Inception network of FID ([`Inception`], or [`InceptionScript`] for TorchScript), a folder is a small
-//! [`Classifier`]; [`open`] tells them apart.
+//! Inception network of FID ([`Inception`], or [`InceptionScript`] for TorchScript); a folder, and a
+//! file that ends in `.th`, is a [`Classifier`]. [`open`] tells them apart.
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub struct Head {
 }
 
 /// Whether a manifest's `features` names the Inception network of FID, by its spelling: `inception`,
-/// or a file of weights. Everything else is a classifier's folder.
+/// or a file of weights. Everything else is a classifier: a folder, or a file that ends in `.th`.
 ///
 /// By spelling alone, because columns are named before anything is read.
 pub fn is_inception(source: &str) -> bool {
@@ -72,7 +72,18 @@ pub fn is_inception(source: &str) -> bool {
         })
 }
 
-/// Opens an extractor: a file is the Inception network, a folder a classifier.
+/// Whether a path names a classifier's checkpoint, by its ending.
+fn is_classifier_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("th"))
+}
+
+/// What a classifier is called: its folder's name, or its file's without the ending.
+pub fn name_of(path: &Path) -> String {
+    let name = if is_classifier_file(path) { path.file_stem() } else { path.file_name() };
+    name.map_or_else(|| "features".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Opens an extractor: a folder or a `.th` file is a classifier, another file the Inception network.
 ///
 /// # Errors
 /// A path that is neither, and as the network's own `open`.
@@ -81,6 +92,9 @@ pub fn open(path: &Path, device: Device) -> Result<Box<dyn FeatureExtractor>, Fe
         return Ok(Box::new(Classifier::open(path, device)?));
     }
     let checkpoint = Checkpoint::open(path)?;
+    if is_classifier_file(path) {
+        return Ok(Box::new(Classifier::from_checkpoint(&checkpoint, device)?));
+    }
     if checkpoint.container == Container::TorchScript {
         return Ok(Box::new(InceptionScript::open(path, device)?));
     }
@@ -175,8 +189,18 @@ mod tests {
         {
             assert!(is_inception(source), "{source}");
         }
-        for source in ["models/cifar10-features", "inception/", "features.v2"] {
+        for source in ["models/cifar10-features", "inception/", "features.v2", "w/resnet56.th"] {
             assert!(!is_inception(source), "{source}");
         }
+    }
+
+    #[test]
+    fn a_classifier_is_called_by_its_folder_or_its_file() {
+        for (path, name) in
+            [("models/cifar10-features", "cifar10-features"), ("w/resnet56-4b.th", "resnet56-4b")]
+        {
+            assert_eq!(name_of(Path::new(path)), name);
+        }
+        assert_eq!(name_of(Path::new("features.v2")), "features.v2");
     }
 }

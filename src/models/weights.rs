@@ -109,6 +109,24 @@ impl Differences {
         self.missing.is_empty() && self.extra.is_empty() && self.misshapen.is_empty()
     }
 
+    /// One of them and the number of the others, for files that differ everywhere; none where there
+    /// are none.
+    pub(crate) fn summary(&self) -> Option<String> {
+        let missing = || self.missing.first().map(|name| format!("`{name}` is missing"));
+        let misshapen = || {
+            let (name, needed, found) = self.misshapen.first()?;
+            Some(format!("`{name}` has shape {found:?}, needed {needed:?}"))
+        };
+        let extra = || self.extra.first().map(|name| format!("`{name}` is not known"));
+        let first = missing().or_else(misshapen).or_else(extra)?;
+        let count = self.missing.len() + self.misshapen.len() + self.extra.len();
+        Some(match count - 1 {
+            0 => first,
+            1 => format!("{first} and 1 more difference"),
+            more => format!("{first} and {more} more differences"),
+        })
+    }
+
     pub(crate) fn lines(&self) -> String {
         let missing = self.missing.iter().map(|name| format!("missing `{name}`"));
         let extra = self.extra.iter().map(|name| format!("not known `{name}`"));

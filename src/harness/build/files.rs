@@ -87,44 +87,49 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     problems
 }
 
-/// The features and the reference that are not here, and what they cannot give.
+/// The features and the references that are not here, and what they cannot give.
 fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
     let mut problems = vec![];
     let mut report = |path: &str, message: String, help: &str| {
         problems.push(Diagnostic::error(cell.locate(path), message).help(help));
     };
-    let features = metrics.features.as_deref().unwrap_or_default();
-    match features::locate(features) {
-        Err(error) => report(
-            "metrics.features",
-            error.to_string(),
-            "FID needs these weights; a folder like models/cifar10-features needs no download, and \
-             its distance is not called FID",
-        ),
-        Ok(path) if metrics.features.is_some() && !path.exists() => report(
-            "metrics.features",
-            format!("metrics.features = \"{features}\" does not exist"),
-            "features are computed by folders like models/cifar10-features, by `inception`, or by a \
-             file of Inception weights",
-        ),
-        Ok(_) => {}
-    }
-    let Some(reference) = &metrics.reference else { return problems };
-    if !Path::new(reference).exists() {
-        report(
-            "metrics.reference",
-            format!("metrics.reference = \"{reference}\" does not exist"),
-            &format!(
-                "`ddim stats --data SET --features {features} --out {reference}` writes it from a \
-                 data set"
+    for (at, features, reference) in metrics.networks() {
+        let (path, reference_path) =
+            (format!("metrics.{at}features"), format!("metrics.{at}reference"));
+        match features::locate(features) {
+            Err(error) => report(
+                &path,
+                error.to_string(),
+                "FID needs these weights; a folder like models/cifar10-features needs no download, \
+                 and its distance is not called FID",
             ),
-        );
-    } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
-        report(
-            "metrics.measures",
-            format!("`kid` compares features, and {reference} holds a mean and a covariance alone"),
-            "a reference written by `ddim stats --out FILE.safetensors` keeps features",
-        );
+            Ok(file) if !file.exists() => report(
+                &path,
+                format!("{path} = \"{features}\" does not exist"),
+                "features are computed by folders like models/cifar10-features, by `inception`, or \
+                 by a file of weights",
+            ),
+            Ok(_) => {}
+        }
+        let Some(reference) = reference else { continue };
+        if !Path::new(reference).exists() {
+            report(
+                &reference_path,
+                format!("{reference_path} = \"{reference}\" does not exist"),
+                &format!(
+                    "`ddim stats --data SET --features {features} --out {reference}` writes it from \
+                     a data set"
+                ),
+            );
+        } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
+            report(
+                "metrics.measures",
+                format!(
+                    "`kid` compares features, and {reference} holds a mean and a covariance alone"
+                ),
+                "a reference written by `ddim stats --out FILE.safetensors` keeps features",
+            );
+        }
     }
     problems
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::reader::{OneOrMany, Problems, Reader};
 use super::{Kind, Vocabulary, known_names};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
+use crate::harness::features::column_name;
 use crate::harness::overlay::{Table, Value};
 use crate::harness::plan::{
-    CellSpec, End, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured, MetricsSpec, ModelSpec,
-    Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps, Task, Tau, TruthSpec,
-    VarianceSpec,
+    AlsoSpec, CellSpec, End, ExactSpec, FD, FD_INFINITY, GridSpec, ImagesSpec, Inversion, Measured,
+    MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
+    Task, Tau, TruthSpec, VarianceSpec,
 };
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
@@ -532,6 +533,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
     let (featured, compared) = (any(Measured::needs_features), any(Measured::needs_reference));
     let features = needed("features", featured, "the folder or file of the feature network");
     let reference = needed("reference", compared, "the file with the features of the data set");
+    let also = read_also(r, &measures, compared, features.as_deref());
     let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
     r.ensure(
         "blocks",
@@ -554,7 +556,47 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         );
         r.report(Diagnostic::error(r.place("blocks"), message).help(help));
     }
-    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate }
+    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate, also }
+}
+
+/// Further networks for the measures that compare distributions.
+fn read_also(
+    r: &mut Reader<'_>,
+    measures: &[Measured],
+    compared: bool,
+    features: Option<&str>,
+) -> BTreeMap<String, AlsoSpec> {
+    let read = r.named("also", |r| {
+        let features: String = r.need("features", "the folder or file of the feature network");
+        let help = "the file with its features of the data set, by `ddim stats`";
+        AlsoSpec { features, reference: compared.then(|| r.need("reference", help)) }
+    });
+    if read.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut refuse = |message: String, help: &str| {
+        r.report(Diagnostic::error(r.place("also"), message).help(help));
+    };
+    if !measures.is_empty() && !measures.iter().any(|measure| measure.is_of_distribution()) {
+        let message = "`metrics.also` is used by no measure".to_owned();
+        refuse(message, "remove it, or measure `fd`, `kid` or `is`");
+    }
+    let column = |features: &str| column_name(FD, Some(features));
+    let mut columns: Vec<String> = features.into_iter().map(column).collect();
+    for (name, also) in &read {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !name.chars().all(fits) || FD_INFINITY.ends_with(&format!(".{name}")) {
+            let message = format!("`{name}` cannot be the name of a network in `metrics.also`");
+            refuse(message, "its metrics are called `fd.NAME`: use letters, digits, `-` and `_`");
+        }
+        let column = column(&also.features);
+        if columns.contains(&column) && !also.features.is_empty() {
+            let message = format!("two networks of `[metrics]` have the column `{column}`");
+            refuse(message, "columns are named after folders and files: rename one of the two");
+        }
+        columns.push(column);
+    }
+    read.into_iter().collect()
 }
 
 /// The measures without their order, which means nothing: two orders are the same cell.

@@ -388,6 +388,19 @@ impl<'a> Reader<'a> {
         tables.into_iter().map(|(table, place)| self.inside(key, table, place, &mut read)).collect()
     }
 
+    /// Reads each table of a section, by its name; an absent section is empty.
+    pub(super) fn named<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Reader<'_>) -> T,
+    ) -> Vec<(String, T)> {
+        self.section(key, |r| {
+            let names = r.table.entries().iter().map(|entry| entry.key.clone());
+            let tables = names.collect::<Vec<_>>().into_iter();
+            tables.map(|name| (name.clone(), r.section(&name, &mut read))).collect()
+        })
+    }
+
     /// Reports the keys that nothing asked for.
     pub(super) fn finish(self) {
         for entry in self.table.entries() {

@@ -6,6 +6,7 @@ use super::Vocabulary;
 use super::reader::{FromNode, Problems, Published, Reader};
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
+use crate::harness::plan::Metric;
 use crate::harness::presentation::{
     Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS, TableSpec,
 };
@@ -28,9 +29,13 @@ pub(super) fn read(
     whole: &Place,
     labels: Option<&Labels>,
     vocabulary: &Vocabulary,
-    measured: Option<&[&str]>,
+    metrics: Option<&[Metric<'_>]>,
     problems: &mut Problems,
 ) -> Show {
+    let measured: Option<Vec<&str>> =
+        metrics.map(|metrics| metrics.iter().map(|metric| metric.name.as_str()).collect());
+    let measured = measured.as_deref();
+    let ranked = metrics.map(|metrics| metrics.iter().filter(|m| m.is_ranked()).count());
     let axes: Vec<&str> = tree
         .get("sweep")
         .and_then(|entry| entry.node.as_table())
@@ -68,7 +73,15 @@ pub(super) fn read(
             }
             let fit = r.choice("fit", &[("calls", Against::Calls), ("S", Against::S)]);
             let caption = r.get("caption").unwrap_or_default();
-            TableSpec { rows, columns, value, caption, fit, over }
+            let rank = r.get("rank").unwrap_or(false);
+            if rank && ranked.is_some_and(|ranked| ranked < 2) {
+                let help = "measure another, `measures = [\"fd\", \"kid\"]`, or in the features of \
+                            another network, `[metrics.also.NAME]`";
+                let message =
+                    "ranks are compared between two measures of the distribution at least";
+                r.report(Diagnostic::error(r.place("rank"), message).help(help));
+            }
+            TableSpec { rows, columns, value, caption, fit, over, rank }
         })
     });
     let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
@@ -236,9 +249,14 @@ fn read_plot(
     let name: String = r.need("name", "the name of the file, without its ending");
     check_file_name(r, "name", &name);
     let title = r.need("title", "the question the figure answers");
-    let x: String = r.need("x", "an axis, or a column of `metrics.csv`");
-    let known: Vec<&str> =
-        axes.iter().copied().chain(vocabulary.columns.iter().map(String::as_str)).collect();
+    let x: String = r.need("x", "an axis, a column of `metrics.csv`, or a metric");
+    let columns = vocabulary.columns.iter().map(String::as_str);
+    let known: Vec<&str> = axes
+        .iter()
+        .copied()
+        .chain(columns)
+        .chain(measured.into_iter().flatten().copied())
+        .collect();
     check_name(r, "x", "axis or column", &x, &known);
     let y: String = r.need("y", "the metric: `y = \"fd\"`");
     let shown: Vec<String> =
@@ -301,9 +319,12 @@ fn check_metric(
     known: &[String],
     measured: Option<&[&str]>,
 ) {
+    if measured.is_some_and(|measured| measured.contains(&name)) {
+        return;
+    }
     check_name(r, key, "metric", name, known);
     let is_metric = name != SECONDS && known.iter().any(|metric| metric == name);
-    if is_metric && measured.is_some_and(|measured| !measured.contains(&name)) {
+    if is_metric && measured.is_some() {
         let help = match name.split_once('.') {
             Some(_) => "set `extrapolate = true` in `[metrics]`".to_owned(),
             None => format!("add it to `[metrics]`: `measures = [.., \"{name}\"]`"),

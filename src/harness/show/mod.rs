@@ -10,6 +10,7 @@ pub mod overview;
 pub(in crate::harness) mod page;
 pub mod plot;
 pub mod presentation;
+pub mod ranks;
 pub mod report;
 pub mod sheet;
 pub mod table;

@@ -12,11 +12,12 @@ use crate::harness::{
     build::Route,
     compare,
     error::Result,
-    features::{column_name, is_mean, is_on_features},
+    features::{column_name, is_mean},
     fold::Fold,
-    plan::{METRICS, MetricsSpec, Plan},
+    plan::{METRICS, Metric, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, SECONDS, TableSpec},
+    ranks::Ranks,
     record::{Columns, Record},
     registry::Registry,
     sheet::{self, Row},
@@ -43,6 +44,7 @@ pub enum Format {
 
 const TABLES: [(&str, Format); 2] = [("table.md", Format::Markdown), ("table.tex", Format::Latex)];
 const DIFFERENCES: &str = "differences.csv";
+const RANKS: [&str; 2] = ["ranks.csv", "rank-correlations.csv"];
 const SUMMARY: &str = "summary.csv";
 
 /// The file of a plot with an ending.
@@ -69,6 +71,8 @@ pub struct Show<'a> {
     axes: Vec<(String, Vec<String>)>,
     facts: Facts,
     fold: Option<Fold>,
+    /// The columns whose ranks are compared; none unless the table asks for it.
+    ranked: Vec<String>,
 }
 
 impl<'a> Show<'a> {
@@ -81,7 +85,8 @@ impl<'a> Show<'a> {
             found.map_or_else(|| metric.to_owned(), |(_, column)| column.clone())
         };
         let text = |text: &str| {
-            METRICS.iter().fold(text.to_owned(), |text, name| {
+            let names = columns.iter().map(|(name, _)| name.as_str()).chain(METRICS);
+            names.fold(text.to_owned(), |text, name| {
                 text.replace(&format!("{{{name}}}"), &column(name))
             })
         };
@@ -91,8 +96,10 @@ impl<'a> Show<'a> {
             ..spec.clone()
         });
         let plots = plan.plots.iter().map(|spec| PlotSpec {
+            x: column(&spec.x),
             y: column(&spec.y),
             title: text(&spec.title),
+            x_label: text(&spec.x_label),
             y_label: text(&spec.y_label),
             ..spec.clone()
         });
@@ -106,9 +113,11 @@ impl<'a> Show<'a> {
             let (axis, labels) = axes.remove(at);
             Fold { axis, labels }
         });
+        let ranks = plan.table.as_ref().is_some_and(|spec| spec.rank);
         Self {
             plan,
             table,
+            ranked: if ranks { ranked(plan) } else { vec![] },
             plots: plots.collect(),
             axes,
             facts: Facts {
@@ -160,11 +169,23 @@ impl<'a> Show<'a> {
         let records = self.shown(records);
         let table = self.table(self.spec()?, &records);
         Some(match format {
-            Format::Markdown => table.markdown(),
+            Format::Markdown => match self.ranks(&records) {
+                Some(ranks) => format!("{}\n{}", table.markdown(), ranks.markdown()),
+                None => table.markdown(),
+            },
             Format::Latex => table.latex(),
             Format::Csv => table.csv(),
-            Format::Text => format!("{}\n{}", table.terminal(), table.terminal_claims()),
+            Format::Text => {
+                let ranks = self.ranks(&records).map_or_else(String::new, |ranks| ranks.terminal());
+                format!("{}\n{}{ranks}", table.terminal(), table.terminal_claims())
+            }
         })
+    }
+
+    /// How the measures rank the cells, if the table asks for it and there are two to be ranked.
+    pub(in crate::harness) fn ranks<'b>(&'b self, records: &'b [Record]) -> Option<Ranks<'b>> {
+        let ranks = Ranks::new(&self.ranked, &self.axes, records);
+        (ranks.columns.len() > 1 && ranks.sets.len() > 1).then_some(ranks)
     }
 
     /// What the table shows, if the manifest has one.
@@ -172,8 +193,9 @@ impl<'a> Show<'a> {
         self.table.as_ref()
     }
 
-    /// Name and bytes of `table.md`, `table.tex`, `differences.csv`, and `summary.csv` of a folded
-    /// axis; nothing if the manifest has no table.
+    /// Name and bytes of `table.md`, `table.tex`, `differences.csv`, of `ranks.csv` and
+    /// `rank-correlations.csv` where ranks are asked for, and of `summary.csv` of a folded axis;
+    /// nothing if the manifest has no table.
     pub fn tables(&self, records: &[Record]) -> Vec<File> {
         let table = |format| self.table_as(records, format).map(String::into_bytes);
         let mut files: Vec<File> =
@@ -182,6 +204,11 @@ impl<'a> Show<'a> {
             let shown = self.shown(records);
             let differences = compare::differences_csv(self.table(spec, &shown).panels());
             files.push((DIFFERENCES.to_owned(), differences));
+            if let Some(ranks) = self.ranks(&shown) {
+                let [of_sets, correlations] = RANKS.map(str::to_owned);
+                files.push((of_sets, ranks.csv()));
+                files.push((correlations, ranks.correlations_csv()));
+            }
             if let Some(fold) = &self.fold {
                 let columns = Columns {
                     axes: self.axes.iter().map(|(axis, _)| axis.clone()).collect(),
@@ -305,6 +332,7 @@ impl<'a> Show<'a> {
         if self.table.is_some() {
             names.extend(TABLES.map(|(name, _)| name.to_owned()));
             names.push(DIFFERENCES.to_owned());
+            names.extend(RANKS.map(str::to_owned));
             names.extend(self.fold.as_ref().map(|_| SUMMARY.to_owned()));
         }
         for spec in &self.plots {
@@ -353,12 +381,16 @@ fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
 }
 
 /// The metrics of a plan: their names in manifests, and their columns in `metrics.csv`.
-pub fn columns(plan: &Plan) -> Vec<(&'static str, String)> {
+pub fn columns(plan: &Plan) -> Vec<(String, String)> {
     let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
-    let named = |metrics: &MetricsSpec| {
-        let column =
-            |name| column_name(name, metrics.features.as_deref().filter(|_| is_on_features(name)));
-        metrics.metrics().into_iter().map(|name| (name, column(name))).collect()
-    };
-    metrics.map_or_else(Vec::new, named)
+    let column = |metric: Metric<'_>| (metric.name, column_name(metric.kind, metric.features));
+    metrics.map_or_else(Vec::new, |metrics| metrics.metrics().into_iter().map(column).collect())
+}
+
+/// The columns that sets are ranked by.
+fn ranked(plan: &Plan) -> Vec<String> {
+    let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
+    let metrics = metrics.map_or_else(Vec::new, MetricsSpec::metrics);
+    let ranked = metrics.iter().filter(|metric| metric.is_ranked());
+    ranked.map(|metric| column_name(metric.kind, metric.features)).collect()
 }

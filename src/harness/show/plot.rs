@@ -1,4 +1,4 @@
-//! Plots of one metric against one axis, as SVG and PNG.
+//! Plots of one metric against one axis or against another metric, as SVG and PNG.
 //!
 //! A figure is a function of the records alone. Every curve is labelled at its end, where labels
 //! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
@@ -83,6 +83,8 @@ pub struct Figure {
     spec: PlotSpec,
     note: String,
     curves: Vec<Curve>,
+    /// Whether x was measured: its values are no ticks.
+    measured_x: bool,
 }
 
 /// One curve of a figure.
@@ -117,7 +119,8 @@ impl Figure {
     /// If there is nothing to draw, or if something has no place on an axis.
     pub fn new(spec: &PlotSpec, records: &[Record]) -> Result<Self, PlotError> {
         let name = || spec.name.clone();
-        let counted = ["S", "levels", "calls", "N"].contains(&spec.x.as_str());
+        let measured_x = records.iter().any(|record| record.metrics.contains_key(&spec.x));
+        let counted = measured_x || ["S", "levels", "calls", "N"].contains(&spec.x.as_str());
         let varies = |axis: &str| {
             let mut labels = records.iter().map(|record| record.label(axis));
             let first = labels.next();
@@ -128,7 +131,7 @@ impl Figure {
             .iter()
             .map(|(axis, _)| axis.as_str())
             .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // Calls and S follow from each other: then the axis is what moves along the curve.
+            // What is counted or measured follows from S: then the axis is what moves along the curve.
             .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
             .filter(|axis| varies(axis))
             .collect();
@@ -149,6 +152,9 @@ impl Figure {
             };
             measured += usize::from(y.is_some());
             diverged += usize::from(y.is_none());
+            if measured_x && y.is_none() {
+                continue;
+            }
             let mut label = pretty(series);
             for axis in &others {
                 label = format!("{label}, {axis} {}", record.label(axis).unwrap_or_default());
@@ -180,7 +186,7 @@ impl Figure {
             return Err(PlotError::NotPositive { name: name(), value });
         }
         let note = note(spec, records, diverged, &curves);
-        Ok(Self { spec: spec.clone(), note, curves })
+        Ok(Self { spec: spec.clone(), note, curves, measured_x })
     }
 
     /// The figure of curves that come from elsewhere than a table: a label, and points by increasing x.
@@ -197,7 +203,7 @@ impl Figure {
         if curves.is_empty() {
             return Err(PlotError::NoData { name: spec.name, metric: spec.y });
         }
-        Ok(Self { spec, note: String::new(), curves })
+        Ok(Self { spec, note: String::new(), curves, measured_x: true })
     }
 
     /// The figure with what its times were measured on in its note.
@@ -453,7 +459,7 @@ impl Figure {
     /// The values that were measured; round numbers where those are too many to be told apart.
     fn x_ticks(&self, scale: &Scale) -> Vec<f64> {
         let values = self.x_values();
-        if values.len() <= 10 {
+        if values.len() <= 10 && !self.measured_x {
             return values;
         }
         scale.ticks().into_iter().map(|(value, _)| value).collect()
@@ -514,6 +520,7 @@ fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
         "levels" => Ok(record.levels as f64),
         "calls" => Ok(record.calls as f64),
         "N" => Ok(record.n as f64),
+        x if record.metrics.contains_key(x) => Ok(record.metrics[x].value),
         axis => {
             let (name, axis) = (spec.name.clone(), axis.to_owned());
             let Some(label) = record.label(&axis) else {

@@ -25,6 +25,9 @@ pub struct TableSpec {
     pub fit: Option<Against>,
     /// An axis over whose labels the mean is taken, usually `seed`; plots show that mean too.
     pub over: Option<String>,
+    /// Whether the measures that compare distributions are compared by how they rank the cells.
+    #[serde(default)]
+    pub rank: bool,
 }
 
 /// What an order of convergence is fitted against.
@@ -114,7 +117,8 @@ pub struct PlotSpec {
     pub name: String,
     /// The question, printed above the axes.
     pub title: String,
-    /// Column of `metrics.csv` on the horizontal axis: an axis name such as `grid.steps`, or `calls`.
+    /// What is on the horizontal axis: an axis such as `grid.steps`, a column of `metrics.csv` such
+    /// as `calls`, or a metric.
     pub x: String,
     /// Metric on the vertical axis, for instance `fd`, or [`SECONDS`].
     pub y: String,

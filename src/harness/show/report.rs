@@ -18,6 +18,7 @@ use crate::harness::{
     overview::Show,
     page::pretty,
     plan::Cell,
+    ranks::Ranks,
     record::{Estimate, LEVEL, Record, Status},
     registry::Registry,
     sink::{Timing, write_atomically},
@@ -51,6 +52,9 @@ pub fn html(folder: &Folder, registry: &Registry) -> Result<String> {
         sections.push(("table", "Table", tables(folder, table)));
         if !folder.plan.claims.is_empty() {
             sections.push(("claims", "Claims", claims(table)));
+        }
+        if let Some(ranks) = show.ranks(&shown) {
+            sections.push(("ranks", "Ranks", rankings(&ranks)));
         }
     }
     let plots = plots(folder, &show)?;
@@ -375,6 +379,38 @@ fn claims(table: &Table) -> String {
         }
         put(&mut out, "</ul>");
     }
+    out
+}
+
+fn rankings(ranks: &Ranks) -> String {
+    let mut out = String::new();
+    open_table(&mut out, "ranks-table", "Sets of samples, the best first");
+    put(&mut out, "<thead>\n<tr>");
+    for head in ranks.heads() {
+        put(&mut out, format_args!("<th class=\"group\" scope=\"col\">{}</th>", Escaped(&head)));
+    }
+    put(&mut out, "</tr>\n</thead>\n<tbody>");
+    for line in ranks.lines() {
+        put(&mut out, "<tr>");
+        for (i, cell) in line.iter().enumerate() {
+            put(
+                &mut out,
+                if i == 0 {
+                    format!("<th class=\"stay\" scope=\"row\">{}</th>", label(cell))
+                } else {
+                    format!("<td class=\"group\">{}</td>", Escaped(cell))
+                },
+            );
+        }
+        put(&mut out, "</tr>");
+    }
+    put(&mut out, "</tbody>\n</table>\n</div>");
+    put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", rich(&ranks.caption())));
+    put(&mut out, "<ul>");
+    for agreement in ranks.agreements() {
+        put(&mut out, format_args!("<li class=\"prose\">{}</li>", rich(&agreement.sentence())));
+    }
+    put(&mut out, "</ul>");
     out
 }
 
