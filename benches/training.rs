@@ -30,6 +30,7 @@ fn step(criterion: &mut Criterion) {
         name: "ramps".to_owned(),
         split: "all".to_owned(),
         excluded: [].into(),
+        hashes_labels: false,
     };
     let mut group = criterion.benchmark_group("training step");
     group.sample_size(10);

@@ -1,6 +1,12 @@
 //! Training against PyTorch's numbers, and against itself stopped and continued.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "bytes, labels and f32 numbers are made of what fits"
+)]
 
 mod support;
 
@@ -86,7 +92,7 @@ fn weights() -> BTreeMap<String, Tensor> {
 /// The k-th batch of the golden training.
 fn batch(k: u64) -> Batch {
     let count = 6 * 3 * 8 * 8;
-    let byte = |x: f64| ((x + 1.0) / 2.0 * 255.0).floor() as u8;
+    let byte = |x: f64| (f64::midpoint(x, 1.0) * 255.0).floor() as u8;
     Batch {
         first: 6 * k,
         shape: [6, 3, 8, 8],

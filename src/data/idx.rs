@@ -176,16 +176,16 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let images = dir.path().join("t10k-images-idx3-ubyte.gz");
         fs::write(&images, gzip(&file(IMAGES, [3, 2, 5]))).unwrap();
-        assert_eq!(read(&images).unwrap().1, []);
+        assert!(read(&images).unwrap().1.is_empty());
         // Those of the other split are not theirs.
         fs::write(dir.path().join("train-labels-idx1-ubyte"), b"").unwrap();
-        assert_eq!(read(&images).unwrap().1, []);
+        assert!(read(&images).unwrap().1.is_empty());
         let labels = |n: u8, values: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, n], values].concat();
         let path = dir.path().join("t10k-labels-idx1-ubyte");
         fs::write(&path, labels(3, &[7, 0, 9])).unwrap();
-        assert_eq!(read(&images).unwrap().1, [7, 0, 9]);
+        assert_eq!(read(&images).unwrap().1, [7_u8, 0, 9]);
         fs::write(&path, gzip(&labels(3, &[7, 0, 9]))).unwrap();
-        assert_eq!(read(&images).unwrap().1, [7, 0, 9]);
+        assert_eq!(read(&images).unwrap().1, [7_u8, 0, 9]);
         for (bytes, expected) in [
             (labels(2, &[7, 0]), "it holds 2 labels and"),
             (labels(3, &[7, 0]), "says 3 labels, but 2 follow"),

@@ -25,7 +25,7 @@ use super::{
     leftovers,
     overview::{Show, columns},
     partial::Partial,
-    plan::{Cell, Inversion, Plan, Task},
+    plan::{Cell, Inversion, MetricsSpec, Plan, Task},
     progress::Progress,
     provenance::{Provenance, unix_time},
     record::{Columns, Record, Status},
@@ -233,7 +233,7 @@ fn say_read(
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
         let inputs = inputs(cell, models, extractors, pictures, hardware)?;
-        let networks = cell.spec.metrics.iter().flat_map(|metrics| metrics.networks());
+        let networks = cell.spec.metrics.iter().flat_map(MetricsSpec::networks);
         let files = networks.flat_map(|(at, features, reference)| {
             let reference = reference.map(|reference| (format!("{at}reference"), reference));
             [(format!("{at}features"), features)].into_iter().chain(reference)

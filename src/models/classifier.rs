@@ -30,6 +30,10 @@ use super::{
 /// ImageNet's, which most trainers of CIFAR networks took over.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const STD: [f64; 3] = [0.229, 0.224, 0.225];
+/// More blocks of a stage than any network has.
+const MOST_BLOCKS: usize = 1000;
+/// More stages than any network has.
+const MOST_STAGES: usize = 16;
 /// PyTorch's.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
@@ -37,7 +41,8 @@ const BATCH_NORM_EPS: f64 = 1e-5;
 /// `config.json` has it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Architecture {
-    architecture: String,
+    #[serde(rename = "architecture")]
+    family: String,
     /// Layers, 6 n + 2.
     pub depth: usize,
     /// Channels of each stage.
@@ -123,8 +128,8 @@ impl Classifier {
         let wrong = |message: String| FeatureError::Config { path: path.clone(), message };
         let config: Architecture =
             serde_json::from_str(config).map_err(|error| wrong(error.to_string()))?;
-        if config.architecture != "cifar-resnet" {
-            let found = &config.architecture;
+        if config.family != "cifar-resnet" {
+            let found = &config.family;
             return Err(wrong(format!("architecture is {found:?}; supported: \"cifar-resnet\"")));
         }
         if config.depth < 8 || config.depth % 6 != 2 || config.widths.is_empty() {
@@ -217,7 +222,7 @@ impl Architecture {
     /// and deviations of natural images.
     pub fn cifar(depth: usize, widths: Vec<i64>, num_classes: i64) -> Self {
         Self {
-            architecture: "cifar-resnet".to_owned(),
+            family: "cifar-resnet".to_owned(),
             depth,
             widths,
             num_classes,
@@ -232,8 +237,8 @@ impl Architecture {
     fn of(weights: &Weights) -> Self {
         let rows = |name: &str| Some(*weights.tensors.get(name)?.size().first()?);
         let conv = |stage: usize, block: usize| rows(&format!("layer{stage}.{block}.conv1.weight"));
-        let blocks = (0..).take_while(|&block| conv(1, block).is_some()).count();
-        let mut widths: Vec<i64> = (1..).map_while(|stage| conv(stage, 0)).collect();
+        let blocks = (0..MOST_BLOCKS).take_while(|&block| conv(1, block).is_some()).count();
+        let mut widths: Vec<i64> = (1..=MOST_STAGES).map_while(|stage| conv(stage, 0)).collect();
         if widths.is_empty() {
             widths = vec![16, 32, 64];
         }
@@ -247,6 +252,9 @@ impl Architecture {
     }
 
     /// The `config.json` of such a network.
+    ///
+    /// # Panics
+    /// Never: numbers and strings have a JSON form.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self);
         json.expect("invariant: numbers and strings have a JSON form") + "\n"

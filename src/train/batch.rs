@@ -129,6 +129,7 @@ mod tests {
             name: "bytes".to_owned(),
             split: "all".to_owned(),
             excluded: [].into(),
+            hashes_labels: false,
         }
     }
 

@@ -66,7 +66,7 @@ impl Objective for ClassifierLoss {
         batch: &Batch,
     ) -> Result<Loss, UnetError> {
         let device = self.placement.device;
-        let shape = batch.shape.map(|side| side as i64);
+        let shape = batch.shape.map(|side| side.cast_signed() as i64);
         let bytes = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
         let images = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
         let classes = Tensor::f_from_slice(&batch.classes)?.f_to_device(device)?;

@@ -31,6 +31,9 @@ pub struct DenoiserLoss {
 
 impl DenoiserLoss {
     /// The loss of a task, on a device.
+    ///
+    /// # Panics
+    /// Never: every label below the horizon has a level.
     pub fn new(task: Denoiser, seed: u64, placement: Placement) -> Self {
         let level = |t: usize| {
             let level = task.schedule.level(t as f64).expect("invariant: t is below the horizon");
@@ -58,7 +61,8 @@ impl Objective for DenoiserLoss {
     /// As Ho et al. have it: each residual block and each attention begins as the identity, and the
     /// network's first prediction is 0.
     fn begins_at_zero(&self, layer: &str) -> bool {
-        layer == "conv_out" || layer.ends_with(".conv2") || layer.ends_with(".to_out.0")
+        let last = |name: &str| layer.rsplit('.').next() == Some(name);
+        layer == "conv_out" || last("conv2") || layer.ends_with("to_out.0")
     }
 
     fn loss(
@@ -68,7 +72,7 @@ impl Objective for DenoiserLoss {
         batch: &Batch,
     ) -> Result<Loss, UnetError> {
         let device = self.placement.device;
-        let shape = batch.shape.map(|side| side as i64);
+        let shape = batch.shape.map(|side| side.cast_signed() as i64);
         let bytes = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
         let x0 = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(127.5)?.f_sub_scalar_(1.0)?;
         let eps = Tensor::f_from_slice(&batch.noise)?.f_reshape(shape)?.f_to_device(device)?;

@@ -136,7 +136,8 @@ mod tests {
     fn a_mask_belongs_to_its_image_and_layer_and_drops_p() {
         let masks = |first, n| {
             let dropout = Dropout::new(5, first, n, 2, 0.3).unwrap();
-            let x = Tensor::ones([n as i64, 8, 16, 16], (Kind::Float, Device::Cpu));
+            let x =
+                Tensor::ones([i64::try_from(n).unwrap(), 8, 16, 16], (Kind::Float, Device::Cpu));
             [dropout.apply(0, &x).unwrap(), dropout.apply(1, &x).unwrap()]
         };
         let [first, second] = masks(100, 6);

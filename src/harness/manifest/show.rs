@@ -46,44 +46,9 @@ pub(super) fn read(
     let mut root = Reader::new(tree, whole.clone(), problems);
     let name: String = root.need("name", "the name of the results folder: `name = \"table1\"`");
     check_file_name(&mut root, "name", &name);
-    let table = root.entry("table").map(|_| {
-        root.section("table", |r| {
-            let rows: String = r.need("rows", "the axis whose labels are the rows");
-            let columns: String = r.need("columns", "the axis whose labels are the columns");
-            check_name(r, "rows", "axis", &rows, &axes);
-            check_name(r, "columns", "axis", &columns, &axes);
-            if rows == columns && !rows.is_empty() {
-                let message = format!("rows and columns are both `{rows}`");
-                r.report(
-                    Diagnostic::error(r.place("columns"), message)
-                        .also(r.place("rows"), "the rows")
-                        .help("a table is spanned by two axes"),
-                );
-            }
-            let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
-            check_metric(r, "value", &value, &vocabulary.metrics, measured);
-            let over: Option<String> = r.get("over");
-            if let Some(over) = &over {
-                check_name(r, "over", "axis", over, &axes);
-                if *over == rows || *over == columns {
-                    let message = format!("the axis `{over}` cannot be shown and averaged over");
-                    let help = "`over` folds a further axis, for instance `seed`";
-                    r.report(Diagnostic::error(r.place("over"), message).help(help));
-                }
-            }
-            let fit = r.choice("fit", &[("calls", Against::Calls), ("S", Against::S)]);
-            let caption = r.get("caption").unwrap_or_default();
-            let rank = r.get("rank").unwrap_or(false);
-            if rank && ranked.is_some_and(|ranked| ranked < 2) {
-                let help = "measure another, `measures = [\"fd\", \"kid\"]`, or in the features of \
-                            another network, `[metrics.also.NAME]`";
-                let message =
-                    "ranks are compared between two measures of the distribution at least";
-                r.report(Diagnostic::error(r.place("rank"), message).help(help));
-            }
-            TableSpec { rows, columns, value, caption, fit, over, rank }
-        })
-    });
+    let table = root
+        .entry("table")
+        .map(|_| root.section("table", |r| read_table(r, &axes, vocabulary, measured, ranked)));
     let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
     for key in ["paper", "claim"] {
         if let (Some(entry), None) = (root.entry(key), &table) {
@@ -145,6 +110,49 @@ pub(super) fn read(
         plot
     });
     Show { name, table, paper, claims, plots }
+}
+
+/// What spans the table and fills it; `ranked` of the measures can be ranked.
+fn read_table(
+    r: &mut Reader<'_>,
+    axes: &[&str],
+    vocabulary: &Vocabulary,
+    measured: Option<&[&str]>,
+    ranked: Option<usize>,
+) -> TableSpec {
+    let rows: String = r.need("rows", "the axis whose labels are the rows");
+    let columns: String = r.need("columns", "the axis whose labels are the columns");
+    check_name(r, "rows", "axis", &rows, axes);
+    check_name(r, "columns", "axis", &columns, axes);
+    if rows == columns && !rows.is_empty() {
+        let message = format!("rows and columns are both `{rows}`");
+        r.report(
+            Diagnostic::error(r.place("columns"), message)
+                .also(r.place("rows"), "the rows")
+                .help("a table is spanned by two axes"),
+        );
+    }
+    let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
+    check_metric(r, "value", &value, &vocabulary.metrics, measured);
+    let over: Option<String> = r.get("over");
+    if let Some(over) = &over {
+        check_name(r, "over", "axis", over, axes);
+        if *over == rows || *over == columns {
+            let message = format!("the axis `{over}` cannot be shown and averaged over");
+            let help = "`over` folds a further axis, for instance `seed`";
+            r.report(Diagnostic::error(r.place("over"), message).help(help));
+        }
+    }
+    let fit = r.choice("fit", &[("calls", Against::Calls), ("S", Against::S)]);
+    let caption = r.get("caption").unwrap_or_default();
+    let rank = r.get("rank").unwrap_or(false);
+    if rank && ranked.is_some_and(|ranked| ranked < 2) {
+        let help = "measure another, `measures = [\"fd\", \"kid\"]`, or in the features of \
+                            another network, `[metrics.also.NAME]`";
+        let message = "ranks are compared between two measures of the distribution at least";
+        r.report(Diagnostic::error(r.place("rank"), message).help(help));
+    }
+    TableSpec { rows, columns, value, caption, fit, over, rank }
 }
 
 fn read_paper(r: &mut Reader<'_>) -> PaperValues {

@@ -77,6 +77,9 @@ pub enum PlotError {
     },
 }
 
+/// The points of a curve by increasing x; no value where the cell diverged.
+pub type Points = Vec<(f64, Option<Estimate>)>;
+
 /// A figure, ready to be drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
@@ -91,8 +94,7 @@ pub struct Figure {
 #[derive(Clone, Debug, PartialEq)]
 struct Curve {
     label: String,
-    /// By increasing x; no value where the cell diverged.
-    points: Vec<(f64, Option<Estimate>)>,
+    points: Points,
     /// None where nothing is fitted, or to fewer than two places.
     line: Option<Line>,
 }
@@ -193,10 +195,7 @@ impl Figure {
     ///
     /// # Errors
     /// If there is nothing to draw.
-    pub fn of_curves(
-        spec: PlotSpec,
-        curves: Vec<(String, Vec<(f64, Option<Estimate>)>)>,
-    ) -> Result<Self, PlotError> {
+    pub fn of_curves(spec: PlotSpec, curves: Vec<(String, Points)>) -> Result<Self, PlotError> {
         let of = |(label, points)| Curve { label, points, line: None };
         let mut curves: Vec<Curve> = curves.into_iter().map(of).collect();
         curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));

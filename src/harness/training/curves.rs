@@ -5,7 +5,7 @@ use crate::{
     harness::{
         error::Result,
         overview::File,
-        plot::{Figure, PlotError},
+        plot::{Figure, Points},
         presentation::PlotSpec,
         record::{Estimate, csv_bytes},
     },
@@ -50,12 +50,9 @@ fn thousands(images: u64) -> f64 {
     (images as f64 / 100.0).round() / 10.0
 }
 
-type Points = Vec<(f64, Option<Estimate>)>;
-
 fn drawing(name: &str, title: &str, y: &str, curves: Vec<(String, Points)>) -> Result<Vec<File>> {
-    let log = |of: &dyn Fn(&(f64, Option<Estimate>)) -> f64| {
-        curves.iter().flat_map(|(_, points)| points).all(|point| of(point) > 0.0)
-    };
+    let mut values = curves.iter().flat_map(|(_, points)| points).filter_map(|(_, y)| *y);
+    let positive = values.all(|y| y.value > 0.0);
     let spec = PlotSpec {
         name: name.to_owned(),
         title: title.to_owned(),
@@ -65,15 +62,14 @@ fn drawing(name: &str, title: &str, y: &str, curves: Vec<(String, Points)>) -> R
         x_label: "images seen, in thousands".to_owned(),
         y_label: y.to_owned(),
         log_x: false,
-        log_y: log(&|(_, y)| y.map_or(1.0, |y| y.value)),
+        log_y: positive,
         only: vec![],
         triangles: vec![],
         fit: None,
     };
     let figure = Figure::of_curves(spec, curves)?;
-    let svg = figure.svg().map(String::into_bytes);
-    let [svg, png]: [std::result::Result<Vec<u8>, PlotError>; 2] = [svg, figure.png()];
-    Ok(vec![(format!("{name}.svg"), svg?), (format!("{name}.png"), png?)])
+    let svg = figure.svg()?.into_bytes();
+    Ok(vec![(format!("{name}.svg"), svg), (format!("{name}.png"), figure.png()?)])
 }
 
 /// A column by images seen, in at most [`POINTS`] means of neighbouring rows.

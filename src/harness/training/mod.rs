@@ -282,7 +282,7 @@ impl Training<'_> {
                 if seen - begun.0 >= UNTIMED * n && timed_from.is_none() {
                     timed_from = Some((seen, self.clock.seconds()));
                 }
-                keep |= self.fix_budget(trainer, timed_from)?;
+                keep |= self.fix_budget(trainer, timed_from);
             }
             if done || watch.every.is_some_and(passed) {
                 self.look(trainer)?;
@@ -342,14 +342,14 @@ impl Training<'_> {
     }
 
     /// Turns minutes into images, once enough of them have passed.
-    fn fix_budget(&mut self, trainer: &Trainer, timed_from: Option<(u64, f64)>) -> Result<bool> {
+    fn fix_budget(&mut self, trainer: &Trainer, timed_from: Option<(u64, f64)>) -> bool {
         let (Budget::Minutes(minutes), Some((images, seconds))) = (self.recipe.budget, timed_from)
         else {
-            return Ok(false);
+            return false;
         };
         let (spent, whole_time) = (self.clock.seconds() - seconds, 60.0 * minutes);
         if spent < TIMED * whole_time || trainer.seen() == images {
-            return Ok(false);
+            return false;
         }
         let speed = (trainer.seen() - images) as f64 / spent;
         let rest = (whole_time - self.clock.seconds()).max(0.0) * speed;
@@ -361,7 +361,7 @@ impl Training<'_> {
         ));
         self.budget = Some(budget);
         self.progress.total(self.budget);
-        Ok(true)
+        true
     }
 
     /// Writes the model, and draws from it.

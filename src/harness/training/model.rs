@@ -53,7 +53,7 @@ pub(super) fn failed(error: impl std::fmt::Display) -> Error {
 
 /// The class of the largest score of each image, bytes `[N, 3, H, W]`.
 pub(super) fn best_class(classifier: &Classifier, images: ArrayView4<'_, u8>) -> Result<Vec<i64>> {
-    let shape: Vec<i64> = images.shape().iter().map(|&side| side as i64).collect();
+    let shape: Vec<i64> = images.shape().iter().map(|&side| side.cast_signed() as i64).collect();
     let bytes: Vec<u8> = images.iter().copied().collect();
     let of = || -> std::result::Result<Vec<i64>, features::FeatureError> {
         let images = Tensor::f_from_slice(&bytes)?.f_reshape(shape)?;

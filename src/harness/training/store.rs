@@ -147,7 +147,8 @@ impl Store {
             let bytes = bytes(tensor).map_err(|error| {
                 Error::input(format!("cannot read weights back: {}", first_line(&error)))
             })?;
-            let shape = tensor.size().iter().map(|&side| side.unsigned_abs() as usize).collect();
+            let shape =
+                tensor.size().iter().map(|&side| usize::try_from(side).unwrap_or(0)).collect();
             all.insert(name, (Dtype::F32, shape, bytes));
         }
         let Diary { rows, exams } = diary;
@@ -229,7 +230,7 @@ fn decode(file: &SafeTensors<'_>) -> Option<Checkpoint> {
     let numbers = |name: &str| file.tensor(name).ok();
     let float = |name: &str| {
         let view = numbers(name).filter(|view| view.dtype() == Dtype::F32)?;
-        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
+        let shape: Vec<i64> = view.shape().iter().map(|&side| side.cast_signed() as i64).collect();
         Tensor::f_from_data_size(view.data(), &shape, Kind::Float).ok()
     };
     let wide = |name: &str, kind: Dtype| -> Option<Vec<[u8; 8]>> {
