@@ -187,7 +187,7 @@ impl Figure {
         if let Some(&value) = x_bad.iter().chain(&y_bad).next() {
             return Err(PlotError::NotPositive { name: name(), value });
         }
-        let note = note(spec, records, diverged, &curves);
+        let note = note(spec, records, diverged, &curves, measured_x);
         Ok(Self { spec: spec.clone(), note, curves, measured_x })
     }
 
@@ -474,7 +474,13 @@ impl Figure {
 }
 
 /// The line under the title: what the bars are, what was fitted, and what is not shown.
-fn note(spec: &PlotSpec, records: &[Record], diverged: usize, curves: &[Curve]) -> String {
+fn note(
+    spec: &PlotSpec,
+    records: &[Record],
+    diverged: usize,
+    curves: &[Curve],
+    measured_x: bool,
+) -> String {
     let mut counts: Vec<usize> = records.iter().map(|record| record.n).collect();
     counts.sort_unstable();
     counts.dedup();
@@ -486,7 +492,8 @@ fn note(spec: &PlotSpec, records: &[Record], diverged: usize, curves: &[Curve]) 
     let values = if spec.y == SECONDS { "Time per sample" } else { "Values" };
     let mut note = format!("{values} at {n}");
     if estimates.any(|estimate| estimate.interval.is_some()) {
-        note = format!("{note}; bars: {} % jackknife intervals", 100.0 * LEVEL);
+        let of = if measured_x { " of the vertical value" } else { "" };
+        note = format!("{note}; bars: {} % jackknife intervals{of}", 100.0 * LEVEL);
     }
     if spec.fit.is_some() {
         let each = if spec.x == "calls" { "call" } else { "step" };
