@@ -171,7 +171,7 @@ blocks = 4
 features = "copy"
 reference = "copy.safetensors"
 [sweep]
-"grid.steps" = [1, 2, 4]
+"grid.steps" = [2, 4, 8]
 "solver.eta" = [0.0, 1.0]
 [table]
 rows = "solver.eta"
