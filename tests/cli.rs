@@ -665,6 +665,7 @@ fn the_help_is_what_was_reviewed() {
         "bits",
         "stats",
         "evaluate",
+        "train",
         "models",
         "inspect",
         "convert",

@@ -216,7 +216,7 @@ fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
     for part in ["FD-one and FD-copy.", "| set | FD-one | rank | FD-copy | rank |", "15 pairs"] {
         assert!(table.contains(part), "{part}: {table}");
     }
-    assert!(read("ranks.csv").contains("\nsteps = 4, eta = 1.0,"), "{}", read("ranks.csv"));
+    assert!(read("ranks.csv").contains("\n\"steps = 4, eta = 1.0\","), "{}", read("ranks.csv"));
     assert!(read("rank-correlations.csv").contains("\nFD-one,FD-copy,6,1.0,1.0,1.0,15,"));
     assert!(read("report.html").contains("<section id=\"ranks\""));
     assert!(read("both.svg").contains("FD-copy") && read("provenance.json").contains("also.copy."));

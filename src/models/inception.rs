@@ -444,7 +444,9 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "w.pth does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing \
-             and 471 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth"
+             and 471 more differences): expected the tensors of \
+             pt_inception-2015-12-05-6726825d.pth; a CIFAR residual network is a file that ends in \
+             .th, or a folder"
         );
     }
 }
