@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use ndarray::{Array4, Axis, concatenate, s};
+use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
+use tch::{Kind, Tensor};
 
-use super::model;
 use crate::{
     core::{self, KeyedNoise},
     data::ImageSet,
@@ -25,7 +25,7 @@ use crate::{
         record::Estimate,
         registry::Registry,
     },
-    models::classifier::Classifier,
+    models::{classifier::Classifier, features},
     train::settings::Target,
 };
 
@@ -181,7 +181,7 @@ impl Examiner<'_> {
             }
             let rows = BATCH.min(test.len() - first);
             let batch = test.images.slice(s![first..first + rows, .., .., ..]);
-            let best = model::best_class(&classifier, batch)?;
+            let best = best_class(&classifier, batch)?;
             let classes = &test.labels[first..first + rows];
             wrong += best.iter().zip(classes).filter(|(a, b)| **a != i64::from(**b)).count() as u64;
         }
@@ -193,4 +193,16 @@ impl Examiner<'_> {
         let exam = Exam { seen, estimate, n: test.len() as u64 };
         Ok(Findings { grid: None, exam: Some(exam) })
     }
+}
+
+/// The class of the largest score of each image, bytes `[N, 3, H, W]`.
+fn best_class(classifier: &Classifier, images: ArrayView4<'_, u8>) -> Result<Vec<i64>> {
+    let shape: Vec<i64> = images.shape().iter().map(|&side| side.cast_signed() as i64).collect();
+    let bytes: Vec<u8> = images.iter().copied().collect();
+    let of = || -> std::result::Result<Vec<i64>, features::FeatureError> {
+        let images = Tensor::f_from_slice(&bytes)?.f_reshape(shape)?;
+        let scores = classifier.logits(&features::from_bytes(&images)?)?;
+        Ok(Vec::try_from(scores.f_argmax(1, false)?.f_to_kind(Kind::Int64)?)?)
+    };
+    Ok(of()?)
 }

@@ -2,9 +2,6 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use ndarray::ArrayView4;
-use tch::{Kind, Tensor};
-
 use super::{exam::Exam, store::Diary};
 use crate::{
     data::ImageSet,
@@ -14,9 +11,8 @@ use crate::{
         sink,
     },
     models::{
-        classifier::{Architecture, Classifier},
+        classifier::Architecture,
         conversion::{Converted, serialise},
-        features,
         weights::sha256,
     },
     train::{
@@ -51,18 +47,6 @@ pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::Core(crate::core::Error::model(error.to_string()))
 }
 
-/// The class of the largest score of each image, bytes `[N, 3, H, W]`.
-pub(super) fn best_class(classifier: &Classifier, images: ArrayView4<'_, u8>) -> Result<Vec<i64>> {
-    let shape: Vec<i64> = images.shape().iter().map(|&side| side.cast_signed() as i64).collect();
-    let bytes: Vec<u8> = images.iter().copied().collect();
-    let of = || -> std::result::Result<Vec<i64>, features::FeatureError> {
-        let images = Tensor::f_from_slice(&bytes)?.f_reshape(shape)?;
-        let scores = classifier.logits(&features::from_bytes(&images)?)?;
-        Ok(Vec::try_from(scores.f_argmax(1, false)?.f_to_kind(Kind::Int64)?)?)
-    };
-    Ok(of()?)
-}
-
 /// What a model card is made of.
 pub(super) struct Card<'a> {
     pub(super) name: &'a str,
@@ -84,7 +68,7 @@ pub(super) struct Card<'a> {
 impl Card<'_> {
     /// The card as Markdown: everything measured, and nothing that was not.
     pub(super) fn markdown(&self) -> String {
-        let mut text = format!("# {}\n\n", self.name);
+        let mut text = format!("# {}\n\n{}\n\n", self.name, self.what());
         if self.grid {
             let _ = write!(
                 text,
@@ -112,6 +96,16 @@ impl Card<'_> {
             }
         }
         text
+    }
+
+    fn what(&self) -> String {
+        let [c, h, w] = self.set.shape();
+        let what = match &self.settings.task {
+            Task::Denoiser(_) => "denoising network",
+            Task::Classifier(_) => "classifier, whose features serve distances,",
+        };
+        let colour = if c == 1 { "grey" } else { "colour" };
+        format!("A {what} for {h} x {w} {colour} images, trained by `ddim train`.")
     }
 
     fn architecture(&self) -> String {
