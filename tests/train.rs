@@ -136,6 +136,35 @@ fn four_steps_are_those_of_pytorch() {
 }
 
 #[test]
+fn a_batch_divided_over_threads_has_the_gradient_of_the_whole() {
+    let after_two_steps = |threads| {
+        let mut settings = settings(Target::Eps, 5.0);
+        let Task::Denoiser(task) = &mut settings.task else { unreachable!() };
+        task.dropout = 0.3;
+        let before = tch::get_num_threads();
+        tch::set_num_threads(threads);
+        let mut trainer = Trainer::new(settings, Device::Cpu, Some(&weights())).unwrap();
+        let rows: Vec<f64> = (0..2)
+            .flat_map(|k| {
+                trainer.step(&batch(k), 24).unwrap();
+                let means = trainer.row().unwrap().means;
+                means.into_iter().filter(|mean| !mean.is_nan()).collect::<Vec<_>>()
+            })
+            .collect();
+        let weights = trainer.state().unwrap().weights.to_kind(Kind::Double);
+        tch::set_num_threads(before);
+        (rows, Vec::<f64>::try_from(weights).unwrap())
+    };
+    let (rows, weights) = after_two_steps(1);
+    // Of six images: equal parts, unequal ones, and no more parts than images.
+    for threads in [2, 4, 8] {
+        let divided = after_two_steps(threads);
+        assert_close(&divided.0, &rows, 2e-5);
+        assert_close(&divided.1, &weights, 5e-6);
+    }
+}
+
+#[test]
 fn the_losses_on_x0_and_v_are_those_of_pytorch() {
     for (target, name) in [(Target::X0, "x0"), (Target::V, "v")] {
         let mut trainer =
@@ -215,9 +244,9 @@ fn manifest(folder: &Path, more: &str) -> std::path::PathBuf {
     path
 }
 
-fn train(manifest: &Path, out: &Path) -> Command {
+fn train(manifest: &Path, out: &Path, threads: &str) -> Command {
     let mut command = Command::new(cargo_bin("ddim"));
-    command.args(["train", "--threads", "1", "--quiet", "--out"]).arg(out).arg(manifest);
+    command.args(["train", "--threads", threads, "--quiet", "--out"]).arg(out).arg(manifest);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -233,28 +262,39 @@ fn outcome(out: &Path) -> BTreeMap<String, Vec<u8>> {
     all.map(|name| (name.clone(), fs::read(out.join(name)).unwrap())).collect()
 }
 
-#[test]
-fn a_training_that_is_killed_ten_times_ends_at_the_same_bytes() {
+/// Kills a training after each of these milliseconds, and compares how it ends with one left alone.
+fn kill_and_compare(threads: &str, waits: &[u64], least: usize) {
     let folder = TempDir::new().unwrap();
     let manifest = manifest(folder.path(), "");
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
-    assert!(train(&manifest, &whole).status().unwrap().success());
+    assert!(train(&manifest, &whole, threads).status().unwrap().success());
     let mut kills = 0;
-    // Fixed, but anywhere: a kill may hit the start, a step, an exam or a file being written.
-    for wait in [350, 140, 420, 90, 260, 510, 180, 330, 600, 220, 470, 390] {
-        let mut child = train(&manifest, &killed).spawn().unwrap();
+    for &wait in waits {
+        let mut child = train(&manifest, &killed, threads).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(wait));
         kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(train(&manifest, &killed).status().unwrap().success());
-    assert!(kills >= 5, "the training was too short to be killed more than {kills} times");
+    assert!(train(&manifest, &killed, threads).status().unwrap().success());
+    assert!(kills >= least, "the training was too short to be killed more than {kills} times");
     let (whole, killed) = (outcome(&whole), outcome(&killed));
     assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());
     for (name, bytes) in &whole {
         assert!(killed[name] == *bytes, "{name} differs");
     }
+}
+
+#[test]
+fn a_training_that_is_killed_ten_times_ends_at_the_same_bytes() {
+    // Fixed, but anywhere: a kill may hit the start, a step, an exam or a file being written.
+    let waits = [350, 140, 420, 90, 260, 510, 180, 330, 600, 220, 470, 390];
+    kill_and_compare("1", &waits, 5);
+}
+
+#[test]
+fn a_training_divided_over_threads_that_is_killed_ends_at_the_same_bytes() {
+    kill_and_compare("2", &[450, 150, 520, 310], 2);
 }
 
 fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {

@@ -7,6 +7,7 @@ mod bits;
 mod check;
 mod completions;
 mod convert;
+mod environment;
 mod evaluate;
 mod fetch;
 mod images;
@@ -293,30 +294,6 @@ fn watch_for_interruption() {
     });
 }
 
-/// Starts the process again with OpenMP threads that wait for a moment and then sleep, unless the
-/// environment says otherwise.
-///
-/// The OpenMP library spins while it waits and reads its policy when it is loaded, before `main`.
-/// On a machine with other work, spinning for long cuts the network's speed to a quarter; where there
-/// is none, sleeping at once costs training a fifth of its speed, because a step is a thousand short
-/// pieces of work. A few thousand turns are some ten microseconds, which neither notices.
-#[cfg(unix)]
-fn wait_briefly() {
-    use std::os::unix::process::CommandExt;
-    const POLICY: &str = "OMP_WAIT_POLICY";
-    const SPINS: &str = "GOMP_SPINCOUNT";
-    if std::env::var_os(POLICY).is_none()
-        && std::env::var_os(SPINS).is_none()
-        && let Ok(program) = std::env::current_exe()
-    {
-        // Returns only if it fails, and then nothing is lost but speed.
-        let _ = std::process::Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .env(SPINS, "10000")
-            .exec();
-    }
-}
-
 /// Runs the command line of this process with the solvers of this crate.
 pub fn main() -> ExitCode {
     main_with(&Registry::shipped())
@@ -325,7 +302,7 @@ pub fn main() -> ExitCode {
 /// Runs the command line of this process with other solvers, such as one's own beside the shipped.
 pub fn main_with(registry: &Registry) -> ExitCode {
     #[cfg(unix)]
-    wait_briefly();
+    environment::complete();
     let cli = Cli::parse();
     watch_for_interruption();
     let outcome = match &cli.verb {

@@ -30,6 +30,27 @@ pub struct Batch {
     pub noise: Vec<f32>,
 }
 
+impl Batch {
+    /// The same images as at most `count` batches, one after another and as equal as can be.
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let [n, c, h, w] = self.shape;
+        let count = count.clamp(1, n.max(1));
+        let part = |k: usize| {
+            let images = k * n / count..(k + 1) * n / count;
+            let values = images.start * c * h * w..images.end * c * h * w;
+            Self {
+                first: self.first + images.start as u64,
+                shape: [images.len(), c, h, w],
+                images: self.images[values.clone()].to_vec(),
+                classes: self.classes.get(images.clone()).unwrap_or_default().to_vec(),
+                labels: self.labels.get(images).unwrap_or_default().to_vec(),
+                noise: self.noise.get(values).unwrap_or_default().to_vec(),
+            }
+        };
+        (0..count).map(part).collect()
+    }
+}
+
 /// Where batches come from.
 #[derive(Clone, Debug)]
 pub struct Feed<'a> {
@@ -180,6 +201,18 @@ mod tests {
         }
         assert!((20..=40).contains(&mirrored), "{mirrored} of 60 are mirrored");
         assert!(moved > 45, "{moved} of 60 are moved, where eight of nine should be");
+    }
+
+    #[test]
+    fn parts_are_what_the_feed_gives_for_their_images() {
+        let set = set();
+        let augmentation = Augmentation { flip: true, shift: 1 };
+        let feed = |n| Feed::new(&set, (9, n), augmentation, 1000);
+        let parts = feed(5).batch(10).parts(2);
+        assert_eq!(parts, [feed(2).batch(10), feed(3).batch(12)]);
+        // Never an empty one; nor is anything missed that a batch has not.
+        let parts = Feed::new(&set, (9, 3), augmentation, 0).batch(0).parts(8);
+        assert_eq!(parts, [0, 1, 2].map(|k| Feed::new(&set, (9, 1), augmentation, 0).batch(k)));
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Objective for ClassifierLoss {
         Ok(Loss { total: entropy.f_mean(Kind::Float)?, each })
     }
 
+    /// Batch normalisation sees all images at once.
+    fn divides(&self) -> bool {
+        false
+    }
+
     fn columns(&self) -> Vec<String> {
         ["loss", "error"].map(str::to_owned).to_vec()
     }

@@ -105,6 +105,10 @@ impl Objective for DenoiserLoss {
         Ok(Loss { total: weighted.f_mean(Kind::Float)?, each: each.f_detach()?.f_unsqueeze(0)? })
     }
 
+    fn divides(&self) -> bool {
+        true
+    }
+
     fn horizon(&self) -> usize {
         self.levels.len()
     }

@@ -20,3 +20,4 @@ pub mod order;
 pub mod parameters;
 pub mod settings;
 pub mod trainer;
+mod workers;

@@ -17,7 +17,7 @@ pub struct Loss {
 }
 
 /// A task that weights can be trained for.
-pub trait Objective {
+pub trait Objective: Send + Sync {
     /// The trained tensors: name and shape.
     fn parameters(&self) -> BTreeMap<String, Vec<i64>>;
 
@@ -42,6 +42,10 @@ pub trait Objective {
     fn buffers(&self) -> Result<BTreeMap<String, Tensor>, tch::TchError> {
         Ok(BTreeMap::new())
     }
+
+    /// Whether the loss of a batch is the mean of its images' losses, each of that image alone, and
+    /// changes no buffer: a batch may then be divided.
+    fn divides(&self) -> bool;
 
     /// The number of noise labels; 0 where none are drawn.
     fn horizon(&self) -> usize {

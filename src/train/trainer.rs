@@ -10,6 +10,7 @@ use super::{
     objective::{self, Objective},
     parameters::Parameters,
     settings::Settings,
+    workers::Workers,
 };
 use crate::models::unet::{Layout, Placement, UnetError};
 
@@ -45,6 +46,8 @@ pub struct Trainer {
     objective: Box<dyn Objective>,
     parameters: Parameters,
     device: Device,
+    /// None where every operation has all threads, or the device its own.
+    workers: Option<Workers>,
     decayed: Option<Tensor>,
     state: State,
     /// Losses that are still on the device: labels, values, the norm of the gradient.
@@ -74,6 +77,8 @@ impl Trainer {
         };
         let weights = weights.f_to_device(device)?;
         let decays = settings.optimiser.weight_decay > 0.0;
+        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(settings.batch);
+        let divides = device == Device::Cpu && threads > 1 && objective.divides();
         Ok(Self {
             decayed: decays.then(|| parameters.decayed(device)).transpose()?,
             state: State {
@@ -88,6 +93,7 @@ impl Trainer {
             objective,
             parameters,
             device,
+            workers: divides.then(|| Workers::new(threads)).transpose()?,
             pending: vec![],
         })
     }
@@ -149,15 +155,9 @@ impl Trainer {
     /// # Errors
     /// What LibTorch refuses.
     pub fn step(&mut self, batch: &Batch, budget: u64) -> Result<(), UnetError> {
+        let (gradient, each) = self.gradient(batch)?;
         let Settings { optimiser, ema, .. } = &self.settings;
         let state = &mut self.state;
-        let weights = state.weights.f_detach()?.f_set_requires_grad(true)?;
-        let loss = {
-            let parts = self.parameters.split(&weights)?;
-            self.objective.loss(&parts, &mut state.buffers, batch)?
-        };
-        let gradients = Tensor::f_run_backward(&[&loss.total], &[&weights], false, false)?;
-        let gradient = &gradients[0];
         tch::no_grad(|| -> Result<(), UnetError> {
             let norm = gradient.f_norm()?;
             // A norm of 0 or below the limit gives a factor of 1.
@@ -173,9 +173,40 @@ impl Trainer {
                 let decay = ema.min((1.0 + step as f64) / (10.0 + step as f64));
                 let _ = average.f_lerp_(&state.weights, 1.0 - decay)?;
             }
-            self.pending.push((batch.labels.clone(), loss.each, norm));
+            self.pending.push((batch.labels.clone(), each, norm));
             Ok(())
         })
+    }
+
+    /// The gradient of a batch's loss, `[P]`, and what is reported of each image.
+    ///
+    /// Divided over threads, a batch's gradient is the sum of its parts' in their order, each in
+    /// proportion to its images: a function of the batch and the number of threads.
+    fn gradient(&mut self, batch: &Batch) -> Result<(Tensor, Tensor), UnetError> {
+        let (objective, parameters) = (self.objective.as_ref(), &self.parameters);
+        let of = |weights: &Tensor, buffers: &mut BTreeMap<String, Tensor>, part: &Batch| {
+            let weights = weights.f_detach()?.f_set_requires_grad(true)?;
+            let loss = objective.loss(&parameters.split(&weights)?, buffers, part)?;
+            let share = part.shape[0] as f64 / batch.shape[0] as f64;
+            let total = loss.total.f_mul_scalar(share)?;
+            let mut gradients = Tensor::f_run_backward(&[&total], &[&weights], false, false)?;
+            Ok::<_, UnetError>((gradients.swap_remove(0), loss.each))
+        };
+        let Some(workers) = &self.workers else {
+            return of(&self.state.weights, &mut self.state.buffers, batch);
+        };
+        // Each part has a handle of its own on the same weights.
+        let weights = |part| (self.state.weights.shallow_clone(), part);
+        let parts = batch.parts(workers.count()).into_iter().map(weights).collect();
+        let done = workers.map(parts, |(weights, part)| of(&weights, &mut BTreeMap::new(), &part));
+        let (gradients, each): (Vec<_>, Vec<_>) =
+            done.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let mut gradients = gradients.into_iter();
+        let mut sum = gradients.next().expect("invariant: a batch has a part");
+        for gradient in gradients {
+            let _ = sum.f_add_(&gradient)?;
+        }
+        Ok((sum, Tensor::f_cat(&each, 1)?))
     }
 
     /// Ends a row of the log.

@@ -1,0 +1,45 @@
+//! What other libraries read from the environment when they are loaded, before `main`.
+
+/// For a machine that others use too, and for tensors of a few megabytes that come and go.
+///
+/// - The OpenMP library spins while it waits. On a machine with other work, spinning for long cuts the
+///   network's speed to a quarter; where there is none, sleeping at once costs training a fifth of
+///   its speed, because a step is a thousand short pieces of work. A few thousand turns are some ten
+///   microseconds, which neither notices.
+/// - The C library gives large blocks back to the system as soon as they are free, and a step of
+///   training asks for all of them again: the system then clears every page anew. Kept in one arena
+///   until the process ends, the same pages serve all steps.
+///
+/// Who sets one variable of a row decides that row.
+const ROWS: [(&[&str], &[(&str, &str)]); 2] = [
+    (&["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"], &[("GOMP_SPINCOUNT", "10000")]),
+    (
+        &["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"],
+        &[
+            ("MALLOC_ARENA_MAX", "1"),
+            ("MALLOC_MMAP_MAX_", "0"),
+            ("MALLOC_TRIM_THRESHOLD_", "1099511627776"),
+        ],
+    ),
+];
+
+/// Starts the process again with what is missing.
+#[cfg(unix)]
+pub(super) fn complete() {
+    use std::os::unix::process::CommandExt;
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let missing: Vec<_> = ROWS
+        .iter()
+        .filter(|(decide, _)| !decide.iter().any(is_set))
+        .flat_map(|(_, values)| values.iter().copied())
+        .collect();
+    if !missing.is_empty()
+        && let Ok(program) = std::env::current_exe()
+    {
+        // Returns only if it fails, and then nothing is lost but speed.
+        let _ = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .envs(missing)
+            .exec();
+    }
+}
