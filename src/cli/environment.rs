@@ -8,7 +8,7 @@
 ///   microseconds, which neither notices.
 /// - The C library gives large blocks back to the system as soon as they are free, and a step of
 ///   training asks for all of them again: the system then clears every page anew. Kept in one arena
-///   until the process ends, the same pages serve all steps.
+///   until the process ends, the same pages, large ones where the system has them, serve all steps.
 ///
 /// Who sets one variable of a row decides that row.
 const ROWS: [(&[&str], &[(&str, &str)]); 2] = [
@@ -16,6 +16,7 @@ const ROWS: [(&[&str], &[(&str, &str)]); 2] = [
     (
         &["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"],
         &[
+            ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
             ("MALLOC_ARENA_MAX", "1"),
             ("MALLOC_MMAP_MAX_", "0"),
             ("MALLOC_TRIM_THRESHOLD_", "1099511627776"),

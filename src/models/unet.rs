@@ -133,6 +133,8 @@ pub struct Unet {
     label1: Linear,
     label2: Linear,
     label_projections: Linear,
+    /// The width of each residual block's part of them.
+    widths: Vec<i64>,
     conv_in: Conv,
     down: Vec<Level<Conv>>,
     middle: (Resnet, Attention, Resnet),
@@ -153,8 +155,7 @@ impl Unet {
         placement: Placement,
     ) -> Result<Self, WeightsError> {
         weights.check(&config.tensors())?;
-        let form = Form::Joined;
-        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement, form))?)
+        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement))?)
     }
 
     /// Builds the network as a differentiable function of its weights.
@@ -169,17 +170,15 @@ impl Unet {
         parameters: &BTreeMap<String, Tensor>,
         placement: Placement,
     ) -> Result<Self, UnetError> {
-        Ok(Self::build(config, parameters, placement, Form::Plain)?)
+        Ok(Self::build(config, parameters, placement)?)
     }
 
     fn build(
         config: &UnetConfig,
         tensors: &BTreeMap<String, Tensor>,
         placement: Placement,
-        form: Form,
     ) -> Result<Self, tch::TchError> {
-        let mut builder =
-            Builder { config, tensors, placement, form, projections: Vec::new(), width: 0 };
+        let mut builder = Builder { config, tensors, placement, projections: Vec::new() };
         let levels = config.levels();
         let conv_in = builder.conv("conv_in", 1, 1)?;
         let mut down = Vec::with_capacity(levels);
@@ -215,6 +214,7 @@ impl Unet {
             norm_out: builder.norm("conv_norm_out")?,
             conv_out: builder.conv("conv_out", 1, 1)?,
             label_projections: builder.label_projections()?,
+            widths: builder.projections.iter().map(|(weight, _)| weight.size()[0]).collect(),
             config: config.clone(),
             placement,
             conv_in,
@@ -286,14 +286,14 @@ impl Unet {
     ) -> Result<Tensor, tch::TchError> {
         let Placement { device, precision, layout } = self.placement;
         let kind = precision.kind();
-        let label = self.label(labels)?.f_to_kind(kind)?;
+        let added = self.label(labels)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
         let images = layout.of(&images.f_to_device(device)?.f_to_kind(kind)?)?;
 
         let mut x = self.conv_in.apply(&images, None)?;
         let mut skips = vec![x.shallow_clone()];
         for level in &self.down {
             for (resnet, attention) in level.blocks() {
-                x = resnet.apply(&x, &label, drop)?;
+                x = resnet.apply(&x, &added, drop)?;
                 if let Some(attention) = attention {
                     x = attention.apply(&x)?;
                 }
@@ -309,12 +309,12 @@ impl Unet {
             }
         }
         let (before, attention, after) = &self.middle;
-        x = attention.apply(&before.apply(&x, &label, drop)?)?;
-        x = after.apply(&x, &label, drop)?;
+        x = attention.apply(&before.apply(&x, &added, drop)?)?;
+        x = after.apply(&x, &added, drop)?;
         for level in &self.up {
             for (resnet, attention) in level.blocks() {
                 let skip = skips.pop().expect("invariant: the way up has a block for each skip");
-                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &label, drop)?;
+                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &added, drop)?;
                 if let Some(attention) = attention {
                     x = attention.apply(&x)?;
                 }
@@ -350,25 +350,13 @@ fn frequencies(config: &UnetConfig) -> Result<Tensor, tch::TchError> {
     Tensor::f_from_slice(&frequencies)
 }
 
-/// The form of the weights inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// The enlargements of the way up as one convolution, which is faster to run.
-    Joined,
-    /// As the published network has them, which is faster to differentiate.
-    Plain,
-}
-
 /// Takes weights by name and puts them where and how the network runs.
 struct Builder<'a> {
     config: &'a UnetConfig,
     tensors: &'a BTreeMap<String, Tensor>,
     placement: Placement,
-    form: Form,
     /// The label projections met so far: weight and bias.
     projections: Vec<(Tensor, Tensor)>,
-    /// The sum of their widths.
-    width: i64,
 }
 
 impl Builder<'_> {
@@ -413,9 +401,6 @@ impl Builder<'_> {
     }
 
     fn upsample(&self, layer: &str) -> Result<Upsample, tch::TchError> {
-        if self.form == Form::Plain {
-            return Ok(Upsample::Plain(self.conv(layer, 1, 1)?));
-        }
         let weight = self.tensor(layer, "weight").f_to_kind(Kind::Double)?;
         let mut phases = Vec::with_capacity(4);
         for lower in [false, true] {
@@ -425,7 +410,7 @@ impl Builder<'_> {
         }
         let weight = self.put(&Tensor::f_cat(&phases, 0)?, self.kind())?;
         let bias = self.put(self.tensor(layer, "bias"), self.kind())?;
-        Ok(Upsample::Joined(Conv {
+        Ok(Upsample(Conv {
             weight: self.placement.layout.of(&weight)?,
             bias: Some(bias.f_repeat([4])?),
             stride: 1,
@@ -456,15 +441,12 @@ impl Builder<'_> {
         let (conv1_name, projection) = (format!("{name}.conv1"), format!("{name}.time_emb_proj"));
         let bias = self.tensor(&projection, "bias").f_add(self.tensor(&conv1_name, "bias"))?;
         let weight = self.put(self.tensor(&projection, "weight"), Kind::Float)?;
-        let (start, width) = (self.width, weight.size2()?.0);
         self.projections.push((weight, self.put(&bias, Kind::Float)?));
-        self.width += width;
         let shortcut = format!("{name}.conv_shortcut");
         Ok(Resnet {
             norm1: self.norm(&format!("{name}.norm1"))?,
             conv1,
             index: self.projections.len() - 1,
-            label: (start, width),
             norm2: self.norm(&format!("{name}.norm2"))?,
             conv2: self.conv(&format!("{name}.conv2"), 1, 1)?,
             shortcut: if self.tensors.contains_key(&format!("{shortcut}.weight")) {
@@ -531,15 +513,6 @@ impl Conv {
     }
 }
 
-/// Nearest-neighbour enlargement by two and the 3x3 convolution behind it.
-#[derive(Debug)]
-enum Upsample {
-    /// One after the other.
-    Plain(Conv),
-    /// As one convolution, see [`enlarge`].
-    Joined(Conv),
-}
-
 /// One of two neighbouring outputs along an axis of the kernel, `[.., 3, ..]` to `[.., 2, ..]`.
 ///
 /// The left one sees the pixel before, once, and its own, twice; the right one its own, twice,
@@ -553,29 +526,42 @@ fn phase(weight: &Tensor, axis: i64, right: bool) -> Result<Tensor, tch::TchErro
     }
 }
 
-impl Upsample {
-    fn apply(&self, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
-        match self {
-            Self::Plain(conv) => {
-                let (_, _, h, w) = x.size4()?;
-                conv.apply(&x.f_upsample_nearest2d([2 * h, 2 * w], None, None)?, None)
-            }
-            Self::Joined(conv) => enlarge(conv, x, layout),
-        }
-    }
-}
-
-/// Enlargement and convolution as one convolution.
+/// Nearest-neighbour enlargement by two and the 3x3 convolution behind it, as one convolution.
 ///
 /// Four neighbouring outputs see the same pixels of the small image, two by two: with the
 /// kernel's columns summed that meet the same pixel, each of the four is a 2x2 convolution of the
 /// small image, at 16/36 of the products and without the large one.
-fn enlarge(conv: &Conv, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
-    let (n, _, h, w) = x.size4()?;
-    // Output row r of the 2x2 convolution sees rows r - 1 and r: the upper of two neighbours
-    // in row i is at r = i, the lower at r = i + 1; columns alike.
-    let y = conv.apply(x, None)?;
-    let c = y.size4()?.1 / 4;
+#[derive(Debug)]
+struct Upsample(Conv);
+
+impl Upsample {
+    fn apply(&self, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
+        let (_, _, h, w) = x.size4()?;
+        // Output row r of the 2x2 convolution sees rows r - 1 and r: the upper of two neighbours
+        // in row i is at r = i, the lower at r = i + 1; columns alike.
+        let y = self.0.apply(x, None)?;
+        if y.requires_grad() { interleave(&y, h, w) } else { interleave_view(&y, h, w, layout) }
+    }
+}
+
+/// The four outputs `[N, 4 C, h + 1, w + 1]` side by side, `[N, C, 2 h, 2 w]`.
+fn interleave(y: &Tensor, h: i64, w: i64) -> Result<Tensor, tch::TchError> {
+    let phases = y.f_permute([0, 2, 3, 1])?.f_chunk(4, 3)?;
+    let row = |lower: usize| {
+        let at = |right: usize| {
+            let phase = &phases[2 * lower + right];
+            phase.f_narrow(1, lower as i64, h)?.f_narrow(2, right as i64, w)
+        };
+        Tensor::f_stack(&[at(0)?, at(1)?], 3)
+    };
+    let y = Tensor::f_stack(&[row(0)?, row(1)?], 2)?;
+    y.f_flatten(3, 4)?.f_flatten(1, 2)?.f_permute([0, 3, 1, 2])
+}
+
+/// The same in one pass, by a view that is slow to differentiate.
+fn interleave_view(y: &Tensor, h: i64, w: i64, layout: Layout) -> Result<Tensor, tch::TchError> {
+    let (n, channels, _, _) = y.size4()?;
+    let c = channels / 4;
     let &[image, channel, row, column] = y.stride().as_slice() else {
         return Err(tch::TchError::Shape("a convolution's result has four axes".into()));
     };
@@ -621,8 +607,6 @@ struct Resnet {
     conv1: Conv,
     /// Its position among the residual blocks, in the order of the weights.
     index: usize,
-    /// Where this block's part of the label projections starts, and its width.
-    label: (i64, i64),
     norm2: Norm,
     conv2: Conv,
     shortcut: Option<Conv>,
@@ -632,10 +616,10 @@ impl Resnet {
     fn apply(
         &self,
         x: &Tensor,
-        label: &Tensor,
+        added: &[Tensor],
         drop: Option<Drop<'_>>,
     ) -> Result<Tensor, tch::TchError> {
-        let label = label.f_narrow(1, self.label.0, self.label.1)?;
+        let label = &added[self.index];
         let h = self.norm1.silu(x)?;
         let h = if label.size()[0] == 1 {
             self.conv1.apply(&h, Some(&label.f_squeeze_dim(0)?))?
@@ -673,9 +657,9 @@ impl Attention {
         // [N, H W, 3 C], a view of a channels-last tensor.
         let qkv = self.qkv.apply(&self.norm.apply(x)?, None)?;
         let qkv = qkv.f_permute([0, 2, 3, 1])?.f_reshape([n, pixels, 3 * c])?;
-        let head = |i: i64| {
-            let part = qkv.f_narrow(2, i * c, c)?;
-            part.f_reshape([n, pixels, self.heads, c / self.heads])?.f_transpose(1, 2)
+        let parts = qkv.f_split(c, 2)?;
+        let head = |i: usize| {
+            parts[i].f_reshape([n, pixels, self.heads, c / self.heads])?.f_transpose(1, 2)
         };
         let y = Tensor::f_scaled_dot_product_attention(
             &head(0)?,
