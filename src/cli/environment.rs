@@ -3,9 +3,9 @@
 /// For a machine that others use too, and for tensors of a few megabytes that come and go.
 ///
 /// - The OpenMP library spins while it waits. On a machine with other work, spinning for long cuts the
-///   network's speed to a quarter; where there is none, sleeping at once costs training a fifth of
-///   its speed, because a step is a thousand short pieces of work. A few thousand turns are some ten
-///   microseconds, which neither notices.
+///   network's speed to a quarter; where there is none, sleeping at once costs a fifth of it wherever
+///   each operation is divided over threads, because a pass is a thousand of them. A few thousand
+///   turns are some ten microseconds, which neither notices.
 /// - The C library gives large blocks back to the system as soon as they are free, and a step of
 ///   training asks for all of them again: the system then clears every page anew. Kept in one arena
 ///   until the process ends, the same pages, large ones where the system has them, serve all steps.

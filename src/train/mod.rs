@@ -7,7 +7,8 @@
 //!
 //! All weights of a network lie in one vector ([`parameters`]): the optimiser, the average and a
 //! checkpoint each see one tensor, and a network is a view of it. What is learned is an
-//! [`objective::Objective`]. Nothing here knows a file, a clock or a terminal.
+//! [`objective::Objective`]; on the CPU a batch is divided over threads where its loss allows it
+//! (`workers`). Nothing here knows a file, a clock or a terminal.
 
 pub mod adam;
 pub mod batch;

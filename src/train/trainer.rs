@@ -58,7 +58,8 @@ pub struct Trainer {
 pub const GRADIENT: &str = "gradient norm";
 
 impl Trainer {
-    /// Begins a training from the weights of its seed, or from others.
+    /// Begins a training from the weights of its seed, or from others. On the CPU its steps are
+    /// divided over as many threads as LibTorch has now, where the loss allows it.
     ///
     /// # Errors
     /// What LibTorch refuses, for instance more than fits on the device.
