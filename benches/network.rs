@@ -7,7 +7,7 @@ use std::{hint::black_box, path::Path};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ddim::models::{
     network::Network,
-    unet::{Layout, Placement, Precision},
+    placement::{Layout, Placement, Precision},
 };
 use tch::{Device, Kind, Tensor};
 

@@ -17,7 +17,7 @@ use ddim::{
             self, Checkpoint, CheckpointError, Container, Role, Which, names::Convention,
         },
         network::{Network, OpenError, Wanted},
-        unet::{Placement, Precision},
+        placement::{Placement, Precision},
         weights::Weights,
     },
 };

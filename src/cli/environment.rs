@@ -1,5 +1,11 @@
 //! What other libraries read from the environment when they are loaded, before `main`.
 
+/// Variables that serve one purpose: who sets one of them decides them all.
+struct Row {
+    variables: &'static [&'static str],
+    values: &'static [(&'static str, &'static str)],
+}
+
 /// For a machine that others use too, and for tensors of a few megabytes that come and go.
 ///
 /// - The OpenMP library spins while it waits. On a machine with other work, spinning for long cuts the
@@ -9,19 +15,25 @@
 /// - The C library gives large blocks back to the system as soon as they are free, and a step of
 ///   training asks for all of them again: the system then clears every page anew. Kept in one arena
 ///   until the process ends, the same pages, large ones where the system has them, serve all steps.
-///
-/// Who sets one variable of a row decides that row.
-const ROWS: [(&[&str], &[(&str, &str)]); 2] = [
-    (&["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"], &[("GOMP_SPINCOUNT", "10000")]),
-    (
-        &["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"],
-        &[
+const ROWS: [Row; 2] = [
+    Row {
+        variables: &["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"],
+        values: &[("GOMP_SPINCOUNT", "10000")],
+    },
+    Row {
+        variables: &[
+            "GLIBC_TUNABLES",
+            "MALLOC_ARENA_MAX",
+            "MALLOC_MMAP_MAX_",
+            "MALLOC_TRIM_THRESHOLD_",
+        ],
+        values: &[
             ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
             ("MALLOC_ARENA_MAX", "1"),
             ("MALLOC_MMAP_MAX_", "0"),
             ("MALLOC_TRIM_THRESHOLD_", "1099511627776"),
         ],
-    ),
+    },
 ];
 
 /// Starts the process again with what is missing.
@@ -31,8 +43,8 @@ pub(super) fn complete() {
     let is_set = |name: &&str| std::env::var_os(name).is_some();
     let missing: Vec<_> = ROWS
         .iter()
-        .filter(|(decide, _)| !decide.iter().any(is_set))
-        .flat_map(|(_, values)| values.iter().copied())
+        .filter(|row| !row.variables.iter().any(is_set))
+        .flat_map(|row| row.values.iter().copied())
         .collect();
     if !missing.is_empty()
         && let Ok(program) = std::env::current_exe()

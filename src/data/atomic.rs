@@ -17,8 +17,9 @@ use tempfile::NamedTempFile;
 /// What the system says to a folder or file that cannot be written; an old file is then left as it
 /// was.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = beside(path)?;
-    file.write_all(bytes)?;
+    let file = beside(path)?;
+    // Through the plain file, whose errors do not name the temporary one.
+    file.as_file().write_all(bytes)?;
     put(file, path)
 }
 

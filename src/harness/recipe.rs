@@ -20,7 +20,7 @@ use super::{
 use crate::{
     core::Schedule,
     data::{Fit, Request, Resize, Split},
-    models::{unet::Precision, unet_config::UnetConfig},
+    models::{placement::Precision, unet_config::UnetConfig},
     train::settings::{
         Augmentation, Budget, Classifier, Denoiser, Optimiser, Settings, Target, Task,
     },

@@ -23,7 +23,7 @@ use super::{
     checkpoint::{Checkpoint, Which},
     features::{FeatureError, FeatureExtractor, Head, check_colour, name_of},
     folded::{Folded, Folding},
-    unet::Layout,
+    placement::Layout,
     weights::Weights,
 };
 

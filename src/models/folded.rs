@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{unet::Layout, weights::Weights};
+use super::{placement::Layout, weights::Weights};
 
 /// Names of a convolution and its normalisation, and how the convolution moves over an image.
 #[derive(Clone, Copy, Debug)]

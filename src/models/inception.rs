@@ -22,7 +22,7 @@ use super::{
     checkpoint::{Checkpoint, Which},
     features::{FeatureError, FeatureExtractor, Head, check_colour},
     folded::{Folded, Folding},
-    unet::Layout,
+    placement::Layout,
     weights::Weights,
 };
 

@@ -13,6 +13,7 @@ pub mod inception_script;
 pub mod inspection;
 pub mod mixture;
 pub mod network;
+pub mod placement;
 pub mod torchscript;
 pub mod unet;
 pub mod unet_config;

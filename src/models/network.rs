@@ -10,8 +10,9 @@ use super::{
         architecture::{Unrecognised, recognise},
     },
     files::ModelFiles,
+    placement::{Placement, Precision},
     torchscript::{Script, ScriptError},
-    unet::{Placement, Precision, Unet},
+    unet::Unet,
     unet_config::{ConfigError, UnetConfig},
     weights::{Weights, WeightsError},
 };

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::models::{
     classifier::{Architecture, Layer},
-    unet::{Placement, UnetError},
+    placement::Placement,
+    unet::UnetError,
 };
 
 /// How far running statistics move to those of a batch.

@@ -10,7 +10,10 @@ use super::{
     objective::{Loss, Objective},
     settings::{Denoiser, Target},
 };
-use crate::models::unet::{Placement, Unet, UnetError};
+use crate::models::{
+    placement::Placement,
+    unet::{Unet, UnetError},
+};
 
 /// Parts of the labels whose mean losses are reported beside the whole: equal quarters of t.
 pub const QUARTERS: usize = 4;

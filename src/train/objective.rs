@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use tch::Tensor;
 
 use super::{batch::Batch, classifier::ClassifierLoss, denoiser::DenoiserLoss, settings::Task};
-use crate::models::unet::{Placement, Precision, UnetError};
+use crate::models::{
+    placement::{Placement, Precision},
+    unet::UnetError,
+};
 
 /// The loss of one batch.
 #[derive(Debug)]

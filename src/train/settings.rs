@@ -2,7 +2,7 @@
 
 use crate::{
     core::Schedule,
-    models::{unet::Precision, unet_config::UnetConfig},
+    models::{placement::Precision, unet_config::UnetConfig},
 };
 
 /// A training, whole.

@@ -12,7 +12,10 @@ use super::{
     settings::Settings,
     workers::Workers,
 };
-use crate::models::unet::{Layout, Placement, UnetError};
+use crate::models::{
+    placement::{Layout, Placement},
+    unet::UnetError,
+};
 
 /// Everything that a training carries from one step to the next.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use crate::{
     models::{
         checkpoint::Which,
         network::{Network, Wanted},
-        unet::{Placement, Precision},
+        placement::{Placement, Precision},
     },
 };
 

@@ -20,7 +20,7 @@ use crate::{
         plan::ScheduleSpec,
         recipe::{DataSpec, DenoiserSpec, DistanceSpec, Recipe, TaskSpec, WatchSpec},
     },
-    models::unet::Precision,
+    models::placement::Precision,
     train::settings::{Augmentation, Budget, Optimiser, Target},
 };
 
