@@ -38,7 +38,7 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// What can be known without the run.
+    /// What is known as a run begins: what is committed meanwhile did not compute it.
     pub fn here(device: String, threads: usize, inputs: BTreeMap<String, String>) -> Self {
         // Results are what a run writes: they do not make the code another.
         let status =
@@ -58,6 +58,12 @@ impl Provenance {
             inputs,
             finished: unix_time(),
         }
+    }
+
+    /// The same as the run ends.
+    #[must_use]
+    pub fn finished(self) -> Self {
+        Self { finished: unix_time(), ..self }
     }
 
     /// The record as JSON with a line per entry.

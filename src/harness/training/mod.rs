@@ -138,10 +138,12 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         training.budget = training.budget.or(budget);
     }
     sink::write_atomically(&options.folder.join("recipe.toml"), recipe.to_toml().as_bytes())?;
-    training.run(&mut trainer)?;
     let mut inputs = BTreeMap::from([("images".to_owned(), data)]);
     inputs.extend(start.map(|(_, hash)| ("start".to_owned(), hash)));
-    let summary = training.finish(&mut trainer, inputs);
+    let Options { hardware, .. } = options;
+    let provenance = Provenance::here(hardware.name(), hardware.threads(), inputs);
+    training.run(&mut trainer)?;
+    let summary = training.finish(&mut trainer, &provenance.finished());
     drop(lock);
     summary
 }
@@ -393,16 +395,10 @@ impl Training<'_> {
     }
 
     /// The model with its card, and the record of where it comes from.
-    fn finish(
-        &mut self,
-        trainer: &mut Trainer,
-        inputs: BTreeMap<String, String>,
-    ) -> Result<String> {
+    fn finish(&mut self, trainer: &mut Trainer, provenance: &Provenance) -> Result<String> {
         let folder = self.options.folder.join("model");
-        let hardware = &self.options.hardware;
         let sha256 = model::write(trainer, &folder)?;
         self.write_curves(trainer)?;
-        let provenance = Provenance::here(hardware.name(), hardware.threads(), inputs);
         let (columns, measure) = (trainer.columns(), self.examiner.measure());
         let start = match &self.recipe.task {
             TaskSpec::Denoiser(spec) => spec.network.start.as_deref().and_then(Path::to_str),
@@ -422,7 +418,7 @@ impl Training<'_> {
             seconds: self.clock.seconds(),
             parameters: trainer.parameters().count(),
             sha256: &sha256,
-            provenance: &provenance,
+            provenance,
         };
         let text = card.markdown();
         sink::write_atomically(&folder.join("README.md"), text.as_bytes())?;
