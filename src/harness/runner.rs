@@ -148,8 +148,9 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let cost = |cell: usize| plan.cells[cell].spec.samples as u64 * routes[cell].calls;
     let progress = Progress::new(todo.iter().map(|&cell| cost(cell)).sum(), options.progress);
     progress.table(&show.terminal(&sink.records()));
-    let provenance =
-        Provenance::here(options.hardware.name(), options.hardware.threads(), all_inputs);
+    let hardware = &options.hardware;
+    let provenance = (!todo.is_empty())
+        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs));
     for &index in &todo {
         let cell = &plan.cells[index];
         progress.cell(&describe(cell, &routes[index]));
@@ -202,7 +203,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             }
         }
     }
-    if !todo.is_empty() {
+    if let Some(provenance) = provenance {
         sink.write("provenance.json", &provenance.finished().json())?;
     }
     show.write_tables(&sink)?;
