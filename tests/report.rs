@@ -115,7 +115,7 @@ fn facts() -> Facts {
         samples: 256,
         seed: Some(0),
         folded: String::new(),
-        features: "64 features of cifar10-xs".into(),
+        features: "64 features of cifar10-features".into(),
         is_mean: false,
         orders: BTreeMap::new(),
     }
@@ -164,7 +164,7 @@ fn the_markdown_table_shows_measured_and_paper_side_by_side_and_the_verdicts() {
     | sigma-hat | diverged | 367.43 | not run | 32.72 | not run | 3.17 | not run |
     | a_b \| c | 50.0 [47.9, 52.1] |  | not run |  | not run |  | not run |
 
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
+    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
 
     Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything):
 
@@ -180,7 +180,7 @@ fn the_latex_table_is_for_booktabs() {
     insta::assert_snapshot!(shown().latex, @r"
     \begin{table}
       \centering
-      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
+      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50). Paper: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.}
       \begin{tabular}{l rr rr rr r}
         \toprule
         grid.steps & \multicolumn{2}{c}{10} & \multicolumn{2}{c}{50} & \multicolumn{2}{c}{1000} & 100 \\
