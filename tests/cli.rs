@@ -399,11 +399,10 @@ fn the_committed_results_are_those_of_the_shipped_manifest() {
     let text = fs::read_to_string(&manifest).unwrap();
     // Its paths are relative to the package, where cargo runs tests.
     let registry = Registry::shipped();
-    let plan =
-        Manifest::parse(manifest, text)
-            .unwrap()
-            .plan(Some("small"), &[], &vocabulary(&registry))
-            .unwrap();
+    let plan = Manifest::parse(manifest, text)
+        .unwrap()
+        .plan(Some("small"), &[], &vocabulary(&registry))
+        .unwrap();
     let hardware = Hardware::open("cpu", Some(1)).unwrap();
     let (mut models, mut extractors) =
         (Models::new(hardware.clone(), &registry), Extractors::new(hardware.clone()));
