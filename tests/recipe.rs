@@ -742,7 +742,7 @@ fn a_starting_point_decides_the_architecture() {
      --> small.toml:9:10
       |
     8 | start = "models/cifar10-small"
-      |         ------------------- its config.json has the architecture
+      |         ---------------------- its config.json has the architecture
     9 | groups = 8
       |          ^
       |
@@ -752,7 +752,7 @@ fn a_starting_point_decides_the_architecture() {
       --> small.toml:10:12
        |
      8 | start = "models/cifar10-small"
-       |         ------------------- its config.json has the architecture
+       |         ---------------------- its config.json has the architecture
      9 | groups = 8
     10 | channels = [32, 64, 64]
        |            ^^^^^^^^^^^^
