@@ -140,7 +140,7 @@ impl Denoiser for ExactVariance {
         let exact = step.posterior_std().powi(2) + factor * factor * x0;
         let part = (exact / (least * least)).ln() / (step.beta() / (least * least)).ln();
         let range = ArrayD::from_elem(x.raw_dim(), 2.0 * part - 1.0);
-        Ok(Prediction { eps: self.predict(x, at)?, range: Some(range) })
+        Ok(Prediction { range: Some(range), ..self.predict(x, at)?.into() })
     }
 }
 

@@ -33,7 +33,7 @@ impl Denoiser for WithRange {
 
     fn predict_with_range(&self, x: &Array, at: At) -> Result<Prediction<Array>> {
         let range = x.mapv(|x| self.0.unwrap_or((2.0 * x + 0.003 * at.asked.t).sin()));
-        Ok(Prediction { eps: self.predict(x, at)?, range: Some(range) })
+        Ok(Prediction { range: Some(range), ..self.predict(x, at)?.into() })
     }
 }
 

@@ -81,7 +81,7 @@ impl Bits {
         let n = pictures.len();
         let mut more = self.setting.solver_or("ddpm");
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
         let kind = &plan.cells[0].spec.solver.kind;
         if kind != "ddpm" {

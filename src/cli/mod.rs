@@ -176,6 +176,14 @@ impl Experiment {
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
 
+    /// The plan with its models on this machine, and what its reader should know said: a model says
+    /// what it predicts and for which levels, so the plan is made again of what was downloaded.
+    fn complete(&self, plan: Plan, registry: &Registry, talk: &Talk) -> Result<Plan> {
+        let plan = if fetch::models(&plan, talk)? { self.plan(registry)? } else { plan };
+        talk.remarks(&plan);
+        Ok(plan)
+    }
+
     fn recipe(&self) -> Result<Recipe> {
         let manifest = read_manifest(&self.manifest)?;
         let arguments = self.changes.arguments()?;
@@ -264,6 +272,17 @@ impl Talk {
     fn say(&self, text: impl FnOnce() -> String) {
         if !self.quiet {
             eprintln!("{}", text());
+        }
+    }
+
+    /// Says where a manifest and a model's folder differ and what was assumed, and with `-v` what
+    /// the folders say.
+    fn remarks(&self, plan: &Plan) {
+        for remark in plan.remarks() {
+            self.say(|| format!("note: {remark}"));
+        }
+        for stated in plan.stated() {
+            self.note(|| format!("read {stated}"));
         }
     }
 

@@ -56,7 +56,7 @@ impl Run {
         }
         // Everything that needs no model is checked before LibTorch starts.
         runner::check(&plan, registry)?;
-        fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
+        let plan = self.experiment.complete(plan, registry, &self.talk)?;
         let summary = runner::run(
             &plan,
             &Options {

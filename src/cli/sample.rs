@@ -70,7 +70,7 @@ impl Sample {
             format!("seed={}", self.seed),
             format!("samples={}", self.samples.or(given).unwrap_or(16)),
         ];
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check(&plan, registry)?[0].calls;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let n = bench.spec().samples;

@@ -145,7 +145,7 @@ impl Setting {
         model: Option<&str>,
         more: Vec<String>,
         origin: Option<(&str, &Origin)>,
-        registry: &Registry,
+        (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
         let mut set: Vec<String> =
             model.map(|model| format!("model.source={}", text(model))).into_iter().collect();
@@ -156,9 +156,14 @@ impl Setting {
             Some((name, origin)) => (name, origin.manifest.as_str()),
             None => ("defaults", DEFAULTS),
         };
-        Manifest::parse(name, manifest)
-            .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
-            .map_err(Error::Manifest)
+        let make = || {
+            Manifest::parse(name, manifest)
+                .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
+                .map_err(Error::Manifest)
+        };
+        let plan = make()?;
+        // What comes says what it predicts, and for which levels.
+        if fetch::models(&plan, talk)? { make() } else { Ok(plan) }
     }
 
     /// The argument for a method where the flags name none.
@@ -173,7 +178,7 @@ impl Setting {
         path: &Path,
         model: Option<&str>,
         more: Vec<String>,
-        registry: &Registry,
+        (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
         let name = path.display().to_string();
         if latents.origin.is_none() && model.is_none() {
@@ -182,7 +187,7 @@ impl Setting {
             )));
         }
         let origin = latents.origin.as_ref().map(|origin| (name.as_str(), origin));
-        self.plan(model, more, origin, registry)
+        self.plan(model, more, origin, (registry, talk))
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -237,7 +242,7 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Self> {
         let spec = &plan.cells[0].spec;
-        fetch::models(std::iter::once(&spec.model), talk)?;
+        talk.remarks(&plan);
         let mut models = Models::new(compute.open()?, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;

@@ -258,6 +258,14 @@ impl Tau {
             )));
         }
         let ends = (schedule.level(0.0)?, schedule.level((horizon - 1) as f64)?);
+        let in_sigma = matches!(self, Self::Karras { .. } | Self::LogSnr);
+        if in_sigma && ends.1.is_pure_noise() {
+            return Err(Error::Grid(
+                "this tau is spaced in sigma, which is infinite at the last label of this schedule \
+                 (zero terminal SNR): take one that is spaced in labels, such as trailing"
+                    .into(),
+            ));
+        }
         match *self {
             Self::Karras { rho } => return Ok((karras(schedule, steps, rho, ends)?, 0)),
             Self::LogSnr => return Ok((log_snr(schedule, steps, ends)?, 0)),

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use super::overlay::Table;
 use super::plan::{Axis, Cell, MetricsSpec, Plan};
+use super::stated::StatedBy;
 use reader::Problems;
 use show::Labels;
 use sweep::SweepAxis;
@@ -30,7 +31,9 @@ use sweep::SweepAxis;
 pub struct Vocabulary {
     /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
     pub models: Vec<Kind>,
-    /// Noise schedules, with those of `beta_start`, `beta_end` that they have.
+    /// What the folder of a model says about it; none where no folder is looked into.
+    pub stated: Option<StatedBy>,
+    /// Noise schedules, with those of `beta_start`, `beta_end`, `betas` that they have.
     pub schedules: Vec<Kind>,
     /// Rules for tau, with `rho` if they have it.
     pub taus: Vec<Kind>,
@@ -281,13 +284,14 @@ impl Manifest {
             .enumerate()
             .map(|(index, values)| {
                 let tree = sweep::cell_tree(&tree, &axes, values);
-                let spec = cell::read(&tree, &whole, vocabulary, problems);
+                let cell::ReadCell { spec, stated, remarks } =
+                    cell::read(&tree, &whole, vocabulary, problems);
                 let params = axes
                     .iter()
                     .zip(values)
                     .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
                     .collect();
-                Cell { index, params, spec, tree, whole: whole.clone() }
+                Cell { index, params, spec, stated, remarks, tree, whole: whole.clone() }
             })
             .collect();
         // A cell with problems is full of stand-ins, which resemble each other.

@@ -150,7 +150,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     progress.table(&show.terminal(&sink.records()));
     let hardware = &options.hardware;
     let provenance = (!todo.is_empty())
-        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs));
+        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs).of(plan));
     for &index in &todo {
         let cell = &plan.cells[index];
         progress.cell(&describe(cell, &routes[index]));

@@ -310,10 +310,10 @@ impl Denoiser for Network {
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());
         if image == channels {
-            return Ok(Prediction { eps: out, range: None });
+            return Ok(out.into());
         }
         let half = |first| out.f_narrow(1, first, image[1])?.f_contiguous();
-        let halves = || Ok(Prediction { eps: half(0)?, range: Some(half(image[1])?) });
+        let halves = || Ok(Prediction { range: Some(half(image[1])?), ..half(0)?.into() });
         halves().map_err(|error: tch::TchError| Error::model(error))
     }
 }

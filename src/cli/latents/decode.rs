@@ -57,8 +57,13 @@ impl Decode {
         let n = read.z.shape()[0];
         let mut more = vec![format!("samples={n}")];
         more.extend(self.seed.map(|seed| format!("seed={seed}")));
-        let plan =
-            self.setting.plan_for(&read, &self.latents, self.model.as_deref(), more, registry)?;
+        let plan = self.setting.plan_for(
+            &read,
+            &self.latents,
+            self.model.as_deref(),
+            more,
+            (registry, &self.talk),
+        )?;
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         bench.say_differences(&read, &self.latents, &self.talk);

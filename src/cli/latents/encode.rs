@@ -76,7 +76,7 @@ impl Encode {
         let n = pictures.len();
         let mut more = self.inverting.arguments();
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
         let calls = Route::inverse(&plan.cells[0].spec, registry)?.calls;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;

@@ -140,7 +140,13 @@ impl Interpolate {
             let read = latents::read(path)?;
             let picked = self.picked(read.z.shape()[0], &path.display().to_string())?;
             let more = vec![samples(picked.len())];
-            let plan = self.setting.plan_for(&read, path, self.model.as_deref(), more, registry)?;
+            let plan = self.setting.plan_for(
+                &read,
+                path,
+                self.model.as_deref(),
+                more,
+                (registry, &self.talk),
+            )?;
             runner::check_encoding(&plan, registry)?;
             let bench = open(plan)?;
             bench.say_differences(&read, path, &self.talk);
@@ -156,7 +162,7 @@ impl Interpolate {
             let ends = self.seeds.len();
             check_ends(ends, "--seeds gives", "seeds")?;
             let more = vec![samples(ends)];
-            let plan = self.setting.plan(Some(model), more, None, registry)?;
+            let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
             runner::check_encoding(&plan, registry)?;
             let bench = open(plan)?;
             let start = |seed: &u64| bench.sampler.initial(KeyedNoise { seed: *seed, first: 0 }, 1);
@@ -174,7 +180,7 @@ impl Interpolate {
         let picked = self.picked(pictures.len(), &pictures.name())?;
         let mut more = self.inverting.arguments();
         more.push(samples(picked.len()));
-        let plan = self.setting.plan(Some(model), more, None, registry)?;
+        let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
         let calls = Route::inverse(&plan.cells[0].spec, registry)?.calls;
         let bench = open(plan)?;

@@ -96,7 +96,7 @@ impl Reconstruct {
         let n = pictures.len();
         let mut more = self.inverting.arguments();
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let there = runner::check_encoding(&plan, registry)?[0].calls;
         let calls = there + Route::inverse(&plan.cells[0].spec, registry)?.calls;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;

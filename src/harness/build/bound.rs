@@ -166,8 +166,9 @@ impl<S: State> Denoiser for OnHost<'_, S> {
     }
 
     fn predict_with_range(&self, x: &Array, at: At) -> core::Result<Prediction<Array>> {
-        let Prediction { eps, range } = self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
-        let range = range.map(|range| self.out(&range)).transpose()?;
-        Ok(Prediction { eps: self.out(&eps)?, range })
+        let Prediction { eps, x0, range } =
+            self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
+        let out = |x: Option<S>| x.map(|x| self.out(&x)).transpose();
+        Ok(Prediction { eps: self.out(&eps)?, x0: out(x0)?, range: out(range)? })
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     harness::{
         diagnostic::Diagnostic,
         error::{Error, Result},
-        plan::{Cell, CellSpec, MetricsSpec, Task},
+        plan::{Cell, CellSpec, MetricsSpec, PredictionKind, Task},
         registry::Registry,
     },
 };
@@ -45,6 +45,10 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
+        let of_eps = spec.model.exact.is_none() && spec.model.prediction == PredictionKind::Eps;
+        if of_eps && grid.first().is_pure_noise() {
+            return Err(core::Error::NoX0.into());
+        }
         let calls = match spec.task {
             Task::Sample => calls,
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
@@ -90,6 +94,12 @@ impl Route {
                 }
                 Error::Core(core::Error::NoRange) => {
                     ("solver.variance", "exact scores are those of eps alone")
+                }
+                Error::Core(core::Error::NoX0) => {
+                    ("model.prediction", "zero terminal SNR goes with v or x0")
+                }
+                Error::Core(core::Error::InfiniteSigma { .. }) => {
+                    ("solver.kind", "`tau` decides whether the last label is visited")
                 }
                 Error::Core(core::Error::StochasticReversed { .. }) => {
                     ("solver.kind", "images are encoded by methods that draw no noise")
