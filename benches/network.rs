@@ -1,4 +1,4 @@
-//! The forward pass of `models/cifar10-xs`, by number format, batch and memory layout.
+//! The forward pass of `models/cifar10-small`, by number format, batch and memory layout.
 
 #![allow(missing_docs, reason = "criterion's macros write functions without them")]
 
@@ -17,7 +17,7 @@ fn forward(criterion: &mut Criterion) {
         ("f32-channels-first", Precision::F32, Layout::ChannelsFirst, &[64]),
         ("bf16", Precision::Bf16, Layout::ChannelsLast, &[16, 64]),
     ];
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small");
     let mut group = criterion.benchmark_group("forward");
     group.sample_size(10);
     for (name, precision, layout, batches) in cases {

@@ -20,7 +20,7 @@ use tch::Device;
 const BATCH: usize = 32;
 
 fn step(criterion: &mut Criterion) {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs/config.json");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small/config.json");
     let network = UnetConfig::read(&config).expect("invariant: the network is committed");
     let set = ImageSet {
         images: ndarray::Array4::from_shape_fn((256, 3, 32, 32), |(n, c, h, w)| {

@@ -168,7 +168,7 @@ fn and(more: &str) -> String {
 
 /// A folder of weights: the embedded network's, its tensors changed.
 fn network(ddim: &Ddim, change: impl Fn(&mut BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>)) {
-    let source = PathBuf::from(repository("models/cifar10-xs"));
+    let source = PathBuf::from(repository("models/cifar10-small"));
     fs::create_dir_all(ddim.path("net")).unwrap();
     fs::copy(source.join("config.json"), ddim.path("net/config.json")).unwrap();
     let weights = fs::read(source.join("diffusion_pytorch_model.safetensors")).unwrap();
@@ -195,7 +195,7 @@ fn changed(
 
 /// The embedded network's configuration with one text in another's place.
 fn config(ddim: &Ddim, old: &str, new: &str) {
-    let text = fs::read_to_string(repository("models/cifar10-xs/config.json")).unwrap();
+    let text = fs::read_to_string(repository("models/cifar10-small/config.json")).unwrap();
     assert!(text.contains(old));
     ddim.write("net/config.json", text.replace(old, new));
 }
@@ -225,7 +225,7 @@ blocks = 2
 
 /// The message about a run that is measured so.
 fn refuses_to_measure(ddim: &Ddim, features: &str, reference: &str) -> String {
-    let source = repository("models/cifar10-xs");
+    let source = repository("models/cifar10-small");
     ddim.refuses(&network_manifest(&source, features, reference))
 }
 
@@ -978,7 +978,7 @@ fn the_features_of_an_unfinished_cell_that_are_a_folder() {
     let ddim = Ddim::new();
     ddim.write(
         "m.toml",
-        network_manifest(&repository("models/cifar10-xs"), &features(), &reference()),
+        network_manifest(&repository("models/cifar10-small"), &features(), &reference()),
     );
     assert!(ddim.run(&["run", "m.toml", "--quiet"]).status.success());
     let metrics = ddim.read("results/n/metrics.csv");

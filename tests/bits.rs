@@ -193,7 +193,7 @@ fn a_program_with_a_range_is_sampled_and_bounded_under_learned() {
     // A program does not say before it runs.
     assert_eq!(ddim.refuses(&bits("eps.pt")), expected);
     assert_eq!(ddim.refuses(&sample("eps.pt")), expected);
-    let embedded = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let embedded = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small");
     let mut network = sample(embedded.to_str().unwrap());
     network.retain(|&flag| flag != "--shape" && flag != "3,8,8");
     assert_eq!(ddim.refuses(&network), expected);

@@ -130,7 +130,7 @@ series = "noise"
 x_label = "steps S"
 y_label = "{{fd}}"
 "#,
-        repository("models/cifar10-xs"),
+        repository("models/cifar10-small"),
         repository("models/cifar10-features"),
         repository("models/cifar10-features/cifar10-train.safetensors"),
     )
@@ -337,7 +337,7 @@ fn verbose_says_how_each_cell_went_and_twice_with_every_value() {
     assert_eq!(once.matches(" ms per sample and call, key ").count(), 4, "{once}");
     assert_eq!(once.matches(r#"{"seed":0,"#).count(), 0, "{once}");
     assert_eq!(twice.matches(r#"{"seed":0,"#).count(), 4, "{twice}");
-    let sample = ["sample", "--model", &repository("models/cifar10-xs"), "--steps", "1"];
+    let sample = ["sample", "--model", &repository("models/cifar10-small"), "--steps", "1"];
     let arguments = [&sample[..], &["--tau", "leading", "--out", "a.npy", "-v"]].concat();
     let output = ddim.run(&[&arguments[..], &["--samples", "1"]].concat());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -394,18 +394,21 @@ fn kernel_distances_extrapolation_and_seeds_come_from_the_manifest() {
 
 #[test]
 fn the_committed_results_are_those_of_the_shipped_manifest() {
+    // Those of the small network: they are the ones that anybody can measure again in a minute.
     let manifest = repository("experiments/table1.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     // Its paths are relative to the package, where cargo runs tests.
     let registry = Registry::shipped();
-    let plan =
-        Manifest::parse(manifest, text).unwrap().plan(None, &[], &vocabulary(&registry)).unwrap();
+    let plan = Manifest::parse(manifest, text)
+        .unwrap()
+        .plan(Some("small"), &[], &vocabulary(&registry))
+        .unwrap();
     let hardware = Hardware::open("cpu", Some(1)).unwrap();
     let (mut models, mut extractors) =
         (Models::new(hardware.clone(), &registry), Extractors::new(hardware.clone()));
     let (planned, _) =
         planned(&plan, &mut models, &mut extractors, &mut Pictures::default(), &hardware).unwrap();
-    let (_, rows) = read_csv(Path::new("results/table1/metrics.csv")).unwrap();
+    let (_, rows) = read_csv(Path::new("results/table1-small/metrics.csv")).unwrap();
     let found: Vec<_> = rows.into_iter().map(|(_, record)| (record.key, record.params)).collect();
     let expected: Vec<_> = planned.into_iter().map(|cell| (cell.key, cell.params)).collect();
     assert_eq!(found, expected);
@@ -425,7 +428,7 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     let reference = ddim.succeeds(&[
         "sample",
         "--model",
-        &repository("models/cifar10-xs"),
+        &repository("models/cifar10-small"),
         "--tau",
         "official-quad",
         "--steps",
@@ -576,7 +579,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --set model.source="./absent"
       |                    ^^^^^^^^^^
       |
-      = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs
+      = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
     "#
     );
     fs::create_dir(ddim.path("empty")).unwrap();
@@ -624,25 +627,25 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"
     error: model.source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt" does not exist (paths are relative to the folder the command runs in)
-      --> experiments/table1.toml:69:10
+      --> experiments/table1.toml:81:10
        |
-    69 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
+    81 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs
+       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
 
     error: inception is not on this machine: looked in DDIM_DATA (not set) and /no/cache/ddim; fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...) and put it at /no/cache/ddim/inception/pt_inception-2015-12-05-6726825d.pth, or let `ddim stats --features inception --download` do it; DDIM_DATA may name a folder that has it
-      --> experiments/table1.toml:78:12
+      --> experiments/table1.toml:90:12
        |
-    78 | features = "inception"
+    90 | features = "inception"
        |            ^^^^^^^^^^^
        |
        = help: FID needs these weights; a folder like models/cifar10-features needs no download, and its distance is not called FID
 
     error: metrics.reference = "weights/inception-cifar10-train.safetensors" does not exist
-      --> experiments/table1.toml:79:13
+      --> experiments/table1.toml:91:13
        |
-    79 | reference = "weights/inception-cifar10-train.safetensors"
+    91 | reference = "weights/inception-cifar10-train.safetensors"
        |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
        = help: `ddim stats --data SET --features inception --out weights/inception-cifar10-train.safetensors` writes it from a data set

@@ -142,7 +142,7 @@ fn a_folder_and_an_array_of_the_same_images_have_the_same_distance() {
     // The columns of metrics.csv; a reader of the one reads the other.
     let text = fs::read_to_string(ddim.path("x.csv")).unwrap();
     let (header, row) = text.trim_end().split_once('\n').unwrap();
-    let table1 = fs::read_to_string(repository("results/table1/metrics.csv")).unwrap();
+    let table1 = fs::read_to_string(repository("results/table1-small/metrics.csv")).unwrap();
     let plain = |header: &str| -> Vec<String> {
         header.split(',').filter(|name| !name.starts_with("param.")).map(String::from).collect()
     };
@@ -261,7 +261,7 @@ fn the_models_of_the_repository_are_listed_with_their_hashes() {
     assert!(output.status.success());
     let list = String::from_utf8(output.stdout).unwrap();
     for part in
-        ["models/cifar10-xs ", "1,113,955  8fd2f36a4abe", "8ae6de3bdc7c", "not on this machine"]
+        ["models/cifar10-small ", "1,113,955  a46f7b4ab394", "8ae6de3bdc7c", "not on this machine"]
     {
         assert!(list.contains(part), "{part}: {list}");
     }

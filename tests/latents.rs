@@ -285,7 +285,7 @@ fn between_seeds_latents_and_images_lies_an_arc() {
 #[test]
 fn a_network_encodes_in_single_and_in_double_precision() {
     let ddim = Ddim::new();
-    let model = repository("models/cifar10-xs");
+    let model = repository("models/cifar10-small");
     let more = ["--model", &model, "--samples", "2", "--steps", "3", "--out", "x0.npy"];
     ddim.says(&[&["sample"], &more[..]].concat());
     let mut latents = vec![];
@@ -310,7 +310,7 @@ fn a_network_encodes_in_single_and_in_double_precision() {
 #[test]
 fn an_interruption_leaves_nothing_behind() {
     let ddim = Ddim::new();
-    let model = repository("models/cifar10-xs");
+    let model = repository("models/cifar10-small");
     let noise = Array4::from_shape_fn((64, 3, 32, 32), |(_, _, y, _)| y as f32 / 16.0 - 1.0);
     npy::write_images(&ddim.path("noise.npy"), noise.view()).unwrap();
     let before = ddim.names();

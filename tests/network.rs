@@ -132,9 +132,9 @@ fn the_name_map_is_the_published_bijection() {
     assert!(needed.is_empty(), "{needed:?}");
 }
 
-/// The trained network of `models/cifar10-xs`.
+/// The trained network of `models/cifar10-small`.
 fn trained(placement: Placement) -> Unet {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small");
     let config = UnetConfig::read(&folder.join("config.json")).unwrap();
     let weights = Weights::read(&folder.join(files::WEIGHTS[0]), Which::Ema).unwrap();
     Unet::new(&config, &weights, placement).unwrap()
@@ -275,7 +275,7 @@ fn level(t: f64) -> Level {
 }
 
 fn embedded() -> Network {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small");
     Network::open(&folder, &Wanted::default()).unwrap()
 }
 

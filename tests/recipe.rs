@@ -222,7 +222,7 @@ fn every_value_reaches_its_place() {
 
 #[test]
 fn the_network_is_that_of_the_embedded_folder() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-xs/config.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small/config.json");
     let recipe = right(DENOISER, &[]);
     let Task::Denoiser(denoiser) = recipe.settings([3, 32, 32], 10).unwrap().task else {
         panic!("it is a denoiser")
@@ -737,11 +737,11 @@ fn widths_levels_and_layers_are_those_of_a_network() {
 
 #[test]
 fn a_starting_point_decides_the_architecture() {
-    assert_snapshot!(problems_with("network", "start = \"models/cifar10-xs\"\ngroups = 8"), @r#"
+    assert_snapshot!(problems_with("network", "start = \"models/cifar10-small\"\ngroups = 8"), @r#"
     error: `network.groups` is decided by `network.start`
      --> small.toml:9:10
       |
-    8 | start = "models/cifar10-xs"
+    8 | start = "models/cifar10-small"
       |         ------------------- its config.json has the architecture
     9 | groups = 8
       |          ^
@@ -751,7 +751,7 @@ fn a_starting_point_decides_the_architecture() {
     error: `network.channels` is decided by `network.start`
       --> small.toml:10:12
        |
-     8 | start = "models/cifar10-xs"
+     8 | start = "models/cifar10-small"
        |         ------------------- its config.json has the architecture
      9 | groups = 8
     10 | channels = [32, 64, 64]
@@ -1225,7 +1225,7 @@ fn a_training_is_checked_and_neither_run_nor_planned() {
     assert_snapshot!(verdict(&[]), @"m.toml: ok, trains a denoiser for 400000 images");
     let minutes = ["--set", "budget.images=", "--set", "budget.minutes=50"];
     assert_snapshot!(verdict(&minutes), @"m.toml: ok, trains a denoiser for 50 minutes");
-    let started = ["--set", "network.channels=", "--set", "network.start=models/cifar10-xs"];
+    let started = ["--set", "network.channels=", "--set", "network.start=models/cifar10-small"];
     assert_snapshot!(verdict(&started), @"m.toml: ok, trains a denoiser for 400000 images");
     assert_snapshot!(refused(&["run", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment: `ddim train m.toml`");
     assert_snapshot!(refused(&["plan", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment: `ddim train m.toml`");
@@ -1255,8 +1255,8 @@ fn the_shipped_trainings_are_right_and_lack_nothing_but_their_data() {
     aims.sort();
     assert_snapshot!(aims.join("\n"), @r"
     cifar10-resnet20: a classifier for 160000 images
-    cifar10-small: a denoiser for 20000 images
-    cifar10: a denoiser for 25 minutes
+    cifar10-small: a denoiser for 370000 images
+    cifar10: a denoiser for 6.7 minutes
     fashion-mnist: a denoiser for 100000 images
     ");
 }

@@ -179,7 +179,7 @@ fn images_that_solve_no_ode_have_no_feature_error() {
 #[test]
 fn states_of_two_precisions_have_a_truth_each() {
     let network = [
-        "model.source=models/cifar10-xs",
+        "model.source=models/cifar10-small",
         "model.shape=",
         "model.mean=",
         "model.std=",

@@ -31,9 +31,9 @@ use crate::{
     standard error over images, and the part of x_T, which no model changes. Every step is a term\n\
     and a model call. The method is ddpm, with an eta above 0 [default: 1], sigma-hat, or learned.\n\n\
     Examples:\n  \
-    ddim bits cifar10 --range 0..64 --model models/cifar10-xs --steps 100\n  \
-    ddim bits faces/ --resize squash:32 --model models/cifar10-xs --variance sigma-hat\n  \
-    ddim bits a.png --model models/cifar10-xs --tau linspace --steps 1000 --out bits.csv",
+    ddim bits cifar10 --range 0..64 --model models/cifar10-small --steps 100\n  \
+    ddim bits faces/ --resize squash:32 --model models/cifar10-small --variance sigma-hat\n  \
+    ddim bits a.png --model models/cifar10-small --tau linspace --steps 1000 --out bits.csv",
     mut_arg("solver", |solver| solver.help("The method: ddpm, no other has this bound [default: ddpm]"))
 )]
 pub(super) struct Bits {

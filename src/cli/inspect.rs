@@ -12,7 +12,7 @@ use crate::{
 #[command(
     after_help = "The format is told from the content and not from the name. Nothing of a file of weights is executed;\n\
     a TorchScript program is loaded and not run. What stands in the way of a run is part of the answer.\n\nExamples:\n  \
-    ddim inspect models/cifar10-xs\n  \
+    ddim inspect models/cifar10\n  \
     ddim inspect ckpt.pth --raw --tensors\n  \
     ddim inspect hf:google/ddpm-cifar10-32 --json"
 )]

@@ -57,7 +57,7 @@ use crate::{
     propagate_version = true,
     after_help = "Examples:\n  \
     ddim run experiments/table1.toml                 measure Table 1 into results/table1\n  \
-    ddim sample --model models/cifar10-xs --out grid.png\n  \
+    ddim sample --model models/cifar10 --out grid.png\n  \
     ddim help run                                    everything about one command"
 )]
 struct Cli {

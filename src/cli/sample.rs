@@ -25,8 +25,8 @@ use crate::{
 #[command(
     after_help = "Flags are short for values of a manifest (--steps 20 is --set grid.steps=20), and problems are\n\
     reported in its words.\n\nExamples:\n  \
-    ddim sample --model models/cifar10-xs --steps 20 --samples 16 --out grid.png\n  \
-    ddim sample --model models/cifar10-xs --eta 1 --seed 7 --samples 4 --out x0.npy --out grid.png\n  \
+    ddim sample --model models/cifar10 --steps 20 --samples 16 --out grid.png\n  \
+    ddim sample --model models/cifar10 --eta 1 --seed 7 --samples 4 --out x0.npy --out grid.png\n  \
     ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --out x0.npy"
 )]
 pub(super) struct Sample {

@@ -282,10 +282,10 @@ mod tests {
         let find = |name: &str| {
             items.iter().find(|item| item.name.ends_with(name)).unwrap_or_else(|| panic!("{name}"))
         };
-        let network = find("cifar10-xs");
+        let network = find("cifar10-small");
         assert_eq!(network.parameters, Some(1_113_955));
         assert_eq!(network.kind, "noise model, UNet2DModel");
-        assert!(network.sha256.as_ref().unwrap().starts_with("8fd2f36a4abe"));
+        assert!(network.sha256.as_ref().unwrap().starts_with("a46f7b4ab394"));
         assert!(network.about.starts_with("A small noise-prediction network"), "{}", network.about);
         let features = find("cifar10-features");
         assert_eq!(features.kind, "features, cifar-resnet");
@@ -301,7 +301,7 @@ mod tests {
         let copy = |from: &str, to: &str| {
             fs::copy(models.join(from), folder.path().join(to)).unwrap();
         };
-        copy("cifar10-xs/diffusion_pytorch_model.safetensors", "a.ckpt");
+        copy("cifar10-small/diffusion_pytorch_model.safetensors", "a.ckpt");
         copy("cifar10-features/model.safetensors", "b.pth");
         fs::write(folder.path().join("c.pt"), "nothing").unwrap();
         let items = super::models(folder.path()).unwrap();

@@ -20,7 +20,7 @@ use crate::{
     Examples:\n  \
     ddim decode z.safetensors --out images\n  \
     ddim decode z.npy --steps 20 --out x0.npy --out grid.png\n  \
-    ddim decode noise.npy --model models/cifar10-xs --steps 20 --out grid.png"
+    ddim decode noise.npy --model models/cifar10-small --steps 20 --out grid.png"
 )]
 pub(in crate::cli) struct Decode {
     /// Latents, .npy or .safetensors: [N, C, H, W]

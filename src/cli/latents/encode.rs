@@ -25,9 +25,9 @@ use crate::{
 #[command(
     after_help = "The solver runs on the reversed grid, from the image to x_T. The file says what made it, and\n\
     `ddim decode` reads that.\n\nExamples:\n  \
-    ddim encode faces/ --model models/cifar10-xs --resize squash:32 --out z.safetensors\n  \
-    ddim encode cifar10 --range 0..64 --model models/cifar10-xs --steps 100 --out z.npy\n  \
-    ddim encode a.png --model models/cifar10-xs --inversion fixed-point --state f64 --out z.npy"
+    ddim encode faces/ --model models/cifar10-small --resize squash:32 --out z.safetensors\n  \
+    ddim encode cifar10 --range 0..64 --model models/cifar10-small --steps 100 --out z.npy\n  \
+    ddim encode a.png --model models/cifar10-small --inversion fixed-point --state f64 --out z.npy"
 )]
 pub(in crate::cli) struct Encode {
     /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name

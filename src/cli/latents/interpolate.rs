@@ -30,10 +30,10 @@ use crate::{
     the top row: along two columns first, then across each row. Images are encoded, latents are\n\
     taken as they are, a seed gives the x_T of its first sample. Between, latents are slerped\n\
     (Song et al. 2021, Eq. 67), each as one vector.\n\nExamples:\n  \
-    ddim interpolate --seeds 1,2 --model models/cifar10-xs --out row.png\n  \
-    ddim interpolate --seeds 1,2,3,4 --model models/cifar10-xs --points 6 --out grid.png\n  \
+    ddim interpolate --seeds 1,2 --model models/cifar10-small --out row.png\n  \
+    ddim interpolate --seeds 1,2,3,4 --model models/cifar10-small --points 6 --out grid.png\n  \
     ddim interpolate --latents z.safetensors --pick 0,3 --out row.png\n  \
-    ddim interpolate a.png b.png --model models/cifar10-xs --steps 100 --out row.png"
+    ddim interpolate a.png b.png --model models/cifar10-small --steps 100 --out row.png"
 )]
 pub(in crate::cli) struct Interpolate {
     /// Images to interpolate between: files, folders, arrays, or data sets by name

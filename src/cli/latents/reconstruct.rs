@@ -34,9 +34,9 @@ const GAIN: f64 = 4.0;
     what the latents look like: draws of N(0, I) have std 1, excess kurtosis 0 and neighbours that\n\
     do not correlate. After +- stands the standard error over images. In the .png, originals,\n\
     reconstructions, and 4 times their difference, grey where there is none.\n\nExamples:\n  \
-    ddim reconstruct faces/ --resize squash:32 --model models/cifar10-xs --out faces.png\n  \
-    ddim reconstruct cifar10 --range 0..64 --model models/cifar10-xs --steps 100 --out errors.csv\n  \
-    ddim reconstruct x0.npy --model models/cifar10-xs --inversion next --state f64"
+    ddim reconstruct faces/ --resize squash:32 --model models/cifar10-small --out faces.png\n  \
+    ddim reconstruct cifar10 --range 0..64 --model models/cifar10-small --steps 100 --out errors.csv\n  \
+    ddim reconstruct x0.npy --model models/cifar10-small --inversion next --state f64"
 )]
 pub(in crate::cli) struct Reconstruct {
     /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name

@@ -147,7 +147,7 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
             "weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or \
              `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are \
              ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 \
-             1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10-xs",
+             1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10",
         ));
     }
     let compared = spec.metrics.as_ref().is_some_and(|metrics| metrics.features.is_some());

@@ -22,7 +22,7 @@ use crate::harness::{
     record::{Estimate, LEVEL, Record, Status},
     registry::Registry,
     sink::{Timing, write_atomically},
-    table::{CLAIMS, Panel, Table, print_paper, sentence, show},
+    table::{CLAIMS, Panel, Published, Table, sentence, show},
 };
 
 /// Name of the page in its folder.
@@ -254,38 +254,14 @@ fn tables(folder: &Folder, table: &Table) -> String {
             put(&mut out, format_args!("<h3>{}</h3>", Escaped(&panel.title)));
         }
         let caption = format!(
-            "{} by {} (rows) and {} (columns), with {} % intervals{}",
+            "{} by {} (rows) and {} (columns), with {} % intervals",
             Escaped(cross.metric),
             Escaped(&spec.rows),
             Escaped(&spec.columns),
-            100.0 * LEVEL,
-            if folder.plan.paper.is_some() { "; the paper’s values beside them" } else { "" }
+            100.0 * LEVEL
         );
         open_table(&mut out, &format!("table-{index}"), &caption);
-        put(&mut out, "<thead>\n<tr>");
-        put(
-            &mut out,
-            format_args!(
-                "<th class=\"stay\" rowspan=\"2\" scope=\"col\">{}</th>",
-                Escaped(&spec.rows)
-            ),
-        );
-        let mut second = String::new();
-        for column in &cross.columns {
-            let width = 1 + usize::from(table.in_paper(column));
-            put(
-                &mut out,
-                format_args!(
-                    "<th class=\"group\" colspan=\"{width}\" scope=\"colgroup\">{}</th>",
-                    label(column)
-                ),
-            );
-            put(&mut second, "<th class=\"sub group\" scope=\"col\">measured</th>");
-            if width == 2 {
-                put(&mut second, "<th class=\"sub\" scope=\"col\">paper</th>");
-            }
-        }
-        put(&mut out, format_args!("</tr>\n<tr>\n{second}</tr>\n</thead>\n<tbody>"));
+        head(&mut out, &spec.rows, &cross.columns);
         for row in &cross.rows {
             put(
                 &mut out,
@@ -293,18 +269,39 @@ fn tables(folder: &Folder, table: &Table) -> String {
             );
             for column in &cross.columns {
                 put(&mut out, measured(cross.entry(row, column), "group"));
-                if table.in_paper(column) {
-                    let value = print_paper(table.paper_value(row, column));
-                    put(&mut out, format_args!("<td class=\"paper\">{value}</td>"));
-                }
             }
             put(&mut out, "</tr>");
         }
         put(&mut out, "</tbody>\n</table>\n</div>");
         put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", rich(&table.caption(panel))));
+        if let Some(Published { title, columns, rows }) = table.published() {
+            open_table(&mut out, &format!("published-{index}"), &Escaped(&title).to_string());
+            head(&mut out, &spec.rows, columns);
+            for (row, values) in rows {
+                put(
+                    &mut out,
+                    format_args!("<tr>\n<th class=\"stay\" scope=\"row\">{}</th>", label(row)),
+                );
+                for value in values {
+                    put(&mut out, format_args!("<td class=\"group paper\">{value}</td>"));
+                }
+                put(&mut out, "</tr>");
+            }
+            put(&mut out, "</tbody>\n</table>\n</div>");
+        }
         out.push_str(&orders(table, panel, index));
     }
     out
+}
+
+/// The head of a table, with a column for each label.
+fn head(out: &mut String, rows: &str, columns: &[String]) {
+    put(out, "<thead>\n<tr>");
+    put(out, format_args!("<th class=\"stay\" scope=\"col\">{}</th>", Escaped(rows)));
+    for column in columns {
+        put(out, format_args!("<th class=\"group\" scope=\"col\">{}</th>", label(column)));
+    }
+    put(out, "</tr>\n</thead>\n<tbody>");
 }
 
 /// The fitted orders of a panel, beside those of the methods.

@@ -1,19 +1,20 @@
 //! Tables of what was measured, as Markdown, LaTeX and plain text.
 //!
 //! A table has the labels of one axis as rows and of another as columns; every combination of the
-//! labels of the remaining axes has a panel of its own. Rows and columns are those of the paper, in
-//! its order, and then those that only the sweep has. A cell shows the plug-in value at N, which is
+//! labels of the remaining axes has a panel of its own. Rows and columns are those of the sweep:
+//! what the paper has comes first and in its order. A cell shows the plug-in value at N, which is
 //! what the field calls, for instance, "FD at N", with the 95 % interval of that same quantity. The
-//! paper's values stand beside the measured ones in columns of their own, and no difference of the
-//! two is formed: the published metric is in general another one. What has not been run says so
-//! and is never filled from the paper. The claims stand below, judged on the paired differences.
+//! paper's values stand below in a block of their own, and no difference of the two is formed: the
+//! published metric is in general another one. What has not been run says so and is never filled
+//! from the paper. The claims stand below, judged on the paired differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::iter::once;
 
 use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
 use crate::harness::compare;
-use crate::harness::presentation::{ClaimSpec, PaperValues, TableSpec};
+use crate::harness::presentation::{ClaimSpec, PaperRow, PaperValues, TableSpec};
 use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
 
 /// What a table is made of.
@@ -70,6 +71,17 @@ impl Order<'_> {
     }
 }
 
+/// The paper's own block of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::harness) struct Published<'a> {
+    /// What the values are, and where they stand.
+    pub(in crate::harness) title: String,
+    /// Labels of the columns.
+    pub(in crate::harness) columns: &'a [String],
+    /// Label and values of every row; empty where the paper has none.
+    pub(in crate::harness) rows: Vec<(&'a str, Vec<String>)>,
+}
+
 /// A table with its judged claims.
 #[derive(Clone, Debug)]
 pub struct Table<'a> {
@@ -108,10 +120,10 @@ impl<'a> Table<'a> {
             let axis = input.axes.iter().find(|(name, _)| name == axis);
             axis.map_or_else(Vec::new, |(_, labels)| labels.clone())
         };
-        let paper_rows = input.paper.iter().flat_map(|p| p.rows.iter().map(|r| r.label.clone()));
-        let paper_columns = input.paper.iter().flat_map(|paper| paper.columns.clone());
-        let rows = union(paper_rows, labels(&spec.rows));
-        let columns = union(paper_columns, labels(&spec.columns));
+        let paper_rows = input.paper.iter().flat_map(|p| p.rows.iter().map(|r| &r.label));
+        let paper_columns = input.paper.iter().flat_map(|paper| &paper.columns);
+        let rows = in_order(paper_rows, labels(&spec.rows));
+        let columns = in_order(paper_columns, labels(&spec.columns));
 
         let others =
             input.axes.iter().filter(|(n, l)| *n != spec.rows && *n != spec.columns && l.len() > 1);
@@ -175,13 +187,23 @@ impl<'a> Table<'a> {
         row.values.get(column).copied().filter(|value| !value.is_nan())
     }
 
-    pub(in crate::harness) fn in_paper(&self, column: &str) -> bool {
-        self.input.paper.is_some_and(|paper| paper.columns.iter().any(|label| label == column))
+    /// The published values as rows of text under a head, and the sentence above them.
+    pub(in crate::harness) fn published(&self) -> Option<Published<'a>> {
+        let paper = self.input.paper?;
+        let row = |row: &'a PaperRow| {
+            let values = row.values.iter().map(|&value| Some(value).filter(|v| !v.is_nan()));
+            (row.label.as_str(), values.map(print_paper).collect())
+        };
+        Some(Published {
+            title: format!("Published: {}, from {}.", paper.metric, paper.source),
+            columns: &paper.columns,
+            rows: paper.rows.iter().map(row).collect(),
+        })
     }
 
     /// The sentences under the table.
     pub(in crate::harness) fn caption(&self, panel: &Panel) -> String {
-        let Input { spec, paper, facts, .. } = self.input;
+        let Input { spec, facts, .. } = self.input;
         let Facts { samples, seed, folded, features, is_mean, .. } = facts;
         let mut caption = spec.caption.trim().to_owned();
         if !panel.title.is_empty() {
@@ -216,9 +238,6 @@ impl<'a> Table<'a> {
             let calls = calls.join(", ");
             let _ = write!(caption, " {} (model calls per sample): {calls}.", spec.columns);
         }
-        if let Some(paper) = paper {
-            let _ = write!(caption, " Paper: {}, from {}.", paper.metric, paper.source);
-        }
         caption
     }
 
@@ -239,10 +258,6 @@ impl<'a> Table<'a> {
             for column in &cross.columns {
                 header.push(format!("{column}: {}", spec.value));
                 rule.push("---:".into());
-                if self.in_paper(column) {
-                    header.push(format!("{column}: paper"));
-                    rule.push("---:".into());
-                }
             }
             let mut lines = vec![header, rule];
             let best = all_best(cross);
@@ -256,17 +271,23 @@ impl<'a> Table<'a> {
                     } else {
                         text
                     });
-                    if self.in_paper(column) {
-                        line.push(print_paper(self.paper_value(row, column)));
-                    }
                 }
                 lines.push(line);
             }
-            for line in lines {
-                let line: Vec<String> = line.iter().map(|cell| cell.replace('|', "\\|")).collect();
-                let _ = writeln!(out, "| {} |", line.join(" | "));
-            }
+            markdown_lines(&mut out, &lines);
             let _ = writeln!(out, "\n{}", self.caption(panel));
+            if let Some(Published { title, columns, rows }) = self.published() {
+                let corner = format!("{} \\ {}", spec.rows, spec.columns);
+                let mut lines = vec![[&[corner][..], columns].concat()];
+                lines.push(
+                    once("---").chain(columns.iter().map(|_| "---:")).map(String::from).collect(),
+                );
+                lines.extend(
+                    rows.into_iter().map(|(row, values)| [vec![row.to_owned()], values].concat()),
+                );
+                let _ = writeln!(out, "\n{title}\n");
+                markdown_lines(&mut out, &lines);
+            }
             let orders = self.orders(panel);
             if !orders.is_empty() {
                 let line = |cells: [String; 3]| format!("| {} |", cells.join(" | "));
@@ -292,33 +313,23 @@ impl<'a> Table<'a> {
         let mut out = String::new();
         for panel in &self.panels {
             let cross = &panel.cross;
-            let (mut shape, mut top, mut second, mut rules) =
-                ("l".to_owned(), String::new(), latex_text(&spec.rows), String::new());
-            let mut next = 2;
-            for column in &cross.columns {
-                let label = latex_label(column);
-                let _ = write!(second, " & {}", latex_text(&spec.value));
-                let width = if self.in_paper(column) {
-                    let _ = write!(top, " & \\multicolumn{{2}}{{c}}{{{label}}}");
-                    second.push_str(" & paper");
-                    shape.push_str(" rr");
-                    2
-                } else {
-                    let _ = write!(top, " & {label}");
-                    shape.push_str(" r");
-                    1
-                };
-                let _ = write!(rules, " \\cmidrule(lr){{{next}-{}}}", next + width - 1);
-                next += width;
-            }
+            let corner = format!(
+                "{} \\textbackslash{{}} {}",
+                latex_text(&spec.rows),
+                latex_text(&spec.columns)
+            );
+            let open = |out: &mut String, columns: &[String]| {
+                let heads: Vec<String> = columns.iter().map(|column| latex_label(column)).collect();
+                let shape = "r".repeat(columns.len());
+                let _ = writeln!(out, "  \\begin{{tabular}}{{l{shape}}}\n    \\toprule");
+                let _ = writeln!(out, "    {corner} & {} \\\\\n    \\midrule", heads.join(" & "));
+            };
             if !out.is_empty() {
                 out.push('\n');
             }
             let _ = writeln!(out, "\\begin{{table}}\n  \\centering");
             let _ = writeln!(out, "  \\caption{{{}}}", latex_text(&self.caption(panel)));
-            let _ = writeln!(out, "  \\begin{{tabular}}{{{shape}}}\n    \\toprule");
-            let _ = writeln!(out, "    {}{top} \\\\\n   {rules}", latex_text(&spec.columns));
-            let _ = writeln!(out, "    {second} \\\\\n    \\midrule");
+            open(&mut out, &cross.columns);
             let best = all_best(cross);
             for row in &cross.rows {
                 let _ = write!(out, "    {}", latex_label(row));
@@ -333,13 +344,19 @@ impl<'a> Table<'a> {
                         let _ = write!(text, " {{\\scriptsize {}}}", latex_text(rest.trim_start()));
                     }
                     let _ = write!(out, " & {text}");
-                    if self.in_paper(column) {
-                        let _ = write!(out, " & {}", print_paper(self.paper_value(row, column)));
-                    }
                 }
                 out.push_str(" \\\\\n");
             }
-            out.push_str("    \\bottomrule\n  \\end{tabular}\n\\end{table}\n");
+            out.push_str("    \\bottomrule\n  \\end{tabular}\n");
+            if let Some(Published { title, columns, rows }) = self.published() {
+                let _ = writeln!(out, "\n  \\medskip\n  {}\n", latex_text(&title));
+                open(&mut out, columns);
+                for (row, values) in rows {
+                    let _ = writeln!(out, "    {} & {} \\\\", latex_label(row), values.join(" & "));
+                }
+                out.push_str("    \\bottomrule\n  \\end{tabular}\n");
+            }
+            out.push_str("\\end{table}\n");
             out.push_str(&self.latex_orders(panel));
             if !panel.judgements.is_empty() {
                 let _ = writeln!(out, "\n{}\n\\begin{{itemize}}", latex_text(CLAIMS));
@@ -381,13 +398,16 @@ impl<'a> Table<'a> {
     /// The table for a terminal, with columns that keep their width while it fills.
     pub fn terminal(&self) -> String {
         const WIDTH: usize = 15; // `133.37 ± 10.25` and a space
-        let Input { spec, paper, facts, .. } = self.input;
+        let Input { spec, facts, .. } = self.input;
         let mut out = String::new();
+        let published = self.published();
         for panel in &self.panels {
             let cross = &panel.cross;
             let corner = format!("{} \\ {}", spec.rows, spec.columns);
-            let labels = cross.rows.iter().chain([&corner]).map(|label| label.chars().count());
-            let first = labels.max().unwrap_or(0).max("  paper".len());
+            let published_rows = published.iter().flat_map(|p| p.rows.iter().map(|(row, _)| *row));
+            let labels = cross.rows.iter().chain([&corner]).map(String::as_str);
+            let labels = labels.chain(published_rows).map(|label| label.chars().count());
+            let first = labels.max().unwrap_or(0);
             if !panel.title.is_empty() {
                 let _ = writeln!(out, "{}", panel.title);
             }
@@ -403,20 +423,17 @@ impl<'a> Table<'a> {
                 let entries = cross.columns.iter().map(|column| cross.entry(row, column));
                 let cell = |entry| show(entry, |estimate| estimate.plus_minus());
                 line(row, entries.map(cell).collect());
-                if paper.is_some_and(|paper| paper.rows.iter().any(|r| r.label == *row)) {
-                    let value = |column: &String| match self.paper_value(row, column) {
-                        None => String::new(),
-                        value => print_paper(value),
-                    };
-                    line("  paper", cross.columns.iter().map(value).collect());
-                }
             }
             let level = 100.0 * LEVEL;
-            let _ = write!(out, "{} at N = {}, ± {level} %", spec.value, facts.samples);
-            if let Some(paper) = paper {
-                let _ = write!(out, "; paper: {}", paper.metric);
+            line(&format!("{} at N = {}, ± {level} %", spec.value, facts.samples), vec![]);
+            if let Some(Published { title, columns, rows }) = &published {
+                line("", vec![]);
+                line(title, vec![]);
+                line(&corner, columns.to_vec());
+                for (row, values) in rows {
+                    line(row, values.clone());
+                }
             }
-            out.push('\n');
             for order in self.orders(panel) {
                 let [row, fitted, stated] = order.cells();
                 let _ = writeln!(out, "{row:first$} order {fitted:>24}  stated {stated:>2}");
@@ -491,15 +508,20 @@ fn split_value(text: &str) -> (&str, &str) {
 pub(in crate::harness) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
                       intervals; diverged counts as worse than everything):";
 
-/// The labels of the first list, then those of the second that it lacks.
-fn union(first: impl Iterator<Item = String>, second: Vec<String>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for label in first.chain(second) {
-        if !all.contains(&label) {
-            all.push(label);
-        }
+/// The labels: first those of the paper, in its order.
+fn in_order<'p>(paper: impl Iterator<Item = &'p String>, mut labels: Vec<String>) -> Vec<String> {
+    let order: Vec<&String> = paper.collect();
+    let place = |label: &String| order.iter().position(|known| *known == label);
+    labels.sort_by_key(|label| place(label).unwrap_or(order.len()));
+    labels
+}
+
+/// Lines of a Markdown table.
+fn markdown_lines(out: &mut String, lines: &[Vec<String>]) {
+    for line in lines {
+        let line: Vec<String> = line.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        let _ = writeln!(out, "| {} |", line.join(" | "));
     }
-    all
 }
 
 /// Model calls per sample in a column, a range where its rows differ.
