@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Compute, Experiment, Talk, fetch};
+use super::{Compute, Experiment, Talk, fetch, warn};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -43,6 +43,7 @@ impl Plan {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let plan = self.experiment.plan(registry)?;
         let routes = runner::check(&plan, registry)?;
+        warn(&plan, registry, &self.talk)?;
         fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
         let mut models = Models::new(self.compute.open()?, registry);
         let mut probes: BTreeMap<String, f64> = BTreeMap::new();
