@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Compute, Experiment, Talk};
+use super::{Compute, Experiment, Talk, warn};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -45,6 +45,7 @@ impl Plan {
         runner::check(&plan, registry)?;
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
         let routes = runner::check(&plan, registry)?;
+        warn(&plan, registry, &self.talk)?;
         let mut models = Models::new(self.compute.open()?, registry);
         let mut probes: BTreeMap<String, f64> = BTreeMap::new();
         let mut total = 0.0;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk, fetch};
+use super::{Compute, Experiment, INTERRUPTED, Talk, fetch, warn};
 use crate::harness::{
     error::Result,
     registry::Registry,
@@ -57,6 +57,7 @@ impl Run {
         // Everything that needs no model is checked before LibTorch starts.
         runner::check(&plan, registry)?;
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
+        warn(&plan, registry, &self.talk)?;
         let summary = runner::run(
             &plan,
             &Options {

@@ -154,6 +154,18 @@ pub enum Error {
         to: Level,
     },
 
+    /// A state that f64 holds, and f32 does not.
+    #[error(
+        "sample {sample} (from 0) reaches {value:e}, which f32 cannot hold: it diverged, though its \
+         f64 state is finite"
+    )]
+    BeyondF32 {
+        /// The sample.
+        sample: u64,
+        /// Its largest value.
+        value: f64,
+    },
+
     /// The model or the tensor library failed.
     #[error("model: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),

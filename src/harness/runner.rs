@@ -339,7 +339,7 @@ impl Job<'_> {
                 (first, rows),
                 &mut self.progress.batch(rows, self.interrupted),
             ) {
-                Err(Error::Core(core::Error::NotFinite { .. })) => {
+                Err(Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })) => {
                     record.status = Status::Diverged;
                     partial.remove()?;
                     return Ok((record, 0.0));

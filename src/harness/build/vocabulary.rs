@@ -64,7 +64,11 @@ fn truths(registry: &Registry) -> Vec<Kind> {
         let solver = registry.build(&spec, &schedule, 2).ok()?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
-        draws_none.then(|| Kind::new(kind.name.clone(), &[]).with_options(&kind.options))
+        draws_none.then(|| {
+            Kind::new(kind.name.clone(), &[])
+                .with_options(&kind.options)
+                .with_switches(&kind.switches)
+        })
     };
     let mut all = vec![Kind::new(EXACT, &[])];
     all.extend(registry.kinds().iter().filter_map(deterministic));

@@ -199,6 +199,14 @@ fn check_truth(
         }
         _ => {}
     }
+    if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
+        && !images.is_truth()
+    {
+        let message = format!("images lie at the clean end, and this window ends at sigma = {to}");
+        let help = "remove `grid.window`, or encode what the truth makes of noise: \
+                    `images.source = \"truth\"`";
+        root.report(Diagnostic::error(root.place("grid"), message).help(help));
+    }
 }
 
 /// A method with its options, and the grid of one that does not choose its own steps.
@@ -566,6 +574,14 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
     for key in all {
         if let Some(value) = r.own::<f64>(key, kind, kinds) {
             options.insert(key.to_owned(), value);
+        }
+    }
+    let mut switches: Vec<&str> = kinds.iter().flat_map(|kind| &kind.switches).copied().collect();
+    switches.sort_unstable();
+    switches.dedup();
+    for key in switches {
+        if r.own::<bool>(key, kind, kinds) == Some(true) {
+            options.insert(key.to_owned(), 1.0);
         }
     }
     let kind = kind.map(|kind| kind.name.clone()).unwrap_or_default();
