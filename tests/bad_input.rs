@@ -931,11 +931,11 @@ fn weights_that_do_not_fit() {
       missing `conv_in.bias`
     ");
     network(&ddim, |tensors| {
-        tensors.insert("ema.decay".into(), (Dtype::F32, vec![1], vec![0; 4]));
+        tensors.insert("other.scale".into(), (Dtype::F32, vec![1], vec![0; 4]));
     });
     assert_snapshot!(ddim.refuses_network(), @r"
     error: ./net/diffusion_pytorch_model.safetensors does not fit the config.json beside it, and both must come from one model:
-      not known `ema.decay`
+      not known `other.scale`
     ");
     network(&ddim, |tensors| {
         tensors.insert("conv_in.bias".into(), (Dtype::F32, vec![16], vec![0; 64]));
@@ -945,9 +945,9 @@ fn weights_that_do_not_fit() {
       `conv_in.bias` has shape [16]; needed: [32]
     ");
     network(&ddim, |tensors| {
-        tensors.insert("conv_in.bias".into(), (Dtype::F64, vec![32], vec![0; 256]));
+        tensors.insert("conv_in.bias".into(), (Dtype::I16, vec![32], vec![0; 64]));
     });
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors: `conv_in.bias` has element type F64; supported: F16, BF16, F32");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors: `conv_in.bias` has element type I16; supported: F16, BF16, F32, F64, F8_E4M3, F8_E5M2");
 }
 
 #[test]

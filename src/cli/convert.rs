@@ -63,6 +63,7 @@ impl Convert {
         let which = if self.raw { Which::Raw } else { Which::Ema };
         let converted = convert(&path, which, self.half, self.sample_size)?;
         self.write(&converted)?;
+        self.talk.remarks(&self.source, &converted.remarks);
         if !self.talk.quiet {
             let size = match converted.config.sample_size {
                 Some(side) => format!("{side} x {side}"),

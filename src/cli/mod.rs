@@ -47,6 +47,7 @@ use crate::{
         recipe::Recipe,
         registry::Registry,
     },
+    models::reading::Remark,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -304,6 +305,17 @@ impl Talk {
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
             eprintln!("{}", text());
+        }
+    }
+
+    /// Says how a model was read: what may surprise to all, the rest with `-v`.
+    fn remarks(&self, model: &str, remarks: &[Remark]) {
+        for Remark { text, warning } in remarks {
+            if *warning {
+                self.say(|| format!("warning: {model}: {text}"));
+            } else {
+                self.note(|| format!("{model}: {text}"));
+            }
         }
     }
 

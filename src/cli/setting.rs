@@ -274,6 +274,7 @@ impl Bench {
         if let Some(hash) = &weights {
             talk.note(|| format!("read weights {} {hash}", spec.model.source));
         }
+        talk.remarks(&spec.model.source, &models.remarks(spec)?);
         talk.detail(|| spec.canonical_json());
         Ok(Self { plan, sampler, weights })
     }

@@ -20,7 +20,10 @@ use hf_hub::{
     },
 };
 
-use super::files::{CONFIG, NETWORK_FOLDER, WEIGHTS};
+use super::{
+    checkpoint::{CheckpointError, shards},
+    files::{AVERAGE_FOLDER, CONFIG, NETWORK_FOLDER, WEIGHTS},
+};
 
 /// What names of the Hub begin with.
 pub const SCHEME: &str = "hf:";
@@ -86,6 +89,14 @@ pub enum HubError {
         model: HubModel,
         /// The folder of the cache.
         cache: PathBuf,
+    },
+    /// The index of shards that was downloaded is none.
+    #[error("{model}: {source}")]
+    Index {
+        /// The model.
+        model: HubModel,
+        /// What is wrong with it.
+        source: Box<CheckpointError>,
     },
     /// The repository holds no model that could be read.
     #[error(
@@ -179,11 +190,19 @@ impl HubModel {
         {
             return Some(file);
         }
-        self.folders().into_iter().find_map(|folder| {
-            let config = here(&join(&folder, CONFIG))?;
-            WEIGHTS.iter().find_map(|name| here(&join(&folder, name)))?;
-            config.parent().map(Path::to_path_buf)
-        })
+        let network = |folder: &str| {
+            let config = here(&join(folder, CONFIG))?;
+            let weights = WEIGHTS.iter().find_map(|name| here(&join(folder, name)))?;
+            let complete = !is_index(&weights)
+                || shards(&weights).ok()?.iter().all(|name| here(&join(folder, name)).is_some());
+            config.parent().filter(|_| complete).map(Path::to_path_buf)
+        };
+        // A folder with an average holds its network as well: which one is meant is asked later.
+        let [own, inner, average] = self.folders().map(|folder| network(&folder));
+        match (own, inner, average) {
+            (None, Some(_), Some(average)) => average.parent().map(Path::to_path_buf),
+            (own, inner, average) => own.or(inner).or(average),
+        }
     }
 
     /// The repositories in the cache that hold a model.
@@ -225,9 +244,19 @@ impl HubModel {
         // By its commit, so that a push between two files cannot mix two models.
         let commit = self.repo(&info.sha);
         let repo = api.repo(commit.clone());
+        let mut get = |file: &str| match cache.repo(commit.clone()).get(file) {
+            Some(path) => Ok(path),
+            None => repo.download_with_progress(file, Watched(watch)).map_err(failed),
+        };
         for file in files {
-            if cache.repo(commit.clone()).get(&file).is_none() {
-                repo.download_with_progress(&file, Watched(watch)).map_err(failed)?;
+            let path = get(&file)?;
+            if is_index(&path) {
+                let wrong =
+                    |source| HubError::Index { model: self.clone(), source: Box::new(source) };
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                for shard in shards(&path).map_err(wrong)? {
+                    get(&join(folder, &shard))?;
+                }
             }
         }
         cache
@@ -242,21 +271,33 @@ impl HubModel {
     }
 
     /// Where in the repository a model may be.
-    fn folders(&self) -> [String; 2] {
-        [self.path.clone(), join(&self.path, NETWORK_FOLDER)]
+    fn folders(&self) -> [String; 3] {
+        let inner = |name| join(&self.path, name);
+        [self.path.clone(), inner(NETWORK_FOLDER), inner(AVERAGE_FOLDER)]
     }
 
     /// The files of the repository that make the model.
     fn choose(&self, names: &[&str]) -> Option<Vec<String>> {
         let has = |name: &String| names.contains(&name.as_str());
         if has(&self.path) {
-            return Some(vec![self.path.clone()]);
+            // What says of it what it does not say itself.
+            let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let config = Some(join(folder, CONFIG)).filter(has);
+            return Some(config.into_iter().chain([self.path.clone()]).collect());
         }
-        self.folders().into_iter().find_map(|folder| {
-            let config = Some(join(&folder, CONFIG)).filter(has)?;
-            let weights = WEIGHTS.iter().map(|name| join(&folder, name)).find(has)?;
+        let network = |folder: &str| {
+            let config = Some(join(folder, CONFIG)).filter(has)?;
+            let weights = WEIGHTS.iter().map(|name| join(folder, name)).find(has)?;
             Some(vec![config, weights])
-        })
+        };
+        let own = network(&self.path);
+        let [inner, average] =
+            [NETWORK_FOLDER, AVERAGE_FOLDER].map(|name| network(&join(&self.path, name)));
+        match (own, inner, average) {
+            (Some(own), ..) => Some(own),
+            (None, Some(inner), Some(average)) => Some([inner, average].concat()),
+            (None, inner, average) => inner.or(average),
+        }
     }
 
     fn no_model(&self, names: &[&str]) -> HubError {
@@ -284,6 +325,11 @@ impl HubModel {
         }
         HubError::Unreachable { model, problem: error.to_string(), cache: cache.to_owned() }
     }
+}
+
+/// Whether a file of weights is an index of others.
+fn is_index(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "json")
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -335,6 +381,8 @@ mod tests {
         assert_eq!(choose("hf:a/b").unwrap(), network);
         assert_eq!(choose("hf:a/b/unet").unwrap(), network);
         assert_eq!(choose("hf:a/b/model.ckpt").unwrap(), ["model.ckpt"]);
+        let single = "unet/diffusion_pytorch_model.bin";
+        assert_eq!(choose(&format!("hf:a/b/{single}")).unwrap(), ["unet/config.json", single]);
         assert_eq!(choose("hf:a/b/other"), None);
     }
 }

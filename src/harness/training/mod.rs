@@ -182,7 +182,7 @@ fn start(
     };
     let Some(folder) = &spec.network.start else { return Ok(None) };
     let weights = || -> std::result::Result<Weights, OpenError> {
-        let weights = Weights::read(&ModelFiles::find(folder)?.weights, Which::Ema)?;
+        let weights = Weights::read(&ModelFiles::find(folder, Which::Ema)?.weights, Which::Ema)?;
         weights.check(&task.network.tensors())?;
         Ok(weights)
     };
