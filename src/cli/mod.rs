@@ -182,7 +182,7 @@ impl Experiment {
     /// what it predicts and for which levels, so the plan is made again of what was downloaded.
     fn complete(&self, plan: Plan, registry: &Registry, talk: &Talk) -> Result<Plan> {
         let plan = if fetch::models(&plan, talk)? { self.plan(registry)? } else { plan };
-        talk.remarks(&plan);
+        talk.about_models(&plan);
         Ok(plan)
     }
 
@@ -292,7 +292,7 @@ impl Talk {
 
     /// Says where a manifest and a model's folder differ and what was assumed, and with `-v` what
     /// the folders say.
-    fn remarks(&self, plan: &Plan) {
+    fn about_models(&self, plan: &Plan) {
         for remark in plan.remarks() {
             self.say(|| format!("note: {remark}"));
         }

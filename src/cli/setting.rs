@@ -267,7 +267,7 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Self> {
         let spec = &plan.cells[0].spec;
-        talk.remarks(&plan);
+        talk.about_models(&plan);
         let mut models = Models::new(compute.open()?, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;

@@ -12,7 +12,7 @@ use super::plan::{ModelSpec, PredictionKind, ScheduleSpec};
 pub struct Stated {
     /// The file.
     pub file: String,
-    /// All of it in a line.
+    /// All of it in a line, what was left to the grid that the manifest names included.
     pub summary: String,
     /// What the network predicts.
     pub prediction: PredictionKind,
@@ -20,8 +20,6 @@ pub struct Stated {
     pub clip: Option<f64>,
     /// The levels it was trained for.
     pub schedule: ScheduleSpec,
-    /// What it asks of a pipeline's own sampler, which decides nothing here.
-    pub own_sampler: Vec<String>,
     /// Fields that are not known here.
     pub unknown: Vec<String>,
 }
@@ -79,13 +77,9 @@ impl Stated {
         contradictions.chain(unknown).collect()
     }
 
-    /// For those who ask: what was read, and what was left to the grid that the manifest names.
+    /// For those who ask: what was read.
     pub(super) fn detail(&self) -> String {
-        let own = match self.own_sampler.as_slice() {
-            [] => String::new(),
-            own => format!("; its pipeline's own sampler: {} (not used)", own.join(", ")),
-        };
-        format!("{}: {}{own}", self.file, self.summary)
+        format!("{}: {}", self.file, self.summary)
     }
 }
 

@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use tch::{Kind, Tensor};
 
 use super::{
-    checkpoint::{Checkpoint, Which},
+    checkpoint::{Checkpoint, Which, architecture::known, names::Convention},
     files::ModelFiles,
     network::OpenError,
     reading::{Reading, Remark},
@@ -25,6 +25,9 @@ pub struct Converted {
     pub safetensors: Vec<u8>,
     /// What there is to say of how it was read.
     pub remarks: Vec<Remark>,
+    /// Whether it is of the official code, by its names or as a published network: it then predicts
+    /// eps, for the linear schedule of DDPM.
+    pub official: bool,
 }
 
 /// Why a network could not be converted.
@@ -67,11 +70,13 @@ pub fn convert(
     let reading = Reading::of(&files, &checkpoint, which)?;
     let mut config = reading.config(config)?;
     let remarks = reading.remarks(&config);
+    let names = reading.part.translation().convention;
+    let official = names == Convention::Official || known(&config).is_some();
     config.sample_size = sample_size.or(config.sample_size);
     let dict = checkpoint.load(reading.part).map_err(OpenError::from)?;
     let weights = Weights::from_state_dict(dict).map_err(OpenError::from)?;
     weights.check(&config.tensors()).map_err(OpenError::from)?;
-    Ok(Converted { remarks, ..Converted::new(config, &weights.tensors, half)? })
+    Ok(Converted { remarks, official, ..Converted::new(config, &weights.tensors, half)? })
 }
 
 impl Converted {
@@ -85,7 +90,13 @@ impl Converted {
         half: bool,
     ) -> Result<Self, ConvertError> {
         let json = config.to_json().into_bytes();
-        Ok(Self { config, json, safetensors: serialise(tensors, half)?, remarks: vec![] })
+        Ok(Self {
+            config,
+            json,
+            safetensors: serialise(tensors, half)?,
+            remarks: vec![],
+            official: false,
+        })
     }
 }
 

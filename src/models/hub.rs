@@ -23,6 +23,7 @@ use hf_hub::{
 use super::{
     checkpoint::{CheckpointError, shards},
     files::{AVERAGE_FOLDER, CONFIG, NETWORK_FOLDER, WEIGHTS},
+    scheduler_config::{PIPELINE, SCHEDULER, SCHEDULER_FOLDER},
 };
 
 /// What names of the Hub begin with.
@@ -225,11 +226,22 @@ impl HubModel {
     /// # Errors
     /// No connection, no such repository, revision or model, or a refusal.
     pub fn fetch(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, HubError> {
-        if let Some(path) = self.cached() {
-            return Ok(path);
+        let cached = self.cached();
+        if let Some(path) = &cached
+            && !self.is_incomplete()
+        {
+            return Ok(path.clone());
         }
+        match (self.download(watch), cached) {
+            // Only what says what it predicts is missing, and that this is assumed will be said.
+            (Err(HubError::Unreachable { .. }), Some(path)) => Ok(path),
+            (found, _) => found,
+        }
+    }
+
+    fn download(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, HubError> {
         let cache = Cache::from_env();
-        if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0") {
+        if is_offline() {
             return Err(HubError::Offline { model: self.clone(), cache: cache.path().clone() });
         }
         let failed = |error: ApiError| self.failed(&error, cache.path());
@@ -240,7 +252,8 @@ impl HubModel {
         let api = builder.build().map_err(failed)?;
         let info = api.repo(self.repo(&self.revision)).info().map_err(failed)?;
         let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
+        let mut files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
+        files.extend(self.words().into_iter().filter(|file| names.contains(&file.as_str())));
         // By its commit, so that a push between two files cannot mix two models.
         let commit = self.repo(&info.sha);
         let repo = api.repo(commit.clone());
@@ -263,7 +276,61 @@ impl HubModel {
             .repo(self.repo(&self.revision))
             .create_ref(&info.sha)
             .map_err(|error| failed(error.into()))?;
+        for file in self.words().iter().filter(|file| !names.contains(&file.as_str())) {
+            // As the Hub's own tools note that a file is not there, so that it is not asked for again;
+            // without the note it is, and nothing else changes.
+            let note = self.absence(&info.sha, file);
+            if let Some(folder) = note.parent()
+                && std::fs::create_dir_all(folder).is_ok()
+            {
+                let _ = std::fs::write(note, "");
+            }
+        }
         self.cached().ok_or_else(|| self.no_model(&names))
+    }
+
+    /// Whether something of the model is not in the cache: the network, or what says what it
+    /// predicts, unless it is known that the repository has no such file.
+    pub fn is_incomplete(&self) -> bool {
+        if self.cached().is_none() {
+            return true;
+        }
+        let cache = Cache::from_env();
+        let repo = cache.repo(self.repo(&self.revision));
+        let known =
+            |sha: &str, file: &str| repo.get(file).is_some() || self.absence(sha, file).exists();
+        let refs = self.folder(&cache).join("refs").join(&self.revision);
+        let sha = std::fs::read_to_string(refs).unwrap_or_else(|_| self.revision.clone());
+        !is_offline() && !self.words().iter().all(|file| known(sha.trim(), file))
+    }
+
+    /// The files that say what the network predicts, and for which levels.
+    fn words(&self) -> Vec<String> {
+        let endings = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".json"];
+        let is_file = endings.iter().any(|ending| self.path.ends_with(ending));
+        let folder = match self.path.rsplit_once('/') {
+            _ if !is_file => self.path.as_str(),
+            Some((folder, _)) => folder,
+            None => "",
+        };
+        let (outer, name) = folder.rsplit_once('/').unwrap_or(("", folder));
+        let mut folders = vec![folder];
+        folders.extend(name.starts_with(NETWORK_FOLDER).then_some(outer));
+        folders
+            .into_iter()
+            .flat_map(|f| {
+                [join(f, SCHEDULER), join(&join(f, SCHEDULER_FOLDER), SCHEDULER), join(f, PIPELINE)]
+            })
+            .collect()
+    }
+
+    /// Where the cache notes that a commit has no such file.
+    fn absence(&self, sha: &str, file: &str) -> PathBuf {
+        self.folder(&Cache::from_env()).join(".no_exist").join(sha).join(file)
+    }
+
+    fn folder(&self, cache: &Cache) -> PathBuf {
+        cache.path().join(format!("models--{}", self.repository.replace('/', "--")))
     }
 
     fn repo(&self, revision: &str) -> Repo {
@@ -330,6 +397,10 @@ impl HubModel {
 /// Whether a file of weights is an index of others.
 fn is_index(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "json")
+}
+
+fn is_offline() -> bool {
+    std::env::var_os("HF_HUB_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0")
 }
 
 fn join(folder: &str, name: &str) -> String {

@@ -19,6 +19,7 @@ use super::{
     files::ModelFiles,
     network::OpenError,
     reading::{Reading, cast},
+    scheduler_config::{SCHEDULER, SchedulerConfig},
     torchscript::Script,
     unet_config::UnetConfig,
     weights::{Differences, hex, is_weight_type},
@@ -55,6 +56,8 @@ pub struct Inspection {
     pub averages: Vec<String>,
     /// The `config.json` that counts.
     pub config: Option<PathBuf>,
+    /// What its scheduler's file says: which file, and what it predicts for which levels.
+    pub scheduler: String,
     /// Where the architecture is known from.
     pub known_from: Option<String>,
     /// The published network that it is.
@@ -150,6 +153,7 @@ impl Inspection {
             averages: vec![],
             config: files.config.clone(),
             known_from: None,
+            scheduler: scheduler(path),
             known: None,
             architecture: None,
             shape: None,
@@ -306,6 +310,7 @@ impl Inspection {
             line("architecture", &architecture(config, self.known));
             line("known from", self.known_from.as_deref().unwrap_or_default());
         }
+        line("meaning", &self.scheduler);
         let program = self.container == Container::TorchScript.to_string();
         if program {
             line("architecture", "a program, forward(x, t) -> eps");
@@ -348,6 +353,20 @@ impl PartInspection {
             types.join(" and "),
             self.names
         )
+    }
+}
+
+/// What the scheduler's file of a model says, what is wrong with it, or that there is none.
+fn scheduler(path: &Path) -> String {
+    match SchedulerConfig::find(path) {
+        Ok(None) => {
+            format!("no {SCHEDULER}: say what it predicts and its schedule where it is used")
+        }
+        Ok(Some(file)) => match SchedulerConfig::read(&file) {
+            Ok(config) => format!("{}: {}", file.display(), config.whole()),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
     }
 }
 

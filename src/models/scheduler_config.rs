@@ -23,7 +23,7 @@ pub const SCHEDULER: &str = "scheduler_config.json";
 pub const PIPELINE: &str = "model_index.json";
 
 /// Where a saved pipeline keeps its scheduler.
-const SCHEDULER_FOLDER: &str = "scheduler";
+pub(super) const SCHEDULER_FOLDER: &str = "scheduler";
 
 /// What a network predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,31 @@ impl SchedulerConfig {
         Ok(None)
     }
 
+    /// What DDPM's networks were trained for (Ho et al. 2020, section 4); nothing clipped.
+    pub fn ddpm() -> Self {
+        Self {
+            class: "DDPMScheduler".to_owned(),
+            predicts: Predicts::Eps,
+            betas: Betas::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            horizon: 1000,
+            zero_terminal_snr: false,
+            clip: None,
+            own_sampler: vec![],
+            unknown: vec![],
+        }
+    }
+
+    /// The class that a file names, whatever else is in it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no JSON object.
+    pub fn class_of(path: &Path) -> Result<String, SchedulerError> {
+        let class = object(path)?.get("_class_name").and_then(Value::as_str).map(str::to_owned);
+        Ok(class.unwrap_or_else(|| "DDPMScheduler".to_owned()))
+    }
+
     /// Reads a `scheduler_config.json`.
     ///
     /// # Errors
@@ -248,6 +273,14 @@ impl SchedulerConfig {
             return Ok(config);
         }
         Err(SchedulerError::Unsupported { path: path.to_owned(), problems: reader.problems })
+    }
+
+    /// All of it in a line, what was left to the pipeline's own sampler included.
+    pub fn whole(&self) -> String {
+        match self.own_sampler.as_slice() {
+            [] => self.to_string(),
+            own => format!("{self}; its pipeline's own sampler: {} (not used)", own.join(", ")),
+        }
     }
 
     /// The text of a `scheduler_config.json` that diffusers' `DDPMScheduler` opens, and that reads as

@@ -52,7 +52,7 @@ pub(super) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
     let found = read().map_err(|error: SchedulerError| error.to_string())?;
     Ok(found.map(|(file, config)| Stated {
         file: file.display().to_string(),
-        summary: config.to_string(),
+        summary: config.whole(),
         prediction: match config.predicts {
             Predicts::Eps => PredictionKind::Eps,
             Predicts::X0 => PredictionKind::X0,
@@ -60,7 +60,6 @@ pub(super) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
         },
         clip: config.clip,
         schedule: schedule_of(&config),
-        own_sampler: config.own_sampler,
         unknown: config.unknown,
     }))
 }
@@ -88,7 +87,6 @@ fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
 /// What a network that was trained so needs beside it, for every reader of its folder.
 pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> SchedulerConfig {
     SchedulerConfig {
-        class: "DDPMScheduler".to_owned(),
         predicts,
         betas: match spec.kind.as_str() {
             "scaled-linear" => Betas::ScaledLinear,
@@ -102,9 +100,7 @@ pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> Scheduler
         beta_end: spec.beta_end.unwrap_or(0.02),
         horizon: spec.horizon,
         zero_terminal_snr: spec.zero_terminal_snr,
-        clip: None,
-        own_sampler: vec![],
-        unknown: vec![],
+        ..SchedulerConfig::ddpm()
     }
 }
 
@@ -124,7 +120,7 @@ pub fn to_download<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Result<Vec
     let mut models: Vec<HubModel> = vec![];
     for spec in specs.filter(|spec| spec.exact.is_none()) {
         if let Some(model) = hub_model(&spec.source)?
-            && model.cached().is_none()
+            && model.is_incomplete()
             && !models.contains(&model)
         {
             models.push(model);
