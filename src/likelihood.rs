@@ -22,7 +22,7 @@ use ndarray::Zip;
 
 use crate::{
     backends::array::Array,
-    core::{Denoiser, Draw, Error, Grid, Noise, Prediction, Result, State, Step},
+    core::{Denoiser, Draw, Error, Grid, Noise, Result, State, Step},
     metrics::Normal,
     solvers::Variance,
 };
@@ -98,13 +98,7 @@ impl<'a> VariationalBound<'a> {
     pub fn reverse(&self, x: &Array, index: usize) -> Result<Reverse> {
         let step = self.steps[index];
         let from = step.from;
-        let learned = self.variance == Variance::Learned;
-        let Prediction { eps, range } = if learned {
-            self.model.predict_with_range(x, from.into())?
-        } else {
-            Prediction { eps: self.model.predict(x, from.into())?, range: None }
-        };
-        let x0 = State::lincomb(&[(1.0 / from.signal(), x), (-from.sigma(), &eps)])?;
+        let (_, x0, range) = self.model.predict_with_range(x, from.into())?.with_x0(x, from)?;
         let least = self.forward_log_variance(index);
         let most = step.beta().ln();
         let log_variance = match self.variance {

@@ -252,6 +252,86 @@ fn hashless(message: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// What is only a default never conflicts with what was given.
+#[test]
+fn flags_replace_defaults_that_exclude_them() {
+    let ddim = Ddim::new();
+    let sample = |out: &str, more: &[&str]| {
+        let output = ddim.run(&[&EXACT[..], &["--out", out], more].concat());
+        assert!(output.status.success(), "{more:?}: {}", ddim.plain(&output.stderr));
+        fs::read(ddim.path(out)).unwrap()
+    };
+    let by_list = sample("a.npy", &["--set", "grid.tau=[900, 500, 0]"]);
+    assert_eq!(by_list, sample("b.npy", &["--tau", "900,500,0"]));
+    assert_eq!(by_list, sample("c.npy", &["--tau", "900,500,0", "--steps", "3"]));
+    assert_ne!(by_list, sample("d.npy", &["--steps", "3"]));
+    // Nine calls are five steps of Heun, the last of one call.
+    let heun = ["--solver", "heun", "--tau", "linspace-real"];
+    let by_calls = sample("e.npy", &[&heun[..], &["--calls", "10"]].concat());
+    assert_eq!(by_calls, sample("f.npy", &[&heun[..], &["--steps", "5"]].concat()));
+    let third = sample("g.npy", &["--solver", "deis", "--order", "3"]);
+    assert_eq!(third, sample("h.npy", &["--solver", "deis"]));
+    assert_ne!(third, sample("i.npy", &["--solver", "deis", "--order", "2"]));
+}
+
+#[test]
+fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
+    let ddim = Ddim::new();
+    let out = ["--out", "a.npy"];
+    let refuses = |more: &[&str]| ddim.refuses_flags(&[&out, more].concat());
+    assert_snapshot!(refuses(&["--eta", "-0.5"]), @"");
+    assert_snapshot!(refuses(&["--std", "-1"]), @"");
+    assert_snapshot!(refuses(&["--tau", "-5"]), @"");
+    assert_snapshot!(refuses(&["--tau", "500,900"]), @"");
+    assert_snapshot!(refuses(&["--order", "2"]), @"");
+    assert_snapshot!(refuses(&["--calls", "10", "--steps", "3"]), @"");
+    let said = refuses(&["--steps", "-5"]);
+    assert!(said.contains("invalid value '-5' for '--steps <S>'"), "{said}");
+}
+
+#[test]
+fn a_start_that_is_not_near_noise_is_warned_of() {
+    let ddim = Ddim::new();
+    let says = |arguments: &[&str]| {
+        let output = ddim.run(arguments);
+        assert!(output.status.success(), "{}", ddim.plain(&output.stderr));
+        ddim.plain(&output.stderr)
+    };
+    let sample = |more: &[&str]| says(&[&EXACT[..], &["--out", "a.npy"], more].concat());
+    assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"");
+    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"");
+    assert_eq!(sample(&["--tau", "400,200,1", "--quiet"]), "");
+    // Of published schedules, this one leaves most.
+    let stable = ["--schedule", "scaled-linear", "--set", "schedule.beta_start=0.00085"];
+    let stable = [&stable[..], &["--set", "schedule.beta_end=0.012"]].concat();
+    assert_eq!(sample(&stable), "");
+    ddim.write("m.toml", format!("{GAUSSIAN}[schedule]\nhorizon = 200\n"));
+    let warned = says(&["check", "m.toml"]);
+    assert!(warned.starts_with("warning: samples start from pure noise at t = 199"), "{warned}");
+    assert!(says(&["run", "m.toml"]).starts_with(&warned));
+}
+
+#[test]
+fn what_f32_cannot_hold_is_a_failed_run() {
+    let ddim = Ddim::new();
+    let overflow = ["--set", "schedule.beta_end=0.99", "--tau", "linspace", "--steps", "10"];
+    let beyond = [&overflow[..], &["--solver", "heun", "--quiet"]].concat();
+    for out in ["a.npy", "a.png", "folder"] {
+        let said = ddim.fails(1, &[&EXACT[..], &["--out", out], &beyond].concat());
+        assert!(said.starts_with("error: sample 0 (from 0) reaches "), "{said}");
+        assert!(said.contains("which f32 cannot hold"), "{said}");
+    }
+    let schedule = "[schedule]\nbeta_end = 0.99\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
+                    [truth]\nkind = \"exact\"\n";
+    let heun = with("kind = \"ddim\"\neta = 0.0", "kind = \"heun\"");
+    let linspace = heun.replace("official-quad", "linspace");
+    ddim.write("m.toml", format!("{linspace}{schedule}"));
+    let output = ddim.run(&["run", "m.toml", "--quiet"]);
+    assert!(output.status.success(), "{}", ddim.plain(&output.stderr));
+    let csv = ddim.read("results/g/metrics.csv");
+    assert!(csv.lines().nth(1).unwrap().contains("diverged"), "{csv}");
+}
+
 #[test]
 fn a_manifest_that_cannot_be_read() {
     let ddim = Ddim::new();
@@ -851,11 +931,11 @@ fn weights_that_do_not_fit() {
       missing `conv_in.bias`
     ");
     network(&ddim, |tensors| {
-        tensors.insert("ema.decay".into(), (Dtype::F32, vec![1], vec![0; 4]));
+        tensors.insert("other.scale".into(), (Dtype::F32, vec![1], vec![0; 4]));
     });
     assert_snapshot!(ddim.refuses_network(), @r"
     error: ./net/diffusion_pytorch_model.safetensors does not fit the config.json beside it, and both must come from one model:
-      not known `ema.decay`
+      not known `other.scale`
     ");
     network(&ddim, |tensors| {
         tensors.insert("conv_in.bias".into(), (Dtype::F32, vec![16], vec![0; 64]));
@@ -865,9 +945,9 @@ fn weights_that_do_not_fit() {
       `conv_in.bias` has shape [16]; needed: [32]
     ");
     network(&ddim, |tensors| {
-        tensors.insert("conv_in.bias".into(), (Dtype::F64, vec![32], vec![0; 256]));
+        tensors.insert("conv_in.bias".into(), (Dtype::I16, vec![32], vec![0; 64]));
     });
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors: `conv_in.bias` has element type F64; supported: F16, BF16, F32");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net/diffusion_pytorch_model.safetensors: `conv_in.bias` has element type I16; supported: F16, BF16, F32, F64, F8_E4M3, F8_E5M2");
 }
 
 #[test]

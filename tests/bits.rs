@@ -115,6 +115,20 @@ fn bits_are_those_of_the_library_for_any_batch() {
         }
         let mean = expected.total.iter().sum::<f64>() / 4.0;
         assert!(printed.contains(&format!("bits per dimension      {mean:.4} +- ")), "{printed}");
+        let prior = expected.prior.iter().sum::<f64>() / 4.0;
+        assert!(printed.contains(&format!("of x_T alone            {prior:.4} +- ")), "{printed}");
+    }
+}
+
+#[test]
+fn one_image_has_no_standard_error_and_that_is_said() {
+    let ddim = Ddim::new();
+    let one = ["bits", "x.npy", "--range", "0..1", "--steps", "20", "--quiet"];
+    let printed = ddim.succeeds(&[&one[..], &EXACT].concat());
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 3, "{printed}");
+    for line in &lines[1..] {
+        assert!(line.ends_with(" (of one image, which has no standard error)"), "{printed}");
     }
 }
 
@@ -140,7 +154,7 @@ impl Denoiser for ExactVariance {
         let exact = step.posterior_std().powi(2) + factor * factor * x0;
         let part = (exact / (least * least)).ln() / (step.beta() / (least * least)).ln();
         let range = ArrayD::from_elem(x.raw_dim(), 2.0 * part - 1.0);
-        Ok(Prediction { eps: self.predict(x, at)?, range: Some(range) })
+        Ok(Prediction { range: Some(range), ..self.predict(x, at)?.into() })
     }
 }
 

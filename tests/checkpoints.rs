@@ -22,7 +22,7 @@ use ddim::{
     },
 };
 use proptest::prelude::*;
-use support::{checkpoints, fill};
+use support::{cases, checkpoints, fill};
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
 
@@ -159,10 +159,11 @@ fn every_container_gives_the_golden_outputs() {
         eprintln!("{}: {difference:e}", path.display());
         assert!(difference < 2e-5, "{}: {difference:e}", path.display());
     }
-    // A name says nothing: the list as a .safetensors, and the weights without their config.json.
+    // A name says nothing: the list as a .safetensors, and the weights as a .bin with their
+    // config.json beside them.
     let renamed = folder.path().join("list.safetensors");
     fs::copy(&files[2], &renamed).unwrap();
-    let alone = folder.path().join("alone.bin");
+    let alone = diffusers.join("alone.bin");
     fs::copy(&weights, &alone).unwrap();
     for path in [renamed, alone] {
         let network = Network::open(&path, &Wanted::default()).unwrap();
@@ -255,6 +256,228 @@ fn a_torchscript_program_is_run_and_not_read() {
     assert!(matches!(error, OpenError::Precision { .. }), "{error}");
     let error = Network::open(&path, &Wanted { which: Which::Raw, ..wanted }).unwrap_err();
     assert!(matches!(error, OpenError::NoRaw { .. }), "{error}");
+}
+
+/// The largest difference of a network's answer at t = 500 to one of the reference's.
+fn off(folder: &Path, name: &str, which: Which, expected: &str) -> f64 {
+    let reference = cases::reference(folder);
+    let network = Network::open(&folder.join(name), &Wanted { which, ..Wanted::default() });
+    let network = network.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let at = Level { t: 500.0, ..CLEAN };
+    max_difference(&network.predict(&reference["x"], at.into()).unwrap(), &reference[expected])
+}
+
+fn unpacked() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    cases::unpack(folder.path());
+    folder
+}
+
+#[test]
+fn averages_are_found_wherever_scripts_keep_them() {
+    let folder = unpacked();
+    // Whether the raw weights are there as well.
+    for (name, both) in [
+        ("score_sde/ckpt.pt", true),
+        ("diffusers_ema_model/ckpt.pt", true),
+        ("ema_pytorch/ckpt.pt", true),
+        ("ema_pytorch_flat/ckpt.pt", true),
+        ("ema_pytorch_average_alone/ckpt.pt", false),
+        ("lit_ema/ckpt.pt", true),
+        ("averaged_model/ckpt.pt", false),
+        ("averaged_model_by_key/ckpt.pt", true),
+        ("modules_whole/ckpt.pt", true),
+        ("object_whole/ckpt.pt", true),
+        ("checkpoint-500", true),
+    ] {
+        let average = off(folder.path(), name, Which::Ema, "average");
+        assert!(average < 1e-5, "{name}: {average:e}");
+        // The two sets are far apart.
+        assert!(off(folder.path(), name, Which::Ema, "raw") > 0.1, "{name}");
+        if both {
+            let raw = off(folder.path(), name, Which::Raw, "raw");
+            assert!(raw < 1e-5, "{name}: {raw:e}");
+        }
+    }
+}
+
+#[test]
+fn an_average_that_cannot_be_read_is_not_replaced_by_the_raw_weights() {
+    let folder = unpacked();
+    let mut problems = vec![];
+    for (name, raw) in [
+        ("shadow_alone/ckpt.pt", false),
+        ("shadow_of_others/ckpt.pt", true),
+        ("flat_average/ckpt.pt", true),
+        ("average_in_optimizer/ckpt.pt", true),
+        ("lit_ema_of_others/ckpt.pt", true),
+        ("two_averages/ckpt.pt", true),
+        ("checkpoint-broken", true),
+    ] {
+        let error = Network::open(&folder.path().join(name), &Wanted::default()).unwrap_err();
+        problems.push(error.to_string().replace(&folder.path().display().to_string(), "DIR"));
+        if raw {
+            let off = off(folder.path(), name, Which::Raw, "raw");
+            assert!(off < 1e-5, "{name}: {off:e}");
+        }
+    }
+    insta::assert_snapshot!(problems.join("\n"), @"");
+    // Numbers about an average are none.
+    assert!(off(folder.path(), "numbers_of_an_average/ckpt.pt", Which::Ema, "raw") < 1e-5);
+}
+
+#[test]
+fn what_stands_before_and_beside_a_network_is_left_out_and_named() {
+    let folder = unpacked();
+    for (name, left_out) in [
+        ("process/ckpt.pt", "`betas`, `alphas_cumprod`, `posterior_variance`"),
+        ("prefix_of_its_own/ckpt.pt", "`num_batches_tracked`, `log_one_minus_alphas_cumprod`"),
+        ("averaged_model/ckpt.pt", "`n_averaged`"),
+    ] {
+        let off = off(folder.path(), name, Which::Ema, "average");
+        assert!(off < 1e-5, "{name}: {off:e}");
+        let network = Network::open(&folder.path().join(name), &Wanted::default()).unwrap();
+        let said = network.remarks().iter().any(|remark| {
+            !remark.warning && remark.text == format!("left out, no weights: {left_out}")
+        });
+        assert!(said, "{name}: {:?}", network.remarks());
+    }
+    // A module pickled whole says its names itself.
+    assert!(off(folder.path(), "module_whole/ckpt.pt", Which::Ema, "raw") < 1e-5);
+    // Tensors of layers are never left out.
+    let problem = |name: &str| {
+        let error = Network::open(&folder.path().join(name), &Wanted::default()).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    insta::assert_snapshot!(problem("with_another_network/ckpt.pt"), @"");
+    let split = problem("half_under_a_prefix/ckpt.pt");
+    assert!(split.contains("`, which stands under `first.`\n"), "{split}");
+}
+
+#[test]
+fn shards_are_read_through_their_index() {
+    let folder = unpacked();
+    let at = |name: &str| folder.path().join(name);
+    for (name, tolerance) in [("shards", 1e-5), ("shards_bin", 1e-5), ("shards_fp16", 5e-3)] {
+        let off = off(folder.path(), name, Which::Ema, "average");
+        assert!(off < tolerance, "{name}: {off:e}");
+    }
+    // The hash is that of `sha256sum index shards | sha256sum`: every byte of every file counts.
+    let index = at("shards/diffusion_pytorch_model.safetensors.index.json");
+    let opened = Checkpoint::open(&index).unwrap();
+    assert_eq!((opened.container, opened.shards.len()), (Container::Safetensors, 3));
+    let files = std::iter::once(&index).chain(&opened.shards);
+    let list: Vec<String> = files
+        .map(|file| {
+            let hash = ddim::models::weights::sha256(&fs::read(file).unwrap());
+            format!("{hash}  {}\n", file.file_name().unwrap().to_str().unwrap())
+        })
+        .collect();
+    assert_eq!(opened.sha256, ddim::models::weights::sha256(list.concat().as_bytes()));
+
+    let text = fs::read_to_string(&index).unwrap();
+    let problem = || {
+        let error = Checkpoint::open(&index).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    let mut problems = vec![];
+    let shard = "diffusion_pytorch_model-00002-of-00003.safetensors";
+    fs::rename(at("shards").join(shard), at("away")).unwrap();
+    problems.push(problem());
+    fs::rename(at("away"), at("shards").join(shard)).unwrap();
+    for (from, to) in [
+        (shard, "../shards/x.safetensors"),
+        ("\"conv_in.weight\"", "\"conv_in.scale\""),
+        ("weight_map", "weights"),
+        ("{", "{{"),
+    ] {
+        fs::write(&index, text.replace(from, to)).unwrap();
+        problems.push(problem());
+    }
+    insta::assert_snapshot!(problems.join("\n"), @"");
+}
+
+#[test]
+fn numbers_of_any_width_become_f32_and_it_is_said() {
+    let folder = unpacked();
+    for (name, expected, said) in [
+        ("f64/ckpt.pt", "average", "F64 weights are rounded to F32"),
+        (
+            "f8/ckpt.safetensors",
+            "f8",
+            "F8 weights are cast to F32, which does not give their digits back",
+        ),
+        (
+            "f8_pickled/ckpt.pt",
+            "f8",
+            "F8 weights are cast to F32, which does not give their digits back",
+        ),
+    ] {
+        let off = off(folder.path(), name, Which::Ema, expected);
+        assert!(off < 1e-5, "{name}: {off:e}");
+        let network = Network::open(&folder.path().join(name), &Wanted::default()).unwrap();
+        assert!(network.remarks().iter().any(|remark| remark.text == said), "{name}");
+    }
+    let error =
+        Network::open(&folder.path().join("f64_beyond/ckpt.safetensors"), &Wanted::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with("`conv_in.bias` holds numbers beyond the range of F32"), "{error}");
+}
+
+#[test]
+fn a_program_is_asked_as_it_can_be_asked() {
+    let folder = unpacked();
+    for (name, expected, tolerance) in [
+        ("f16.pt", "program_f16", 1e-6),
+        ("f64.pt", "program", 1e-6),
+        ("long.pt", "table", 1e-6),
+        ("long_f16.pt", "table", 5e-3),
+    ] {
+        let off = off(folder.path(), name, Which::Ema, expected);
+        assert!(off < tolerance, "{name}: {off:e}");
+    }
+    let x = &cases::reference(folder.path())["x"];
+    let asked = |name: &str, t: f64| {
+        let network = Network::open(&folder.path().join(name), &Wanted::default()).unwrap();
+        network.predict(x, Level { t, ..CLEAN }.into()).unwrap_err().to_string()
+    };
+    // Nothing is cut off a label for a table.
+    let problem = asked("long.pt", 499.5);
+    assert!(
+        problem.contains("takes integer labels, and this grid asks for label 499.5"),
+        "{problem}"
+    );
+    let problem = asked("picky.pt", 500.0);
+    assert_eq!(problem.matches("five channels are needed").count(), 2, "{problem}");
+}
+
+#[test]
+fn diffusers_names_without_a_configuration_are_refused_with_the_remedy() {
+    let folder = unpacked();
+    let file = folder.path().join("no_config/unet.safetensors");
+    let error = Network::open(&file, &Wanted::default()).unwrap_err().to_string();
+    assert!(matches!(
+        Network::open(&folder.path().join("no_config/ckpt.pt"), &Wanted::default()),
+        Err(OpenError::Unrecognised { .. })
+    ));
+    // What the message says to write, with what this network was trained with, is a model.
+    let json = error.lines().find(|line| line.starts_with("  {")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(json).unwrap();
+    let own = folder.path().join("shards/config.json");
+    let own: serde_json::Value = serde_json::from_slice(&fs::read(own).unwrap()).unwrap();
+    for field in [
+        "norm_num_groups",
+        "norm_eps",
+        "attention_head_dim",
+        "downsample_padding",
+        "flip_sin_to_cos",
+        "freq_shift",
+    ] {
+        assert!(error.contains(field), "{error}");
+        config[field] = own[field].clone();
+    }
+    fs::write(folder.path().join("no_config/config.json"), config.to_string()).unwrap();
+    assert!(off(folder.path(), "no_config/unet.safetensors", Which::Ema, "average") < 1e-5);
 }
 
 /// A zip archive as `torch.save` writes it, around a pickle and its storages.

@@ -13,7 +13,8 @@ use std::rc::Rc;
 use ddim::{
     backends::array::Array,
     core::{
-        ClipX0, Denoiser, End, Ghost, Grid, Level, Schedule, Solver, Tau, count_calls, integrate,
+        ClipX0, Denoiser, End, Eval, Ghost, Grid, Level, Schedule, Solver, Tau, count_calls,
+        integrate,
     },
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
@@ -70,6 +71,7 @@ fn the_official_samplers_are_reproduced_for_every_eta_tau_and_s() {
 
 const DIFFUSERS: &str = "samplers_diffusers.safetensors";
 const MULTISTEP: &str = "samplers_multistep.safetensors";
+const LOWERED: &str = "samplers_lowered.safetensors";
 
 /// Runs one solver on one spacing at S = 10, 20, 50 and holds values, labels and calls.
 fn hold_diffusers(
@@ -111,7 +113,13 @@ fn heun_agrees_with_diffusers_on_both_of_its_spacings() {
 
 #[test]
 fn dpm_solver_pp_2m_agrees_with_diffusers() {
-    hold_diffusers("dpmsolver++2m-linspace", &DpmSolverPp2M, &Tau::LinspaceOpen, |_| 1.0, 5e-6);
+    hold_diffusers(
+        "dpmsolver++2m-linspace",
+        &DpmSolverPp2M::default(),
+        &Tau::LinspaceOpen,
+        |_| 1.0,
+        5e-6,
+    );
 }
 
 #[test]
@@ -137,23 +145,64 @@ fn unipc_agrees_with_diffusers() {
 
 #[test]
 fn deis_agrees_with_diffusers() {
-    let deis = Deis::new(2).unwrap();
+    // Its default lowers the last step of fewer than 15.
+    let deis = Deis::new(2).unwrap().lowered();
     let expected = golden_json("samplers_diffusers.json");
     for steps in [10, 20, 50] {
         let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
-        // Below 15 steps the peer takes its last one in first order.
-        let lowered = usize::from(steps < 15);
-        let (most, last) = grid.levels().split_at(grid.levels().len() - lowered);
-        let most = Grid::from_levels(most.to_vec()).unwrap();
-        let (mut x, mut calls) = run(&deis, &ClosedForm, &most, golden_tensor(DIFFUSERS, "x_T"));
-        for &to in last {
-            let grid = Grid::from_levels(vec![most.last(), to]).unwrap();
-            let (end, more) = run(&Euler::Sigma, &ClosedForm, &grid, x);
-            (x, calls) = (end, calls + more);
-        }
+        let (x, calls) = run(&deis, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/deis-linspace/S{steps}"), &x, 5e-6);
+        hold(LOWERED, &format!("deis2-first-level/S{steps}"), &x, 5e-6);
         assert_eq!(expected["cases"][format!("deis-linspace/S{steps}")]["model_calls"], calls);
     }
+}
+
+/// The same from x_T under the peers' default for the last steps, and how far off the other way is.
+#[test]
+fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
+    let unipc = |p, b| UniPc::new(p, b).unwrap();
+    let pp = |lower_order_final| DpmSolverPp2M { lower_order_final };
+    let sde = |lower_order_final| SdeDpmSolverPp2M { lower_order_final };
+    let (bh1, bh2) = (UniPcB::Bh1, UniPcB::Bh2);
+    let cases: [(&str, &dyn Solver<Array>, &dyn Solver<Array>, End, f64); 6] = [
+        ("unipc3-bh2", &unipc(3, bh2).lowered(), &unipc(3, bh2), End::Clean, 3e-6),
+        ("unipc3-bh1", &unipc(3, bh1).lowered(), &unipc(3, bh1), End::Clean, 3e-6),
+        ("unipc2-bh2-first-level", &unipc(2, bh2).lowered(), &unipc(2, bh2), End::FirstLevel, 3e-6),
+        ("unipc3-bh2-first-level", &unipc(3, bh2).lowered(), &unipc(3, bh2), End::FirstLevel, 3e-6),
+        ("dpmsolver++2m-first-level", &pp(true), &pp(false), End::FirstLevel, 5e-6),
+        ("sde-dpmsolver++2m-first-level", &sde(true), &sde(false), End::FirstLevel, 5e-6),
+    ];
+    for (name, lowered, full, end, tolerance) in cases {
+        for steps in [10, 20, 50] {
+            let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, end).unwrap();
+            let run = |solver| run(solver, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T")).0;
+            let found = run(lowered);
+            hold(LOWERED, &format!("{name}/S{steps}"), &found, tolerance);
+            let moved = max_abs_diff(&found, &run(full));
+            println!("{name} S = {steps}: {moved:.1e}");
+            // UniPC lowers them at any S, the others of fewer than 15 steps.
+            assert_eq!(moved > 1e-3, name.starts_with("unipc") || steps < 15, "{name}: {moved}");
+        }
+    }
+}
+
+#[test]
+fn the_lowered_end_of_deis_3_is_deis_2_and_then_ddim() {
+    let grid = Grid::new(&linear(), &Tau::LinspaceOpen, 10, End::FirstLevel).unwrap();
+    let x_t = golden_tensor(DIFFUSERS, "x_T");
+    let (found, calls) = run(&Deis::new(3).unwrap().lowered(), &ClosedForm, &grid, x_t.clone());
+    let mut eval = Eval::new(&ClosedForm, &ReplayedNoise, 2);
+    let mut x = x_t;
+    for step in grid.steps() {
+        x = match step.left {
+            0 => Euler::Sigma.step(&mut eval, &x, step),
+            1 => Deis::new(2).unwrap().step(&mut eval, &x, step),
+            _ => Deis::new(3).unwrap().step(&mut eval, &x, step),
+        }
+        .unwrap();
+    }
+    assert_eq!(calls, eval.calls());
+    assert!(max_abs_diff(&found, &x) < 1e-13);
 }
 
 #[test]
@@ -161,7 +210,7 @@ fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
     for steps in [10, 20, 50] {
         let grid = grid(&Tau::LinspaceOpen, steps);
         let x_t = golden_tensor(DIFFUSERS, "x_T");
-        let (x, calls) = run(&SdeDpmSolverPp2M, &ClosedForm, &grid, x_t);
+        let (x, calls) = run(&SdeDpmSolverPp2M::default(), &ClosedForm, &grid, x_t);
         hold(MULTISTEP, &format!("diffusers/sde-dpmsolver++2m-linspace/S{steps}"), &x, 5e-7);
         assert_eq!(calls, steps as u64);
     }
@@ -218,8 +267,8 @@ fn the_exact_costs_of_each_method_are_pinned() {
     assert_eq!(cost(&ab(3)), (11, Some(11), 2));
     assert_eq!(cost(&ab(4)), (16, Some(16), 3));
     assert_eq!(cost(&Plms), (11, Some(11), 3));
-    assert_eq!(cost(&DpmSolverPp2M), (10, Some(10), 1));
-    assert_eq!(cost(&SdeDpmSolverPp2M), (10, None, 1));
+    assert_eq!(cost(&DpmSolverPp2M::default()), (10, Some(10), 1));
+    assert_eq!(cost(&SdeDpmSolverPp2M::default()), (10, None, 1));
     assert_eq!(cost(&dpm(1)), (10, Some(10), 0));
     assert_eq!(cost(&dpm(2)), (19, Some(19), 0));
     assert_eq!(cost(&dpm(3)), (28, Some(28), 0));

@@ -62,7 +62,7 @@ fn deterministic() -> Vec<Box<dyn Solver<Array>>> {
         Box::new(edm(0.0, 1)),
         Box::new(rk4()),
         Box::new(Plms),
-        Box::new(DpmSolverPp2M),
+        Box::new(DpmSolverPp2M::default()),
         Box::new(DormandPrince::new(1e-6, 1e-6, linear()).unwrap()),
     ];
     for order in 1..=3 {
@@ -167,7 +167,7 @@ fn one_step_of_each_solver_is_its_equation_by_hand() {
     let euler = 0.8 * (2.0 + 0.5 * (0.75 - root3));
     assert_relative_eq!(one(&Euler::Sigma), euler, max_relative = 1e-14);
     assert_relative_eq!(one(&ddim(0.0)), euler, max_relative = 1e-14);
-    assert_relative_eq!(one(&DpmSolverPp2M), euler, max_relative = 1e-14);
+    assert_relative_eq!(one(&DpmSolverPp2M::default()), euler, max_relative = 1e-14);
     // x' = 0.8 (2 + (0.5625 - 3) / 2 / root 3 / 2)
     let squared = 0.8 * (2.0 + 0.5 * (0.5625 - 3.0) / root3 * 0.5);
     assert_relative_eq!(one(&Euler::SigmaSquared), squared, max_relative = 1e-14);
@@ -275,7 +275,9 @@ fn the_first_order_of_sde_dpm_solver_pp_is_ddpm() {
     for levels in [levels.to_vec(), vec![levels[0], CLEAN]] {
         let grid = Grid::from_levels(levels).unwrap();
         let ddpm = Ddpm { variance: Variance::Eta(1.0) };
-        assert!(max_abs_diff(&run(&SdeDpmSolverPp2M, &grid), &run(&ddpm, &grid)) < 1e-12);
+        assert!(
+            max_abs_diff(&run(&SdeDpmSolverPp2M::default(), &grid), &run(&ddpm, &grid)) < 1e-12
+        );
     }
 }
 
@@ -362,7 +364,7 @@ fn every_method_is_exact_on_a_single_point() {
         }
     }
     // With noise, the clean end is the point.
-    let noisy: [&dyn Solver<Array>; 3] = [&SdeDpmSolverPp2M, &edm(4.0, 10), &ddim(0.7)];
+    let noisy: [&dyn Solver<Array>; 3] = [&SdeDpmSolverPp2M::default(), &edm(4.0, 10), &ddim(0.7)];
     for solver in noisy {
         let x =
             integrate(solver, &model, &NOISE, &grids[3], x.clone(), |_, _, _| Ok(())).unwrap().x;
@@ -493,7 +495,7 @@ fn samples_with_noise_have_the_moments_of_the_data() {
         ("eta = 0.5", &half),
         ("eta = 1", &one),
         ("sigma-hat", &hat),
-        ("sde-dpm-solver++2m", &SdeDpmSolverPp2M),
+        ("sde-dpm-solver++2m", &SdeDpmSolverPp2M::default()),
         ("edm", &edm),
     ];
     for (name, solver) in solvers {
@@ -522,7 +524,7 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     insta::assert_snapshot!(run(&Euler::SigmaSquared, &back), @r#"euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&Ddpm { variance: Variance::Eta(0.0) }, &back), @r#"ddpm divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&edm(4.0, 10), &back), @"edm adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
-    insta::assert_snapshot!(run(&SdeDpmSolverPp2M, &back), @"sde-dpm-solver++2m adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
+    insta::assert_snapshot!(run(&SdeDpmSolverPp2M::default(), &back), @"sde-dpm-solver++2m adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&ddim(-1.0), &forward), @"eta = -1 is not a standard deviation's factor: it must be finite and at least 0");
     insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large: the step from t = 111 to t = 0 allows 1.000346 at most");
     let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _, _| Ok(()));

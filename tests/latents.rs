@@ -14,13 +14,13 @@ use std::{
 use approx::assert_abs_diff_eq;
 use assert_cmd::Command;
 use ddim::{
-    core::{CLEAN, Level, slerp},
+    core::{CLEAN, Draw, KeyedNoise, Level, Noise as _, slerp},
     data::npy,
     harness::latents::{self, Latents},
 };
 use image::RgbImage;
 use insta::assert_snapshot;
-use ndarray::{Array2, Array4, Axis, s};
+use ndarray::{Array2, Array4, ArrayD, Axis, Ix4, s};
 use support::{fill, grid, max_abs_diff};
 use tempfile::TempDir;
 
@@ -280,6 +280,70 @@ fn between_seeds_latents_and_images_lies_an_arc() {
     assert_abs_diff_eq!(row[[0, 0, 1, 2]], 40.0);
     assert_abs_diff_eq!(row[[2, 0, 1, 2]], 200.0);
     assert_abs_diff_eq!(row[[2, 1, 1, 2]], 54.0);
+}
+
+/// A window as every command takes it: by the reference solution from x_T, and on by the method.
+const WINDOW: [&str; 16] = [
+    "--tau",
+    "log-snr",
+    "--steps",
+    "6",
+    "--solver",
+    "heun",
+    "--set",
+    "grid.window=[10.0, 1.0]",
+    "--set",
+    "truth.kind=dormand-prince",
+    "--set",
+    "truth.rtol=1e-6",
+    "--set",
+    "truth.atol=1e-6",
+    "--batch",
+    "3",
+];
+
+#[test]
+fn a_window_takes_the_same_way_from_a_seed_and_from_its_x_t() {
+    let ddim = Ddim::new();
+    let seeded = [&WINDOW[..], &["--seed", "5", "--samples", "7"]].concat();
+    ddim.exact(&["sample", "--out", "seeded.npy"], &seeded);
+    let keyed = |first| KeyedNoise { seed: 5, first };
+    let like = ArrayD::zeros(vec![7, 3, 4, 4]);
+    let x_t = keyed(0).draw(&like, Draw::Initial).unwrap().into_dimensionality::<Ix4>().unwrap();
+    ndarray_npy::write_npy(ddim.path("x_t.npy"), &x_t).unwrap();
+    ddim.exact(&["sample", "--latents", "x_t.npy", "--out", "given.npy"], &WINDOW);
+    ddim.exact(&["decode", "x_t.npy", "--out", "decoded.npy"], &WINDOW);
+    let bytes = |name: &str| fs::read(ddim.path(name)).unwrap();
+    assert_eq!(bytes("seeded.npy"), bytes("given.npy"));
+    assert_eq!(bytes("seeded.npy"), bytes("decoded.npy"));
+    // The ends of an arc between two seeds are their samples.
+    let arc =
+        [&["interpolate", "--seeds", "5,6", "--points", "2", "--out", "arc.npy"], &WINDOW[..]];
+    ddim.exact(&arc.concat(), &[]);
+    let first = ddim.array("seeded.npy").slice(s![..1, .., .., ..]).to_owned();
+    hold(&ddim.array("arc.npy").slice(s![..1, .., .., ..]).to_owned(), &first, 1e-5);
+    // Without the way to sigma = 10, x_T is taken for what is there, and the samples are others.
+    let (_, said) = ddim.exact(
+        &["sample", "--latents", "x_t.npy", "--out", "other.npy"],
+        &["--tau", "karras", "--steps", "6", "--solver", "heun", "--batch", "3"],
+    );
+    assert!(!said.contains("warning"), "{said}");
+    assert!((ddim.array("other.npy") - ddim.array("given.npy")).iter().any(|x| x.abs() > 1e-2));
+}
+
+#[test]
+fn images_are_not_encoded_into_a_window() {
+    let ddim = Ddim::new();
+    for verb in [
+        &["encode", "x.npy", "--out", "z.npy"][..],
+        &["reconstruct", "x.npy"],
+        &["interpolate", "x.npy", "--range", "0..2", "--out", "row.npy"],
+    ] {
+        assert_eq!(
+            ddim.refuses(verb, &WINDOW),
+            "error: grid.window ends at sigma = 1, and images lie at the clean end: leave it out"
+        );
+    }
 }
 
 #[test]

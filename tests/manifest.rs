@@ -6,6 +6,7 @@ use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
 use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
 use ddim::harness::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
 use ddim::harness::presentation::{ClaimCheck, Fitted};
+use ddim::harness::registry::Registry;
 
 fn vocabulary() -> Vocabulary {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -492,6 +493,86 @@ fn a_product_that_nobody_can_run_is_refused_with_its_size() {
        |
        = help: at most 10000 are accepted; split the experiment
     "#);
+}
+
+#[test]
+fn what_was_there_gives_way_to_what_is_given() {
+    let text = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let manifest = Manifest::parse("below.toml", BELOW).unwrap().giving_way_to(&arguments);
+        manifest.plan(None, &arguments, &vocabulary()).unwrap_or_else(|e| panic!("{e:?}")).cells[0]
+            .spec
+            .canonical_json()
+    };
+    for (arguments, holds, lacks) in [
+        (&["grid.tau=[400, 200, 1]"][..], r#""tau":[400.0,200.0,1.0],"steps":3"#, "rho"),
+        (&["grid.calls=12"], r#""calls":12"#, "steps"),
+        (&["grid.tau=official-quad"], r#""tau":"official-quad","steps":50"#, "rho"),
+        (&["grid.tau=karras"], r#""rho":5.0"#, "official-quad"),
+        (&["schedule.kind=cosine"], r#""kind":"cosine","horizon":500"#, "beta"),
+        (&["solver.variance=sigma-hat"], r#""named":"sigma-hat""#, "\"eta\""),
+        (&["solver.kind=heun"], r#""kind":"heun""#, "\"eta\""),
+        (&["model.source=models/x"], r#""source":"models/x""#, "exact"),
+    ] {
+        let json = text(arguments);
+        assert!(json.contains(holds), "{arguments:?}: {json}");
+        assert!(!json.contains(lacks), "{arguments:?}: {json}");
+    }
+    // Two of what was given still exclude each other.
+    let both = ["grid.calls=12".to_owned(), "grid.steps=3".to_owned()];
+    let manifest = Manifest::parse("below.toml", BELOW).unwrap().giving_way_to(&both);
+    let problems = manifest.plan(None, &both, &vocabulary()).unwrap_err().render(false);
+    assert!(problems.contains("model calls are to decide"), "{problems}");
+    assert!(!problems.contains("below.toml"), "{problems}");
+}
+
+const BELOW: &str = r#"
+name = "below"
+samples = 4
+batch = 4
+
+[model]
+source = "gaussian"
+shape = [1, 2, 2]
+mean = 0.0
+std = 0.5
+
+[schedule]
+beta_end = 0.03
+horizon = 500
+
+[grid]
+tau = "karras"
+rho = 5
+steps = 50
+
+[solver]
+kind = "ddim"
+eta = 0.5
+"#;
+
+#[test]
+fn a_switch_that_is_off_leaves_the_key_of_a_cell_as_it_was() {
+    let json = |sets: &[&str]| {
+        let sets = [&["solver.eta=", "solver.kind=unipc-bh2"], sets].concat();
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let vocabulary = ddim::harness::build::vocabulary(&Registry::shipped());
+        let plan = Manifest::parse("below.toml", BELOW).unwrap().plan(None, &sets, &vocabulary);
+        plan.map(|plan| plan.cells[0].spec.canonical_json()).map_err(|e| e.render(false))
+    };
+    let plain = json(&[]).unwrap();
+    assert!(plain.contains(r#""options":{"order":2.0}"#), "{plain}");
+    assert_eq!(json(&["solver.lower_order_final=false"]).unwrap(), plain);
+    let on = json(&["solver.lower_order_final=true"]).unwrap();
+    assert!(on.contains(r#""options":{"lower_order_final":1.0,"order":2.0}"#), "{on}");
+    let wrong = json(&["solver.lower_order_final=1"]).unwrap_err();
+    assert!(wrong.contains("must be `true` or `false`, not `1`"), "{wrong}");
+    let other = json(&["solver.kind=heun", "solver.lower_order_final=true"]).unwrap_err();
+    assert!(other.contains("`solver.lower_order_final` means nothing to heun"), "{other}");
+    assert!(
+        other.contains("belongs to deis, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1"),
+        "{other}"
+    );
 }
 
 #[test]

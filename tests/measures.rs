@@ -137,10 +137,7 @@ fn accuracy_is_counted_by_the_labels_of_a_set() {
     }
     assert_eq!(correct, 12);
     let csv = fs::read_to_string(ddim.path("a.csv")).unwrap();
-    assert!(
-        csv.contains(",accuracy-cifar10-features,accuracy-cifar10-features.corrected"),
-        "{csv}"
-    );
+    assert!(csv.contains(",accuracy-cifar10-features,accuracy-cifar10-features.low,"), "{csv}");
     label(10);
     let error = ddim.refuses(&set("accuracy"));
     assert!(error.contains("an image has the label 10, and "), "{error}");

@@ -59,7 +59,7 @@ fn cases() -> Vec<Case> {
         case(Rc::new(Edm::new(Churn::default(), 1, linear()).unwrap())),
         case(Rc::new(Rk4 { schedule: linear() })),
         case(Rc::new(Plms)),
-        case(Rc::new(DpmSolverPp2M)),
+        case(Rc::new(DpmSolverPp2M::default())),
         case(Rc::new(Deis::new(2).unwrap())),
         late(Rc::new(Deis::new(3).unwrap())),
         case(Rc::new(UniPc::new(2, UniPcB::Bh1).unwrap())),

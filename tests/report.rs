@@ -16,6 +16,7 @@ use ddim::harness::presentation::{
 };
 use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
 use ddim::harness::registry::Registry;
+use ddim::harness::sink::{Planned, Sink};
 use ddim::harness::table::{Facts, Input, Table};
 use ddim::metrics::Jackknife;
 
@@ -262,9 +263,9 @@ fn the_csv_carries_all_that_the_verdicts_need() {
     ];
     let csv = String::from_utf8(to_csv(&columns, two.iter().enumerate())).unwrap();
     insta::assert_snapshot!(csv, @r"
-    cell,key,status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,fd.leave_out
-    0,eta = 0.0/10,done,eta = 0.0,10,10,10,10,256,46.5,46.375,0.625,38.43362203989082,54.31637796010918,46.0 47.25
-    1,sigma-hat/10,diverged,sigma-hat,10,10,10,10,256,,,,,,
+    cell,key,status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.low,fd.high,fd.se,fd.corrected,fd.corrected.low,fd.corrected.high,fd.leave_out
+    0,eta = 0.0/10,done,eta = 0.0,10,10,10,10,256,46.5,38.55862203989082,54.44137796010918,0.625,46.375,38.43362203989082,54.31637796010918,46.0 47.25
+    1,sigma-hat/10,diverged,sigma-hat,10,10,10,10,256,,,,,,,,
     ");
 }
 
@@ -387,9 +388,9 @@ fn seeds_are_folded_to_a_mean_with_its_interval_and_their_range() {
     };
     let csv = String::from_utf8(fold.summary_csv(&columns, &records)).unwrap();
     insta::assert_snapshot!(csv, @r"
-    status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,fd.min,fd.max,fd.seed=0,fd.seed=1
-    done,a,10,10,10,10,256,5.0,4.875,0.625,-3.0663779601091816,12.816377960109183,4.0,6.0,4.0,6.0
-    diverged,b,10,10,10,10,256,,,,,,,,5.0,
+    status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.low,fd.high,fd.se,fd.corrected,fd.corrected.low,fd.corrected.high,fd.min,fd.max,fd.seed=0,fd.seed=1
+    done,a,10,10,10,10,256,5.0,-2.9413779601091816,12.941377960109183,0.625,4.875,-3.0663779601091816,12.816377960109183,4.0,6.0,4.0,6.0
+    diverged,b,10,10,10,10,256,,,,,,,,,,5.0,
     ");
 }
 
@@ -734,14 +735,74 @@ fn the_table_as_csv_has_a_line_for_every_place() {
         .table_as(&folder.records, Format::Csv)
         .unwrap();
     insta::assert_snapshot!(csv, @r"
-    noise,grid.steps,status,FD-fd,low,high,paper
-    eta = 0.0,10,done,46.2345,44.10633817356649,48.3626618264335,13.36
-    eta = 0.0,50,done,31.02,29.837687874203603,32.2023121257964,
-    <b>eta</b>,10,done,88.8,84.07075149681441,93.52924850318558,
-    <b>eta</b>,50,not run,,,,
-    sigma-hat,10,diverged,,,,
-    sigma-hat,50,not run,,,,
+    status,param.noise,param.grid.steps,S,levels,calls,N,FD-fd,FD-fd.low,FD-fd.high,FD-fd.se,FD-fd.corrected,FD-fd.corrected.low,FD-fd.corrected.high,paper
     ");
+}
+
+/// A CSV file: its header, and its rows.
+fn csv_rows(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let strings = |record: &csv::StringRecord| record.iter().map(String::from).collect();
+    let header = strings(reader.headers().unwrap());
+    (header, reader.records().map(|row| strings(&row.unwrap())).collect())
+}
+
+#[test]
+fn the_table_as_csv_and_metrics_csv_mean_the_same_by_the_same_name() {
+    let dir = tempfile::tempdir().unwrap();
+    tiny_folder(dir.path());
+    let folder = Folder::read(dir.path(), &Registry::shipped()).unwrap();
+    let table = Show::new(&folder.plan, &Registry::shipped())
+        .table_as(&folder.records, Format::Csv)
+        .unwrap();
+    let (names, rows) = csv_rows(&table);
+    let (all_names, all_rows) =
+        csv_rows(&std::fs::read_to_string(dir.path().join("metrics.csv")).unwrap());
+    let at = |name: &String| all_names.iter().position(|found| found == name);
+    let mut compared = 0;
+    for all in &all_rows {
+        let is_here = |row: &&Vec<String>| {
+            let labels =
+                names.iter().zip(row.iter()).filter(|(name, _)| name.starts_with("param."));
+            labels.clone().count() == 2
+                && labels.into_iter().all(|(n, l)| all[at(n).unwrap()] == *l)
+        };
+        let row = rows.iter().find(is_here).unwrap();
+        for (name, value) in names.iter().zip(row).filter(|(name, _)| *name != "paper") {
+            assert_eq!(*value, all[at(name).unwrap()], "{name}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4 * 14);
+}
+
+/// Four cells of `results/order-clean` as they were committed in 58a9baa.
+fn six_columns() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/results-six-columns")
+}
+
+#[test]
+fn a_folder_in_the_older_form_is_read_and_rewritten_without_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["manifest.toml", "metrics.csv", "timing.csv"] {
+        std::fs::copy(six_columns().join(name), dir.path().join(name)).unwrap();
+    }
+    let registry = Registry::shipped();
+    let before = Folder::read(dir.path(), &registry).unwrap();
+    assert_eq!((before.records.len(), before.timings.len()), (4, 4));
+    let value = &before.records[0].metrics["error"];
+    assert!((value.value - 0.066_204_3).abs() < 1e-7 && value.leave_out.len() == 32);
+    let planned = before
+        .records
+        .iter()
+        .map(|record| Planned { key: record.key.clone(), params: record.params.clone() });
+    let sink = Sink::open(dir.path(), before.columns.clone(), planned.collect()).unwrap();
+    assert_eq!((sink.records().len(), sink.dropped()), (4, 0));
+    drop(sink);
+    let text = std::fs::read_to_string(dir.path().join("metrics.csv")).unwrap();
+    assert!(text.lines().next().unwrap().contains(",N,error,error.low,error.high,"), "{text}");
+    let after = Folder::read(dir.path(), &registry).unwrap();
+    assert_eq!((after.records, after.timings), (before.records, before.timings));
 }
 
 #[test]

@@ -56,8 +56,8 @@ fn exact_score_samples_are_bitwise_equal_for_batch_1_7_and_64() {
         &AdamsBashforth::new(4, linear()).unwrap(),
         &Plms,
         &DpmSolver::new(3, linear()).unwrap(),
-        &DpmSolverPp2M,
-        &SdeDpmSolverPp2M,
+        &DpmSolverPp2M::default(),
+        &SdeDpmSolverPp2M::default(),
         &Deis::new(3).unwrap(),
         &UniPc::new(3, UniPcB::Bh2).unwrap(),
     ];

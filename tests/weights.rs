@@ -16,7 +16,7 @@ use std::{
 
 use assert_cmd::Command;
 use insta::assert_snapshot;
-use support::checkpoints;
+use support::{cases, checkpoints};
 use tempfile::TempDir;
 
 /// `ddim` in an empty folder, with a Hub's cache of its own.
@@ -107,13 +107,14 @@ fn inspect_says_what_a_file_is() {
     epoch         12
     step          34567
     weights       `[4]`, EMA: 142 tensors, 285,667 parameters, F32, official names
+    taken as      the average, as the last place of the official list says; --raw for the other
     not used      `[0]`, raw: 142 tensors, 285,667 parameters, F16, official names under `module.`
     architecture  DDPM UNet, channels 32-32, 1 residual block a level, attention at level 1 and in the middle
     known from    names and shapes of the tensors; groups, heads and padding as in the official code
     images        not stated: `model.shape = [3, H, W]`, --shape 3,H,W
     ");
     let list = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--raw", "--tensors"]).0;
-    assert_eq!(list.lines().count(), 10 + 142);
+    assert_eq!(list.lines().count(), 11 + 142);
     assert!(
         list.contains(
             "F16   [32, 32, 1, 1]         module.mid.attn_1.q.weight  \
@@ -257,7 +258,7 @@ struct Hub {
 }
 
 impl Hub {
-    fn serve(files: Vec<(&'static str, Vec<u8>)>) -> Self {
+    fn serve(files: Vec<(String, Vec<u8>)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(vec![]));
@@ -277,7 +278,7 @@ impl Hub {
 }
 
 /// Answers one request, and returns what it asked for.
-fn answer(mut stream: TcpStream, files: &[(&'static str, Vec<u8>)]) -> String {
+fn answer(mut stream: TcpStream, files: &[(String, Vec<u8>)]) -> String {
     let (mut path, mut first, mut last) = (String::new(), 0, None);
     for line in BufReader::new(stream.try_clone().unwrap()).lines() {
         let line = line.unwrap();
@@ -338,14 +339,33 @@ fn hub() -> Hub {
     let diffusers = checkpoints::write_folder(folder.path());
     let read = |name: &str| fs::read(diffusers.join(name)).unwrap();
     let (config, weights) = (read("config.json"), read("diffusion_pytorch_model.safetensors"));
-    Hub::serve(vec![
+    let own = vec![
         ("README.md", b"# tiny".to_vec()),
         ("sub/unet/config.json", config.clone()),
         ("sub/unet/diffusion_pytorch_model.safetensors", weights.clone()),
-        ("config.json", config),
+        ("config.json", config.clone()),
         ("diffusion_pytorch_model.safetensors", weights.clone()),
         ("files/alone.bin", weights),
-    ])
+        ("files/config.json", config),
+    ];
+    let own = own.into_iter().map(|(name, bytes)| (name.to_owned(), bytes));
+    Hub::serve(own.chain(cases_of_the_hub()).collect())
+}
+
+/// A model in shards, and one with its average beside it.
+fn cases_of_the_hub() -> Vec<(String, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    cases::unpack(folder.path());
+    let mut files = vec![];
+    for inner in ["shards", "checkpoint-500/unet", "checkpoint-500/unet_ema"] {
+        for entry in fs::read_dir(folder.path().join(inner)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+            files.push((name, fs::read(path).unwrap()));
+        }
+    }
+    files.sort();
+    files
 }
 
 #[test]
@@ -392,6 +412,64 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert!(ddim.sample("hf:o/tiny/files/alone.bin", &["--shape", "3,8,8"]) == expected);
     manifest(&ddim, "source = \"hf:o/tiny\"");
     ddim.succeeds(&["run", "w.toml", "--quiet"]);
+
+    // All shards of an index; the average or the network beside it, both fetched at once.
+    cases::unpack(ddim.folder.path());
+    assert!(ddim.sample("hf:o/tiny/shards", &[]) == ddim.sample("./shards", &[]));
+    assert!(ddim.sample("hf:o/tiny/checkpoint-500", &[]) == ddim.sample("./checkpoint-500", &[]));
+    hub.asked();
+    let raw = ddim.sample("hf:o/tiny/checkpoint-500", &["--raw"]);
+    assert!(raw == ddim.sample("./checkpoint-500/unet", &[]));
+    assert!(hub.asked().is_empty());
+}
+
+#[test]
+fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
+    let ddim = Ddim::new();
+    cases::unpack(ddim.folder.path());
+    let reference = cases::reference(ddim.folder.path());
+    reference["x"].write_npy(ddim.path("x_T.npy")).unwrap();
+    for model in [
+        "score_sde/ckpt.pt",
+        "checkpoint-500",
+        "process/ckpt.pt",
+        "averaged_model/ckpt.pt",
+        "shards",
+        "shards_bin",
+        "f64/ckpt.pt",
+    ] {
+        let model = format!("./{model}");
+        let from = ["--latents", "x_T.npy", "--tau", "leading", "--steps", "4", "--out", "o.npy"];
+        ddim.succeeds(&[&["sample", "--model", &model], &from[..]].concat());
+        let found = tch::Tensor::read_npy(ddim.path("o.npy")).unwrap();
+        let off = (found - &reference["sampled"]).abs().max().double_value(&[]);
+        assert!(off < 1e-4, "{model}: {off:e}");
+    }
+
+    // What is said unasked, with -v, and never when quiet.
+    let sample = ["sample", "--steps", "1", "--samples", "1", "--out", "y.npy", "--model"];
+    let said = |model: &str, more: &str| ddim.succeeds(&[&sample[..], &[model, more]].concat()).1;
+    let beside = "warning: ./average_beside: ./average_beside/ema_weights.safetensors is an average by \
+                  its name, and is not read: name it to take it";
+    assert!(said("./average_beside", "--threads=1").contains(beside));
+    assert_eq!(said("./average_beside", "--quiet"), "");
+    let named = said("./checkpoint-500/unet", "--threads=1");
+    assert!(
+        named.contains("./checkpoint-500/unet/../unet_ema is")
+            || named.contains("unet_ema is an average"),
+        "{named}"
+    );
+    let verbose = said("./process/ckpt.pt", "-v");
+    assert!(verbose.contains("left out, no weights: `betas`, `alphas_cumprod`"), "{verbose}");
+    manifest(&ddim, "source = \"./average_beside\"");
+    assert!(ddim.succeeds(&["run", "w.toml"]).1.contains(beside));
+
+    assert_snapshot!(ddim.succeeds(&["inspect", "score_sde/ckpt.pt"]).0, @"");
+    assert_snapshot!(ddim.succeeds(&["inspect", "shadow_of_others/ckpt.pt"]).0, @"");
+    assert_snapshot!(ddim.succeeds(&["inspect", "shards"]).0, @"");
+    assert_snapshot!(ddim.fails(&["sample", "--model", "./no_config/unet.safetensors", "--out", "x.npy"]), @"");
+    ddim.succeeds(&["convert", "shards", "--out", "whole"]);
+    assert_eq!(ddim.sample("./whole", &[]), ddim.sample("./shards", &[]));
 }
 
 #[test]
@@ -402,7 +480,7 @@ fn what_the_hub_does_not_give_ends_in_one_message() {
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/private"]), @"error: hf:o/private: the Hub shows no such repository or revision (status 401): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/gated"]), @"error: hf:o/gated: the Hub refuses it (status 403); accept the terms on its page, and log in with the Hub's own tool or set HF_TOKEN");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/broken"]), @"error: hf:o/broken: cannot download it: request error: http status: 500; on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/files"]), @"error: hf:o/tiny/files: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, files/alone.bin");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/absent"]), @"error: hf:o/tiny/absent: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, files/alone.bin and 10 more");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o"]), @"error: `hf:o` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision");
     let nobody = Ddim::new();
     assert_snapshot!(nobody.fails(&["sample", "--model", "hf:o/tiny", "--out", "x.npy"]), @"error: hf:o/tiny: cannot download it: request error: io: Connection refused (os error 111); on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");

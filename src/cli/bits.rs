@@ -28,8 +28,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints the variational bound on the negative log-likelihood of images of bytes: its mean and the\n\
-    standard error over images, and the part of x_T, which no model changes. Every step is a term\n\
-    and a model call. The method is ddpm, with an eta above 0 [default: 1], sigma-hat, or learned.\n\n\
+    standard error over images, and the same of the part of x_T, which no model changes. Every step is\n\
+    a term and a model call. The method is ddpm, with an eta above 0 [default: 1], sigma-hat, or learned.\n\n\
     Examples:\n  \
     ddim bits cifar10 --range 0..64 --model models/cifar10-small --steps 100\n  \
     ddim bits faces/ --resize squash:32 --model models/cifar10-small --variance sigma-hat\n  \
@@ -81,7 +81,7 @@ impl Bits {
         let n = pictures.len();
         let mut more = self.setting.solver_or("ddpm");
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
         let kind = &plan.cells[0].spec.solver.kind;
         if kind != "ddpm" {
@@ -142,6 +142,9 @@ fn csv(bound: &Bound) -> Vec<u8> {
 
 fn line(name: &str, values: &[f64]) -> String {
     let Mean { value, standard_error, n } = Mean::of(values.iter().copied());
-    let spread = if n > 1 { format!(" +- {standard_error:.4}") } else { String::new() };
+    let spread = match n {
+        1 => " (of one image, which has no standard error)".to_owned(),
+        _ => format!(" +- {standard_error:.4}"),
+    };
     format!("{name:24}{value:.4}{spread}")
 }

@@ -55,6 +55,7 @@ impl Check {
                     .plan(self.profile.as_deref(), &arguments, &vocabulary)
                     .map_err(Error::Manifest)?;
                 let routes = runner::check(&plan, registry)?;
+                super::warn(&plan, registry, &self.talk)?;
                 for (cell, route) in plan.cells.iter().zip(&routes) {
                     self.talk.note(|| runner::describe(cell, route));
                     self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));

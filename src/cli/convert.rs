@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use clap::Args;
@@ -17,13 +18,16 @@ use crate::{
         checkpoint::Which,
         conversion::{Converted, convert},
         files,
+        scheduler_config::{
+            Betas, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError, pipeline_json,
+        },
     },
 };
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "The folder holds config.json and diffusion_pytorch_model.safetensors, as diffusers' UNet2DModel\n\
-    opens them.\n\nExamples:\n  \
+    opens them, and scheduler_config.json with model_index.json, as its DDPMPipeline opens them.\n\nExamples:\n  \
     ddim convert model-790000.ckpt --out cifar10\n  \
     ddim convert ckpt.pth --out celeba-raw --raw --half\n  \
     ddim convert mine.pt --out mine --sample-size 48"
@@ -48,12 +52,61 @@ pub(super) struct Convert {
     #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(i64).range(1..65536))]
     sample_size: Option<i64>,
 
-    /// Replace the two files in a folder that has other things
+    /// What the network predicts, where no scheduler_config.json says it or another is meant: eps, v
+    /// or x0
+    #[arg(long, value_name = "WHAT")]
+    prediction: Option<Said>,
+
+    /// Its noise schedule, likewise: linear, scaled-linear, cosine or sigmoid, with the betas of DDPM
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<Rule>,
+
+    /// Replace the files of a model in a folder that has other things
     #[arg(long)]
     force: bool,
 
     #[command(flatten)]
     talk: Talk,
+}
+
+/// The scheduler's file to be written.
+struct Scheduler {
+    bytes: Vec<u8>,
+    class: String,
+    origin: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Said(Predicts);
+
+impl FromStr for Said {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        Ok(Self(match name {
+            "eps" => Predicts::Eps,
+            "v" => Predicts::V,
+            "x0" => Predicts::X0,
+            _ => return Err("eps, v or x0".to_owned()),
+        }))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Rule(Betas);
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        Ok(Self(match name {
+            "linear" => Betas::Linear,
+            "scaled-linear" => Betas::ScaledLinear,
+            "cosine" => Betas::Cosine,
+            "sigmoid" => Betas::Sigmoid,
+            _ => return Err("linear, scaled-linear, cosine or sigmoid".to_owned()),
+        }))
+    }
 }
 
 impl Convert {
@@ -62,15 +115,58 @@ impl Convert {
         let path = fetch::source(&self.source, &self.talk)?;
         let which = if self.raw { Which::Raw } else { Which::Ema };
         let converted = convert(&path, which, self.half, self.sample_size)?;
-        self.write(&converted)?;
+        let scheduler = self.scheduler(&path, converted.official)?;
+        self.write(&converted, scheduler.as_ref())?;
+        self.talk.remarks(&self.source, &converted.remarks);
         if !self.talk.quiet {
             let size = match converted.config.sample_size {
                 Some(side) => format!("{side} x {side}"),
                 None => "size not stated (--sample-size)".to_owned(),
             };
             eprintln!("wrote {} (images {size})", self.out.display());
+            match scheduler {
+                Some(Scheduler { origin, .. }) => eprintln!("{SCHEDULER}: {origin}"),
+                None => eprintln!(
+                    "warning: nothing says what it predicts and for which noise levels, so there is no \
+                     {SCHEDULER}: --prediction and --schedule write one"
+                ),
+            }
         }
         Ok(())
+    }
+
+    /// What is written of the network's meaning: the file beside it, what the flags say, or what is
+    /// known of the official code's networks.
+    fn scheduler(&self, path: &Path, official: bool) -> Result<Option<Scheduler>> {
+        let input = |error: SchedulerError| Error::input(error.to_string());
+        let found = SchedulerConfig::find(path).map_err(input)?;
+        let said = self.prediction.is_some() || self.schedule.is_some();
+        if let (Some(file), false) = (&found, said) {
+            let bytes = fs::read(file).map_err(|error| {
+                Error::input(format!("cannot read {}: {error}", file.display()))
+            })?;
+            let class = SchedulerConfig::class_of(file).map_err(input)?;
+            return Ok(Some(Scheduler {
+                bytes,
+                class,
+                origin: format!("copied of {}", file.display()),
+            }));
+        }
+        let mut config = match &found {
+            Some(file) => SchedulerConfig::read(file).map_err(input)?,
+            None if !official && !said => return Ok(None),
+            None => SchedulerConfig::ddpm(),
+        };
+        if let Some(Said(predicts)) = self.prediction {
+            config.predicts = predicts;
+        }
+        if let Some(Rule(betas)) = &self.schedule {
+            config.betas = betas.clone();
+        }
+        let by = if said { "flags" } else { "the official code" };
+        let origin = format!("{config}, as {by} {}", if said { "say" } else { "has it" });
+        let class = "DDPMScheduler".to_owned();
+        Ok(Some(Scheduler { bytes: config.to_json().into_bytes(), class, origin }))
     }
 
     fn refused<T>(&self, problem: &str) -> Result<T> {
@@ -86,9 +182,9 @@ impl Convert {
         if self.out.is_dir() {
             let mut entries = fs::read_dir(&self.out).map_err(|error| self.failed(&error))?;
             return match entries.next() {
-                Some(_) if !self.force => {
-                    self.refused("the folder is not empty; --force replaces the two files in it")
-                }
+                Some(_) if !self.force => self.refused(
+                    "the folder is not empty; --force replaces the files of a model in it",
+                ),
                 _ => Ok(()),
             };
         }
@@ -108,8 +204,12 @@ impl Convert {
     }
 
     /// The whole folder appears at once; in one that exists, each file does.
-    fn write(&self, converted: &Converted) -> Result<()> {
+    fn write(&self, converted: &Converted, scheduler: Option<&Scheduler>) -> Result<()> {
         let write = |folder: &Path| -> Result<()> {
+            if let Some(Scheduler { bytes, class, .. }) = scheduler {
+                sink::write_atomically(&folder.join(SCHEDULER), bytes)?;
+                sink::write_atomically(&folder.join(PIPELINE), pipeline_json(class).as_bytes())?;
+            }
             sink::write_atomically(&folder.join(files::WEIGHTS[0]), &converted.safetensors)?;
             Ok(sink::write_atomically(&folder.join(files::CONFIG), &converted.json)?)
         };

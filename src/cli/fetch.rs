@@ -19,15 +19,14 @@ use crate::{
     models::hub::{Event, HubModel},
 };
 
-/// Downloads the models that cells name and that this machine lacks.
-pub(super) fn models<'a>(
-    specs: impl Iterator<Item = &'a plan::ModelSpec>,
-    talk: &Talk,
-) -> Result<()> {
-    for model in build::to_download(specs)? {
-        fetch(&model, talk)?;
+/// Downloads the models that cells name and that this machine lacks; says whether there were any: the
+/// plan is then to be made again, because a model says what it predicts and for which levels.
+pub(super) fn models(plan: &plan::Plan, talk: &Talk) -> Result<bool> {
+    let missing = build::to_download(plan.cells.iter().map(|cell| &cell.spec.model))?;
+    for model in &missing {
+        fetch(model, talk)?;
     }
-    Ok(())
+    Ok(!missing.is_empty())
 }
 
 /// Downloads the image sets and the features that cells name and that this machine lacks.

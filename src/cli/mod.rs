@@ -26,13 +26,14 @@ mod table;
 mod train;
 
 use std::{
+    collections::BTreeSet,
     io::{ErrorKind, IsTerminal},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     data::atomic,
@@ -46,6 +47,7 @@ use crate::{
         recipe::Recipe,
         registry::Registry,
     },
+    models::reading::Remark,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -176,11 +178,32 @@ impl Experiment {
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
 
+    /// The plan with its models on this machine, and what its reader should know said: a model says
+    /// what it predicts and for which levels, so the plan is made again of what was downloaded.
+    fn complete(&self, plan: Plan, registry: &Registry, talk: &Talk) -> Result<Plan> {
+        let plan = if fetch::models(&plan, talk)? { self.plan(registry)? } else { plan };
+        talk.about_models(&plan);
+        Ok(plan)
+    }
+
     fn recipe(&self) -> Result<Recipe> {
         let manifest = read_manifest(&self.manifest)?;
         let arguments = self.changes.arguments()?;
         Recipe::of(&manifest, self.profile.as_deref(), &arguments).map_err(Error::Manifest)
     }
+}
+
+/// Says once what a plan does that its author may not have meant.
+fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
+    let mut said = BTreeSet::new();
+    for cell in &plan.cells {
+        if let Some(warning) = build::warning(&cell.spec, registry)?
+            && said.insert(warning.clone())
+        {
+            talk.say(|| format!("warning: {warning}"));
+        }
+    }
+    Ok(())
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
@@ -267,10 +290,32 @@ impl Talk {
         }
     }
 
+    /// Says where a manifest and a model's folder differ and what was assumed, and with `-v` what
+    /// the folders say.
+    fn about_models(&self, plan: &Plan) {
+        for remark in plan.remarks() {
+            self.say(|| format!("note: {remark}"));
+        }
+        for stated in plan.stated() {
+            self.note(|| format!("read {stated}"));
+        }
+    }
+
     /// Says something to who asked for it with `-v`.
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
             eprintln!("{}", text());
+        }
+    }
+
+    /// Says how a model was read: what may surprise to all, the rest with `-v`.
+    fn remarks(&self, model: &str, remarks: &[Remark]) {
+        for Remark { text, warning } in remarks {
+            if *warning {
+                self.say(|| format!("warning: {model}: {text}"));
+            } else {
+                self.note(|| format!("{model}: {text}"));
+            }
         }
     }
 
@@ -294,6 +339,19 @@ fn watch_for_interruption() {
     });
 }
 
+/// The command line as it is parsed: a negative number is a flag's value, for the manifest to judge,
+/// and not another flag.
+fn command() -> Command {
+    fn with_numbers(command: Command) -> Command {
+        let flag = |arg: Arg| {
+            let valued = !arg.is_positional() && arg.get_action().takes_values();
+            if valued { arg.allow_negative_numbers(true) } else { arg }
+        };
+        command.mut_args(flag).mut_subcommands(with_numbers)
+    }
+    with_numbers(Cli::command())
+}
+
 /// Runs the command line of this process with the solvers of this crate.
 pub fn main() -> ExitCode {
     main_with(&Registry::shipped())
@@ -303,7 +361,7 @@ pub fn main() -> ExitCode {
 pub fn main_with(registry: &Registry) -> ExitCode {
     #[cfg(unix)]
     environment::complete();
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     watch_for_interruption();
     let outcome = match &cli.verb {
         Verb::Run(verb) => verb.run(registry),
@@ -345,13 +403,11 @@ fn report(error: &Error) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn every_verb_has_examples_that_parse_as_written() {
-        let command = Cli::command();
+        let command = command();
         for verb in command.get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples: Vec<&str> =
@@ -359,7 +415,7 @@ mod tests {
             assert!(!examples.is_empty(), "{} has no examples", verb.get_name());
             for example in examples {
                 let words = example.split(" > ").next().unwrap_or(example).split_whitespace();
-                if let Err(error) = Cli::try_parse_from(words) {
+                if let Err(error) = command.clone().try_get_matches_from(words) {
                     panic!("{example}: {error}");
                 }
                 // What is wrapped cannot be copied.

@@ -12,6 +12,7 @@ use super::{Talk, check_output, check_place};
 use crate::{
     data::{ArrayWriter, Element},
     harness::{
+        build::single,
         error::{Error, Result},
         image_grid::{self, Layout},
         sink,
@@ -72,7 +73,10 @@ enum Sink {
 }
 
 /// Files that fill batch by batch and appear when they are whole.
-pub(super) struct Outputs(Vec<(PathBuf, Sink)>);
+pub(super) struct Outputs {
+    sinks: Vec<(PathBuf, Sink)>,
+    taken: u64,
+}
 
 impl Outputs {
     /// Begins the files of `n` images `[C, H, W]`; a grid has so many columns.
@@ -94,18 +98,19 @@ impl Outputs {
             };
             Ok((path.clone(), sink))
         });
-        Ok(Self(sinks.collect::<Result<_>>()?))
+        Ok(Self { sinks: sinks.collect::<Result<_>>()?, taken: 0 })
     }
 
     /// Takes further images, `[N, C, H, W]` in [-1, 1].
-    #[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
     pub(super) fn append(&mut self, images: ArrayView4<'_, f64>) -> Result<()> {
-        for (path, sink) in &mut self.0 {
+        let singles = single(images, self.taken)?;
+        self.taken += singles.len_of(Axis(0)) as u64;
+        for (path, sink) in &mut self.sinks {
             match sink {
                 Sink::Array(array) => array.append(images)?,
-                Sink::Grid { batches, .. } => batches.push(images.mapv(|x| x as f32)),
+                Sink::Grid { batches, .. } => batches.push(singles.clone()),
                 Sink::Folder { beside, written, digits } => {
-                    for image in images.mapv(|x| x as f32).axis_iter(Axis(0)) {
+                    for image in singles.axis_iter(Axis(0)) {
                         let one = image.insert_axis(Axis(0));
                         let png = image_grid::png(one, Layout { padding: 0, ..Layout::columns(1) })
                             .map_err(|error| failed(path, &error))?;
@@ -122,7 +127,7 @@ impl Outputs {
 
     /// Puts everything in its place.
     pub(super) fn finish(self, talk: &Talk) -> Result<()> {
-        for (path, sink) in self.0 {
+        for (path, sink) in self.sinks {
             match sink {
                 Sink::Array(array) => drop(array.finish()?),
                 Sink::Grid { columns, batches } => {

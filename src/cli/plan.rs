@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Compute, Experiment, Talk, fetch};
+use super::{Compute, Experiment, Talk, warn};
 use crate::{
     core::KeyedNoise,
     harness::{
@@ -42,8 +42,10 @@ impl Plan {
     #[allow(clippy::print_stdout, reason = "the list is this command's data")]
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let plan = self.experiment.plan(registry)?;
+        runner::check(&plan, registry)?;
+        let plan = self.experiment.complete(plan, registry, &self.talk)?;
         let routes = runner::check(&plan, registry)?;
-        fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
+        warn(&plan, registry, &self.talk)?;
         let mut models = Models::new(self.compute.open()?, registry);
         let mut probes: BTreeMap<String, f64> = BTreeMap::new();
         let mut total = 0.0;

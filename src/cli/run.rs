@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk, fetch};
+use super::{Compute, Experiment, INTERRUPTED, Talk, fetch, warn};
 use crate::harness::{
     error::Result,
     registry::Registry,
@@ -56,7 +56,8 @@ impl Run {
         }
         // Everything that needs no model is checked before LibTorch starts.
         runner::check(&plan, registry)?;
-        fetch::models(plan.cells.iter().map(|cell| &cell.spec.model), &self.talk)?;
+        let plan = self.experiment.complete(plan, registry, &self.talk)?;
+        warn(&plan, registry, &self.talk)?;
         let summary = runner::run(
             &plan,
             &Options {

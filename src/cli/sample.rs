@@ -6,19 +6,17 @@ use clap::Args;
 use ndarray::{ArrayView4, s};
 
 use super::{
-    Compute, INTERRUPTED, Talk,
+    Compute, Talk,
     outputs::{self, Outputs},
     setting::{Bench, Setting},
+    warn,
 };
-use crate::{
-    core::KeyedNoise,
-    harness::{
-        error::{Error, Result},
-        latents::{self, Latents},
-        progress::Progress,
-        registry::Registry,
-        runner,
-    },
+use crate::harness::{
+    error::{Error, Result},
+    latents::{self, Latents},
+    progress::Progress,
+    registry::Registry,
+    runner,
 };
 
 #[derive(Debug, Args)]
@@ -70,8 +68,11 @@ impl Sample {
             format!("seed={}", self.seed),
             format!("samples={}", self.samples.or(given).unwrap_or(16)),
         ];
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check(&plan, registry)?[0].calls;
+        if latents.as_ref().is_none_or(|latents| latents.origin.is_none()) {
+            warn(&plan, registry, &self.talk)?;
+        }
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let n = bench.spec().samples;
         if let (Some(Latents { z, .. }), Some(path)) = (&latents, &self.latents) {
@@ -82,18 +83,13 @@ impl Sample {
         }
         let mut out = Outputs::open(&self.out, n, bench.sampler.shape(), n.isqrt().max(1))?;
         let progress = Progress::new(calls * n as u64, self.talk.mode());
-        match latents {
+        let mut hand = |images: ArrayView4<'_, f64>| out.append(images);
+        match &latents {
             Some(Latents { z, .. }) => {
-                let z = z.slice(s![..n, .., .., ..]);
-                bench.decode(z, &progress, |images| out.append(images))?;
+                bench.decode(z.slice(s![..n, .., .., ..]), &progress, &mut hand)?;
             }
             None => {
-                for (first, rows) in bench.batches(n) {
-                    let noise = KeyedNoise { seed: self.seed, first: first as u64 };
-                    let mut watch = progress.batch(rows, &INTERRUPTED);
-                    let samples = bench.sampler.sample(noise, rows, &mut watch)?;
-                    out.append(samples.images.mapv(f64::from).view())?;
-                }
+                bench.draw(n, |first, rows| bench.initial(first, rows), &progress, &mut hand)?;
             }
         }
         progress.finish();

@@ -54,12 +54,21 @@ pub(super) struct Setting {
     #[arg(long, value_name = "NAME")]
     variance: Option<String>,
 
+    /// Order of a method that has several (adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2)
+    #[arg(long, value_name = "K")]
+    order: Option<u64>,
+
     /// Number of steps S [default: 50]
     #[arg(long, value_name = "S")]
-    steps: Option<usize>,
+    steps: Option<u64>,
 
-    /// Spacing of the levels [default: official-uniform]
-    #[arg(long, value_name = "NAME")]
+    /// Instead of --steps: as many as so many model calls pay for
+    #[arg(long, value_name = "N")]
+    calls: Option<u64>,
+
+    /// Spacing of the levels, or the labels themselves, from the noisiest down: 999,500,0
+    /// [default: official-uniform]
+    #[arg(long, value_name = "NAME|LABELS")]
     tau: Option<String>,
 
     /// Where the last step goes: clean or first-level [default: clean]
@@ -70,7 +79,8 @@ pub(super) struct Setting {
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
 
-    /// Clamp the predicted x0 to [-1, 1]
+    /// Clamp the predicted x0 to [-1, 1] and derive eps from it again (diffusers' DDIM keeps the eps
+    /// as predicted, unless asked for use_clipped_model_output)
     #[arg(long)]
     clip_x0: bool,
 
@@ -88,7 +98,7 @@ pub(super) struct Setting {
 
     /// Samples per model call [default: 64]
     #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    batch: Option<u64>,
 
     /// Shape of a sample: of exact-score models, and of networks whose files do not say it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
@@ -99,7 +109,7 @@ pub(super) struct Setting {
     mean: Vec<f64>,
 
     /// Exact-score models: standard deviation, one per component
-    #[arg(long, value_delimiter = ',', value_name = "STD")]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "STD")]
     std: Vec<f64>,
 
     /// Change any other value of the equivalent manifest, for instance --set grid.rho=5; may be
@@ -126,6 +136,15 @@ fn text(value: &str) -> String {
     toml::Value::from(value).to_string()
 }
 
+/// A rule for tau as a string, labels as a list.
+fn name_or_labels(tau: &str) -> String {
+    match tau.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        true => format!("[{tau}]"),
+        false if tau.starts_with('[') => tau.to_owned(),
+        false => text(tau),
+    }
+}
+
 impl Inverting {
     /// What was given, as `path=value`.
     pub(super) fn arguments(&self) -> Vec<String> {
@@ -145,7 +164,7 @@ impl Setting {
         model: Option<&str>,
         more: Vec<String>,
         origin: Option<(&str, &Origin)>,
-        registry: &Registry,
+        (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
         let mut set: Vec<String> =
             model.map(|model| format!("model.source={}", text(model))).into_iter().collect();
@@ -156,9 +175,15 @@ impl Setting {
             Some((name, origin)) => (name, origin.manifest.as_str()),
             None => ("defaults", DEFAULTS),
         };
-        Manifest::parse(name, manifest)
-            .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
-            .map_err(Error::Manifest)
+        let make = || {
+            Manifest::parse(name, manifest)
+                .map(|manifest| manifest.giving_way_to(&set))
+                .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
+                .map_err(Error::Manifest)
+        };
+        let plan = make()?;
+        // What comes says what it predicts, and for which levels.
+        if fetch::models(&plan, talk)? { make() } else { Ok(plan) }
     }
 
     /// The argument for a method where the flags name none.
@@ -173,7 +198,7 @@ impl Setting {
         path: &Path,
         model: Option<&str>,
         more: Vec<String>,
-        registry: &Registry,
+        (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
         let name = path.display().to_string();
         if latents.origin.is_none() && model.is_none() {
@@ -182,7 +207,7 @@ impl Setting {
             )));
         }
         let origin = latents.origin.as_ref().map(|origin| (name.as_str(), origin));
-        self.plan(model, more, origin, registry)
+        self.plan(model, more, origin, (registry, talk))
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -190,7 +215,6 @@ impl Setting {
         let words = [
             ("model.prediction", &self.prediction),
             ("schedule.kind", &self.schedule),
-            ("grid.tau", &self.tau),
             ("grid.end", &self.end),
             ("solver.kind", &self.solver),
             ("solver.variance", &self.variance),
@@ -204,8 +228,14 @@ impl Setting {
         for (flag, path) in [(self.raw, "model.raw"), (self.clip_x0, "model.clip_x0")] {
             set.extend(flag.then(|| format!("{path}=true")));
         }
-        set.extend(self.steps.map(|steps| format!("grid.steps={steps}")));
-        set.extend(self.batch.map(|batch| format!("batch={batch}")));
+        set.extend(self.tau.as_deref().map(|tau| format!("grid.tau={}", name_or_labels(tau))));
+        let numbers = [
+            ("grid.steps", self.steps),
+            ("grid.calls", self.calls),
+            ("solver.order", self.order),
+            ("batch", self.batch),
+        ];
+        set.extend(numbers.into_iter().filter_map(|(path, n)| Some(format!("{path}={}", n?))));
         set.extend(self.eta.map(|eta| format!("solver.eta={}", toml::Value::from(eta))));
         if !self.shape.is_empty() {
             set.push(format!("model.shape={:?}", self.shape));
@@ -237,13 +267,14 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Self> {
         let spec = &plan.cells[0].spec;
-        fetch::models(std::iter::once(&spec.model), talk)?;
+        talk.about_models(&plan);
         let mut models = Models::new(compute.open()?, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;
         if let Some(hash) = &weights {
             talk.note(|| format!("read weights {} {hash}", spec.model.source));
         }
+        talk.remarks(&spec.model.source, &models.remarks(spec)?);
         talk.detail(|| spec.canonical_json());
         Ok(Self { plan, sampler, weights })
     }
@@ -289,17 +320,36 @@ impl Bench {
         Ok(self.sampler.carry(way, x, noise, &mut watch)?.x)
     }
 
-    /// Carries latents to images batch by batch, and hands each batch on.
+    /// Carries the x_T of `n` samples to images batch by batch, and hands each batch on; `start`
+    /// gives those of a batch by its first sample and its number of rows.
+    pub(super) fn draw(
+        &self,
+        n: usize,
+        mut start: impl FnMut(usize, usize) -> Result<Array4<f64>>,
+        progress: &Progress,
+        mut hand: impl FnMut(ArrayView4<'_, f64>) -> Result<()>,
+    ) -> Result<()> {
+        for (first, rows) in self.batches(n) {
+            let x = start(first, rows)?;
+            hand(self.carry(Way::Sample, x, first, progress)?.view())?;
+        }
+        Ok(())
+    }
+
+    /// The same of given x_T.
     pub(super) fn decode(
         &self,
         z: ArrayView4<'_, f64>,
         progress: &Progress,
-        mut hand: impl FnMut(ArrayView4<'_, f64>) -> Result<()>,
+        hand: impl FnMut(ArrayView4<'_, f64>) -> Result<()>,
     ) -> Result<()> {
-        for (first, rows) in self.batches(z.shape()[0]) {
-            let batch = z.slice(s![first..first + rows, .., .., ..]).to_owned();
-            hand(self.carry(Way::Decode, batch, first, progress)?.view())?;
-        }
-        Ok(())
+        let rows = |first, rows| Ok(z.slice(s![first..first + rows, .., .., ..]).to_owned());
+        self.draw(z.shape()[0], rows, progress, hand)
+    }
+
+    /// The x_T of keyed noise, of the samples from `first`.
+    pub(super) fn initial(&self, first: usize, rows: usize) -> Result<Array4<f64>> {
+        let noise = KeyedNoise { seed: self.spec().seed, first: first as u64 };
+        Ok(self.sampler.initial(noise, rows)?)
     }
 }

@@ -31,6 +31,9 @@ impl From<Level> for At {
 pub struct Prediction<S> {
     /// The predicted noise.
     pub eps: S,
+    /// The predicted x0, where eps does not determine it: of a model of v or x0 at
+    /// $\bar\alpha = 0$. Everywhere else x0 follows from eps by Eq. (9), and this is none.
+    pub x0: Option<S>,
     /// Where the log-variance of an ancestral step lies between its two bounds, element by element:
     /// -1 at the posterior variance, 1 at beta. None of a model that predicts eps alone.
     pub range: Option<S>,
@@ -58,7 +61,37 @@ pub trait Denoiser {
     /// # References
     /// Nichol, Dhariwal, *Improved Denoising Diffusion Probabilistic Models*, ICML 2021, Eq. (15).
     fn predict_with_range(&self, x: &Self::State, at: At) -> Result<Prediction<Self::State>> {
-        Ok(Prediction { eps: self.predict(x, at)?, range: None })
+        Ok(self.predict(x, at)?.into())
+    }
+}
+
+impl<S: State> Prediction<S> {
+    /// eps, the x0 that belongs to it, and the range.
+    ///
+    /// $$\hat x_0 = \frac{x - \sqrt{1-\bar\alpha}\,\epsilon}{\sqrt{\bar\alpha}}$$
+    ///
+    /// # Errors
+    /// A model of eps at $\bar\alpha = 0$, and whatever the tensor library returns.
+    ///
+    /// # References
+    /// Song, Meng, Ermon, *Denoising Diffusion Implicit Models*, ICLR 2021, Eq. (9).
+    pub fn with_x0(self, x: &S, level: Level) -> Result<(S, S, Option<S>)> {
+        let Self { eps, x0, range } = self;
+        let x0 = match x0 {
+            Some(x0) => x0,
+            None if level.is_pure_noise() => return Err(Error::NoX0),
+            None => {
+                let signal = level.signal();
+                S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, &eps)])?
+            }
+        };
+        Ok((eps, x0, range))
+    }
+}
+
+impl<S> From<S> for Prediction<S> {
+    fn from(eps: S) -> Self {
+        Self { eps, x0: None, range: None }
     }
 }
 
@@ -80,7 +113,8 @@ impl<D: Denoiser + ?Sized> Denoiser for Rc<D> {
 /// \qquad \epsilon' = \frac{x - \sqrt{\bar\alpha}\,\hat x_0}{\sqrt{1-\bar\alpha}}$$
 ///
 /// With $\epsilon'$ the posterior form sees the clamped x0 beside the unclamped x, which is what
-/// the official sigma-hat sampler does. At the clean end x0 is x and eps is handed on as it is.
+/// the official sigma-hat sampler does. At the clean end x0 is x and eps is handed on as it is; at
+/// $\bar\alpha = 0$ eps is x, and the x0 beside it is clamped.
 #[derive(Clone, Debug)]
 pub struct ClipX0<D> {
     /// The model of eps.
@@ -94,7 +128,7 @@ pub struct ClipX0<D> {
 impl<D: Denoiser> ClipX0<D> {
     fn eps(&self, x: &D::State, eps: D::State, at: At) -> Result<D::State> {
         let (signal, noise) = (at.state.signal(), at.state.noise());
-        if at.state.is_clean() {
+        if at.state.is_clean() || at.state.is_pure_noise() {
             return Ok(eps);
         }
         let x0 = State::lincomb(&[(1.0 / signal, x), (-noise / signal, &eps)])?;
@@ -111,8 +145,9 @@ impl<D: Denoiser> Denoiser for ClipX0<D> {
     }
 
     fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
-        let Prediction { eps, range } = self.inner.predict_with_range(x, at)?;
-        Ok(Prediction { eps: self.eps(x, eps, at)?, range })
+        let Prediction { eps, x0, range } = self.inner.predict_with_range(x, at)?;
+        let x0 = x0.map(|x0| x0.clamp(self.low, self.high)).transpose()?;
+        Ok(Prediction { eps: self.eps(x, eps, at)?, x0, range })
     }
 }
 
@@ -138,8 +173,9 @@ impl<D: Denoiser> Denoiser for FromV<D> {
     }
 
     fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
-        let Prediction { eps: v, range } = self.0.predict_with_range(x, at)?;
-        Ok(Prediction { eps: Self::eps(x, &v, at)?, range })
+        let Prediction { eps: v, range, .. } = self.0.predict_with_range(x, at)?;
+        let x0 = at.state.is_pure_noise().then(|| State::lincomb(&[(-1.0, &v)])).transpose()?;
+        Ok(Prediction { eps: Self::eps(x, &v, at)?, x0, range })
     }
 }
 
@@ -172,7 +208,8 @@ impl<D: Denoiser> Denoiser for FromX0<D> {
 
     fn predict_with_range(&self, x: &D::State, at: At) -> Result<Prediction<D::State>> {
         Self::admits(at)?;
-        let Prediction { eps: x0, range } = self.0.predict_with_range(x, at)?;
-        Ok(Prediction { eps: Self::eps(x, &x0, at)?, range })
+        let Prediction { eps: x0, range, .. } = self.0.predict_with_range(x, at)?;
+        let eps = Self::eps(x, &x0, at)?;
+        Ok(Prediction { eps, x0: at.state.is_pure_noise().then_some(x0), range })
     }
 }

@@ -123,6 +123,24 @@ pub enum Error {
         model: &'static str,
     },
 
+    /// A model of eps where there is no signal.
+    #[error(
+        "eps says nothing about x0 at the last level of this schedule, where alpha_bar = 0 (zero \
+         terminal SNR): only a model of v or x0 can be asked there; start below it (a tau without \
+         the last label)"
+    )]
+    NoX0,
+
+    /// A method that steps in sigma, from where sigma is infinite.
+    #[error(
+        "{solver} steps in sigma, which is infinite at the last level of this schedule (alpha_bar = 0, \
+         zero terminal SNR): take ddim or ddpm, or a tau without the last label"
+    )]
+    InfiniteSigma {
+        /// The method.
+        solver: &'static str,
+    },
+
     /// The state became NaN or infinite.
     #[error("{solver} diverged at step {index}, from t = {} to t = {}: the state is not finite", .from.t, .to.t)]
     NotFinite {
@@ -134,6 +152,18 @@ pub enum Error {
         from: Level,
         /// End of the step.
         to: Level,
+    },
+
+    /// A state that f64 holds, and f32 does not.
+    #[error(
+        "sample {sample} (from 0) reaches {value:e}, which f32 cannot hold: it diverged, though its \
+         f64 state is finite"
+    )]
+    BeyondF32 {
+        /// The sample.
+        sample: u64,
+        /// Its largest value.
+        value: f64,
     },
 
     /// The model or the tensor library failed.

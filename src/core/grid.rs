@@ -63,6 +63,8 @@ pub enum End {
 pub struct Step {
     /// Position in the grid, from 0.
     pub index: usize,
+    /// How many steps follow; 0 of the last.
+    pub left: usize,
     /// Position in the requested sequence, duplicates counted: the index of the step's noise.
     pub draw: u32,
     /// Where x is.
@@ -72,6 +74,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// The number of steps of the grid it belongs to.
+    pub fn of(&self) -> usize {
+        self.index + 1 + self.left
+    }
+
     /// $\beta = 1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$, the variance that separates the
     /// two levels.
     pub fn beta(&self) -> f64 {
@@ -214,11 +221,9 @@ impl Grid {
 
     /// The steps in order.
     pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
-        self.levels.windows(2).zip(&self.draws).enumerate().map(|(index, (pair, &draw))| Step {
-            index,
-            draw,
-            from: pair[0],
-            to: pair[1],
+        let last = self.draws.len() - 1;
+        self.levels.windows(2).zip(&self.draws).enumerate().map(move |(index, (pair, &draw))| {
+            Step { index, left: last - index, draw, from: pair[0], to: pair[1] }
         })
     }
 
@@ -258,6 +263,14 @@ impl Tau {
             )));
         }
         let ends = (schedule.level(0.0)?, schedule.level((horizon - 1) as f64)?);
+        let in_sigma = matches!(self, Self::Karras { .. } | Self::LogSnr);
+        if in_sigma && ends.1.is_pure_noise() {
+            return Err(Error::Grid(
+                "this tau is spaced in sigma, which is infinite at the last label of this schedule \
+                 (zero terminal SNR): take one that is spaced in labels, such as trailing"
+                    .into(),
+            ));
+        }
         match *self {
             Self::Karras { rho } => return Ok((karras(schedule, steps, rho, ends)?, 0)),
             Self::LogSnr => return Ok((log_snr(schedule, steps, ends)?, 0)),

@@ -1,8 +1,8 @@
 //! The only loop.
 
 use super::{
-    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Noise, Prediction, Result, Solver, State,
-    Step,
+    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Level, Noise, Prediction, Result, Solver,
+    State, Step,
 };
 
 /// Where a trajectory ended and what it cost.
@@ -33,6 +33,9 @@ pub fn integrate<S: State>(
     if solver.kind() == Kind::Stochastic && grid.is_reversed() {
         return Err(Error::StochasticReversed { solver: solver.name() });
     }
+    if grid.levels().iter().any(Level::is_pure_noise) && !solver.starts_from_pure_noise() {
+        return Err(Error::InfiniteSigma { solver: solver.name() });
+    }
     solver.admits(grid)?;
     let mut eval = Eval::new(denoiser, noise, solver.memory());
     let mut x = x;
@@ -61,7 +64,7 @@ pub fn count_calls(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
         }
 
         fn predict_with_range(&self, _: &Ghost, _: At) -> Result<Prediction<Ghost>> {
-            Ok(Prediction { eps: Ghost, range: Some(Ghost) })
+            Ok(Prediction { eps: Ghost, x0: Some(Ghost), range: Some(Ghost) })
         }
     }
     struct Silence;

@@ -10,7 +10,7 @@
 pub struct Level {
     /// The network's label, 0-based, -1 at the clean end.
     pub t: f64,
-    /// $\bar\alpha$, in (0, 1].
+    /// $\bar\alpha$, in [0, 1].
     pub alpha_bar: f64,
 }
 
@@ -33,7 +33,8 @@ impl Level {
         (1.0 - self.alpha_bar).sqrt()
     }
 
-    /// $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$, the clock of Song et al. 2021, Eq. (14).
+    /// $\sigma = \sqrt{(1-\bar\alpha)/\bar\alpha}$, the clock of Song et al. 2021, Eq. (14);
+    /// infinite where $\bar\alpha = 0$.
     pub fn sigma(&self) -> f64 {
         ((1.0 - self.alpha_bar) / self.alpha_bar).sqrt()
     }
@@ -42,6 +43,12 @@ impl Level {
     /// Lu et al. 2022; infinite at the clean end.
     pub fn lambda(&self) -> f64 {
         -self.sigma().ln()
+    }
+
+    /// Whether nothing is left of the signal, as at the last label of a schedule of zero terminal
+    /// SNR: $\bar\alpha = 0$, where eps is x and says nothing about x0.
+    pub fn is_pure_noise(&self) -> bool {
+        self.alpha_bar <= 0.0
     }
 
     /// Whether this is the clean end, where $\sigma = 0$.

@@ -73,6 +73,42 @@ impl Schedule {
         Self::from_betas(&betas)
     }
 
+    /// $\beta_t = \beta_\text{start} + (\beta_\text{end} - \beta_\text{start})\,
+    /// \operatorname{sigmoid}(u_t)$ with u linear from -6 to 6.
+    ///
+    /// # Errors
+    /// As [`Schedule::linear`].
+    ///
+    /// # References
+    /// Xu et al., *GeoDiff*, ICLR 2022, and ermongroup/ddim (`beta_schedule: sigmoid`).
+    pub fn sigmoid(beta_start: f64, beta_end: f64, horizon: usize) -> Result<Self> {
+        let betas: Vec<f64> = linspace(-6.0, 6.0, horizon)?
+            .iter()
+            .map(|u| beta_start + (beta_end - beta_start) / (1.0 + (-u).exp()))
+            .collect();
+        Self::from_betas(&betas)
+    }
+
+    /// The same schedule, shifted and scaled to $\bar\alpha_{T-1} = 0$ (zero terminal SNR).
+    ///
+    /// $$\sqrt{\bar\alpha'_t} = \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
+    /// \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
+    ///
+    /// Its last label is a level of its own: sigma is infinite there, and only a model of v or x0
+    /// can be asked.
+    ///
+    /// # References
+    /// Lin, Liu, Li, Yang, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, WACV 2024,
+    /// algorithm 1.
+    #[must_use]
+    pub fn zero_terminal_snr(&self) -> Self {
+        let roots: Vec<f64> = self.alpha_bar.iter().map(|a| a.sqrt()).collect();
+        let (first, last) = (roots[0], roots[roots.len() - 1]);
+        let scale = first / (first - last);
+        let alpha_bar = roots.iter().map(|root| ((root - last) * scale).powi(2)).collect();
+        Self { alpha_bar }
+    }
+
     /// $\bar\alpha_t = \prod_{s \le t}(1-\beta_s)$ for any betas.
     ///
     /// # Errors
@@ -99,7 +135,7 @@ impl Schedule {
     /// The level of a label; between two labels sigma is linear in t, from -1 (clean) on.
     ///
     /// # Errors
-    /// A label outside [-1, T-1].
+    /// A label outside [-1, T-1], and one beside a level of infinite sigma.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -122,6 +158,12 @@ impl Schedule {
         if weight <= 0.0 {
             return Ok(at(below));
         }
+        if at(below + 1.0).is_pure_noise() {
+            return Err(Error::Schedule(format!(
+                "there is no level between t = {below} and t = {last}, where alpha_bar = 0 and sigma \
+                 is infinite"
+            )));
+        }
         let sigma = (1.0 - weight) * at(below).sigma() + weight * at(below + 1.0).sigma();
         Ok(Level::from_sigma(t, sigma))
     }
@@ -130,7 +172,8 @@ impl Schedule {
     /// clamped to [0, T-1]; sigma = 0 is the clean end.
     ///
     /// # Errors
-    /// A sigma that is negative or not finite.
+    /// A sigma that is negative or not finite, and one above the last finite sigma of a schedule of
+    /// zero terminal SNR.
     pub fn level_at_sigma(&self, sigma: f64) -> Result<Level> {
         if !(sigma >= 0.0 && sigma.is_finite()) {
             return Err(Error::Schedule(format!("sigma = {sigma} is not a noise level")));
@@ -139,7 +182,17 @@ impl Schedule {
             return Ok(CLEAN);
         }
         let log = |label: usize| -Level { t: 0.0, alpha_bar: self.alpha_bar[label] }.lambda();
-        let last = self.horizon() - 1;
+        let mut last = self.horizon() - 1;
+        if self.alpha_bar[last] <= 0.0 {
+            last -= 1;
+            let top = Level { t: 0.0, alpha_bar: self.alpha_bar[last] }.sigma();
+            if last == 0 || sigma > top {
+                return Err(Error::Schedule(format!(
+                    "sigma = {sigma} lies above {top:.3}, the last finite one of this schedule of zero \
+                     terminal SNR"
+                )));
+            }
+        }
         let upper =
             self.alpha_bar.partition_point(|&a| ((1.0 - a) / a).sqrt() < sigma).clamp(1, last);
         let (low, high) = (log(upper - 1), log(upper));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{At, Denoiser, Draw, Error, Grid, Level, Noise, Prediction, Result, State, Step};
+use super::{At, Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step};
 
 /// Whether a method draws noise, and its order of convergence if it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub trait Solver<S: State> {
     /// How many earlier predictions the method looks back at; 0 for one-step methods.
     fn memory(&self) -> usize {
         0
+    }
+
+    /// Whether the method may start where $\bar\alpha = 0$ and sigma is infinite: one that is written
+    /// in x0 and eps may, one that steps in sigma or its logarithm may not.
+    fn starts_from_pure_noise(&self) -> bool {
+        false
     }
 
     /// Refuses a grid the method cannot run on, before anything is computed.
@@ -99,8 +105,9 @@ impl<'a, S: State> Eval<'a, S> {
     /// # Errors
     /// Whatever the model returns.
     pub fn eps_and_x0(&mut self, x: &S, level: Level) -> Result<(S, S)> {
-        let eps = self.eps(x, level)?;
-        let x0 = x0(x, &eps, level)?;
+        self.calls += 1;
+        let prediction = self.denoiser.predict_with_range(x, level.into())?;
+        let (eps, x0, _) = prediction.with_x0(x, level)?;
         Ok((eps, x0))
     }
 
@@ -110,8 +117,9 @@ impl<'a, S: State> Eval<'a, S> {
     /// A model that predicts no range, and whatever the model returns.
     pub fn x0_and_range(&mut self, x: &S, level: Level) -> Result<(S, S)> {
         self.calls += 1;
-        let Prediction { eps, range } = self.denoiser.predict_with_range(x, level.into())?;
-        Ok((x0(x, &eps, level)?, range.ok_or(Error::NoRange)?))
+        let prediction = self.denoiser.predict_with_range(x, level.into())?;
+        let (_, x0, range) = prediction.with_x0(x, level)?;
+        Ok((x0, range.ok_or(Error::NoRange)?))
     }
 
     /// The `sub`-th standard normal of a step.
@@ -147,10 +155,4 @@ impl<'a, S: State> Eval<'a, S> {
     pub fn calls(&self) -> u64 {
         self.calls
     }
-}
-
-/// $(x - \sqrt{1-\bar\alpha}\,\epsilon)/\sqrt{\bar\alpha}$ (Song et al. 2021, Eq. 9).
-fn x0<S: State>(x: &S, eps: &S, level: Level) -> Result<S> {
-    let signal = level.signal();
-    S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, eps)])
 }

@@ -4,7 +4,10 @@ use std::{fmt, path::Path};
 
 use ndarray::ArrayView2;
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    record::{FIELDS, SE},
+};
 use crate::{data::ImageSet, models::features};
 
 /// The measure's name on the command line.
@@ -76,11 +79,11 @@ impl Accuracy {
         (self.value() * (1.0 - self.value()) / self.n as f64).sqrt()
     }
 
-    /// Value and standard error as the six columns of a metric; no groups are left out of a count.
-    pub(super) fn fields(&self) -> [String; 6] {
-        let mut fields = [const { String::new() }; 6];
+    /// Value and standard error as the columns of a metric; no groups are left out of a count.
+    pub(super) fn fields(&self) -> [String; FIELDS] {
+        let mut fields = [const { String::new() }; FIELDS];
         fields[0] = format!("{:?}", self.value());
-        fields[2] = format!("{:?}", self.standard_error());
+        fields[SE] = format!("{:?}", self.standard_error());
         fields
     }
 }

@@ -43,7 +43,9 @@ impl Error {
         match self {
             Self::Manifest(_) | Self::Input(_) | Self::Truth(_) => 2,
             Self::Core(core) => match core {
-                crate::core::Error::NotFinite { .. } | crate::core::Error::Model(_) => 1,
+                crate::core::Error::NotFinite { .. }
+                | crate::core::Error::BeyondF32 { .. }
+                | crate::core::Error::Model(_) => 1,
                 crate::core::Error::Interrupted => 130,
                 _ => 2,
             },

@@ -128,12 +128,22 @@ fn model(folder: &Path, files: &[PathBuf]) -> Result<Item> {
     };
     // A reference beside the weights is an entry of its own.
     let file = files.iter().find(|path| is_safetensors(path) && Reference::read(path).is_err());
-    let (parameters, sha256) = match file {
-        Some(path) => {
+    let index = files.iter().find(|path| path.to_string_lossy().contains(".index."));
+    let (parameters, sha256) = match (index, file) {
+        // Shards have one hash, that of all of them.
+        (Some(index), _) => {
+            let inspection = Inspection::of(index, Which::Ema, false).ok();
+            let used = |inspection: &Inspection| {
+                let used = inspection.parts.iter().find(|part| part.used)?.parameters;
+                usize::try_from(used).ok()
+            };
+            (inspection.as_ref().and_then(used), inspection.map(|found| found.sha256))
+        }
+        (None, Some(path)) => {
             let bytes = read(path)?;
             (parameters(&bytes), Some(weights::sha256(&bytes)))
         }
-        None => (None, None),
+        (None, None) => (None, None),
     };
     let readme = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
     let name = folder.display().to_string();
@@ -301,13 +311,14 @@ mod tests {
         let copy = |from: &str, to: &str| {
             fs::copy(models.join(from), folder.path().join(to)).unwrap();
         };
+        // Without its config.json, diffusers' names are those of no network that could be run.
         copy("cifar10-small/diffusion_pytorch_model.safetensors", "a.ckpt");
         copy("cifar10-features/model.safetensors", "b.pth");
         fs::write(folder.path().join("c.pt"), "nothing").unwrap();
         let items = super::models(folder.path()).unwrap();
         let kinds: Vec<_> =
             items.iter().map(|item| (item.kind.as_str(), item.parameters)).collect();
-        assert_eq!(kinds[0], ("noise model, safetensors", Some(1_113_955)));
+        assert_eq!(kinds[0], ("weights, safetensors", Some(1_113_955)));
         assert_eq!((kinds[1].0, kinds.len()), ("weights, safetensors", 2));
     }
 

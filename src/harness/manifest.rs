@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
-use super::overlay::Table;
+use super::overlay::{Table, Value};
 use super::plan::{Axis, Cell, MetricsSpec, Plan};
+use super::stated::StatedBy;
 use reader::Problems;
 use show::Labels;
 use sweep::SweepAxis;
@@ -30,7 +31,9 @@ use sweep::SweepAxis;
 pub struct Vocabulary {
     /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
     pub models: Vec<Kind>,
-    /// Noise schedules, with those of `beta_start`, `beta_end` that they have.
+    /// What the folder of a model says about it; none where no folder is looked into.
+    pub stated: Option<StatedBy>,
+    /// Noise schedules, with those of `beta_start`, `beta_end`, `betas` that they have.
     pub schedules: Vec<Kind>,
     /// Rules for tau, with `rho` if they have it.
     pub taus: Vec<Kind>,
@@ -57,12 +60,21 @@ pub struct Kind {
     pub default_eta: f64,
     /// Further numbers of a solver's section, with their defaults.
     pub options: Vec<(&'static str, f64)>,
+    /// What can be switched on in a solver's section. One that is off is in no cell's JSON, so that a
+    /// new one leaves old keys as they are.
+    pub switches: Vec<&'static str>,
 }
 
 impl Kind {
     /// A name with its keys.
     pub fn new(name: impl Into<String>, keys: &[&'static str]) -> Self {
-        Self { name: name.into(), keys: keys.to_vec(), default_eta: 0.0, options: vec![] }
+        Self {
+            name: name.into(),
+            keys: keys.to_vec(),
+            default_eta: 0.0,
+            options: vec![],
+            switches: vec![],
+        }
     }
 
     /// The same with numbers of its own.
@@ -70,6 +82,14 @@ impl Kind {
     pub fn with_options(mut self, options: &[(&'static str, f64)]) -> Self {
         self.keys.extend(options.iter().map(|(key, _)| key));
         self.options = options.to_vec();
+        self
+    }
+
+    /// The same with something to switch on.
+    #[must_use]
+    pub fn with_switches(mut self, switches: &[&'static str]) -> Self {
+        self.keys.extend(switches);
+        self.switches = switches.to_vec();
         self
     }
 
@@ -133,6 +153,51 @@ impl Manifest {
     #[must_use]
     pub fn of_a_run(self) -> Self {
         Self { of_a_run: true, ..self }
+    }
+
+    /// The same without what gives way to these arguments: of values that exclude each other, those
+    /// that are given win over those that were there, as defaults are.
+    ///
+    /// Another method, model or schedule goes with its own numbers alone. Arguments that cannot be read
+    /// are left for [`Manifest::plan`] to refuse.
+    #[must_use]
+    pub fn giving_way_to(mut self, arguments: &[String]) -> Self {
+        let mut given = Table::default();
+        for argument in arguments {
+            given.overlay(&Table::parse_argument(0, argument).unwrap_or_default());
+        }
+        let value = |tree: &Table, path: &str| Some(tree.lookup(path)?.node.value.clone());
+        let is_given = |path: &str| given.lookup(path).is_some();
+        let changes = |path: &str| is_given(path) && value(&given, path) != value(&self.base, path);
+        let lists = matches!(value(&given, "grid.tau"), Some(Value::Array(_)));
+        let mut gone: Vec<String> = [
+            ("grid.steps", is_given("grid.calls") || lists),
+            ("grid.calls", is_given("grid.steps") || lists),
+            ("grid.rho", changes("grid.tau")),
+            ("solver.eta", is_given("solver.variance")),
+            ("solver.variance", is_given("solver.eta")),
+            ("schedule.beta_start", changes("schedule.kind")),
+            ("schedule.beta_end", changes("schedule.kind")),
+        ]
+        .into_iter()
+        .filter(|(_, goes)| *goes)
+        .map(|(path, _)| path.to_owned())
+        .collect();
+        for (section, chosen_by, kept) in [
+            ("solver", "kind", &["kind", "inversion", "iterations"][..]),
+            ("model", "source", &["source"]),
+        ] {
+            let table = self.base.get(section).and_then(|entry| entry.node.as_table());
+            if let (Some(table), true) = (table, changes(&format!("{section}.{chosen_by}"))) {
+                let keys = table.entries().iter().map(|entry| entry.key.as_str());
+                let own = keys.filter(|key| !kept.contains(key));
+                gone.extend(own.map(|key| format!("{section}.{key}")));
+            }
+        }
+        for path in gone {
+            self.base.remove(&path);
+        }
+        self
     }
 
     /// The names of its profiles, in file order.
@@ -281,13 +346,14 @@ impl Manifest {
             .enumerate()
             .map(|(index, values)| {
                 let tree = sweep::cell_tree(&tree, &axes, values);
-                let spec = cell::read(&tree, &whole, vocabulary, problems);
+                let cell::ReadCell { spec, stated, remarks } =
+                    cell::read(&tree, &whole, vocabulary, problems);
                 let params = axes
                     .iter()
                     .zip(values)
                     .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
                     .collect();
-                Cell { index, params, spec, tree, whole: whole.clone() }
+                Cell { index, params, spec, stated, remarks, tree, whole: whole.clone() }
             })
             .collect();
         // A cell with problems is full of stand-ins, which resemble each other.

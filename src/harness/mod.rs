@@ -21,6 +21,7 @@ pub mod registry;
 mod results;
 pub mod runner;
 mod show;
+mod stated;
 pub mod stats;
 pub mod tasks;
 pub mod training;

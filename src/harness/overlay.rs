@@ -213,6 +213,19 @@ impl Table {
         Some(self.0.remove(index))
     }
 
+    /// Removes the value at a dotted path, if it is there.
+    pub fn remove(&mut self, path: &str) {
+        match path.split_once('.') {
+            None => drop(self.take(path)),
+            Some((head, rest)) => {
+                let entry = self.0.iter_mut().find(|entry| entry.key == head);
+                if let Some(Value::Table(table)) = entry.map(|entry| &mut entry.node.value) {
+                    table.remove(rest);
+                }
+            }
+        }
+    }
+
     /// Of profiles: what `remove = ["truth"]` names is removed where the profile is laid over.
     ///
     /// Returns what is wrong with such lists.

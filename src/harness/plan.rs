@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::diagnostic::Place;
 use super::overlay::Table;
 use super::presentation::{ClaimSpec, PaperValues, PlotSpec, TableSpec};
+use super::stated::Stated;
 
 /// A manifest, read in full.
 #[derive(Clone, Debug)]
@@ -39,6 +40,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The remarks on its cells, each once.
+    pub fn remarks(&self) -> Vec<&str> {
+        once(self.cells.iter().flat_map(|cell| &cell.remarks).map(String::as_str))
+    }
+
+    /// What the folders of its models say, each once.
+    pub fn stated(&self) -> Vec<String> {
+        once(self.cells.iter().filter_map(|cell| cell.stated.as_ref()).map(Stated::detail))
+    }
+
     /// Where results go unless told otherwise: `results/NAME`, and a folder of its own for each
     /// profile that does not name one.
     pub fn default_folder(&self) -> PathBuf {
@@ -50,6 +61,16 @@ impl Plan {
         };
         Path::new("results").join(folder)
     }
+}
+
+/// The same without what came before.
+fn once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.fold(vec![], |mut all, item| {
+        if !all.contains(&item) {
+            all.push(item);
+        }
+        all
+    })
 }
 
 /// One axis of the sweep.
@@ -70,6 +91,11 @@ pub struct Cell {
     pub params: Vec<(String, String)>,
     /// What decides the cell's numbers.
     pub spec: CellSpec,
+    /// What the model's folder says, where it says something.
+    pub stated: Option<Stated>,
+    /// What a reader of the numbers should know: where manifest and folder differ, and what was
+    /// assumed.
+    pub remarks: Vec<String>,
     /// The manifest with this cell's values laid over it.
     pub(super) tree: Table,
     /// The manifest as a whole, for what is written nowhere.
@@ -183,6 +209,17 @@ pub enum PredictionKind {
     X0,
 }
 
+impl PredictionKind {
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eps => "eps",
+            Self::V => "v",
+            Self::X0 => "x0",
+        }
+    }
+}
+
 /// `[model]`: where the denoiser comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
@@ -190,8 +227,11 @@ pub struct ModelSpec {
     pub source: String,
     /// What it predicts.
     pub prediction: PredictionKind,
-    /// Whether the predicted x0 is clamped to [-1, 1], and the noise derived from it again.
+    /// Whether the predicted x0 is clamped to +- `clip_range`, and the noise derived from it again.
     pub clip_x0: bool,
+    /// The bound of the clamp; 1 unless `clip_x0`.
+    #[serde(skip_serializing_if = "is_one")]
+    pub clip_range: f64,
     /// Whether the weights as they were trained are meant, where a file has their moving average
     /// too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -228,8 +268,19 @@ pub struct ScheduleSpec {
     /// Last beta, for schedules that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_end: Option<f64>,
+    /// The betas themselves, where no rule gives them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub betas: Vec<f64>,
     /// Number of training levels T.
     pub horizon: usize,
+    /// Whether the levels are rescaled to alpha_bar = 0 at the last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_terminal_snr: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_one(number: &f64) -> bool {
+    number.to_bits() == 1.0_f64.to_bits()
 }
 
 /// `[grid]`: which levels a sample visits.
@@ -658,6 +709,7 @@ mod tests {
                 source: "models/a".to_owned(),
                 prediction: PredictionKind::Eps,
                 clip_x0: false,
+                clip_range: 1.0,
                 raw: false,
                 shape: vec![],
                 exact: None,
@@ -666,7 +718,9 @@ mod tests {
                 kind: "linear".to_owned(),
                 beta_start: Some(1e-4),
                 beta_end: Some(0.02),
+                betas: vec![],
                 horizon: 1000,
+                zero_terminal_snr: false,
             },
             grid: GridSpec {
                 tau: Tau::Labels(vec![999.0, 0.0]),

@@ -26,6 +26,9 @@ use crate::{
 pub(super) const SIGMA_HAT: &str = "sigma-hat";
 pub(super) const LEARNED: &str = "learned";
 
+/// The switch of multistep methods that lower their order at the end, as diffusers' do by default.
+const LOWER_ORDER_FINAL: &str = "lower_order_final";
+
 /// A solver on every state: exact-score models, networks, and the count of calls.
 pub trait Everywhere: Solver<Array> + Solver<Tensor> + Solver<Ghost> {}
 
@@ -50,6 +53,11 @@ impl Recipe<'_> {
     /// If the option was not registered.
     pub fn number(&self, option: &str) -> f64 {
         self.options[option]
+    }
+
+    /// Whether a switch is on.
+    pub fn is_on(&self, switch: &str) -> bool {
+        self.options.contains_key(switch)
     }
 
     /// The `order` option, a whole number.
@@ -88,12 +96,26 @@ impl Registry {
             AdamsBashforth::new(r.order(), r.schedule.clone())
         });
         all.add("plms", &[], |_| Ok(Plms));
-        all.add("deis", &[("order", 3.0)], |r| Deis::new(r.order()));
+        let lowering = |name, options: &[(&'static str, f64)]| {
+            Kind::new(name, &[]).with_options(options).with_switches(&[LOWER_ORDER_FINAL])
+        };
+        all.insert(lowering("deis", &[("order", 3.0)]), |r| {
+            let deis = Deis::new(r.order())?;
+            Ok(if r.is_on(LOWER_ORDER_FINAL) { deis.lowered() } else { deis })
+        });
         all.add("dpm-solver", &[("order", 3.0)], |r| DpmSolver::new(r.order(), r.schedule.clone()));
-        all.add("dpm-solver++2m", &[], |_| Ok(DpmSolverPp2M));
-        all.add("sde-dpm-solver++2m", &[], |_| Ok(SdeDpmSolverPp2M));
-        all.add("unipc-bh1", &[("order", 2.0)], |r| UniPc::new(r.order(), UniPcB::Bh1));
-        all.add("unipc-bh2", &[("order", 2.0)], |r| UniPc::new(r.order(), UniPcB::Bh2));
+        all.insert(lowering("dpm-solver++2m", &[]), |r| {
+            Ok(DpmSolverPp2M { lower_order_final: r.is_on(LOWER_ORDER_FINAL) })
+        });
+        all.insert(lowering("sde-dpm-solver++2m", &[]), |r| {
+            Ok(SdeDpmSolverPp2M { lower_order_final: r.is_on(LOWER_ORDER_FINAL) })
+        });
+        for (name, b) in [("unipc-bh1", UniPcB::Bh1), ("unipc-bh2", UniPcB::Bh2)] {
+            all.insert(lowering(name, &[("order", 2.0)]), move |r| {
+                let unipc = UniPc::new(r.order(), b)?;
+                Ok(if r.is_on(LOWER_ORDER_FINAL) { unipc.lowered() } else { unipc })
+            });
+        }
         let churn =
             [("churn", 40.0), ("churn_min", 0.05), ("churn_max", 50.0), ("churn_std", 1.003)];
         all.add("edm", &churn, |r| {
@@ -232,6 +254,31 @@ mod tests {
             };
             let error = registry.build(&spec, &schedule, 10).map(drop).unwrap_err();
             assert!(error.to_string().contains("deis"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_readme_says_the_defaults_of_every_solver() {
+        let readme = include_str!("../../README.md");
+        let row = readme.lines().find(|line| line.starts_with("| `[solver]` |")).unwrap();
+        for kind in Registry::shipped().kinds() {
+            let start =
+                row.find(&kind.name).unwrap_or_else(|| panic!("{} is not there", kind.name));
+            let said = |key: &str| {
+                let found = row[start..].split_once(&format!("`{key}` = "));
+                let (_, rest) = found.unwrap_or_else(|| panic!("{}: no {key}", kind.name));
+                let end = rest.find([',', ')', ';', ':']).unwrap_or(rest.len());
+                rest[..end].trim().to_owned()
+            };
+            for &(key, default) in &kind.options {
+                assert_eq!(said(key).parse(), Ok(default), "{}: {key}", kind.name);
+            }
+            if kind.keys.contains(&"eta") {
+                assert_eq!(said("eta").parse(), Ok(kind.default_eta), "{}", kind.name);
+            }
+            for key in &kind.switches {
+                assert!(said(key).starts_with("false"), "{}: {key}", kind.name);
+            }
         }
     }
 }

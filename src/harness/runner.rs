@@ -26,7 +26,7 @@ use super::{
     overview::{Show, columns},
     partial::Partial,
     plan::{Cell, Inversion, MetricsSpec, Plan, Task},
-    progress::Progress,
+    progress::{Mode, Progress},
     provenance::{Provenance, unix_time},
     record::{Columns, Record, Status},
     registry::Registry,
@@ -34,7 +34,7 @@ use super::{
     sink::{Planned, Sink, Timing},
     tasks::{self, Encoded, Observe, Pictures},
 };
-use crate::core;
+use crate::{core, models::reading::Remark};
 
 /// Samples per cell that are kept to be looked at.
 const KEPT: usize = 10;
@@ -51,7 +51,7 @@ pub struct Options<'a> {
     /// The device and its threads.
     pub hardware: Hardware,
     /// The bar, lines or silence.
-    pub progress: super::progress::Mode,
+    pub progress: Mode,
     /// 1: what was read and how each cell went; 2: every value of each cell besides.
     pub verbose: u8,
     /// Whether finished cells are forgotten and measured again, and files of cells that are gone
@@ -126,6 +126,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let mut extractors = Extractors::new(options.hardware.clone());
     let (planned, all_inputs) =
         planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
+    say_remarks(plan, &mut models, options)?;
     if options.verbose > 0 {
         say_read(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
     }
@@ -150,7 +151,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     progress.table(&show.terminal(&sink.records()));
     let hardware = &options.hardware;
     let provenance = (!todo.is_empty())
-        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs));
+        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs).of(plan));
     for &index in &todo {
         let cell = &plan.cells[index];
         progress.cell(&describe(cell, &routes[index]));
@@ -221,6 +222,25 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
         cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
     let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
     format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
+}
+
+/// Says once of each model how it was read: what may surprise to all but the quiet, the rest to who
+/// wants to know.
+fn say_remarks(plan: &Plan, models: &mut Models<'_>, options: &Options<'_>) -> Result<()> {
+    let mut said = BTreeSet::new();
+    for cell in &plan.cells {
+        let source = &cell.spec.model.source;
+        for Remark { text, warning } in models.remarks(&cell.spec)? {
+            let wanted =
+                if warning { options.progress != Mode::Quiet } else { options.verbose > 0 };
+            let label = if warning { "warning: " } else { "" };
+            let line = format!("{label}{source}: {text}");
+            if wanted && said.insert(line.clone()) {
+                eprintln!("{line}");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says once of each file what it hashes to.
@@ -339,7 +359,7 @@ impl Job<'_> {
                 (first, rows),
                 &mut self.progress.batch(rows, self.interrupted),
             ) {
-                Err(Error::Core(core::Error::NotFinite { .. })) => {
+                Err(Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })) => {
                     record.status = Status::Diverged;
                     partial.remove()?;
                     return Ok((record, 0.0));

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
 use ndarray::{Array4, Axis, s};
 
 use super::{
-    build::{Carried, Sampler, Samples, Way},
+    build::{Carried, Sampler, Samples, Way, single},
     error::{Error, Result},
     plan::{CellSpec, ImagesSpec, Measured, Task},
 };
@@ -151,7 +151,6 @@ fn check_shape([c, h, w]: [usize; 3], images: &Array4<f64>) -> core::Result<()> 
 }
 
 /// Encodes and decodes; the pictures are the reconstructions.
-#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
 fn reconstruct(
     sampler: &dyn Sampler,
     noise: KeyedNoise,
@@ -184,7 +183,7 @@ fn reconstruct(
         }
     }
     Ok(Samples {
-        images: back.x.mapv(|value| value as f32),
+        images: single(back.x.view(), noise.first)?,
         calls: there.calls + back.calls,
         numbers,
         truth: None,
@@ -193,7 +192,6 @@ fn reconstruct(
 }
 
 /// Decodes the arc between the draws 2 i and 2 i + 1; the pictures are the first path's.
-#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
 fn interpolate(
     sampler: &dyn Sampler,
     noise: KeyedNoise,
@@ -218,7 +216,7 @@ fn interpolate(
     let each = points as u64;
     let clock = Instant::now();
     let Carried { x, calls } =
-        sampler.carry(Way::Decode, arc, own, &mut |calls| observe(calls * each))?;
+        sampler.carry(Way::Sample, arc, own, &mut |calls| observe(calls * each))?;
     let time = clock.elapsed();
     let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     for path in 0..paths {
@@ -235,12 +233,6 @@ fn interpolate(
             numbers.entry(measure.name()).or_default().push(value);
         }
     }
-    let first = x.slice(s![..points, .., .., ..]);
-    Ok(Samples {
-        images: first.mapv(|value| value as f32),
-        calls: calls * each,
-        numbers,
-        truth: None,
-        time,
-    })
+    let images = single(x.slice(s![..points, .., .., ..]), own.first)?;
+    Ok(Samples { images, calls: calls * each, numbers, truth: None, time })
 }

@@ -37,6 +37,39 @@ impl<S: State> Truth<S>
 where
     KeyedNoise: Noise<S>,
 {
+    /// Carries x_T to where the cell starts; `observe` is called at every model call.
+    ///
+    /// # Errors
+    /// As [`Truth::solve`].
+    pub(super) fn lead(
+        &self,
+        denoiser: &dyn Denoiser<State = S>,
+        noise: &KeyedNoise,
+        x_t: S,
+        observe: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<S> {
+        match &self.lead {
+            Some(lead) => self.along(lead, denoiser, noise, x_t, observe),
+            None => Ok(x_t),
+        }
+    }
+
+    fn along(
+        &self,
+        grid: &Grid,
+        denoiser: &dyn Denoiser<State = S>,
+        noise: &KeyedNoise,
+        x: S,
+        observe: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<S> {
+        let watched = Watched { inner: denoiser, observe: RefCell::new(observe) };
+        let outcome = integrate(&*self.solver, &watched, noise, grid, x, |_, _, _| Ok(()));
+        outcome.map(|Outcome { x, .. }| x).map_err(|error| match error {
+            diverged @ Error::NotFinite { .. } => Error::model(format!("truth: {diverged}")),
+            other => other,
+        })
+    }
+
     /// Solves from x_T, unless that was done already; `observe` is called at every model call.
     ///
     /// # Errors
@@ -54,20 +87,9 @@ where
         if let Some(solution) = self.known.borrow().get(&key) {
             return Ok(Rc::clone(solution));
         }
-        let watched = Watched { inner: denoiser, observe: RefCell::new(observe) };
-        let along = |grid: &Grid, x: S| {
-            let outcome = integrate(&*self.solver, &watched, noise, grid, x, |_, _, _| Ok(()));
-            outcome.map(|Outcome { x, .. }| x).map_err(|error| match error {
-                diverged @ Error::NotFinite { .. } => Error::model(format!("truth: {diverged}")),
-                other => other,
-            })
-        };
         let copy = |x: &S| S::lincomb(&[(1.0, x)]);
-        let start = match &self.lead {
-            Some(lead) => along(lead, copy(x_t)?)?,
-            None => copy(x_t)?,
-        };
-        let end = along(&self.grid, copy(&start)?)?;
+        let start = self.lead(denoiser, noise, copy(x_t)?, observe)?;
+        let end = self.along(&self.grid, denoiser, noise, copy(&start)?, observe)?;
         let solution = Rc::new(Solution { start, end });
         self.known.borrow_mut().insert(key, Rc::clone(&solution));
         Ok(solution)

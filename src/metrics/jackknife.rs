@@ -10,9 +10,9 @@
 //!
 //! There are two intervals of the same width, for two quantities. Around the *corrected* value
 //! ([`Jackknife::interval`]) it is for the distance of the distribution of the samples, as of
-//! infinitely many: `metrics.csv` has this one, and claims are judged on differences of these.
+//! infinitely many: `m.corrected.low` in `metrics.csv`; claims are judged on differences of these.
 //! Around the *plug-in* value it is for the expected plug-in value at this N, which is what the
-//! field quotes: printed tables and plots show that one. Where the bias is several standard errors,
+//! field quotes: `m.low` in `metrics.csv`, and what tables and plots show. Where the bias is several standard errors,
 //! neither holds the other's quantity. The reference is taken as it is given; its own sampling is in
 //! no interval, and in a paired difference it is common to both sides.
 //!

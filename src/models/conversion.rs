@@ -6,9 +6,10 @@ use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use tch::{Kind, Tensor};
 
 use super::{
-    checkpoint::{Checkpoint, Which, architecture::recognise},
+    checkpoint::{Checkpoint, Which, architecture::known, names::Convention},
     files::ModelFiles,
     network::OpenError,
+    reading::{Reading, Remark},
     unet_config::UnetConfig,
     weights::{Weights, first_line},
 };
@@ -22,6 +23,11 @@ pub struct Converted {
     pub json: Vec<u8>,
     /// The bytes of its `diffusion_pytorch_model.safetensors`.
     pub safetensors: Vec<u8>,
+    /// What there is to say of how it was read.
+    pub remarks: Vec<Remark>,
+    /// Whether it is of the official code, by its names or as a published network: it then predicts
+    /// eps, for the linear schedule of DDPM.
+    pub official: bool,
 }
 
 /// Why a network could not be converted.
@@ -58,21 +64,19 @@ pub fn convert(
     half: bool,
     sample_size: Option<i64>,
 ) -> Result<Converted, ConvertError> {
-    let files = ModelFiles::find(path)?;
-    let config = files.config.as_deref().map(UnetConfig::read).transpose();
-    let config = config.map_err(OpenError::from)?;
+    let files = ModelFiles::find(path, which)?;
+    let config = files.read_config().map_err(OpenError::from)?;
     let checkpoint = Checkpoint::open(&files.weights).map_err(OpenError::from)?;
-    let part = checkpoint.choose(which).map_err(OpenError::from)?;
-    let mut config = match config {
-        Some(config) => config,
-        None => recognise(&part.shapes())
-            .map_err(|why| OpenError::Unrecognised { path: files.weights.clone(), why })?,
-    };
+    let reading = Reading::of(&files, &checkpoint, which)?;
+    let mut config = reading.config(config)?;
+    let remarks = reading.remarks(&config);
+    let names = reading.part.translation().convention;
+    let official = names == Convention::Official || known(&config).is_some();
     config.sample_size = sample_size.or(config.sample_size);
-    let dict = checkpoint.load(part).map_err(OpenError::from)?;
+    let dict = checkpoint.load(reading.part).map_err(OpenError::from)?;
     let weights = Weights::from_state_dict(dict).map_err(OpenError::from)?;
     weights.check(&config.tensors()).map_err(OpenError::from)?;
-    Converted::new(config, &weights.tensors, half)
+    Ok(Converted { remarks, official, ..Converted::new(config, &weights.tensors, half)? })
 }
 
 impl Converted {
@@ -86,7 +90,13 @@ impl Converted {
         half: bool,
     ) -> Result<Self, ConvertError> {
         let json = config.to_json().into_bytes();
-        Ok(Self { config, json, safetensors: serialise(tensors, half)? })
+        Ok(Self {
+            config,
+            json,
+            safetensors: serialise(tensors, half)?,
+            remarks: vec![],
+            official: false,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     backends::array::Array,
-    core::{At, Denoiser, Error, Eval, Kind, Level, Result, Solver, State, Step},
+    core::{At, Denoiser, Error, Eval, Kind, Level, Prediction, Result, Solver, State, Step},
 };
 
 /// Data $x_0 \sim \mathcal N(\mu \mathbf 1, s^2 I)$, whose noise prediction and whose
@@ -55,6 +55,12 @@ impl Denoiser for Gaussian {
         let scale = level.noise() / variance;
         let centre = level.signal() * self.mean;
         Ok(x.mapv(|value| scale * (value - centre)))
+    }
+
+    /// Where nothing is left of the signal, x0 is the mean.
+    fn predict_with_range(&self, x: &Array, at: At) -> Result<Prediction<Array>> {
+        let x0 = at.state.is_pure_noise().then(|| Array::from_elem(x.raw_dim(), self.mean));
+        Ok(Prediction { x0, ..self.predict(x, at)?.into() })
     }
 }
 

@@ -20,7 +20,11 @@ use hf_hub::{
     },
 };
 
-use super::files::{CONFIG, NETWORK_FOLDER, WEIGHTS};
+use super::{
+    checkpoint::{CheckpointError, shards},
+    files::{AVERAGE_FOLDER, CONFIG, NETWORK_FOLDER, WEIGHTS},
+    scheduler_config::{PIPELINE, SCHEDULER, SCHEDULER_FOLDER},
+};
 
 /// What names of the Hub begin with.
 pub const SCHEME: &str = "hf:";
@@ -86,6 +90,14 @@ pub enum HubError {
         model: HubModel,
         /// The folder of the cache.
         cache: PathBuf,
+    },
+    /// The index of shards that was downloaded is none.
+    #[error("{model}: {source}")]
+    Index {
+        /// The model.
+        model: HubModel,
+        /// What is wrong with it.
+        source: Box<CheckpointError>,
     },
     /// The repository holds no model that could be read.
     #[error(
@@ -179,11 +191,19 @@ impl HubModel {
         {
             return Some(file);
         }
-        self.folders().into_iter().find_map(|folder| {
-            let config = here(&join(&folder, CONFIG))?;
-            WEIGHTS.iter().find_map(|name| here(&join(&folder, name)))?;
-            config.parent().map(Path::to_path_buf)
-        })
+        let network = |folder: &str| {
+            let config = here(&join(folder, CONFIG))?;
+            let weights = WEIGHTS.iter().find_map(|name| here(&join(folder, name)))?;
+            let complete = !is_index(&weights)
+                || shards(&weights).ok()?.iter().all(|name| here(&join(folder, name)).is_some());
+            config.parent().filter(|_| complete).map(Path::to_path_buf)
+        };
+        // A folder with an average holds its network as well: which one is meant is asked later.
+        let [own, inner, average] = self.folders().map(|folder| network(&folder));
+        match (own, inner, average) {
+            (None, Some(_), Some(average)) => average.parent().map(Path::to_path_buf),
+            (own, inner, average) => own.or(inner).or(average),
+        }
     }
 
     /// The repositories in the cache that hold a model.
@@ -206,11 +226,22 @@ impl HubModel {
     /// # Errors
     /// No connection, no such repository, revision or model, or a refusal.
     pub fn fetch(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, HubError> {
-        if let Some(path) = self.cached() {
-            return Ok(path);
+        let cached = self.cached();
+        if let Some(path) = &cached
+            && !self.is_incomplete()
+        {
+            return Ok(path.clone());
         }
+        match (self.download(watch), cached) {
+            // Only what says what it predicts is missing, and that this is assumed will be said.
+            (Err(HubError::Unreachable { .. }), Some(path)) => Ok(path),
+            (found, _) => found,
+        }
+    }
+
+    fn download(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf, HubError> {
         let cache = Cache::from_env();
-        if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0") {
+        if is_offline() {
             return Err(HubError::Offline { model: self.clone(), cache: cache.path().clone() });
         }
         let failed = |error: ApiError| self.failed(&error, cache.path());
@@ -221,20 +252,85 @@ impl HubModel {
         let api = builder.build().map_err(failed)?;
         let info = api.repo(self.repo(&self.revision)).info().map_err(failed)?;
         let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
+        let mut files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
+        files.extend(self.words().into_iter().filter(|file| names.contains(&file.as_str())));
         // By its commit, so that a push between two files cannot mix two models.
         let commit = self.repo(&info.sha);
         let repo = api.repo(commit.clone());
+        let mut get = |file: &str| match cache.repo(commit.clone()).get(file) {
+            Some(path) => Ok(path),
+            None => repo.download_with_progress(file, Watched(watch)).map_err(failed),
+        };
         for file in files {
-            if cache.repo(commit.clone()).get(&file).is_none() {
-                repo.download_with_progress(&file, Watched(watch)).map_err(failed)?;
+            let path = get(&file)?;
+            if is_index(&path) {
+                let wrong =
+                    |source| HubError::Index { model: self.clone(), source: Box::new(source) };
+                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                for shard in shards(&path).map_err(wrong)? {
+                    get(&join(folder, &shard))?;
+                }
             }
         }
         cache
             .repo(self.repo(&self.revision))
             .create_ref(&info.sha)
             .map_err(|error| failed(error.into()))?;
+        for file in self.words().iter().filter(|file| !names.contains(&file.as_str())) {
+            // As the Hub's own tools note that a file is not there, so that it is not asked for again;
+            // without the note it is, and nothing else changes.
+            let note = self.absence(&info.sha, file);
+            if let Some(folder) = note.parent()
+                && std::fs::create_dir_all(folder).is_ok()
+            {
+                let _ = std::fs::write(note, "");
+            }
+        }
         self.cached().ok_or_else(|| self.no_model(&names))
+    }
+
+    /// Whether something of the model is not in the cache: the network, or what says what it
+    /// predicts, unless it is known that the repository has no such file.
+    pub fn is_incomplete(&self) -> bool {
+        if self.cached().is_none() {
+            return true;
+        }
+        let cache = Cache::from_env();
+        let repo = cache.repo(self.repo(&self.revision));
+        let known =
+            |sha: &str, file: &str| repo.get(file).is_some() || self.absence(sha, file).exists();
+        let refs = self.folder(&cache).join("refs").join(&self.revision);
+        let sha = std::fs::read_to_string(refs).unwrap_or_else(|_| self.revision.clone());
+        !is_offline() && !self.words().iter().all(|file| known(sha.trim(), file))
+    }
+
+    /// The files that say what the network predicts, and for which levels.
+    fn words(&self) -> Vec<String> {
+        let endings = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".th", ".json"];
+        let is_file = endings.iter().any(|ending| self.path.ends_with(ending));
+        let folder = match self.path.rsplit_once('/') {
+            _ if !is_file => self.path.as_str(),
+            Some((folder, _)) => folder,
+            None => "",
+        };
+        let (outer, name) = folder.rsplit_once('/').unwrap_or(("", folder));
+        let mut folders = vec![folder];
+        folders.extend(name.starts_with(NETWORK_FOLDER).then_some(outer));
+        folders
+            .into_iter()
+            .flat_map(|f| {
+                [join(f, SCHEDULER), join(&join(f, SCHEDULER_FOLDER), SCHEDULER), join(f, PIPELINE)]
+            })
+            .collect()
+    }
+
+    /// Where the cache notes that a commit has no such file.
+    fn absence(&self, sha: &str, file: &str) -> PathBuf {
+        self.folder(&Cache::from_env()).join(".no_exist").join(sha).join(file)
+    }
+
+    fn folder(&self, cache: &Cache) -> PathBuf {
+        cache.path().join(format!("models--{}", self.repository.replace('/', "--")))
     }
 
     fn repo(&self, revision: &str) -> Repo {
@@ -242,21 +338,33 @@ impl HubModel {
     }
 
     /// Where in the repository a model may be.
-    fn folders(&self) -> [String; 2] {
-        [self.path.clone(), join(&self.path, NETWORK_FOLDER)]
+    fn folders(&self) -> [String; 3] {
+        let inner = |name| join(&self.path, name);
+        [self.path.clone(), inner(NETWORK_FOLDER), inner(AVERAGE_FOLDER)]
     }
 
     /// The files of the repository that make the model.
     fn choose(&self, names: &[&str]) -> Option<Vec<String>> {
         let has = |name: &String| names.contains(&name.as_str());
         if has(&self.path) {
-            return Some(vec![self.path.clone()]);
+            // What says of it what it does not say itself.
+            let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let config = Some(join(folder, CONFIG)).filter(has);
+            return Some(config.into_iter().chain([self.path.clone()]).collect());
         }
-        self.folders().into_iter().find_map(|folder| {
-            let config = Some(join(&folder, CONFIG)).filter(has)?;
-            let weights = WEIGHTS.iter().map(|name| join(&folder, name)).find(has)?;
+        let network = |folder: &str| {
+            let config = Some(join(folder, CONFIG)).filter(has)?;
+            let weights = WEIGHTS.iter().map(|name| join(folder, name)).find(has)?;
             Some(vec![config, weights])
-        })
+        };
+        let own = network(&self.path);
+        let [inner, average] =
+            [NETWORK_FOLDER, AVERAGE_FOLDER].map(|name| network(&join(&self.path, name)));
+        match (own, inner, average) {
+            (Some(own), ..) => Some(own),
+            (None, Some(inner), Some(average)) => Some([inner, average].concat()),
+            (None, inner, average) => inner.or(average),
+        }
     }
 
     fn no_model(&self, names: &[&str]) -> HubError {
@@ -284,6 +392,15 @@ impl HubModel {
         }
         HubError::Unreachable { model, problem: error.to_string(), cache: cache.to_owned() }
     }
+}
+
+/// Whether a file of weights is an index of others.
+fn is_index(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "json")
+}
+
+fn is_offline() -> bool {
+    std::env::var_os("HF_HUB_OFFLINE").is_some_and(|v| !v.is_empty() && v != "0")
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -335,6 +452,8 @@ mod tests {
         assert_eq!(choose("hf:a/b").unwrap(), network);
         assert_eq!(choose("hf:a/b/unet").unwrap(), network);
         assert_eq!(choose("hf:a/b/model.ckpt").unwrap(), ["model.ckpt"]);
+        let single = "unet/diffusion_pytorch_model.bin";
+        assert_eq!(choose(&format!("hf:a/b/{single}")).unwrap(), ["unet/config.json", single]);
         assert_eq!(choose("hf:a/b/other"), None);
     }
 }

@@ -13,17 +13,16 @@ use serde::Serialize;
 
 use super::{
     checkpoint::{
-        Checkpoint, CheckpointError, Container, Part, Role, Which,
-        architecture::{known, recognise},
-        kind_name,
-        names::Convention,
-        published::published,
+        Checkpoint, CheckpointError, Container, Part, Role, Which, architecture::known, kind_name,
+        names::Convention, published::published,
     },
     files::ModelFiles,
     network::OpenError,
+    reading::{Reading, cast},
+    scheduler_config::{SCHEDULER, SchedulerConfig},
     torchscript::Script,
     unet_config::UnetConfig,
-    weights::{Differences, hex},
+    weights::{Differences, hex, is_weight_type},
 };
 
 /// What there is to say about weights without reading their numbers.
@@ -35,8 +34,11 @@ pub struct Inspection {
     pub bytes: u64,
     /// Its format.
     pub container: String,
-    /// Its SHA-256.
+    /// Its SHA-256; of shards, of the list of theirs.
     pub sha256: String,
+    /// The shards, if it is an index.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<PathBuf>,
     /// The name under which a file with its checksum was published, and what its weights are.
     pub published: Option<String>,
     /// The epoch that it states.
@@ -47,8 +49,17 @@ pub struct Inspection {
     pub objects: Vec<String>,
     /// Its sets of weights.
     pub parts: Vec<PartInspection>,
+    /// Why the set that is used is used.
+    pub reason: Option<String>,
+    /// Averages that are there and cannot be read or are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub averages: Vec<String>,
     /// The `config.json` that counts.
     pub config: Option<PathBuf>,
+    /// What its scheduler's file says: which file, and what it predicts for which levels.
+    pub scheduler: String,
+    /// Where the architecture is known from.
+    pub known_from: Option<String>,
     /// The published network that it is.
     pub known: Option<&'static str>,
     /// The network, as `config.json` has it.
@@ -79,6 +90,12 @@ pub struct PartInspection {
     pub parameters: i64,
     /// Tensors of each element type.
     pub element_types: BTreeMap<&'static str, usize>,
+    /// What says what it is.
+    pub sign: Option<String>,
+    /// Counters and buffers that are no weights.
+    pub left_out: Vec<String>,
+    /// What becomes of its element types, where they are rare ones.
+    pub cast: Option<String>,
     /// Whose names the tensors have.
     pub names: String,
     /// What all names begin with and what does not belong to the network.
@@ -107,49 +124,67 @@ impl Inspection {
     /// # Errors
     /// A folder without weights, and a file that cannot be read or is none of weights.
     pub fn of(path: &Path, which: Which, tensors: bool) -> Result<Self, OpenError> {
-        let files = ModelFiles::find(path)?;
+        let files = ModelFiles::find(path, which)?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         let read = |source| CheckpointError::Read { path: files.weights.clone(), source };
-        let bytes = std::fs::metadata(&files.weights).map_err(read)?.len();
+        let bytes = std::iter::once(&files.weights)
+            .chain(&checkpoint.shards)
+            .map(|file| std::fs::metadata(file).map(|about| about.len()))
+            .sum::<io::Result<u64>>()
+            .map_err(read)?;
         let md5 = file_md5(&files.weights).map_err(read)?;
         let published = published(&md5).map(|known| {
             format!("{} of pesser/pytorch_diffusion ({} weights)", known.name, known.role)
         });
         let mut inspection = Self {
             bytes,
-            container: checkpoint.container.to_string(),
+            container: match checkpoint.shards.len() {
+                0 => checkpoint.container.to_string(),
+                n => format!("{}, {n} shards", checkpoint.container),
+            },
             sha256: checkpoint.sha256.clone(),
+            shards: checkpoint.shards.clone(),
             published,
             epoch: checkpoint.epoch,
             step: checkpoint.step,
             objects: checkpoint.objects.iter().cloned().collect(),
             parts: vec![],
+            reason: None,
+            averages: vec![],
             config: files.config.clone(),
+            known_from: None,
+            scheduler: scheduler(path),
             known: None,
             architecture: None,
             shape: None,
             problem: None,
             tensors: None,
             network: None,
-            file: files.weights,
+            file: files.weights.clone(),
         };
         if checkpoint.container == Container::TorchScript {
             inspection.program(tensors)?;
             return Ok(inspection);
         }
-        let used = match checkpoint.choose(which) {
-            Ok(part) => Some(part),
+        let reading = match Reading::of(&files, &checkpoint, which) {
+            Ok(reading) => Some(reading),
             Err(error) => {
                 inspection.problem = Some(error.to_string());
                 None
             }
         };
-        let is_used = |part: &Part| used.is_some_and(|used| used.path == part.path);
+        let unread =
+            checkpoint.unread.iter().map(|unread| format!("`{}`: {}", unread.path, unread.why));
+        let beside = files.averages.iter().map(|path| format!("{}, not read", path.display()));
+        inspection.averages = unread.chain(beside).collect();
+        let is_used =
+            |part: &Part| reading.as_ref().is_some_and(|used| used.part.path == part.path);
         inspection.parts =
             checkpoint.parts.iter().map(|part| describe(part, is_used(part))).collect();
-        if let Some(part) = used {
-            inspection.network(part);
-            inspection.tensors = tensors.then(|| list(part));
+        if let Some(reading) = reading {
+            inspection.reason = Some(reading.reason());
+            inspection.network(&reading);
+            inspection.tensors = tensors.then(|| list(reading.part));
         }
         Ok(inspection)
     }
@@ -168,6 +203,9 @@ impl Inspection {
             tensors: parameters.len(),
             parameters: parameters.iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum(),
             element_types,
+            sign: None,
+            left_out: vec![],
+            cast: None,
             names: Convention::Other.to_string(),
             prefix: String::new(),
         }];
@@ -182,27 +220,29 @@ impl Inspection {
     }
 
     /// Recognises the network, and says what stands in its way.
-    fn network(&mut self, part: &Part) {
+    fn network(&mut self, reading: &Reading<'_>) {
+        let part = reading.part;
         let shapes = part.shapes();
-        let config = match &self.config {
-            Some(path) => UnetConfig::read(path).map_err(|error| error.to_string()),
-            None => recognise(&shapes).map_err(|why| why.to_string()),
-        };
-        let config = match config {
+        let read = reading.files.read_config().map_err(OpenError::from);
+        let config = match read.and_then(|read| reading.config(read)) {
             Ok(config) => config,
-            Err(problem) => {
-                self.problem = Some(problem);
+            Err(OpenError::Unrecognised { why, .. }) => {
+                self.problem = Some(why.to_string());
+                return;
+            }
+            Err(error) => {
+                self.problem = Some(error.to_string());
                 return;
             }
         };
+        self.known_from = Some(reading.origin(&config));
         let differences = Differences::between(&config.tensors(), &shapes);
-        let odd =
-            part.tensors().find(|(.., kind)| !["F16", "BF16", "F32"].contains(&kind_name(*kind)));
+        let odd = part.tensors().find(|(.., kind)| !is_weight_type(*kind));
         self.problem = if !differences.is_empty() {
             Some(format!("it does not fit the config.json beside it:{}", differences.lines()))
         } else if let Some((name, _, kind)) = odd {
             Some(format!(
-                "`{name}` has element type {}; supported: F16, BF16, F32",
+                "`{name}` has element type {}; supported: F16, BF16, F32, F64, F8_E4M3, F8_E5M2",
                 kind_name(kind)
             ))
         } else if config.predicts_range().is_none() {
@@ -232,6 +272,9 @@ impl Inspection {
         };
         line("file", &format!("{} ({} bytes)", self.file.display(), thousands(self.bytes)));
         line("container", &self.container);
+        for shard in &self.shards {
+            line("shard", &shard.display().to_string());
+        }
         line("sha256", &self.sha256);
         if let Some(published) = &self.published {
             line("published", published);
@@ -244,23 +287,30 @@ impl Inspection {
         }
         for part in self.parts.iter().filter(|part| part.used) {
             line("weights", &part.text());
+            if let Some(reason) = &self.reason {
+                line("taken as", reason);
+            }
+            if !part.left_out.is_empty() {
+                line("left out", &part.left_out.join(", "));
+            }
+            if let Some(cast) = &part.cast {
+                line("cast", cast);
+            }
         }
         for part in self.parts.iter().filter(|part| !part.used) {
             line("not used", &part.text());
+        }
+        for average in &self.averages {
+            line("average", average);
         }
         if !self.objects.is_empty() {
             line("not called", &self.objects.join(", "));
         }
         if let Some(config) = &self.network {
             line("architecture", &architecture(config, self.known));
-            let origin = match &self.config {
-                Some(path) => path.display().to_string(),
-                None => "names and shapes of the tensors; groups, heads and padding as in the \
-                         official code"
-                    .to_owned(),
-            };
-            line("known from", &origin);
+            line("known from", self.known_from.as_deref().unwrap_or_default());
         }
+        line("meaning", &self.scheduler);
         let program = self.container == Container::TorchScript.to_string();
         if program {
             line("architecture", "a program, forward(x, t) -> eps");
@@ -306,6 +356,20 @@ impl PartInspection {
     }
 }
 
+/// What the scheduler's file of a model says, what is wrong with it, or that there is none.
+fn scheduler(path: &Path) -> String {
+    match SchedulerConfig::find(path) {
+        Ok(None) => {
+            format!("no {SCHEDULER}: say what it predicts and its schedule where it is used")
+        }
+        Ok(Some(file)) => match SchedulerConfig::read(&file) {
+            Ok(config) => format!("{}: {}", file.display(), config.whole()),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    }
+}
+
 fn describe(part: &Part, used: bool) -> PartInspection {
     let translation = part.translation();
     let mut element_types = BTreeMap::new();
@@ -323,6 +387,9 @@ fn describe(part: &Part, used: bool) -> PartInspection {
             .map(|(_, shape, _)| shape.iter().fold(1_i64, |n, &side| n.saturating_mul(side)))
             .fold(0, i64::saturating_add),
         element_types,
+        sign: part.sign.clone(),
+        left_out: part.left_out.clone(),
+        cast: cast(part),
         names: translation.convention.to_string(),
         prefix: translation.prefix,
     }

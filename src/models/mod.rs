@@ -14,6 +14,8 @@ pub mod inspection;
 pub mod mixture;
 pub mod network;
 pub mod placement;
+pub mod reading;
+pub mod scheduler_config;
 pub mod torchscript;
 pub mod unet;
 pub mod unet_config;

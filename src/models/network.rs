@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use tch::Tensor;
 
 use super::{
-    checkpoint::{
-        Checkpoint, CheckpointError, Container, Which,
-        architecture::{Unrecognised, recognise},
-    },
+    checkpoint::{Checkpoint, CheckpointError, Container, Which, architecture::Unrecognised},
     files::ModelFiles,
     placement::{Placement, Precision},
+    reading::{Reading, Remark},
     torchscript::{Script, ScriptError},
     unet::Unet,
     unet_config::{ConfigError, UnetConfig},
@@ -50,6 +48,17 @@ pub enum OpenError {
     NoWeights {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The average of a checkpoint of diffusers' training scripts cannot be read.
+    #[error(
+        "{} should be an average: {error}; --raw (`model.raw = true`) takes the network beside it",
+        folder.display()
+    )]
+    AverageFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        error: Box<OpenError>,
     },
     /// The tensors of a file without a configuration are not those of a network known here.
     #[error("{}: {why}", path.display())]
@@ -141,36 +150,37 @@ pub struct Network {
     sha256: String,
     tensors: usize,
     parameters: usize,
+    remarks: Vec<Remark>,
 }
 
 impl Network {
     /// Opens a diffusers folder, a single file of weights in any container, or a program.
     ///
     /// A saved pipeline keeps its network in its `unet` folder, which is looked into as well. A
-    /// `config.json` beside a single file counts; without one the architecture is recognised from
-    /// the names and shapes of the tensors.
+    /// `config.json` beside a single file counts; without one the official code's networks are
+    /// recognised from the names and shapes of the tensors. Of `unet` and `unet_ema` in one folder,
+    /// the second is the average. An index of shards stands for all of them.
     ///
     /// # Errors
     /// When a file is missing or broken, the configuration asks for something not supported, or
     /// weights and configuration do not fit each other.
     pub fn open(path: &Path, wanted: &Wanted) -> std::result::Result<Self, OpenError> {
-        let files = ModelFiles::find(path)?;
+        let files = ModelFiles::find(path, wanted.which)?;
         let name = files.weights.display().to_string();
         // A wrong configuration is found without the weights, which may be large.
-        let config = files.config.as_deref().map(UnetConfig::read).transpose()?;
+        let config = files.read_config()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
         if checkpoint.container == Container::TorchScript {
             return Self::script(&checkpoint, name, wanted);
         }
-        let part = checkpoint.choose(wanted.which)?;
-        let config = match config {
-            Some(config) => config,
-            None => recognise(&part.shapes())
-                .map_err(|why| OpenError::Unrecognised { path: files.weights.clone(), why })?,
-        };
-        let weights = Weights::from_state_dict(checkpoint.load(part)?)?;
+        let reading = Reading::of(&files, &checkpoint, wanted.which)?;
+        let config = reading.config(config)?;
+        let weights = Weights::from_state_dict(checkpoint.load(reading.part)?)?;
         let name = path.display().to_string();
-        let network = Self::new(&name, &config, &weights, wanted.placement)?;
+        let network = Self {
+            remarks: reading.remarks(&config),
+            ..Self::new(&name, &config, &weights, wanted.placement)?
+        };
         match wanted.shape {
             Some(shape) => network.with_shape(&config, shape),
             None => Ok(network),
@@ -200,6 +210,7 @@ impl Network {
             tensors: parameters.len(),
             parameters: parameters.iter().map(|(_, shape, _)| count(shape)).sum(),
             body: Body::Script(script),
+            remarks: vec![],
         })
     }
 
@@ -232,6 +243,7 @@ impl Network {
             sha256: weights.sha256.clone(),
             tensors: weights.tensors.len(),
             parameters: weights.parameters(),
+            remarks: vec![],
         })
     }
 
@@ -273,7 +285,12 @@ impl Network {
         self.shape
     }
 
-    /// SHA-256 of the weights file.
+    /// What there is to say of how it was read.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// SHA-256 of the weights file; of shards, of the list of theirs.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -310,10 +327,10 @@ impl Denoiser for Network {
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());
         if image == channels {
-            return Ok(Prediction { eps: out, range: None });
+            return Ok(out.into());
         }
         let half = |first| out.f_narrow(1, first, image[1])?.f_contiguous();
-        let halves = || Ok(Prediction { eps: half(0)?, range: Some(half(image[1])?) });
+        let halves = || Ok(Prediction { range: Some(half(image[1])?), ..half(0)?.into() });
         halves().map_err(|error: tch::TchError| Error::model(error))
     }
 }

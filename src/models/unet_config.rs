@@ -118,9 +118,21 @@ pub const MOST_LEVELS: usize = 16;
 /// More residual blocks of a level than any network has.
 pub const MOST_LAYERS: usize = 64;
 
-/// Fields that change nothing when a trained network is run.
-const IGNORED: [&str; 4] =
-    ["_diffusers_version", "_name_or_path", "dropout", "num_train_timesteps"];
+/// Fields that change nothing when a trained network is run; the last seven are those of diffusers'
+/// `EMAModel`, which writes them beside the network's into `unet_ema/config.json`.
+const IGNORED: [&str; 11] = [
+    "_diffusers_version",
+    "_name_or_path",
+    "dropout",
+    "num_train_timesteps",
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+];
 
 impl UnetConfig {
     /// Reads a `config.json`.

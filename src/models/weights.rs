@@ -37,7 +37,10 @@ pub enum WeightsError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A tensor has an element type that weights do not come in.
-    #[error("{}: `{name}` has element type {found}; supported: F16, BF16, F32", path.display())]
+    #[error(
+        "{}: `{name}` has element type {found}; supported: F16, BF16, F32, F64, F8_E4M3, F8_E5M2",
+        path.display()
+    )]
     ElementType {
         /// The file.
         path: PathBuf,
@@ -45,6 +48,14 @@ pub enum WeightsError {
         name: String,
         /// Its element type.
         found: String,
+    },
+    /// A number of the file is beyond F32.
+    #[error("{}: `{name}` holds numbers beyond the range of F32", path.display())]
+    Range {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
     },
     /// Two tensors of the file have the same name once translated.
     #[error("{}: `{first}` and `{second}` are the same tensor of the network", path.display())]
@@ -127,8 +138,18 @@ impl Differences {
         })
     }
 
+    /// The prefix under which a missing tensor stands.
+    fn elsewhere(&self, name: &str) -> Option<&str> {
+        self.extra
+            .iter()
+            .find_map(|extra| extra.strip_suffix(name).filter(|prefix| prefix.ends_with('.')))
+    }
+
     pub(crate) fn lines(&self) -> String {
-        let missing = self.missing.iter().map(|name| format!("missing `{name}`"));
+        let missing = self.missing.iter().map(|name| match self.elsewhere(name) {
+            Some(prefix) => format!("missing `{name}`, which stands under `{prefix}`"),
+            None => format!("missing `{name}`"),
+        });
         let extra = self.extra.iter().map(|name| format!("not known `{name}`"));
         let misshapen = self.misshapen.iter().map(|(name, needed, found)| {
             format!("`{name}` has shape {found:?}; needed: {needed:?}")
@@ -171,13 +192,14 @@ impl Weights {
     /// Gives tensors diffusers' current names, and makes them f32.
     ///
     /// # Errors
-    /// When one has a type other than F16, BF16 and F32, or two become the same tensor.
+    /// When one has a type that weights do not come in or numbers beyond F32, or two become the
+    /// same tensor.
     pub fn from_state_dict(dict: StateDict) -> Result<Self, WeightsError> {
         let translation = Translation::of(dict.tensors.keys().map(String::as_str));
         let mut tensors = BTreeMap::new();
         for (name, tensor) in dict.tensors {
             let kind = tensor.f_kind()?;
-            if ![Kind::Half, Kind::BFloat16, Kind::Float].contains(&kind) {
+            if !is_weight_type(kind) {
                 return Err(WeightsError::ElementType {
                     path: dict.origin,
                     name,
@@ -187,7 +209,14 @@ impl Weights {
             let current = translation.name(&name);
             let (found, shape) = (tensor.size(), tensor.size());
             let shape = translation.shape(&current, &shape);
-            let tensor = tensor.f_to_kind(Kind::Float)?;
+            let wide = tensor;
+            let tensor = wide.f_to_kind(Kind::Float)?;
+            let finite = |x: &Tensor| -> Result<bool, tch::TchError> {
+                Ok(x.f_isfinite()?.f_all()?.int64_value(&[]) == 1)
+            };
+            if kind == Kind::Double && !finite(&tensor)? && finite(&wide)? {
+                return Err(WeightsError::Range { path: dict.origin, name });
+            }
             let tensor = if shape == found { tensor } else { tensor.f_reshape(shape)? };
             if tensors.insert(current.clone(), tensor).is_some() {
                 return Err(WeightsError::Duplicate {
@@ -223,6 +252,12 @@ impl Weights {
             Err(WeightsError::Mismatch { path: self.origin.clone(), differences })
         }
     }
+}
+
+/// Whether weights are read from that element type.
+pub(super) fn is_weight_type(kind: Kind) -> bool {
+    use Kind::{BFloat16, Double, Float, Float8e4m3fn, Float8e5m2, Half};
+    [Half, BFloat16, Float, Double, Float8e4m3fn, Float8e5m2].contains(&kind)
 }
 
 /// What LibTorch said, without the C++ stack that follows.

@@ -29,6 +29,10 @@ impl<S: State> Solver<S> for Ddim {
         self.variance.kind()
     }
 
+    fn starts_from_pure_noise(&self) -> bool {
+        true
+    }
+
     fn admits(&self, grid: &Grid) -> Result<()> {
         if self.variance == Variance::Learned {
             return Err(Error::LearnedVariance { solver: "ddim" });

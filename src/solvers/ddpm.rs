@@ -32,6 +32,10 @@ impl<S: State> Solver<S> for Ddpm {
         self.variance.kind()
     }
 
+    fn starts_from_pure_noise(&self) -> bool {
+        true
+    }
+
     fn admits(&self, grid: &Grid) -> Result<()> {
         // The posterior's mean divides by the noise of the level it starts from.
         if grid.first().is_clean() {

@@ -1,7 +1,7 @@
 //! DEIS: the multistep exponential integrator of eps in the logarithm of sigma.
 
 use super::{
-    check_order,
+    check_order, lowered,
     weights::{moment, weights},
 };
 use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
@@ -19,7 +19,9 @@ use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 /// Steps that touch the clean end, where $\log\sigma$ is infinite, take the first-order form, which
 /// is DDIM. So does the first step of order 2; that of order 3 is the two-call step of the same
 /// kind, with the slope at both ends, where the peers take DDIM and stay at order 2. Cost: one model
-/// call, one more at the start of order 3; memory: order - 1 predictions.
+/// call, one more at the start of order 3; memory: order - 1 predictions. With
+/// [`lowered`](Self::lowered), the last of fewer than 15 steps is of first order and the one before of
+/// second at most, as in diffusers by default.
 ///
 /// # References
 /// Zhang, Chen, *Fast Sampling of Diffusion Models with Exponential Integrator*, ICLR 2023,
@@ -27,6 +29,7 @@ use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 #[derive(Clone, Copy, Debug)]
 pub struct Deis {
     order: u32,
+    lower_order_final: bool,
 }
 
 impl Deis {
@@ -36,7 +39,13 @@ impl Deis {
     /// An order other than 2 or 3.
     pub fn new(order: u32) -> Result<Self> {
         check_order("deis", order, 2..=3)?;
-        Ok(Self { order })
+        Ok(Self { order, lower_order_final: false })
+    }
+
+    /// The same with the last of few steps in a lower order.
+    #[must_use]
+    pub fn lowered(self) -> Self {
+        Self { lower_order_final: true, ..self }
     }
 }
 
@@ -53,21 +62,26 @@ impl<S: State> Solver<S> for Deis {
         self.order as usize - 1
     }
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, .. } = step;
+        let most = if self.lower_order_final { lowered(step).min(self.order) } else { self.order };
         let eps = eval.eps(x, from)?;
         let h = (to.sigma() / from.sigma()).ln();
         let (a, gain) = (to.signal() / from.signal(), to.noise() * h);
         let next = if from.is_clean() || to.is_clean() {
             S::lincomb(&[(a, x), (to.signal() * (to.sigma() - from.sigma()), &eps)])?
         } else {
-            let past = || eval.recalled().filter(|(level, _)| !level.is_clean());
+            let past = || {
+                let noisy = eval.recalled().filter(|(level, _)| !level.is_clean());
+                noisy.take(most as usize - 1)
+            };
             let node = |(level, _): &(Level, S)| (level.sigma() / from.sigma()).ln() / h;
             let nodes: Vec<f64> = std::iter::once(0.0).chain(past().map(node)).collect();
             let w = weights(&nodes, |k| moment(-h, k));
             let slopes = std::iter::once(&eps).chain(past().map(|(_, eps)| eps));
             let terms = w.iter().zip(slopes).map(|(w, eps)| (gain * w, eps));
             let next = S::lincomb(&std::iter::once((a, x)).chain(terms).collect::<Vec<_>>())?;
-            if self.order == 3 && nodes.len() == 1 {
+            if most == 3 && nodes.len() == 1 {
                 let ahead = eval.eps(&next, to)?;
                 let w = weights(&[0.0, 1.0], |k| moment(-h, k));
                 S::lincomb(&[(a, x), (gain * w[0], &eps), (gain * w[1], &ahead)])?

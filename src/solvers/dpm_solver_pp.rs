@@ -1,5 +1,6 @@
 //! The multistep DPM-Solver++ of order 2.
 
+use super::lowered;
 use crate::core::{Eval, Kind, Result, Solver, State, Step};
 
 /// DPM-Solver++(2M): the exponential integrator of x0 in $\lambda = -\log\sigma$, with the slope
@@ -13,11 +14,17 @@ use crate::core::{Eval, Kind, Result, Solver, State, Step};
 /// those that touch the clean end, where $\lambda$ is infinite, take the first-order form
 /// without the slope, which is DDIM. Cost: one model call; memory: one prediction; order 2.
 ///
+/// `lower_order_final` takes the last of fewer than 15 steps in first order as well where it ends at a
+/// noisy level, as diffusers does by default.
+///
 /// # References
 /// Lu et al., *DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models*,
 /// 2022, algorithm 2. arXiv:2211.01095.
-#[derive(Clone, Copy, Debug)]
-pub struct DpmSolverPp2M;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DpmSolverPp2M {
+    /// Whether the last of few steps is of first order.
+    pub lower_order_final: bool,
+}
 
 impl<S: State> Solver<S> for DpmSolverPp2M {
     fn name(&self) -> &'static str {
@@ -32,11 +39,13 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
         1
     }
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, .. } = step;
         let (eps, x0) = eval.eps_and_x0(x, from)?;
         let h = to.lambda() - from.lambda();
+        let slope = h.is_finite() && !(self.lower_order_final && lowered(step) < 2);
         let next = match eval.recall(0) {
-            Some((previous, x0_previous)) if h.is_finite() && !previous.is_clean() => {
+            Some((previous, x0_previous)) if slope && !previous.is_clean() => {
                 let r = (from.lambda() - previous.lambda()) / h;
                 let gain = -to.signal() * (-h).exp_m1();
                 S::lincomb(&[
@@ -62,12 +71,16 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
 ///
 /// with h and r of [`DpmSolverPp2M`]. The first step and the one to the clean end, which is noiseless,
 /// do without the slope; that is DDPM. Cost: one model call; memory: one prediction.
+/// `lower_order_final` is that of [`DpmSolverPp2M`].
 ///
 /// # References
 /// Lu et al., *DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models*,
 /// 2022, SDE-DPM-Solver++(2M). arXiv:2211.01095.
-#[derive(Clone, Copy, Debug)]
-pub struct SdeDpmSolverPp2M;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SdeDpmSolverPp2M {
+    /// Whether the last of few steps is of first order.
+    pub lower_order_final: bool,
+}
 
 impl<S: State> Solver<S> for SdeDpmSolverPp2M {
     fn name(&self) -> &'static str {
@@ -89,7 +102,8 @@ impl<S: State> Solver<S> for SdeDpmSolverPp2M {
             return Ok(x0);
         }
         let h = to.lambda() - from.lambda();
-        let slope = eval.recall(0).map_or(0.0, |(previous, _)| {
+        let past = eval.recall(0).filter(|_| !(self.lower_order_final && lowered(step) < 2));
+        let slope = past.map_or(0.0, |(previous, _)| {
             0.5 * h / (from.lambda() - previous.lambda()) // 1 / 2r
         });
         let removed = -(-2.0 * h).exp_m1();
@@ -97,7 +111,7 @@ impl<S: State> Solver<S> for SdeDpmSolverPp2M {
         let z = eval.noise(x, step, 0)?;
         let mut terms =
             vec![(keep, x), (gain * (1.0 + slope), &x0), (to.noise() * removed.sqrt(), &z)];
-        terms.extend(eval.recall(0).map(|(_, x0_previous)| (-gain * slope, x0_previous)));
+        terms.extend(past.map(|(_, x0_previous)| (-gain * slope, x0_previous)));
         let next = S::lincomb(&terms)?;
         eval.remember(from, x0);
         Ok(next)

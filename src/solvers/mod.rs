@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::core::{Error, Result};
+use crate::core::{Error, Result, Step};
 
 mod adams_bashforth;
 mod adaptive;
@@ -34,6 +34,16 @@ pub use inverse::Inverse;
 pub use rk4::Rk4;
 pub use unipc::{UniPc, UniPcB};
 pub use variance::Variance;
+
+/// The highest order that a step may have where the last of few are lowered: of fewer than 15 steps,
+/// 1 of the last and 2 of the one before, as diffusers' `lower_order_final` has it.
+fn lowered(step: Step) -> u32 {
+    match step.left {
+        0 if step.of() < 15 => 1,
+        1 if step.of() < 15 => 2,
+        _ => u32::MAX,
+    }
+}
 
 /// Refuses an order the method has no coefficients for.
 fn check_order(solver: &'static str, order: u32, orders: RangeInclusive<u32>) -> Result<()> {

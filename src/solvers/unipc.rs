@@ -35,6 +35,10 @@ pub enum UniPcB {
 /// form. Cost: one model call; memory: p predictions. The order is that of the corrector, p + 1, but
 /// the first step, of order 2 when corrected, leaves 3 for p = 3 as well.
 ///
+/// With [`lowered`](Self::lowered), a step with fewer than p left, itself among them, has that number
+/// for its order, and so has its corrector: diffusers' `lower_order_final`, its default. To the clean
+/// end that changes p = 3 alone; a last step of first order to a noisy level leaves order 2.
+///
 /// # References
 /// Zhao, Bai, Rao, Zhou, Lu, *UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of
 /// Diffusion Models*, NeurIPS 2023, theorem 3.1 and appendix (multistep, data prediction).
@@ -43,6 +47,7 @@ pub enum UniPcB {
 pub struct UniPc {
     p: u32,
     b: UniPcB,
+    lower_order_final: bool,
 }
 
 impl UniPc {
@@ -52,7 +57,18 @@ impl UniPc {
     /// An order other than 2 or 3.
     pub fn new(p: u32, b: UniPcB) -> Result<Self> {
         check_order("unipc", p, 2..=3)?;
-        Ok(Self { p, b })
+        Ok(Self { p, b, lower_order_final: false })
+    }
+
+    /// The same with the last steps in a lower order.
+    #[must_use]
+    pub fn lowered(self) -> Self {
+        Self { lower_order_final: true, ..self }
+    }
+
+    /// The number of values that the predictor of a step takes, by the steps that follow it.
+    fn order(self, left: usize) -> usize {
+        if self.lower_order_final { left + 1 } else { usize::MAX }.min(self.p as usize)
     }
 
     /// The factors of the values at `levels` in a step from `levels[0]` to `to`.
@@ -75,14 +91,14 @@ impl<S: State> Solver<S> for UniPc {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 3 }
+        Kind::Deterministic { order: if self.lower_order_final { 2 } else { 3 } }
     }
 
     fn memory(&self) -> usize {
         self.p as usize
     }
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, left, .. }: Step) -> Result<S> {
         let (eps, x0) = eval.eps_and_x0(x, from)?;
         if to.is_clean() {
             return Ok(x0); // whatever x is, so uncorrected
@@ -91,9 +107,10 @@ impl<S: State> Solver<S> for UniPc {
             S::lincomb(&[(to.signal(), &x0), (to.noise(), &eps)])?
         } else {
             let past = || eval.recalled().filter(|(level, _)| !level.is_clean());
-            let mut levels: Vec<Level> = past().map(|&(level, _)| level).collect();
+            let before = past().take(self.order(left + 1));
+            let mut levels: Vec<Level> = before.map(|&(level, _)| level).collect();
             // Of x0 at `from`, then of the past, the latest first.
-            let mut change = vec![0.0; levels.len() + 1];
+            let mut change = vec![0.0; past().count() + 1];
             if levels.is_empty() {
                 levels.push(from);
             } else {
@@ -108,7 +125,7 @@ impl<S: State> Solver<S> for UniPc {
                 }
                 levels.rotate_right(1);
             }
-            levels.truncate(self.p as usize);
+            levels.truncate(self.order(left));
             let mut predictor = self.factors(&levels, to); // UniP
             predictor.resize(change.len(), 0.0);
             let keep = to.noise() / from.noise();

@@ -10,6 +10,7 @@ use crate::{
         Compute, Talk,
         outputs::{self, Outputs},
         setting::{Bench, Setting},
+        warn,
     },
     harness::{error::Result, latents, progress::Progress, registry::Registry, runner},
 };
@@ -57,9 +58,17 @@ impl Decode {
         let n = read.z.shape()[0];
         let mut more = vec![format!("samples={n}")];
         more.extend(self.seed.map(|seed| format!("seed={seed}")));
-        let plan =
-            self.setting.plan_for(&read, &self.latents, self.model.as_deref(), more, registry)?;
+        let plan = self.setting.plan_for(
+            &read,
+            &self.latents,
+            self.model.as_deref(),
+            more,
+            (registry, &self.talk),
+        )?;
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
+        if read.origin.is_none() {
+            warn(&plan, registry, &self.talk)?;
+        }
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         bench.say_differences(&read, &self.latents, &self.talk);
         check_latents(&self.latents, read.z.view(), bench.sampler.shape())?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Pictures;
+use super::{Pictures, calls_to_latent};
 use crate::{
     cli::{
         Compute, Talk, check_output,
@@ -12,7 +12,7 @@ use crate::{
         setting::{Bench, Inverting, Setting},
     },
     harness::{
-        build::{Route, Way},
+        build::Way,
         error::{Error, Result},
         latents::{LatentsWriter, Origin, is_latents},
         progress::Progress,
@@ -76,9 +76,9 @@ impl Encode {
         let n = pictures.len();
         let mut more = self.inverting.arguments();
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
-        let calls = Route::inverse(&plan.cells[0].spec, registry)?.calls;
+        let calls = calls_to_latent(&plan.cells[0].spec, registry)?;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let shape @ [c, h, w] = bench.sampler.shape();
         pictures.check_shape(shape)?;

@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use clap::Args;
 use ndarray::{Array4, ArrayView3, Axis, stack};
 
-use super::{Pictures, check_latents};
+use super::{Pictures, calls_to_latent, check_latents};
 use crate::{
     cli::{
         Compute, Talk,
         images::{Images, SplitName},
         outputs::{self, Outputs},
         setting::{Bench, Inverting, Setting},
+        warn,
     },
     core::{self, KeyedNoise, slerp},
     harness::{
-        build::{Route, Way},
+        build::Way,
         error::{Error, Result},
         latents,
         progress::Progress,
@@ -140,7 +141,13 @@ impl Interpolate {
             let read = latents::read(path)?;
             let picked = self.picked(read.z.shape()[0], &path.display().to_string())?;
             let more = vec![samples(picked.len())];
-            let plan = self.setting.plan_for(&read, path, self.model.as_deref(), more, registry)?;
+            let plan = self.setting.plan_for(
+                &read,
+                path,
+                self.model.as_deref(),
+                more,
+                (registry, &self.talk),
+            )?;
             runner::check_encoding(&plan, registry)?;
             let bench = open(plan)?;
             bench.say_differences(&read, path, &self.talk);
@@ -156,8 +163,9 @@ impl Interpolate {
             let ends = self.seeds.len();
             check_ends(ends, "--seeds gives", "seeds")?;
             let more = vec![samples(ends)];
-            let plan = self.setting.plan(Some(model), more, None, registry)?;
+            let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
             runner::check_encoding(&plan, registry)?;
+            warn(&plan, registry, &self.talk)?;
             let bench = open(plan)?;
             let start = |seed: &u64| bench.sampler.initial(KeyedNoise { seed: *seed, first: 0 }, 1);
             let z: Vec<Array4<f64>> = self.seeds.iter().map(start).collect::<core::Result<_>>()?;
@@ -174,9 +182,9 @@ impl Interpolate {
         let picked = self.picked(pictures.len(), &pictures.name())?;
         let mut more = self.inverting.arguments();
         more.push(samples(picked.len()));
-        let plan = self.setting.plan(Some(model), more, None, registry)?;
+        let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
-        let calls = Route::inverse(&plan.cells[0].spec, registry)?.calls;
+        let calls = calls_to_latent(&plan.cells[0].spec, registry)?;
         let bench = open(plan)?;
         pictures.check_shape(bench.sampler.shape())?;
         let x: Vec<Array4<f64>> = picked.iter().map(|&i| pictures.rows(i..i + 1)).collect();

@@ -16,7 +16,12 @@ use super::{
 };
 use crate::{
     data::{ImageSet, Split, array},
-    harness::error::{Error, Result},
+    harness::{
+        build::Route,
+        error::{Error, Result},
+        plan::CellSpec,
+        registry::Registry,
+    },
 };
 
 /// Images in memory, in the range they were stored in.
@@ -170,6 +175,16 @@ fn single(x: f64) -> f32 {
 
 fn size([c, h, w]: [usize; 3]) -> String {
     format!("{c} x {h} x {w} (channels x height x width)")
+}
+
+/// Model calls from an image to its latent.
+fn calls_to_latent(spec: &CellSpec, registry: &Registry) -> Result<u64> {
+    if let Some([_, to]) = spec.grid.window {
+        return Err(Error::input(format!(
+            "grid.window ends at sigma = {to}, and images lie at the clean end: leave it out"
+        )));
+    }
+    Ok(Route::inverse(spec, registry)?.calls)
 }
 
 /// Latents of another shape are another model's.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ndarray::{Array4, Axis, concatenate, s};
 
-use super::{Pictures, single};
+use super::{Pictures, calls_to_latent, single};
 use crate::{
     cli::{
         Compute, Talk, check_output,
@@ -14,7 +14,7 @@ use crate::{
         setting::{Bench, Inverting, Setting},
     },
     harness::{
-        build::{Route, Way},
+        build::Way,
         error::Result,
         image_grid::{self, Layout},
         progress::Progress,
@@ -96,9 +96,9 @@ impl Reconstruct {
         let n = pictures.len();
         let mut more = self.inverting.arguments();
         more.push(format!("samples={n}"));
-        let plan = self.setting.plan(Some(&self.model), more, None, registry)?;
+        let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let there = runner::check_encoding(&plan, registry)?[0].calls;
-        let calls = there + Route::inverse(&plan.cells[0].spec, registry)?.calls;
+        let calls = there + calls_to_latent(&plan.cells[0].spec, registry)?;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let shape = bench.sampler.shape();
         pictures.check_shape(shape)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
-use super::sampler::{Carried, Sampler, Samples, Way};
+use super::sampler::{Carried, Sampler, Samples, Way, single};
 use crate::{
     backends::array::Array,
     core::{
@@ -41,24 +41,6 @@ where
         let [c, h, w] = self.shape;
         noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)
     }
-
-    fn integrate(
-        &self,
-        way: Way,
-        x: S,
-        noise: KeyedNoise,
-        observe: &mut dyn FnMut(u64) -> core::Result<()>,
-    ) -> core::Result<Carried> {
-        let observe = |_, _: &S, calls| observe(calls);
-        let outcome = match way {
-            Way::Decode => integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe),
-            Way::Encode => {
-                let grid = self.grid.clone().reversed();
-                integrate(&*self.inverse, &self.denoiser, &noise, &grid, x, observe)
-            }
-        }?;
-        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
-    }
 }
 
 impl<S: State> Sampler for Bound<S>
@@ -69,7 +51,6 @@ where
         self.shape
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
     fn sample(
         &self,
         noise: KeyedNoise,
@@ -90,8 +71,7 @@ where
             integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
                 observe(calls)
             })?;
-        let to_host =
-            |x: &S| Ok::<_, core::Error>((self.exchange.out)(x)?.mapv(|value| value as f32));
+        let to_host = |x: &S| single((self.exchange.out)(x)?.view(), noise.first);
         let images = to_host(&outcome.x)?;
         let time = clock.elapsed(); // on a GPU, nothing is done before the images are here
         let mut numbers = BTreeMap::new();
@@ -110,7 +90,21 @@ where
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
-        self.integrate(way, (self.exchange.into)(x)?, noise, observe)
+        let x = (self.exchange.into)(x)?;
+        let x = match (way, &self.truth) {
+            (Way::Sample, Some(truth)) => {
+                truth.lead(&self.denoiser, &noise, x, &mut || observe(0))?
+            }
+            _ => x,
+        };
+        let observe = |_, _: &S, calls| observe(calls);
+        let outcome = if way == Way::Encode {
+            let grid = self.grid.clone().reversed();
+            integrate(&*self.inverse, &self.denoiser, &noise, &grid, x, observe)
+        } else {
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe)
+        }?;
+        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
     }
 
     fn bits(
@@ -166,8 +160,9 @@ impl<S: State> Denoiser for OnHost<'_, S> {
     }
 
     fn predict_with_range(&self, x: &Array, at: At) -> core::Result<Prediction<Array>> {
-        let Prediction { eps, range } = self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
-        let range = range.map(|range| self.out(&range)).transpose()?;
-        Ok(Prediction { eps: self.out(&eps)?, range })
+        let Prediction { eps, x0, range } =
+            self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
+        let out = |x: Option<S>| x.map(|x| self.out(&x)).transpose();
+        Ok(Prediction { eps: self.out(&eps)?, x0: out(x0)?, range: out(range)? })
     }
 }

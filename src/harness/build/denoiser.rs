@@ -60,5 +60,9 @@ pub(super) fn adapt<S: State + 'static>(
         PredictionKind::V => Rc::new(FromV(raw)),
         PredictionKind::X0 => Rc::new(FromX0(raw)),
     };
-    if spec.clip_x0 { Rc::new(ClipX0 { inner: eps, low: -1.0, high: 1.0 }) } else { eps }
+    if spec.clip_x0 {
+        Rc::new(ClipX0 { inner: eps, low: -spec.clip_range, high: spec.clip_range })
+    } else {
+        eps
+    }
 }

@@ -7,10 +7,14 @@ use crate::{
         diagnostic::Diagnostic,
         error::{Error, Result},
         features,
-        plan::{Cell, Measured, MetricsSpec, ModelSpec},
+        plan::{Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, ScheduleSpec},
         published::is_published,
+        stated::Stated,
     },
-    models::hub::{self, HubModel},
+    models::{
+        hub::{self, HubModel},
+        scheduler_config::{Betas, Predicts, SchedulerConfig, SchedulerError},
+    },
 };
 
 /// Where a model's weights are on this machine: a folder or a file.
@@ -33,6 +37,73 @@ pub fn weights_path(source: &str) -> Result<PathBuf> {
     )))
 }
 
+/// What the scheduler's file of a model says about its network.
+///
+/// Nothing of a model that is not on this machine: that is said elsewhere.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn stated(source: &str) -> std::result::Result<Option<Stated>, String> {
+    let Ok(path) = weights_path(source) else { return Ok(None) };
+    let read = || {
+        let Some(file) = SchedulerConfig::find(&path)? else { return Ok(None) };
+        SchedulerConfig::read(&file).map(|config| Some((file, config)))
+    };
+    let found = read().map_err(|error: SchedulerError| error.to_string())?;
+    Ok(found.map(|(file, config)| Stated {
+        file: file.display().to_string(),
+        summary: config.whole(),
+        prediction: match config.predicts {
+            Predicts::Eps => PredictionKind::Eps,
+            Predicts::X0 => PredictionKind::X0,
+            Predicts::V => PredictionKind::V,
+        },
+        clip: config.clip,
+        schedule: schedule_of(&config),
+        unknown: config.unknown,
+    }))
+}
+
+/// A scheduler's levels in the words of a manifest.
+fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
+    let (kind, betas) = match &config.betas {
+        Betas::Linear => ("linear", vec![]),
+        Betas::ScaledLinear => ("scaled-linear", vec![]),
+        Betas::Cosine => ("cosine", vec![]),
+        Betas::Sigmoid => ("sigmoid", vec![]),
+        Betas::Listed(betas) => ("betas", betas.clone()),
+    };
+    let ranged = !matches!(config.betas, Betas::Cosine | Betas::Listed(_));
+    ScheduleSpec {
+        kind: kind.to_owned(),
+        beta_start: ranged.then_some(config.beta_start),
+        beta_end: ranged.then_some(config.beta_end),
+        betas,
+        horizon: config.horizon,
+        zero_terminal_snr: config.zero_terminal_snr,
+    }
+}
+
+/// What a network that was trained so needs beside it, for every reader of its folder.
+pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> SchedulerConfig {
+    SchedulerConfig {
+        predicts,
+        betas: match spec.kind.as_str() {
+            "scaled-linear" => Betas::ScaledLinear,
+            "cosine" => Betas::Cosine,
+            "sigmoid" => Betas::Sigmoid,
+            "betas" => Betas::Listed(spec.betas.clone()),
+            // Rounding to f32 has no name of its own there.
+            _ => Betas::Linear,
+        },
+        beta_start: spec.beta_start.unwrap_or(1e-4),
+        beta_end: spec.beta_end.unwrap_or(0.02),
+        horizon: spec.horizon,
+        zero_terminal_snr: spec.zero_terminal_snr,
+        ..SchedulerConfig::ddpm()
+    }
+}
+
 /// The model of the Hub that a source names, if it names one.
 ///
 /// # Errors
@@ -49,7 +120,7 @@ pub fn to_download<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Result<Vec
     let mut models: Vec<HubModel> = vec![];
     for spec in specs.filter(|spec| spec.exact.is_none()) {
         if let Some(model) = hub_model(&spec.source)?
-            && model.cached().is_none()
+            && model.is_incomplete()
             && !models.contains(&model)
         {
             models.push(model);

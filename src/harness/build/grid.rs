@@ -36,9 +36,11 @@ pub fn build_schedule(spec: &ScheduleSpec) -> Result<Schedule> {
         "linear-f32" => Schedule::linear_f32(start, end, spec.horizon),
         "scaled-linear" => Schedule::scaled_linear(start, end, spec.horizon),
         "cosine" => Schedule::cosine(spec.horizon),
+        "sigmoid" => Schedule::sigmoid(start, end, spec.horizon),
+        "betas" => Schedule::from_betas(&spec.betas),
         other => return Err(Error::input(format!("there is no schedule `{other}`"))),
-    };
-    Ok(schedule?)
+    }?;
+    Ok(if spec.zero_terminal_snr { schedule.zero_terminal_snr() } else { schedule })
 }
 
 /// Builds a grid of `steps` steps on a schedule.

@@ -15,11 +15,12 @@ mod sampler;
 mod solver;
 mod vocabulary;
 
+pub(crate) use files::scheduler_of;
 pub use files::{hub_model, missing_files, to_download, weights_path};
 pub use grid::{build_grid, build_schedule};
 pub use models::Models;
-pub use route::Route;
-pub use sampler::{Carried, Sampler, Samples, Way};
+pub use route::{Route, warning};
+pub use sampler::{Carried, Sampler, Samples, Way, single};
 pub use vocabulary::{schedules, vocabulary};
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give

@@ -27,6 +27,7 @@ use crate::{
         checkpoint::Which,
         network::{Network, Wanted},
         placement::{Placement, Precision},
+        reading::Remark,
     },
 };
 
@@ -64,6 +65,17 @@ impl<'a> Models<'a> {
         match spec.model.exact {
             Some(_) => Ok(None),
             None => Ok(Some(self.network(spec)?.sha256().to_owned())),
+        }
+    }
+
+    /// What there is to say of how a model was read; nothing of exact-score models.
+    ///
+    /// # Errors
+    /// As [`Models::sampler`].
+    pub fn remarks(&mut self, spec: &CellSpec) -> Result<Vec<Remark>> {
+        match spec.model.exact {
+            Some(_) => Ok(vec![]),
+            None => Ok(self.network(spec)?.remarks().to_vec()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ndarray::Array4;
+use ndarray::{Array4, ArrayView4};
 
 use crate::{
     core::{self, KeyedNoise},
@@ -33,12 +33,29 @@ pub struct Carried {
     pub calls: u64,
 }
 
+/// Images as files and features have them; row 0 is the sample `first`.
+///
+/// # Errors
+/// A sample with a value that f32 cannot hold.
+#[allow(clippy::cast_possible_truncation, reason = "image files hold f32")]
+pub fn single(images: ArrayView4<'_, f64>, first: u64) -> core::Result<Array4<f32>> {
+    for (sample, image) in (first..).zip(images.outer_iter()) {
+        let value = image.iter().copied().fold(0.0, |most: f64, x| most.max(x.abs()));
+        if !(value as f32).is_finite() {
+            return Err(core::Error::BeyondF32 { sample, value });
+        }
+    }
+    Ok(images.mapv(|value| value as f32))
+}
+
 /// Which way a batch is carried along its grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From images to latents, by the cell's convention of inversion.
+    /// From x_T to images; to the first level of a window by the truth.
+    Sample,
+    /// From the grid's last level to its first, by the cell's convention of inversion.
     Encode,
-    /// From latents to images.
+    /// From the grid's first level, where encoding ends, to its last.
     Decode,
 }
 
@@ -59,7 +76,7 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples>;
 
-    /// Carries a batch to the other end of the grid; `noise` is that of a stochastic method.
+    /// Carries a batch along the grid; `noise` is that of a stochastic method.
     ///
     /// # Errors
     /// A method that does not run this way, and as [`Sampler::sample`].

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{any_truth::EXACT, grid::taus};
+use super::{any_truth::EXACT, files::stated, grid::taus};
 use crate::{
     core::{self, Ghost, Schedule, Solver, Tau},
     harness::{
@@ -20,6 +20,8 @@ pub fn schedules() -> Vec<Kind> {
         Kind::new("linear-f32", &betas),
         Kind::new("scaled-linear", &betas),
         Kind::new("cosine", &[]),
+        Kind::new("sigmoid", &betas),
+        Kind::new("betas", &["betas"]),
     ]
 }
 
@@ -31,6 +33,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             Kind::new("mixture", &["shape", "mean", "std", "weights"]),
             Kind::new("dirac", &["shape", "mean"]),
         ],
+        stated: Some(stated),
         schedules: schedules(),
         taus: taus(7.0)
             .iter()
@@ -61,7 +64,11 @@ fn truths(registry: &Registry) -> Vec<Kind> {
         let solver = registry.build(&spec, &schedule, 2).ok()?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
-        draws_none.then(|| Kind::new(kind.name.clone(), &[]).with_options(&kind.options))
+        draws_none.then(|| {
+            Kind::new(kind.name.clone(), &[])
+                .with_options(&kind.options)
+                .with_switches(&kind.switches)
+        })
     };
     let mut all = vec![Kind::new(EXACT, &[])];
     all.extend(registry.kinds().iter().filter_map(deterministic));

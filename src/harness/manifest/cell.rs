@@ -12,11 +12,19 @@ use crate::harness::plan::{
     MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
     Task, Tau, TruthSpec, VarianceSpec,
 };
+use crate::harness::stated::{self, Stated, Written};
 use crate::metrics::EXTRAPOLATION_BLOCKS;
 
 /// Top-level keys that are the same for every cell.
 pub(super) const SHARED: [&str; 7] =
     ["name", "sweep", "profile", "table", "paper", "claim", "plot"];
+
+/// A cell as it was read.
+pub(super) struct ReadCell {
+    pub(super) spec: CellSpec,
+    pub(super) stated: Option<Stated>,
+    pub(super) remarks: Vec<String>,
+}
 
 /// Reads everything that decides the cell's numbers, and reports what belongs nowhere.
 pub(super) fn read(
@@ -24,7 +32,7 @@ pub(super) fn read(
     whole: &Place,
     vocabulary: &Vocabulary,
     problems: &mut Problems,
-) -> CellSpec {
+) -> ReadCell {
     let mut root = Reader::new(tree, whole.clone(), problems);
     let seed = root.get("seed").unwrap_or(0);
     let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
@@ -35,9 +43,17 @@ pub(super) fn read(
     let precision = root
         .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
         .unwrap_or(Precision::F32);
-    let model = root.section("model", |r| read_model(r, vocabulary));
+    let mut written = Written::default();
+    let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
     let state = read_state(&mut root, &model);
-    let schedule = root.section("schedule", |r| read_schedule(r, &vocabulary.schedules));
+    let levels = stated.as_ref().map(|stated| &stated.schedule);
+    let schedule =
+        root.section("schedule", |r| read_schedule(r, &vocabulary.schedules, levels, &mut written));
+    let remarks = match &stated {
+        Some(stated) => stated.remarks(&model, &schedule, &written),
+        None if model.exact.is_some() || vocabulary.stated.is_none() => vec![],
+        None => stated::unstated(&model, &schedule, &written).into_iter().collect(),
+    };
     let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
@@ -62,7 +78,7 @@ pub(super) fn read(
     }
     root.known(&SHARED);
     root.finish();
-    CellSpec {
+    let spec = CellSpec {
         seed,
         samples,
         batch,
@@ -75,7 +91,8 @@ pub(super) fn read(
         metrics,
         truth,
         task,
-    }
+    };
+    ReadCell { spec, stated, remarks }
 }
 
 /// What a cell does, with what belongs to it alone.
@@ -182,6 +199,14 @@ fn check_truth(
         }
         _ => {}
     }
+    if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
+        && !images.is_truth()
+    {
+        let message = format!("images lie at the clean end, and this window ends at sigma = {to}");
+        let help = "remove `grid.window`, or encode what the truth makes of noise: \
+                    `images.source = \"truth\"`";
+        root.report(Diagnostic::error(root.place("grid"), message).help(help));
+    }
 }
 
 /// A method with its options, and the grid of one that does not choose its own steps.
@@ -203,18 +228,29 @@ fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
     StateKind::default()
 }
 
-fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
+fn read_model(
+    r: &mut Reader<'_>,
+    vocabulary: &Vocabulary,
+    written: &mut Written,
+) -> (ModelSpec, Option<Stated>) {
     let models = &vocabulary.models;
     r.chosen_by = "source";
     let source: String = r.need(
         "source",
         "a folder or file of weights, `hf:owner/name`, or the name of an exact-score model",
     );
-    let clip_x0 = r.get("clip_x0").unwrap_or(false);
-    let predictions =
-        [("eps", PredictionKind::Eps), ("v", PredictionKind::V), ("x0", PredictionKind::X0)];
-    let prediction = r.choice("prediction", &predictions).unwrap_or(PredictionKind::Eps);
-    let weights = Kind::new("weights from a file", &["shape", "raw"]);
+    let clip_x0: Option<bool> = r.get("clip_x0");
+    let clip_range: Option<f64> = r.get("clip_range");
+    r.ensure("clip_range", clip_range.is_none_or(|bound| bound > 0.0), "positive", "images: 1");
+    let predictions = [PredictionKind::Eps, PredictionKind::V, PredictionKind::X0];
+    let prediction = r.choice("prediction", &predictions.map(|kind| (kind.name(), kind)));
+    let keys = [
+        ("model.prediction", prediction.is_some()),
+        ("model.clip_x0", clip_x0.is_some()),
+        ("model.clip_range", clip_range.is_some()),
+    ];
+    written.extend(keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key));
+    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler"]);
     let exact = models.iter().find(|kind| kind.name == source);
     let is_path = source.contains(['/', '\\', '.', ':']);
     if exact.is_none() && !is_path && r.sound("source") {
@@ -236,6 +272,26 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
     let kind = exact.or(is_path.then_some(&weights));
     let shape: Option<Vec<usize>> = r.own("shape", kind, models);
     let raw = r.own("raw", kind, models).unwrap_or(false);
+    let reads_scheduler = r.own("scheduler", kind, models).unwrap_or(true);
+    let stated = match vocabulary.stated {
+        Some(stated_by) if reads_scheduler && exact.is_none() && is_path => stated_by(&source)
+            .unwrap_or_else(|problem| {
+                let help = "`model.scheduler = false` leaves that file unread: say \
+                            `model.prediction` and `[schedule]` then";
+                r.report(Diagnostic::error(r.place("source"), problem).help(help));
+                None
+            }),
+        _ => None,
+    };
+    let default = stated.as_ref().map_or(PredictionKind::Eps, |stated| stated.prediction);
+    let prediction = prediction.unwrap_or(default);
+    let bound = stated.as_ref().and_then(|stated| stated.clip);
+    let clip_x0 = clip_x0.unwrap_or(bound.is_some());
+    if !clip_x0 && clip_range.is_some() {
+        let problem = Diagnostic::error(r.place("clip_range"), "nothing is clipped");
+        r.report(problem.help("add `clip_x0 = true`, or remove `clip_range`"));
+    }
+    let clip_range = if clip_x0 { clip_range.or(bound).unwrap_or(1.0) } else { 1.0 };
     let mean: Option<OneOrMany> = r.own("mean", kind, models);
     let std: Option<OneOrMany> = r.own("std", kind, models);
     let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
@@ -267,7 +323,7 @@ fn read_model(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> ModelSpec {
     if exact.is_none() && !shape.is_empty() {
         check_shape(r, &shape);
     }
-    ModelSpec { source, prediction, clip_x0, raw, shape, exact }
+    (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
 }
 
 fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
@@ -303,16 +359,26 @@ fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
     }
 }
 
-pub(super) fn read_schedule(r: &mut Reader<'_>, kinds: &[Kind]) -> ScheduleSpec {
-    let kind = r.kind("kind", "schedule", Some("linear"), kinds);
-    let mut beta = |key, default| {
+pub(super) fn read_schedule(
+    r: &mut Reader<'_>,
+    kinds: &[Kind],
+    stated: Option<&ScheduleSpec>,
+    written: &mut Written,
+) -> ScheduleSpec {
+    let default = stated.map_or("linear", |stated| stated.kind.as_str());
+    let kind = r.kind("kind", "schedule", Some(default), kinds);
+    // Numbers belong to their rule: another rule has the numbers of its own defaults.
+    let stated = stated.filter(|stated| kind.is_some_and(|kind| kind.name == stated.kind));
+    let mut beta = |key, stated: Option<f64>, default| {
         let value = r.own::<f64>(key, kind, kinds);
+        let default = stated.unwrap_or(default);
         let value = value.or_else(|| kind?.keys.contains(&key).then_some(default));
         let inside = value.is_none_or(|beta| beta > 0.0 && beta < 1.0);
         r.ensure(key, inside, "between 0 and 1", "a beta is the variance one training step adds");
         value
     };
-    let (beta_start, beta_end) = (beta("beta_start", 1e-4), beta("beta_end", 0.02));
+    let beta_start = beta("beta_start", stated.and_then(|s| s.beta_start), 1e-4);
+    let beta_end = beta("beta_end", stated.and_then(|s| s.beta_end), 0.02);
     if let (Some(start), Some(end)) = (beta_start, beta_end)
         && start > end
     {
@@ -321,13 +387,41 @@ pub(super) fn read_schedule(r: &mut Reader<'_>, kinds: &[Kind]) -> ScheduleSpec 
         let help = "`beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)";
         r.report(Diagnostic::error(place, message).help(help));
     }
-    let horizon = r.get("horizon").unwrap_or(1000);
+    let betas: Option<Vec<f64>> = r.own("betas", kind, kinds);
+    let betas = betas.or_else(|| Some(stated?.betas.clone())).unwrap_or_default();
+    let horizon: Option<usize> = r.get("horizon");
+    let listed = kind.is_some_and(|kind| kind.keys.contains(&"betas"));
+    let default = if listed { betas.len() } else { stated.map_or(1000, |s| s.horizon) };
+    let horizon = horizon.unwrap_or(default);
+    if listed && betas.is_empty() {
+        r.missing("betas", "the T betas themselves, from label 0 on");
+    } else if listed && betas.len() != horizon {
+        let message = format!("T = {horizon}, but `schedule.betas` lists {}", betas.len());
+        let help = "leave out `horizon`: the list says it";
+        r.report(Diagnostic::error(r.place("horizon"), message).help(help));
+    }
     r.ensure("horizon", horizon > 0, "at least 1", "the number of training levels T, often 1000");
+    let zero_terminal_snr: Option<bool> = r.get("zero_terminal_snr");
+    for (path, key) in [
+        ("schedule.kind", "kind"),
+        ("schedule.beta_start", "beta_start"),
+        ("schedule.beta_end", "beta_end"),
+        ("schedule.betas", "betas"),
+        ("schedule.horizon", "horizon"),
+        ("schedule.zero_terminal_snr", "zero_terminal_snr"),
+    ] {
+        if r.entry(key).is_some() {
+            written.insert(path);
+        }
+    }
     ScheduleSpec {
         kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
         beta_start,
         beta_end,
+        betas: if listed { betas } else { vec![] },
         horizon,
+        zero_terminal_snr: zero_terminal_snr
+            .unwrap_or_else(|| stated.is_some_and(|stated| stated.zero_terminal_snr)),
     }
 }
 
@@ -480,6 +574,14 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
     for key in all {
         if let Some(value) = r.own::<f64>(key, kind, kinds) {
             options.insert(key.to_owned(), value);
+        }
+    }
+    let mut switches: Vec<&str> = kinds.iter().flat_map(|kind| &kind.switches).copied().collect();
+    switches.sort_unstable();
+    switches.dedup();
+    for key in switches {
+        if r.own::<bool>(key, kind, kinds) == Some(true) {
+            options.insert(key.to_owned(), 1.0);
         }
     }
     let kind = kind.map(|kind| kind.name.clone()).unwrap_or_default();

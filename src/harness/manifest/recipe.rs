@@ -19,6 +19,7 @@ use crate::{
         overlay::{Table, Value},
         plan::ScheduleSpec,
         recipe::{DataSpec, DenoiserSpec, DistanceSpec, Recipe, TaskSpec, WatchSpec},
+        stated::Written,
     },
     models::placement::Precision,
     train::settings::{Augmentation, Budget, Optimiser, Target},
@@ -128,6 +129,13 @@ fn read(tree: Table, whole: &Place, schedules: &[Kind], problems: &mut Problems)
     let schedule =
         denoiser.section(&mut root, "schedule", |r| read_training_schedule(r, schedules));
     let (target, weight_cap) = denoiser.section(&mut root, "loss", read_loss);
+    if schedule.zero_terminal_snr && target == Target::Eps && !is_classifier {
+        let message =
+            "a network of eps learns nothing at alpha_bar = 0, where x is the noise itself";
+        let place = root.place("schedule");
+        let help = "`loss.target = \"v\"` or \"x0\", or no `zero_terminal_snr`";
+        root.report(Diagnostic::error(place, message).help(help));
+    }
     let task = root.section("network", |r| {
         if is_classifier {
             let keys = ["channels", "layers", "attention", "groups", "dropout", "start"];
@@ -288,7 +296,7 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
 }
 
 fn read_training_schedule(r: &mut Reader<'_>, schedules: &[Kind]) -> ScheduleSpec {
-    let spec = read_schedule(r, schedules);
+    let spec = read_schedule(r, schedules, None, &mut Written::default());
     // 0 is refused with the rest of the schedule.
     let help = "the number of levels T, often 1000";
     r.ensure("horizon", spec.horizon != 1, "at least 2", help);

@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::harness::plan::Plan;
+
 /// Everything about a run that its numbers may depend on and a reader may want to check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provenance {
@@ -33,6 +35,12 @@ pub struct Provenance {
     pub tf32: bool,
     /// SHA-256 of what was read, by role.
     pub inputs: BTreeMap<String, String>,
+    /// What the folders of the models say about them, and which files say it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stated: Vec<String>,
+    /// Where manifest and folder differ, and what was assumed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Seconds of Unix time at the end of the last run that computed something.
     pub finished: u64,
 }
@@ -56,8 +64,17 @@ impl Provenance {
             processor: processor(),
             threads,
             inputs,
+            stated: vec![],
+            remarks: vec![],
             finished: unix_time(),
         }
+    }
+
+    /// The same with what is said about the models of a plan.
+    #[must_use]
+    pub fn of(self, plan: &Plan) -> Self {
+        let remarks = plan.remarks().into_iter().map(str::to_owned).collect();
+        Self { stated: plan.stated(), remarks, ..self }
     }
 
     /// The same as the run ends.

@@ -5,11 +5,17 @@
 //! values: paired differences between cells follow from the file without the features.
 //!
 //! The columns are fixed before the run: `cell`, `key`, `status`, one `param.AXIS` per axis, `S`,
-//! `levels`, `calls`, `N`, and then for each metric `m` the six columns `m` (plug-in value at N),
-//! `m.corrected` (first-order bias removed), `m.se`, `m.low`, `m.high` (the 95 % interval around
-//! `m.corrected`) and `m.leave_out`. Of a metric that ends in `.infinity`, `m` is extrapolated and
-//! `m.corrected` the same but for rounding. Floats are the shortest that read back to the same bits.
-//! On reading, `m` and `m.leave_out` are what counts; the other four follow from them.
+//! `levels`, `calls`, `N`, and then for each metric `m`, in the order of the manifest language, the
+//! eight columns `m` (plug-in value at N), `m.low`, `m.high` (its 95 % interval at N), `m.se`,
+//! `m.corrected` (first-order bias removed), `m.corrected.low`, `m.corrected.high` (its own) and
+//! `m.leave_out`. `m.low` is always of `m`, as everywhere else where results are written as CSV. Of
+//! a metric that ends in `.infinity`, `m` is extrapolated and `m.corrected` the same but for
+//! rounding. Floats are the shortest that read back to the same bits. On reading, `m` and
+//! `m.leave_out` are what counts; the others follow from them.
+//!
+//! In older files a metric has the six columns `m`, `m.corrected`, `m.se`, `m.low`, `m.high`
+//! (around `m.corrected`) and `m.leave_out`. They are read as well, and the next run in their folder
+//! writes them in the form above; nothing is lost by that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,10 +135,7 @@ impl Columns {
         let mut header: Vec<String> = ["cell", "key", "status"].map(String::from).to_vec();
         header.extend(self.axes.iter().map(|axis| format!("{PARAM}{axis}")));
         header.extend(["S", "levels", "calls", "N"].map(String::from));
-        for metric in &self.metrics {
-            header.push(metric.clone());
-            header.extend(SUFFIXES.map(|suffix| format!("{metric}.{suffix}")));
-        }
+        header.extend(self.metrics.iter().flat_map(|metric| names(metric, &SUFFIXES)));
         header
     }
 
@@ -140,10 +143,14 @@ impl Columns {
     fn from_header(header: &csv::StringRecord) -> Result<Self, (String, String)> {
         let axes: Vec<String> =
             header.iter().filter_map(|name| name.strip_prefix(PARAM)).map(String::from).collect();
-        let metrics =
-            header.iter().skip(7 + axes.len()).step_by(1 + SUFFIXES.len()).map(String::from);
+        let (first, is_old) = (7 + axes.len(), |name: &str| name.ends_with(".corrected"));
+        let suffixes: &[&str] =
+            if header.get(first + 1).is_some_and(is_old) { &OLD_SUFFIXES } else { &SUFFIXES };
+        let metrics = header.iter().skip(first).step_by(1 + suffixes.len()).map(String::from);
         let columns = Self { metrics: metrics.collect(), axes };
-        let expected = columns.header();
+        let mut expected = columns.header();
+        expected.truncate(first);
+        expected.extend(columns.metrics.iter().flat_map(|metric| names(metric, suffixes)));
         for (i, name) in expected.iter().enumerate() {
             let found = header.get(i).unwrap_or("nothing");
             if found != name {
@@ -157,8 +164,26 @@ impl Columns {
     }
 }
 
-const PARAM: &str = "param.";
-const SUFFIXES: [&str; 5] = ["corrected", "se", "low", "high", "leave_out"];
+/// What an axis is called in a header, before its name.
+pub(in crate::harness) const PARAM: &str = "param.";
+
+/// What follows a metric's name in its columns, after the first, which is the name alone.
+pub(in crate::harness) const SUFFIXES: [&str; 7] =
+    ["low", "high", "se", "corrected", "corrected.low", "corrected.high", "leave_out"];
+const OLD_SUFFIXES: [&str; 5] = ["corrected", "se", "low", "high", "leave_out"];
+
+/// How many columns a metric has.
+pub(in crate::harness) const FIELDS: usize = 1 + SUFFIXES.len();
+
+/// Which of them is the standard error.
+pub(in crate::harness) const SE: usize = 3;
+
+/// The columns of a metric: its name, and its name with each suffix.
+pub(in crate::harness) fn names(metric: &str, suffixes: &[&str]) -> Vec<String> {
+    let suffixed = suffixes.iter().map(|suffix| format!("{metric}.{suffix}"));
+    std::iter::once(metric.to_owned()).chain(suffixed).collect()
+}
+
 const REMEDY: &str = "restore the file (it is written by the program only), or delete it to run \
                       its cells again";
 
@@ -181,18 +206,18 @@ pub fn to_csv<'a>(
     csv_bytes(&columns.header(), rows)
 }
 
-/// The six columns of one metric.
-pub(in crate::harness) fn fields(metric: &Jackknife) -> [String; 6] {
+/// The columns of one metric.
+pub(in crate::harness) fn fields(metric: &Jackknife) -> [String; FIELDS] {
     let float = |x: f64| format!("{x:?}"); // shortest round trip, with an exponent where that is shorter
     let leave_out: Vec<String> = metric.leave_out.iter().copied().map(float).collect();
-    let mut fields = [const { String::new() }; 6];
+    let mut fields = [const { String::new() }; FIELDS];
     fields[0] = float(metric.value);
-    if has_interval(metric) {
-        let (low, high) = metric.interval(LEVEL);
-        let derived = [metric.corrected(), metric.standard_error(), low, high];
-        fields[1..5].clone_from_slice(&derived.map(float));
+    if let Some((low, high)) = Estimate::at_n(metric).interval {
+        let (below, above) = metric.interval(LEVEL);
+        let derived = [low, high, metric.standard_error(), metric.corrected(), below, above];
+        fields[1..FIELDS - 1].clone_from_slice(&derived.map(float));
     }
-    fields[5] = leave_out.join(" ");
+    fields[FIELDS - 1] = leave_out.join(" ");
     fields
 }
 
@@ -504,12 +529,47 @@ mod tests {
         insta::assert_snapshot!(third("1.0 2.0", "1.0 two"), @"metrics.csv:3: column `fd.leave_out`: `two` is not a number; restore the file (it is written by the program only), or delete it to run its cells again");
         insta::assert_snapshot!(short(&third("done", "finished")), @"metrics.csv:3: column `status`: `finished` is neither `done` nor `diverged`");
         insta::assert_snapshot!(short(&third("256", "-1")), @"metrics.csv:3: column `N`: `-1` is not a whole number");
-        insta::assert_snapshot!(short(&third(",256", "")), @"metrics.csv:3: column `kid.leave_out`: the row has 20 fields and the header 21");
+        insta::assert_snapshot!(short(&third(",256", "")), @"metrics.csv:3: column `kid.leave_out`: the row has 24 fields and the header 25");
         insta::assert_snapshot!(short(&third("256,1.5", "256,")), @"metrics.csv:3: column `fd.leave_out`: it has values although `fd` is empty");
-        let renamed = good.replace("fd.low", "fd.lo");
-        insta::assert_snapshot!(short(&read(renamed.as_bytes()).unwrap_err()), @"metrics.csv:1: column `fd.low`: expected it as column 13, found `fd.lo`");
+        let renamed = good.replacen("fd.low", "fd.lo", 1);
+        insta::assert_snapshot!(short(&read(renamed.as_bytes()).unwrap_err()), @"metrics.csv:1: column `fd.low`: expected it as column 11, found `fd.lo`");
         insta::assert_snapshot!(short(&read(b"").unwrap_err()), @"metrics.csv:1: column `cell`: expected it as column 1, found `nothing`");
         insta::assert_snapshot!(short(&read(b"a,b\n1,2\n").unwrap_err()), @"metrics.csv:1: column `cell`: expected it as column 1, found `a`");
+    }
+
+    #[test]
+    fn low_and_high_are_of_the_value_that_their_name_begins_with() {
+        let fd = Jackknife { value: 46.5, leave_out: vec![46.0, 47.25, 47.0] };
+        let cell = record(&[("eta", "0"), ("tau", "x")], &[("fd", fd.clone())]);
+        let text = String::from_utf8(to_csv(&columns(), [(0, &cell)])).unwrap();
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
+        let at = |name: &str| -> f64 {
+            row[header.iter().position(|found| *found == name).unwrap()].parse().unwrap()
+        };
+        for (name, value) in [("fd", fd.value), ("fd.corrected", fd.corrected())] {
+            let (low, high) = (at(&format!("{name}.low")), at(&format!("{name}.high")));
+            assert!((at(name) - value).abs() < 1e-12);
+            assert!((0.5 * (low + high) - value).abs() < 1e-12, "{name}: {low} to {high}");
+        }
+        assert!((at("fd.corrected") - at("fd")).abs() > 0.1, "the two must be told apart here");
+    }
+
+    #[test]
+    fn a_file_of_six_columns_a_metric_is_read_and_loses_nothing() {
+        let old = "cell,key,status,param.eta,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,\
+                   fd.leave_out,kid,kid.corrected,kid.se,kid.low,kid.high,kid.leave_out\n\
+                   0,a,done,0,10,10,10,64,46.5,46.375,0.625,38.4,54.3,46.0 47.25,2.5,,,,,\n\
+                   3,b,diverged,1,10,10,10,64,,,,,,,,,,,,\n";
+        let (columns, rows) = read(old.as_bytes()).unwrap();
+        assert_eq!(columns.metrics, ["fd", "kid"]);
+        let found = &rows[0].1.metrics;
+        assert_eq!(found["fd"], Jackknife { value: 46.5, leave_out: vec![46.0, 47.25] });
+        assert_eq!(found["kid"], Jackknife { value: 2.5, leave_out: vec![] });
+        let new = to_csv(&columns, rows.iter().map(|(cell, record)| (*cell, record)));
+        assert_eq!(read(&new).unwrap(), (columns, rows));
+        let broken = old.replacen("kid.low", "kid.lo", 1);
+        insta::assert_snapshot!(read(broken.as_bytes()).unwrap_err(), @"metrics.csv:1: column `kid.low`: expected it as column 18, found `kid.lo`; restore the file (it is written by the program only), or delete it to run its cells again");
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl<'a> Cross<'a> {
         }
     }
 
-    fn record(&self, row: &str, column: &str) -> Option<&'a Record> {
+    /// The record at a row and a column, if the cell was run.
+    pub fn record(&self, row: &str, column: &str) -> Option<&'a Record> {
         let is_here = |record: &&&Record| {
             record.label(self.row_axis) == Some(row)
                 && record.label(self.column_axis) == Some(column)

@@ -11,7 +11,9 @@
 //! A mean is of all labels or is not there: a diverged cell makes it diverge, and a missing one
 //! leaves it out.
 
-use crate::harness::record::{Columns, LEVEL, Record, Status, csv_bytes};
+use crate::harness::record::{
+    Columns, FIELDS, PARAM, Record, SUFFIXES, Status, csv_bytes, fields, names,
+};
 use crate::metrics::Jackknife;
 
 /// An axis that is folded.
@@ -71,18 +73,17 @@ impl Fold {
         }
     }
 
-    /// `summary.csv`: for each metric `m` the mean `m` of the plug-in values at N, its
-    /// `m.corrected`, `m.se`, `m.low`, `m.high` as in `metrics.csv`, and of the plug-in values
-    /// `m.min`, `m.max` and each, as `m.seed=0`.
+    /// `summary.csv`: for each metric `m` the mean `m` of the plug-in values at N with its columns
+    /// up to `m.corrected.high` as in `metrics.csv`, and of the plug-in values `m.min`, `m.max` and
+    /// each, as `m.seed=0`.
     pub fn summary_csv(&self, columns: &Columns, records: &[Record]) -> Vec<u8> {
         let axes: Vec<&String> = columns.axes.iter().filter(|axis| **axis != self.axis).collect();
         let mut header = vec!["status".to_owned()];
-        header.extend(axes.iter().map(|axis| format!("param.{axis}")));
+        header.extend(axes.iter().map(|axis| format!("{PARAM}{axis}")));
         header.extend(["S", "levels", "calls", "N"].map(String::from));
         for metric in &columns.metrics {
-            header.push(metric.clone());
-            let suffixes = ["corrected", "se", "low", "high", "min", "max"];
-            header.extend(suffixes.map(|suffix| format!("{metric}.{suffix}")));
+            header.extend(names(metric, &SUFFIXES[..FIELDS - 2]));
+            header.extend(["min", "max"].map(|suffix| format!("{metric}.{suffix}")));
             let each = |label: &String| format!("{metric}.{}={label}", self.axis);
             header.extend(self.labels.iter().map(each));
         }
@@ -113,12 +114,10 @@ fn summary(mean: &Record, group: &[&Record], name: &str) -> Vec<String> {
     let print = |x: f64| format!("{x:?}");
     let each_printed = each.iter().map(|x| x.map_or_else(String::new, print));
     let Some(metric) = mean.metrics.get(name) else {
-        return vec![String::new(); 7].into_iter().chain(each_printed).collect();
+        return vec![String::new(); FIELDS + 1].into_iter().chain(each_printed).collect();
     };
-    let (low, high) = metric.interval(LEVEL);
     let lowest = each.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let highest = each.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-    let numbers =
-        [metric.value, metric.corrected(), metric.standard_error(), low, high, lowest, highest];
-    numbers.into_iter().map(print).chain(each_printed).collect()
+    let fields = fields(metric).into_iter().take(FIELDS - 1);
+    fields.chain([lowest, highest].map(print)).chain(each_printed).collect()
 }

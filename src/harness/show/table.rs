@@ -15,7 +15,9 @@ use std::iter::once;
 use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
 use crate::harness::compare;
 use crate::harness::presentation::{ClaimSpec, PaperRow, PaperValues, TableSpec};
-use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
+use crate::harness::record::{
+    Estimate, FIELDS, LEVEL, PARAM, Record, SUFFIXES, Status, csv_bytes, fields, names,
+};
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,8 @@ pub struct Table<'a> {
 pub struct Panel<'a> {
     /// The fixed labels, `clip = true`; empty if the sweep has no further axis.
     pub title: String,
+    /// The axes that are fixed, each with its label.
+    pub fixed: Vec<(&'a str, &'a str)>,
     /// The cells.
     pub cross: Cross<'a>,
     /// The claims, judged on these cells.
@@ -134,7 +138,7 @@ impl<'a> Table<'a> {
             };
             fixed = fixed.iter().flat_map(|one| labels.iter().map(move |l| with(one, l))).collect();
         }
-        let panel = |fixed: &Vec<(&str, &str)>| {
+        let panel = |fixed: &Vec<(&'a str, &'a str)>| {
             let is_here = |record: &&Record| {
                 fixed.iter().all(|(axis, label)| record.label(axis) == Some(label))
             };
@@ -149,7 +153,7 @@ impl<'a> Table<'a> {
             };
             let judgements = input.claims.iter().map(|claim| judge(claim, &cross)).collect();
             let title: Vec<String> = fixed.iter().map(|(a, l)| format!("{a} = {l}")).collect();
-            Panel { title: title.join(", "), cross, judgements }
+            Panel { title: title.join(", "), fixed: fixed.clone(), cross, judgements }
         };
         Self { input, panels: fixed.iter().map(panel).collect() }
     }
@@ -442,34 +446,42 @@ impl<'a> Table<'a> {
         out
     }
 
-    /// The table as CSV, a line per place: its labels, `status`, the value at N with the ends of
-    /// its interval, and the paper's value.
+    /// The table as CSV, a line per place: `status`, a `param.AXIS` for each axis, and the columns
+    /// of `metrics.csv` by the same names and with the same numbers, `m.leave_out` aside; last the
+    /// paper's value.
     pub fn csv(&self) -> String {
         let Input { spec, .. } = self.input;
-        let several = self.panels.len() > 1;
-        let mut header = vec![];
-        header.extend(several.then(|| "panel".to_owned()));
-        header.extend([&spec.rows, &spec.columns].map(String::from));
-        header.extend(["status", &spec.value, "low", "high", "paper"].map(String::from));
+        let fixed = self.panels.first().map_or(&[][..], |panel| &panel.fixed);
+        let axes = fixed.iter().map(|(axis, _)| *axis).chain([&*spec.rows, &*spec.columns]);
+        let mut header = vec!["status".to_owned()];
+        header.extend(axes.map(|axis| format!("{PARAM}{axis}")));
+        header.extend(["S", "levels", "calls", "N"].map(String::from));
+        header.extend(names(&spec.value, &SUFFIXES[..FIELDS - 2]));
+        header.push("paper".to_owned());
         let mut lines = vec![];
-        for Panel { title, cross, .. } in &self.panels {
+        for Panel { fixed, cross, .. } in &self.panels {
             for row in &cross.rows {
                 for column in &cross.columns {
-                    let mut line = vec![];
-                    line.extend(several.then(|| title.clone()));
-                    line.extend([row.clone(), column.clone()]);
-                    let number = |x: f64| format!("{x:?}"); // shortest round trip
-                    line.extend(match cross.entry(row, column) {
+                    let entry = cross.entry(row, column);
+                    let mut line = vec![match entry {
+                        Entry::Measured(_) => Status::Done.as_str().to_owned(),
+                        entry => show(entry, |_| String::new()),
+                    }];
+                    let labels = fixed.iter().map(|(_, label)| *label).chain([&**row, &**column]);
+                    line.extend(labels.map(str::to_owned));
+                    line.extend(cross.record(row, column).map_or_else(
+                        Default::default,
+                        |record| {
+                            let [steps, levels, n] =
+                                [record.steps, record.levels, record.n].map(|n| n.to_string());
+                            [steps, levels, record.calls.to_string(), n]
+                        },
+                    ));
+                    line.extend(match entry {
                         Entry::Measured(metric) => {
-                            let Estimate { value, interval } = Estimate::at_n(metric);
-                            let (low, high) = interval
-                                .map_or_else(Default::default, |(a, b)| (number(a), number(b)));
-                            ["done".to_owned(), number(value), low, high]
+                            fields(metric).into_iter().take(FIELDS - 1).collect()
                         }
-                        entry => {
-                            let empty = String::new;
-                            [show(entry, |_| empty()), empty(), empty(), empty()]
-                        }
+                        _ => vec![String::new(); FIELDS - 1],
                     });
                     line.push(print_paper(self.paper_value(row, column)));
                     lines.push(line);

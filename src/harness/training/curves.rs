@@ -97,7 +97,8 @@ fn loss_csv(rows: &[Row], columns: &[String]) -> Vec<u8> {
 }
 
 fn exams_csv(exams: &[Exam], measure: &str) -> Vec<u8> {
-    let header = ["images", measure, "low", "high", "N"].map(str::to_owned);
+    let [low, high] = ["low", "high"].map(|end| format!("{measure}.{end}"));
+    let header = ["images", measure, &low, &high, "N"].map(str::to_owned);
     let lines = exams.iter().map(|exam| {
         let Estimate { value, interval } = exam.estimate;
         let end = |end: Option<f64>| end.map_or_else(String::new, |end| format!("{end:?}"));

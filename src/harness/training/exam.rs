@@ -19,14 +19,13 @@ use crate::{
         image_grid,
         instruments::Instruments,
         manifest::Manifest,
-        plan::{Plan, ScheduleSpec},
+        plan::Plan,
         progress::Progress,
         recipe::{Recipe, TaskSpec},
         record::Estimate,
         registry::Registry,
     },
     models::{classifier::Classifier, features},
-    train::settings::Target,
 };
 
 /// Blocks of the jackknife behind an interval, where there are samples enough.
@@ -129,22 +128,13 @@ impl Examiner<'_> {
     /// The experiment that samples a folder: DDIM, eta 0, from the seed of the training.
     fn plan(&self, folder: &Path) -> Result<Plan> {
         let Recipe { seed, watch, task, .. } = self.recipe;
-        let TaskSpec::Denoiser(task) = task else {
+        if !matches!(task, TaskSpec::Denoiser(_)) {
             return Err(Error::input("a classifier draws no samples"));
-        };
+        }
         let text = |text: &str| toml::Value::from(text).to_string();
         let distance = watch.distance.as_ref();
         let samples =
             distance.map_or(watch.samples, |distance| distance.samples.max(watch.samples));
-        let prediction = match task.target {
-            Target::Eps => "eps",
-            Target::X0 => "x0",
-            Target::V => "v",
-        };
-        let ScheduleSpec { kind, beta_start, beta_end, horizon } = &task.schedule;
-        let beta = |name: &str, beta: Option<f64>| {
-            beta.map_or_else(String::new, |beta| format!("{name} = {}\n", toml::Value::from(beta)))
-        };
         let metrics = distance.map_or_else(String::new, |distance| {
             format!(
                 "[metrics]\nmeasures = [\"fd\"]\nfeatures = {}\nreference = {}\nblocks = {}\n",
@@ -153,16 +143,12 @@ impl Examiner<'_> {
                 (samples / 2).min(BLOCKS),
             )
         });
+        // What the network predicts, and for which levels, its folder says.
         let manifest = format!(
             "name = \"exam\"\nseed = {seed}\nsamples = {samples}\nbatch = 64\n\
-             [model]\nsource = {}\nprediction = {}\n\
-             [schedule]\nkind = {}\nhorizon = {horizon}\n{}{}\
+             [model]\nsource = {}\n\
              [grid]\ntau = \"official-uniform\"\nsteps = {}\n[solver]\nkind = \"ddim\"\n{metrics}",
             text(&folder.to_string_lossy()),
-            text(prediction),
-            text(kind),
-            beta("beta_start", *beta_start),
-            beta("beta_end", *beta_end),
             watch.steps,
         );
         Manifest::parse("the exam of the training", manifest)

@@ -182,7 +182,7 @@ fn start(
     };
     let Some(folder) = &spec.network.start else { return Ok(None) };
     let weights = || -> std::result::Result<Weights, OpenError> {
-        let weights = Weights::read(&ModelFiles::find(folder)?.weights, Which::Ema)?;
+        let weights = Weights::read(&ModelFiles::find(folder, Which::Ema)?.weights, Which::Ema)?;
         weights.check(&task.network.tensors())?;
         Ok(weights)
     };
@@ -372,7 +372,7 @@ impl Training<'_> {
         let seen = trainer.seen();
         let Findings { grid, exam } = clock.stopped(|| {
             let folder = options.folder.join("model");
-            model::write(trainer, &folder)?;
+            model::write(trainer, self.recipe, &folder)?;
             examiner.look(&folder, seen)
         })?;
         if let Some(grid) = grid {
@@ -397,7 +397,7 @@ impl Training<'_> {
     /// The model with its card, and the record of where it comes from.
     fn finish(&mut self, trainer: &mut Trainer, provenance: &Provenance) -> Result<String> {
         let folder = self.options.folder.join("model");
-        let sha256 = model::write(trainer, &folder)?;
+        let sha256 = model::write(trainer, self.recipe, &folder)?;
         self.write_curves(trainer)?;
         let (columns, measure) = (trainer.columns(), self.examiner.measure());
         let start = match &self.recipe.task {

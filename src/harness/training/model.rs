@@ -6,13 +6,16 @@ use super::{exam::Exam, store::Diary};
 use crate::{
     data::ImageSet,
     harness::{
+        build,
         error::{Error, Result},
         provenance::Provenance,
+        recipe::{Recipe, TaskSpec},
         sink,
     },
     models::{
         classifier::Architecture,
         conversion::{Converted, serialise},
+        scheduler_config::{self, PIPELINE, Predicts, SCHEDULER},
         weights::sha256,
     },
     train::{
@@ -21,8 +24,9 @@ use crate::{
     },
 };
 
-/// Writes the weights as they are now, the average where there is one; gives their hash.
-pub(super) fn write(trainer: &Trainer, folder: &Path) -> Result<String> {
+/// Writes the weights as they are now, the average where there is one, and what a denoiser was
+/// trained for; gives the hash of the weights.
+pub(super) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result<String> {
     fs::create_dir_all(folder)
         .map_err(|error| Error::input(format!("cannot create {}: {error}", folder.display())))?;
     let tensors = trainer.weights().map_err(failed)?;
@@ -37,9 +41,23 @@ pub(super) fn write(trainer: &Trainer, folder: &Path) -> Result<String> {
             (architecture.to_json().into_bytes(), "model.safetensors", serialise(&tensors, false)?)
         }
     };
+    if let TaskSpec::Denoiser(spec) = &recipe.task {
+        let scheduler = build::scheduler_of(&spec.schedule, predicts(spec.target));
+        sink::write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
+        let pipeline = scheduler_config::pipeline_json(&scheduler.class);
+        sink::write_atomically(&folder.join(PIPELINE), pipeline.as_bytes())?;
+    }
     sink::write_atomically(&folder.join("config.json"), &json)?;
     sink::write_atomically(&folder.join(name), &bytes)?;
     Ok(sha256(&bytes))
+}
+
+fn predicts(target: Target) -> Predicts {
+    match target {
+        Target::Eps => Predicts::Eps,
+        Target::X0 => Predicts::X0,
+        Target::V => Predicts::V,
+    }
 }
 
 /// A failed run, not the user's mistake.
@@ -141,14 +159,14 @@ impl Card<'_> {
         let Task::Denoiser(task) = &self.settings.task else { return None };
         let target = match task.target {
             Target::Eps => "eps",
-            Target::X0 => "x0 (`model.prediction = \"x0\"`)",
-            Target::V => "v (`model.prediction = \"v\"`)",
+            Target::X0 => "x0",
+            Target::V => "v",
         };
         let horizon = task.schedule.horizon();
         let last = task.schedule.level((horizon - 1) as f64).map_or(f64::NAN, |l| l.alpha_bar);
         Some(format!(
-            "{target}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e}; images in \
-             [-1, 1]",
+            "{target}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e} \
+             (`scheduler_config.json`); images in [-1, 1]",
             horizon - 1
         ))
     }

@@ -2,11 +2,15 @@
 //!
 //! Names say the levels, the blocks of each and where it attends; shapes say the widths. What
 //! leaves no trace in them (groups, the constant in their variance, heads, the order of the label's
-//! sine and cosine, where a downsampling pads) is that of the official code, from which every
-//! checkpoint without a `config.json` comes; diffusers writes one.
+//! sine and cosine, where a downsampling pads) is that of the official code for tensors with its
+//! names, and for the published networks under any names. Other tensors under diffusers' names need
+//! the `config.json` that diffusers writes: nothing is guessed of them.
 
 use std::{collections::BTreeMap, path::Path};
 
+use serde_json::Value;
+
+use super::names::Convention;
 use crate::models::{
     unet_config::{ConfigError, FieldProblem, UnetConfig},
     weights::Differences,
@@ -109,6 +113,17 @@ pub enum Unrecognised {
     /// Almost one.
     #[error("the tensors are not those of the DDPM UNet that they suggest:{}", .0.lines())]
     Differs(Differences),
+    /// Diffusers' names, and nothing that says the rest.
+    #[error(
+        "its tensors have diffusers' names, and without a config.json nothing says what leaves no \
+         trace in tensors (groups, epsilon, heads, padding, the order of sine and cosine): a wrong \
+         guess gives wrong images. Put the config.json that was saved with the network beside the \
+         file. If it is lost, write there\n  {0}\nand what the network was trained with, where that \
+         is not diffusers' default: norm_num_groups 32, norm_eps 1e-5, attention_head_dim 8, \
+         downsample_padding 1, flip_sin_to_cos true, freq_shift 0 (the DDPM networks have 32, 1e-6, \
+         null, 0, false, 1)"
+    )]
+    Silent(String),
     /// The official conventions make no sense for it.
     #[error(
         "with the conventions of the official code, {problem}; write a config.json beside the file"
@@ -119,13 +134,18 @@ pub enum Unrecognised {
     },
 }
 
-/// Recognises a network by the shapes of its tensors under diffusers' current names.
+/// Recognises a network by the shapes of its tensors under diffusers' current names, and by whose
+/// names they were.
 ///
 /// The side of its images is that of the published network, if it is one, and `None` else.
 ///
 /// # Errors
-/// Says which tensor is missing, not known or of another shape.
-pub fn recognise(shapes: &BTreeMap<String, Vec<i64>>) -> Result<UnetConfig, Unrecognised> {
+/// Says which tensor is missing, not known or of another shape; and that diffusers' names need a
+/// `config.json`.
+pub fn recognise(
+    shapes: &BTreeMap<String, Vec<i64>>,
+    names: Convention,
+) -> Result<UnetConfig, Unrecognised> {
     let shape = |name: &str| match shapes.get(name).map(Vec::as_slice) {
         Some(shape @ [_, _, ..]) => Ok(shape),
         _ => Err(Unrecognised::Other(name.to_owned())),
@@ -151,6 +171,12 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<i64>>) -> Result<UnetConfig, Unre
         time_embedding_dim: (embedding[0] != 4 * embedding[1]).then_some(embedding[0]),
         ..official(first[1], widths, blocks)
     };
+    let known = known(&config);
+    let silent = names != Convention::Official && known.is_none();
+    let differences = Differences::between(&config.tensors(), shapes);
+    if silent && differences.is_empty() {
+        return Err(Unrecognised::Silent(stated(&config)));
+    }
     // What its own file could not say either: widths that 32 groups do not divide, say.
     match UnetConfig::parse(&config.to_json(), Path::new("config.json")) {
         Err(ConfigError::Unsupported { problems, .. }) => {
@@ -160,12 +186,31 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<i64>>) -> Result<UnetConfig, Unre
         Err(error) => return Err(Unrecognised::Conventions { problem: error.to_string() }),
         Ok(_) => {}
     }
-    let differences = Differences::between(&config.tensors(), shapes);
     if !differences.is_empty() {
         return Err(Unrecognised::Differs(differences));
     }
-    config.sample_size = known(&config).map(|known| known.sample_size);
+    config.sample_size = known.map(|known| known.sample_size);
     Ok(config)
+}
+
+/// The fields of a `config.json` that the tensors state; the side of the images is left to fill in.
+fn stated(config: &UnetConfig) -> String {
+    let kinds = |attention: &[bool], with: &str, without: &str| -> Value {
+        attention.iter().map(|&attends| if attends { with } else { without }).collect()
+    };
+    let mut fields = serde_json::json!({
+        "sample_size": null,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "block_out_channels": config.block_out_channels,
+        "layers_per_block": config.layers_per_block,
+        "down_block_types": kinds(&config.down_attention, "AttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": kinds(&config.up_attention, "AttnUpBlock2D", "UpBlock2D"),
+    });
+    if let Some(width) = config.time_embedding_dim {
+        fields["time_embedding_dim"] = width.into();
+    }
+    fields.to_string()
 }
 
 #[cfg(test)]
@@ -184,8 +229,9 @@ mod tests {
                 "{}",
                 published.name
             );
-            let recognised = recognise(&tensors).unwrap();
+            let recognised = recognise(&tensors, Convention::Official).unwrap();
             assert_eq!(recognised, config);
+            assert_eq!(recognise(&tensors, Convention::Diffusers).unwrap(), config);
             assert_eq!(known(&recognised), Some(published));
         }
     }
@@ -200,14 +246,21 @@ mod tests {
         config.time_embedding_dim = Some(100);
         (config.in_channels, config.out_channels) = (1, 2);
         config.sample_size = None;
-        assert_eq!(recognise(&config.tensors()).unwrap(), config);
+        assert_eq!(recognise(&config.tensors(), Convention::Official).unwrap(), config);
+        // Under diffusers' names the rest is not guessed: the message holds a config.json to begin with.
+        for names in [Convention::Diffusers, Convention::DiffusersOld] {
+            let error = recognise(&config.tensors(), names).unwrap_err();
+            let Unrecognised::Silent(json) = error else { panic!("{error}") };
+            let read = UnetConfig::parse(&json, Path::new("config.json")).unwrap();
+            assert_eq!(read.tensors(), config.tensors());
+        }
     }
 
     #[test]
     fn what_is_no_such_network_is_said_by_name() {
         let network = KNOWN[0].config().tensors();
         assert_eq!(
-            recognise(&BTreeMap::new()).unwrap_err(),
+            recognise(&BTreeMap::new(), Convention::Other).unwrap_err(),
             Unrecognised::Other("down_blocks.0.resnets.0.conv1.weight".into())
         );
         let mut other = network.clone();
@@ -215,7 +268,7 @@ mod tests {
         other.insert("class_embedding.weight".into(), vec![10, 512]);
         other.insert("conv_out.bias".into(), vec![6]);
         assert_eq!(
-            recognise(&other).unwrap_err().to_string(),
+            recognise(&other, Convention::Official).unwrap_err().to_string(),
             "the tensors are not those of the DDPM UNet that they suggest:\n  \
              missing `mid_block.resnets.0.norm1.bias`\n  \
              not known `class_embedding.weight`\n  \
@@ -223,7 +276,7 @@ mod tests {
         );
         let mut odd = KNOWN[0].config();
         odd.block_out_channels = vec![48, 48, 48, 48];
-        let error = recognise(&odd.tensors()).unwrap_err().to_string();
+        let error = recognise(&odd.tensors(), Convention::Official).unwrap_err().to_string();
         assert!(error.contains("`norm_num_groups` is 32; supported: a divisor"), "{error}");
     }
 }

@@ -70,6 +70,26 @@ pub enum CheckpointError {
         /// What it holds.
         found: String,
     },
+    /// An average is there and cannot be read.
+    #[error("{} holds an average in `{place}`, which cannot be read: {why}; {remedy}", path.display())]
+    Average {
+        /// The file.
+        path: PathBuf,
+        /// Where it is in the file.
+        place: String,
+        /// Why it cannot be read.
+        why: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// An index and its shards contradict each other.
+    #[error("{}: {problem}", path.display())]
+    Shards {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file holds no part of the kind that was asked for.
     #[error("{} holds no {wanted} weights; it has {found}", path.display())]
     NoPart {

@@ -10,6 +10,8 @@
 //! | zip | `torch.save` since PyTorch 1.6 |
 //! | legacy | `torch.save` before |
 //! | TorchScript | `torch.jit.save`: a program, run by `models::torchscript` and not read here |
+//!
+//! An index, `*.index.json`, stands for the shards beside it that it names.
 
 pub mod architecture;
 mod error;
@@ -18,6 +20,7 @@ mod parts;
 mod pickle;
 pub mod published;
 mod safetensors;
+mod shards;
 mod torch_save;
 
 use std::{
@@ -34,11 +37,18 @@ use tch::{Kind, Tensor};
 pub use self::error::CheckpointError;
 use self::{
     names::Translation,
+    parts::Named,
     pickle::{Node, TensorNode},
     torch_save::TorchFile,
 };
+pub(super) use self::{parts::is_average, shards::names as shards};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// What helps where an average cannot be read.
+const RAW: &str = "--raw (`model.raw = true`) takes the weights as they were trained, or save the average \
+                   by itself as a state_dict";
+const NO_RAW: &str = "save the average as a state_dict";
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +112,36 @@ pub struct Part {
     pub path: String,
     /// What it is.
     pub role: Role,
+    /// What says so; none for one set that says nothing.
+    pub sign: Option<String>,
+    /// Counters and buffers beside the weights, of which nothing is computed.
+    pub left_out: Vec<String>,
     tensors: BTreeMap<String, TensorNode>,
+    /// The names in the order of the file.
+    order: Vec<String>,
+}
+
+/// An average that is there and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it is in the file.
+    pub path: String,
+    /// Why it cannot be read.
+    pub why: String,
 }
 
 impl Part {
+    fn new(
+        path: String,
+        role: Role,
+        sign: Option<String>,
+        tensors: Named,
+        left_out: Vec<String>,
+    ) -> Self {
+        let order = tensors.iter().map(|(name, _)| name.clone()).collect();
+        Self { path, role, sign, left_out, tensors: tensors.into_iter().collect(), order }
+    }
+
     /// Names of the tensors, their shapes and element types.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[i64], Kind)> {
         self.tensors
@@ -135,12 +171,17 @@ impl Part {
 pub struct Checkpoint {
     /// The format.
     pub container: Container,
-    /// SHA-256 of the file, in lower-case hexadecimal digits.
+    /// SHA-256 of the file, in lower-case hexadecimal digits; of shards, what `sha256sum` says of
+    /// the list that it prints for the index and the shards.
     pub sha256: String,
-    /// The file.
+    /// The file; of shards, their index.
     pub origin: PathBuf,
+    /// The shards, if it is an index.
+    pub shards: Vec<PathBuf>,
     /// The sets of weights, in the order of the file.
     pub parts: Vec<Part>,
+    /// Averages that are there and cannot be read.
+    pub unread: Vec<Unread>,
     /// The epoch that the file states.
     pub epoch: Option<i64>,
     /// The training step that the file states.
@@ -153,7 +194,19 @@ pub struct Checkpoint {
 #[derive(Debug)]
 enum Numbers {
     Torch(TorchFile),
-    Safetensors(Vec<u8>),
+    Safetensors(Vec<u8>, PathBuf),
+    Shards(Vec<shards::Shard>),
+}
+
+impl Numbers {
+    /// Reads some tensors.
+    fn load(&self, tensors: &BTreeMap<String, TensorNode>) -> Result<BTreeMap<String, Tensor>> {
+        match self {
+            Self::Torch(file) => file.load(tensors.iter()),
+            Self::Safetensors(bytes, path) => safetensors::load(bytes, path, tensors),
+            Self::Shards(all) => shards::load(all, tensors),
+        }
+    }
 }
 
 /// Tensors under the names and in the element types of their file.
@@ -189,6 +242,9 @@ impl Checkpoint {
         let read = |source| CheckpointError::Read { path: path.to_owned(), source };
         let mut head = vec![];
         File::open(path).and_then(|file| file.take(512).read_to_end(&mut head)).map_err(read)?;
+        if shards::is_index(path, &head) {
+            return shards::open(path);
+        }
         match container(&head, path)? {
             Container::Safetensors => {
                 Self::from_safetensors(std::fs::read(path).map_err(read)?, path)
@@ -206,16 +262,18 @@ impl Checkpoint {
     /// Bytes that are no safetensors file.
     pub fn from_safetensors(bytes: Vec<u8>, origin: &Path) -> Result<Self> {
         container(&bytes, origin)?;
-        let tensors = safetensors::tensors(&bytes, origin)?;
+        let (parts, unread) = parts::of_dictionary(safetensors::tensors(&bytes, origin)?);
         Ok(Self {
             container: Container::Safetensors,
             sha256: crate::models::weights::sha256(&bytes),
             origin: origin.to_owned(),
-            parts: vec![Part { path: String::new(), role: Role::Only, tensors }],
+            shards: vec![],
+            parts,
+            unread,
             epoch: None,
             step: None,
             objects: BTreeSet::new(),
-            numbers: Numbers::Safetensors(bytes),
+            numbers: Numbers::Safetensors(bytes, origin.to_owned()),
         })
     }
 
@@ -227,7 +285,9 @@ impl Checkpoint {
             container: file.container,
             sha256: file_sha256(path)?,
             origin: path.to_owned(),
+            shards: vec![],
             parts: contents.parts,
+            unread: contents.unread,
             epoch: contents.epoch,
             step: contents.step,
             objects: contents.objects,
@@ -251,16 +311,32 @@ impl Checkpoint {
         if self.container == Container::TorchScript {
             return Err(CheckpointError::Program { path: path() });
         }
+        if which == Which::Ema
+            && self.parts.iter().all(|part| part.role != Role::Ema)
+            && let Some(Unread { path: place, why }) = self.unread.first()
+        {
+            let raw = self.parts.iter().any(|part| part.role == Role::Raw);
+            return Err(CheckpointError::Average {
+                path: path(),
+                place: place.clone(),
+                why: why.clone(),
+                remedy: if raw { RAW } else { NO_RAW },
+            });
+        }
         if self.parts.is_empty() {
             return Err(CheckpointError::NoTensors { path: path(), found: self.instead() });
         }
         let of =
             |role: Role| self.parts.iter().filter(|part| part.role == role).collect::<Vec<_>>();
-        let wanted = match which {
+        let mut wanted = match which {
             Which::Ema if !of(Role::Ema).is_empty() => of(Role::Ema),
             Which::Ema => self.parts.iter().collect(),
             Which::Raw => of(Role::Raw),
         };
+        // An average may keep a copy of the weights that it is of.
+        if which == Which::Raw && wanted.iter().any(|part| !is_average(&part.path)) {
+            wanted.retain(|part| !is_average(&part.path));
+        }
         match wanted.as_slice() {
             &[part] => Ok(part),
             [] => Err(CheckpointError::NoPart { path: path(), wanted: "raw", found: list() }),
@@ -268,11 +344,26 @@ impl Checkpoint {
         }
     }
 
+    /// Why [`Checkpoint::choose`] takes a set.
+    pub fn reason(&self, part: &Part, which: Which) -> String {
+        let sign = part.sign.as_ref().map(|sign| format!(", as {sign} says")).unwrap_or_default();
+        let others = |role| self.parts.iter().any(|other| other.role == role);
+        match (part.role, which) {
+            (Role::Ema, _) if others(Role::Raw) => {
+                format!("the average{sign}; --raw for the other")
+            }
+            (Role::Ema, _) => format!("the average{sign}"),
+            (Role::Raw, Which::Raw) => "raw weights were asked for".to_owned(),
+            (Role::Raw, Which::Ema) => "there is no average".to_owned(),
+            (Role::Only, _) => "the one set that there is; nothing says what it is".to_owned(),
+        }
+    }
+
     /// What a file without weights holds.
     fn instead(&self) -> String {
         let Numbers::Torch(file) = &self.numbers else { return "nothing".to_owned() };
         match file.document.root() {
-            Node::Object(name) => format!("a call of Python's `{name}` (not called)"),
+            Node::Object(name, _) => format!("a call of Python's `{name}` (not called)"),
             Node::Global(name) => format!("the name of Python's `{name}`"),
             Node::Tensor(_) => "a single tensor".to_owned(),
             Node::Dict(_) => "a dictionary without tensors".to_owned(),
@@ -286,12 +377,8 @@ impl Checkpoint {
     /// # Errors
     /// Numbers that are missing or damaged, or that do not fit into the memory.
     pub fn load(&self, part: &Part) -> Result<StateDict> {
-        let tensors = match &self.numbers {
-            Numbers::Torch(file) => file.load(part.tensors.iter())?,
-            Numbers::Safetensors(bytes) => safetensors::load(bytes, &self.origin)?,
-        };
         Ok(StateDict {
-            tensors,
+            tensors: self.numbers.load(&part.tensors)?,
             role: part.role,
             container: self.container,
             sha256: self.sha256.clone(),
@@ -351,6 +438,8 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Int8 => "I8",
         Kind::Uint8 => "U8",
         Kind::Bool => "BOOL",
+        Kind::Float8e4m3fn => "F8_E4M3",
+        Kind::Float8e5m2 => "F8_E5M2",
         _ => "another type",
     }
 }

@@ -30,7 +30,20 @@ impl fmt::Display for Convention {
     }
 }
 
-/// What classes that hold a network put before the names of its tensors.
+/// A layer that every DDPM UNet has, under the official names and under diffusers'.
+const ANCHOR: &str = "conv_in.weight";
+
+/// The prefixes under which a DDPM UNet stands, in their order.
+pub(super) fn anchors<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let anchor = |name: &str| {
+        let prefix = name.strip_suffix(ANCHOR)?;
+        (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+    };
+    names.filter_map(anchor).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What classes that hold a network put before the names of its tensors; other prefixes are told
+/// from the layer behind them.
 const WRAPPERS: [&str; 8] = [
     "module.",
     "_orig_mod.",
@@ -45,7 +58,7 @@ const WRAPPERS: [&str; 8] = [
 /// How the names of one file become diffusers' current ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translation {
-    /// What all names begin with and what does not belong to the network: `module.`.
+    /// What the network's names begin with and what does not belong to them: `module.`.
     pub prefix: String,
     /// Whose names they are without it.
     pub convention: Convention,
@@ -55,22 +68,25 @@ pub struct Translation {
 
 impl Translation {
     /// Finds out whose names these are.
+    ///
+    /// The prefix is what stands before the first layer of a DDPM UNet; of other networks, the
+    /// wrappers that most names have.
     pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Self {
-        let mut prefix = String::new();
-        loop {
-            let all_have = |wrapper: &&&str| {
-                let mut any = false;
-                names.clone().all(|name| {
-                    any = true;
-                    name[prefix.len()..].starts_with(**wrapper)
-                }) && any
-            };
-            match WRAPPERS.iter().find(all_have) {
-                Some(wrapper) => prefix.push_str(wrapper),
-                None => break,
+        let under = |prefix: &str| names.clone().filter(|name| name.starts_with(prefix)).count();
+        let networks = anchors(names.clone());
+        let prefix = networks.into_iter().max_by_key(|prefix| under(prefix)).unwrap_or_else(|| {
+            let all = names.clone().count();
+            let mut prefix = String::new();
+            while let Some(longer) = WRAPPERS
+                .iter()
+                .map(|wrapper| format!("{prefix}{wrapper}"))
+                .find(|longer| 2 * under(longer) > all)
+            {
+                prefix = longer;
             }
-        }
-        let inner = names.map(|name| &name[prefix.len()..]);
+            prefix
+        });
+        let inner = names.filter_map(|name| name.strip_prefix(prefix.as_str()));
         let official = inner.clone().any(|name| name.starts_with("temb.dense."));
         let convention = if official {
             Convention::Official
@@ -267,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn wrappers_are_taken_off_where_all_names_have_them() {
+    fn wrappers_are_taken_off_where_most_names_have_them() {
         let of = |names: &[&str]| Translation::of(names.iter().copied());
         let wrapped = of(&["module.model.temb.dense.0.weight", "module.model.down.1.x"]);
         assert_eq!(wrapped.prefix, "module.model.");
@@ -276,6 +292,11 @@ mod tests {
             "time_embedding.linear_1.weight"
         );
         assert_eq!(of(&["module.a", "b"]).prefix, "");
+        assert_eq!(of(&["module.a", "module.b", "count"]).prefix, "module.");
+        // Any prefix of a UNet, however many other tensors there are.
+        let unet = of(&["eps_theta.net.conv_in.weight", "a", "b", "c"]);
+        assert_eq!(unet.prefix, "eps_theta.net.");
+        assert_eq!(unet.name("a"), "a");
         assert_eq!(of(&[]).prefix, "");
     }
 

@@ -3,7 +3,7 @@
 //! A pickle is a program for a stack machine that may call any Python function. This one knows the
 //! opcodes of protocols 2 to 5 and gives meaning to the few functions that `torch.save` names:
 //! they become dictionaries, storages and tensors. Whatever else a pickle would call becomes an
-//! inert [`Node::Object`] with its name.
+//! inert [`Node::Object`] with its name and its state.
 //!
 //! Nodes live in one arena, so that sharing costs nothing, cycles do no harm, and depth cannot
 //! exhaust the stack. No number in the file decides an allocation: text is read as it comes, and
@@ -50,8 +50,8 @@ pub(super) enum Node {
     Dict(Vec<(Id, Id)>),
     /// Something that Python would import.
     Global(String),
-    /// What Python would get from a call of that name.
-    Object(String),
+    /// What Python would get from a call of that name, and the state that it would be given.
+    Object(String, Option<Id>),
     Storage(Storage),
     Tensor(TensorNode),
 }
@@ -302,9 +302,8 @@ impl<R: Read> Parser<'_, R> {
                 self.marks.push(self.stack.len());
                 Ok(())
             }
-            // POP, and BUILD, the state of an object: torch's OrderedDict carries `_metadata`, of
-            // no use here.
-            b'0' | b'b' => self.pop().map(drop),
+            b'0' => self.pop().map(drop),
+            b'b' => self.build(),
             b'1' => self.pop_to_mark().map(drop),
             b'2' => self.top().and_then(|id| self.put(id)),
             // Atoms.
@@ -446,7 +445,7 @@ impl<R: Read> Parser<'_, R> {
         let target = self.top()?;
         match &mut self.nodes[target.0] {
             Node::List(list) => list.extend(items),
-            Node::Object(_) => {}
+            Node::Object(..) => {}
             _ => return self.error("it appends to what is no list"),
         }
         Ok(())
@@ -459,8 +458,19 @@ impl<R: Read> Parser<'_, R> {
         }
         match &mut self.nodes[target.0] {
             Node::Dict(dict) => dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1]))),
-            Node::Object(_) => {}
+            Node::Object(..) => {}
             _ => return self.error("it sets an item of what is no dictionary"),
+        }
+        Ok(())
+    }
+
+    /// The state of an object: the attributes of a module that was saved whole, for one. Torch's
+    /// `OrderedDict` carries `_metadata`, of no use here.
+    fn build(&mut self) -> Result<()> {
+        let state = self.pop()?;
+        let target = self.top()?;
+        if let Node::Object(_, slot) = &mut self.nodes[target.0] {
+            *slot = Some(state);
         }
         Ok(())
     }
@@ -468,7 +478,7 @@ impl<R: Read> Parser<'_, R> {
     /// What a call gives: the few functions of `torch.save` are known, no other is called.
     fn call(&mut self, callee: Id, arguments: Id) -> Result<()> {
         let name = match &self.nodes[callee.0] {
-            Node::Global(name) | Node::Object(name) => name.clone(),
+            Node::Global(name) | Node::Object(name, _) => name.clone(),
             _ => return self.error("it calls what is no function"),
         };
         let Node::Tuple(arguments) = &self.nodes[arguments.0] else {
@@ -484,13 +494,16 @@ impl<R: Read> Parser<'_, R> {
             ("torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor", _) => {
                 self.tensor(arguments)?
             }
+            ("torch._utils._rebuild_tensor_v3", _) => self.tensor_of_type(arguments)?,
             (
                 "torch._utils._rebuild_parameter"
                 | "torch._utils._rebuild_parameter_with_state"
-                | "torch.Size",
+                | "torch.Size"
+                | "__builtin__.set"
+                | "builtins.set",
                 Some(first),
             ) => return self.put(first),
-            _ => Node::Object(name),
+            _ => Node::Object(name, None),
         };
         self.push(node)
     }
@@ -517,7 +530,7 @@ impl<R: Read> Parser<'_, R> {
         };
         let storage = match &self.nodes[storage.0] {
             Node::Storage(storage) => storage.clone(),
-            Node::Object(name) => return Ok(Node::Object(name.clone())),
+            Node::Object(name, _) => return Ok(Node::Object(name.clone(), None)),
             _ => return self.error("a tensor without a storage"),
         };
         let node = || {
@@ -532,6 +545,26 @@ impl<R: Read> Parser<'_, R> {
             }
             None => self.error("a tensor whose offset, size or strides make no sense"),
         }
+    }
+
+    /// `(storage, offset, size, stride, requires_grad, hooks, type, ...)`, of element types without
+    /// a storage class; the storage counts bytes.
+    fn tensor_of_type(&self, arguments: &[Id]) -> Result<Node> {
+        let class = match arguments.get(6).map(|&id| &self.nodes[id.0]) {
+            Some(Node::Global(class)) => class.clone(),
+            _ => return self.error("a tensor without an element type"),
+        };
+        let kind = match class.as_str() {
+            "torch.float8_e4m3fn" => Kind::Float8e4m3fn,
+            "torch.float8_e5m2" => Kind::Float8e5m2,
+            _ => return Ok(Node::Object(class, None)),
+        };
+        Ok(match self.tensor(arguments)? {
+            Node::Tensor(tensor) => {
+                Node::Tensor(TensorNode { storage: Storage { kind, ..tensor.storage }, ..tensor })
+            }
+            other => other,
+        })
     }
 
     fn int(&self, id: Id) -> Option<i64> {
@@ -566,7 +599,7 @@ impl<R: Read> Parser<'_, R> {
                 Some(Node::Text(key)),
                 Some(&Node::Int(len)),
             ) if what == "storage" && key.len() <= LONGEST_NAME => {
-                let Some(kind) = kind(class) else { return Ok(Node::Object(class.clone())) };
+                let Some(kind) = kind(class) else { return Ok(Node::Object(class.clone(), None)) };
                 let start = match node(5) {
                     Some(Node::Tuple(view)) => {
                         view.get(1).and_then(|&id| self.int(id)).unwrap_or(0)
@@ -595,7 +628,8 @@ fn kind(class: &str) -> Option<Kind> {
         "IntStorage" => Kind::Int,
         "ShortStorage" => Kind::Int16,
         "CharStorage" => Kind::Int8,
-        "ByteStorage" => Kind::Uint8,
+        // Bytes of a type that the tensor states.
+        "ByteStorage" | "storage.UntypedStorage" => Kind::Uint8,
         "BoolStorage" => Kind::Bool,
         _ => return None,
     })
@@ -640,9 +674,9 @@ mod tests {
     #[test]
     fn what_python_would_call_is_named_and_not_called() {
         let document = parse(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.").unwrap();
-        assert_eq!(document.root(), &Node::Object("posix.system".into()));
+        assert_eq!(document.root(), &Node::Object("posix.system".into(), None));
         let stacked = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.";
-        assert_eq!(parse(stacked).unwrap().root(), &Node::Object("builtins.eval".into()));
+        assert_eq!(parse(stacked).unwrap().root(), &Node::Object("builtins.eval".into(), None));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::{
     Result,
     error::CheckpointError,
+    parts::Named,
     pickle::{Storage, TensorNode},
 };
 
@@ -19,8 +20,8 @@ fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
 }
 
 /// What the header says about each tensor.
-pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, TensorNode>> {
-    let mut tensors = BTreeMap::new();
+pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
+    let mut tensors = vec![];
     for (name, view) in parse(bytes, path)?.iter() {
         let Some(kind) = kind(view.dtype()) else {
             return Err(CheckpointError::ElementType {
@@ -37,20 +38,27 @@ pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tens
             start: 0,
         };
         let strides = vec![]; // the numbers lie in order
-        tensors.insert(name.to_owned(), TensorNode { storage, offset: 0, shape, strides });
+        tensors.push((name.to_owned(), TensorNode { storage, offset: 0, shape, strides }));
     }
     Ok(tensors)
 }
 
-/// Reads all tensors.
-pub(super) fn load(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
+/// Reads the tensors whose storages are named.
+pub(super) fn load(
+    bytes: &[u8],
+    path: &Path,
+    wanted: &BTreeMap<String, TensorNode>,
+) -> Result<BTreeMap<String, Tensor>> {
     let file = parse(bytes, path)?;
-    let tensor = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
-        let kind =
-            kind(view.dtype()).expect("invariant: element types were looked at when it was opened");
-        Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &signed(view.shape()), kind)?))
+    let tensor = |(name, node): (&String, &TensorNode)| {
+        let view = file.tensor(&node.storage.key).map_err(|error| CheckpointError::Damaged {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        let tensor = Tensor::f_from_data_size(view.data(), &node.shape, node.storage.kind)?;
+        Ok((name.clone(), tensor))
     };
-    file.iter().map(tensor).collect()
+    wanted.iter().map(tensor).collect()
 }
 
 fn signed(shape: &[usize]) -> Vec<i64> {
@@ -70,6 +78,8 @@ fn kind(dtype: Dtype) -> Option<Kind> {
         Dtype::I8 => Kind::Int8,
         Dtype::U8 => Kind::Uint8,
         Dtype::BOOL => Kind::Bool,
+        Dtype::F8_E4M3 => Kind::Float8e4m3fn,
+        Dtype::F8_E5M2 => Kind::Float8e5m2,
         _ => return None,
     })
 }
