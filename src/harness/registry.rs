@@ -262,7 +262,8 @@ mod tests {
         let readme = include_str!("../../README.md");
         let row = readme.lines().find(|line| line.starts_with("| `[solver]` |")).unwrap();
         for kind in Registry::shipped().kinds() {
-            let start = row.find(&kind.name).unwrap_or_else(|| panic!("{} is not there", kind.name));
+            let start =
+                row.find(&kind.name).unwrap_or_else(|| panic!("{} is not there", kind.name));
             let said = |key: &str| {
                 let found = row[start..].split_once(&format!("`{key}` = "));
                 let (_, rest) = found.unwrap_or_else(|| panic!("{}: no {key}", kind.name));
