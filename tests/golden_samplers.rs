@@ -179,7 +179,6 @@ fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
             let found = run(lowered);
             hold(LOWERED, &format!("{name}/S{steps}"), &found, tolerance);
             let moved = max_abs_diff(&found, &run(full));
-            println!("{name} S = {steps}: {moved:.1e}");
             // UniPC lowers them at any S, the others of fewer than 15 steps.
             assert_eq!(moved > 1e-3, name.starts_with("unipc") || steps < 15, "{name}: {moved}");
         }
