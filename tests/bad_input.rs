@@ -279,12 +279,66 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
     let ddim = Ddim::new();
     let out = ["--out", "a.npy"];
     let refuses = |more: &[&str]| ddim.refuses_flags(&[&out, more].concat());
-    assert_snapshot!(refuses(&["--eta", "-0.5"]), @"");
-    assert_snapshot!(refuses(&["--std", "-1"]), @"");
-    assert_snapshot!(refuses(&["--tau", "-5"]), @"");
-    assert_snapshot!(refuses(&["--tau", "500,900"]), @"");
-    assert_snapshot!(refuses(&["--order", "2"]), @"");
-    assert_snapshot!(refuses(&["--calls", "10", "--steps", "3"]), @"");
+    assert_snapshot!(refuses(&["--eta", "-0.5"]), @r#"
+    error: `solver.eta` must be 0 or more, not `-0.5`
+     --> command line:1:18
+      |
+    1 | --set solver.eta=-0.5
+      |                  ^^^^
+      |
+      = help: 0 is deterministic DDIM, 1 has DDPM's posterior variance
+    "#);
+    let said = ddim.fails(
+        2,
+        &[&EXACT[..3], &["--std", "-1", "--shape", "3,8,8", "--mean", "0"], &out].concat(),
+    );
+    assert!(said.contains("`model.std` must be positive, not `-1`"), "{said}");
+    assert_snapshot!(refuses(&["--tau", "-5"]), @r#"
+    error: the label -5 does not lie between 0 and 999
+     --> command line:1:17
+      |
+    1 | --set grid.tau=[-5]
+      |                 ^^
+      |
+      = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+    "#);
+    assert_snapshot!(refuses(&["--tau", "500,900"]), @r#"
+    error: the label 900 does not lie below 500, before it
+     --> command line:1:21
+      |
+    1 | --set grid.tau=[500,900]
+      |                     ^^^
+      |
+      = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+    "#);
+    assert_snapshot!(refuses(&["--order", "2"]), @r#"
+    error: `solver.order` means nothing to ddim
+      --> command line:1:14
+       |
+     1 | --set solver.order=2
+       |              ^^^^^
+       |
+      ::: defaults:10:8
+       |
+    10 | kind = "ddim"
+       |        ------ chosen here
+       |
+       = help: it belongs to adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.order=` removes it)
+    "#);
+    assert_snapshot!(refuses(&["--calls", "10", "--steps", "3"]), @r#"
+    error: model calls are to decide the number of steps, which is given
+     --> command line:1:18
+      |
+    1 | --set grid.calls=10
+      |                  ^^
+      |
+     ::: command line:1:18
+      |
+    1 | --set grid.steps=3
+      |                  - given here
+      |
+      = help: remove one of them
+    "#);
     let said = refuses(&["--steps", "-5"]);
     assert!(said.contains("invalid value '-5' for '--steps <S>'"), "{said}");
 }
@@ -298,8 +352,8 @@ fn a_start_that_is_not_near_noise_is_warned_of() {
         ddim.plain(&output.stderr)
     };
     let sample = |more: &[&str]| says(&[&EXACT[..], &["--out", "a.npy"], more].concat());
-    assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"");
-    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"");
+    assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"warning: samples start from pure noise at t = 99, where alpha_bar = 0.364 leaves 0.60 of the image's amplitude: the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`");
+    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"warning: samples start from pure noise at t = 400, where alpha_bar = 0.194 leaves 0.44 of the image's amplitude: choose a `grid.tau` that starts at a higher label, or more steps");
     assert_eq!(sample(&["--tau", "400,200,1", "--quiet"]), "");
     // Of published schedules, this one leaves most.
     let stable = ["--schedule", "scaled-linear", "--set", "schedule.beta_start=0.00085"];
@@ -314,14 +368,14 @@ fn a_start_that_is_not_near_noise_is_warned_of() {
 #[test]
 fn what_f32_cannot_hold_is_a_failed_run() {
     let ddim = Ddim::new();
-    let overflow = ["--set", "schedule.beta_end=0.99", "--tau", "linspace", "--steps", "10"];
+    let overflow = ["--set", "schedule.beta_end=0.7", "--tau", "linspace", "--steps", "10"];
     let beyond = [&overflow[..], &["--solver", "heun", "--quiet"]].concat();
     for out in ["a.npy", "a.png", "folder"] {
         let said = ddim.fails(1, &[&EXACT[..], &["--out", out], &beyond].concat());
         assert!(said.starts_with("error: sample 0 (from 0) reaches "), "{said}");
         assert!(said.contains("which f32 cannot hold"), "{said}");
     }
-    let schedule = "[schedule]\nbeta_end = 0.99\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
+    let schedule = "[schedule]\nbeta_end = 0.7\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
                     [truth]\nkind = \"exact\"\n";
     let heun = with("kind = \"ddim\"\neta = 0.0", "kind = \"heun\"");
     let linspace = heun.replace("official-quad", "linspace");

@@ -157,8 +157,7 @@ fn total_and_prior_bits_are_improved_diffusions() {
         let bits = bits.unwrap();
         assert_eq!((seen, bound.steps()), (steps as u64, steps));
         let case = format!("{name}/T{horizon}/S{steps}");
-        let beyond = approximation(&bound, &grid, &noise(steps as u32 - 1));
-        println!("{case}: the peer's approximation adds {beyond} bits per dimension");
+        let beyond = approximation(&bound, &grid, &noise(u32::try_from(steps).unwrap() - 1));
         hold(&format!("{case}/total_bpd"), &(row(bits.total) + beyond), 0.0, 1e-6);
         hold(&format!("{case}/prior_bpd"), &row(bits.prior), 5e-9, 2e-7);
     }

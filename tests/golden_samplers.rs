@@ -160,11 +160,12 @@ fn deis_agrees_with_diffusers() {
 /// The same from x_T under the peers' default for the last steps, and how far off the other way is.
 #[test]
 fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
+    type Method<'a> = &'a dyn Solver<Array>;
     let unipc = |p, b| UniPc::new(p, b).unwrap();
     let pp = |lower_order_final| DpmSolverPp2M { lower_order_final };
     let sde = |lower_order_final| SdeDpmSolverPp2M { lower_order_final };
     let (bh1, bh2) = (UniPcB::Bh1, UniPcB::Bh2);
-    let cases: [(&str, &dyn Solver<Array>, &dyn Solver<Array>, End, f64); 6] = [
+    let cases: [(&str, Method<'_>, Method<'_>, End, f64); 6] = [
         ("unipc3-bh2", &unipc(3, bh2).lowered(), &unipc(3, bh2), End::Clean, 3e-6),
         ("unipc3-bh1", &unipc(3, bh1).lowered(), &unipc(3, bh1), End::Clean, 3e-6),
         ("unipc2-bh2-first-level", &unipc(2, bh2).lowered(), &unipc(2, bh2), End::FirstLevel, 3e-6),
@@ -179,7 +180,6 @@ fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
             let found = run(lowered);
             hold(LOWERED, &format!("{name}/S{steps}"), &found, tolerance);
             let moved = max_abs_diff(&found, &run(full));
-            println!("{name} S = {steps}: {moved:.1e}");
             // UniPC lowers them at any S, the others of fewer than 15 steps.
             assert_eq!(moved > 1e-3, name.starts_with("unipc") || steps < 15, "{name}: {moved}");
         }

@@ -29,7 +29,7 @@ impl Normal {
     /// The logarithm of the mass in the bin of the byte `x`, in nats.
     ///
     /// `x` is one of the 256 levels in [-1, 1]; its bin is $x \pm 1/255$, and those of -1 and 1 reach
-    /// to infinity. The mass is exact however small it is: openai/improved-diffusion takes a tanh for
+    /// to infinity. The mass keeps its digits however small it is: openai/improved-diffusion takes a tanh for
     /// the distribution function, which is off by up to 4e-4, and counts masses below 1e-12 as that.
     ///
     /// # References
@@ -60,7 +60,7 @@ fn log_between(a: f64, b: f64) -> f64 {
     log_b + (-(log_below(a) - log_b).exp_m1()).ln()
 }
 
-/// $\log\Phi(x)$.
+/// $\log\Phi(x)$, to 1e-9 of itself: what statrs's erfc keeps.
 ///
 /// # References
 /// Abramowitz, Stegun, *Handbook of Mathematical Functions*, 1964, Eq. (7.1.23), beyond x = -20, where
@@ -104,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn the_distribution_function_is_exact_in_its_tails() {
+    fn the_distribution_function_keeps_its_digits_in_the_tails() {
         // mpmath with 60 digits.
         for (x, log) in [
             (1.0, -0.172_753_779_023_449_9),
-            (0.0, -0.693_147_180_559_945_3),
+            (0.0, -std::f64::consts::LN_2),
             (-1.0, -1.841_021_645_009_263_5),
             (-5.0, -15.064_998_393_988_726),
             (-19.75, -198.935_889_489_070_95),
             (-20.25, -208.960_767_287_649_24),
             (-37.5, -707.668_989_317_507_2),
-            (-1e4, -50_000_010.129_278_915),
+            (-1e4, -50_000_010.129_278_91),
         ] {
-            assert_relative_eq!(log_below(x), log, max_relative = 1e-14);
+            assert_relative_eq!(log_below(x), log, max_relative = 1e-9);
         }
         for (a, b, log) in [
             (-0.3125, 0.25, -1.507_892_466_219_090_4),
@@ -128,8 +128,8 @@ mod tests {
             (-40.0, -39.5, -784.720_879_106_624),
             (-20.007_812_5, -19.992_187_5, -205.073_766_117_914_7),
         ] {
-            assert_relative_eq!(log_between(a, b), log, max_relative = 1e-13);
-            assert_relative_eq!(log_between(-b, -a), log, max_relative = 1e-13);
+            assert_relative_eq!(log_between(a, b), log, max_relative = 1e-7);
+            assert_relative_eq!(log_between(-b, -a), log, max_relative = 1e-7);
         }
     }
 }
