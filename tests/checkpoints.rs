@@ -321,7 +321,15 @@ fn an_average_that_cannot_be_read_is_not_replaced_by_the_raw_weights() {
             assert!(off < 1e-5, "{name}: {off:e}");
         }
     }
-    insta::assert_snapshot!(problems.join("\n"), @"");
+    insta::assert_snapshot!(problems.join("\n"), @r"
+    DIR/shadow_alone/ckpt.pt holds an average in `ema.shadow_params`, which cannot be read: it is a list without names, and no weights by name stand beside it; save the average as a state_dict
+    DIR/shadow_of_others/ckpt.pt holds an average in `ema.shadow_params`, which cannot be read: it is a list of 93 tensors, which do not fit the 94 of `model` in their order; --raw (`model.raw = true`) takes the weights as they were trained, or save the average by itself as a state_dict
+    DIR/flat_average/ckpt.pt holds an average in `ema`, which cannot be read: it is one tensor for all layers; --raw (`model.raw = true`) takes the weights as they were trained, or save the average by itself as a state_dict
+    DIR/average_in_optimizer/ckpt.pt holds an average in `optimizer_states[0].ema`, which cannot be read: it stands in the optimiser's state; --raw (`model.raw = true`) takes the weights as they were trained, or save the average by itself as a state_dict
+    DIR/lit_ema_of_others/ckpt.pt holds an average in `model_ema`, which cannot be read: its tensors, `model_ema.somethingelseweight` and others, fit no network here; --raw (`model.raw = true`) takes the weights as they were trained, or save the average by itself as a state_dict
+    DIR/two_averages/ckpt.pt holds several sets of weights, `model` (raw), `ema_0.99` (EMA), `ema_0.9999` (EMA); save the one that is meant by itself
+    DIR/checkpoint-broken/unet_ema should be an average: DIR/checkpoint-broken/unet_ema holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights; --raw (`model.raw = true`) takes the network beside it
+    ");
     // Numbers about an average are none.
     assert!(off(folder.path(), "numbers_of_an_average/ckpt.pt", Which::Ema, "raw") < 1e-5);
 }
@@ -349,7 +357,10 @@ fn what_stands_before_and_beside_a_network_is_left_out_and_named() {
         let error = Network::open(&folder.path().join(name), &Wanted::default()).unwrap_err();
         error.to_string().replace(&folder.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(problem("with_another_network/ckpt.pt"), @"");
+    insta::assert_snapshot!(problem("with_another_network/ckpt.pt"), @r"
+    DIR/with_another_network/ckpt.pt does not fit the config.json beside it, and both must come from one model:
+      not known `text_encoder.embed.weight`
+    ");
     let split = problem("half_under_a_prefix/ckpt.pt");
     assert!(split.contains("`, which stands under `first.`\n"), "{split}");
 }
@@ -394,7 +405,13 @@ fn shards_are_read_through_their_index() {
         fs::write(&index, text.replace(from, to)).unwrap();
         problems.push(problem());
     }
-    insta::assert_snapshot!(problems.join("\n"), @"");
+    insta::assert_snapshot!(problems.join("\n"), @r#"
+    DIR/shards/diffusion_pytorch_model.safetensors.index.json: of its 3 files diffusion_pytorch_model-00002-of-00003.safetensors is not beside it; fetch what is missing
+    DIR/shards/diffusion_pytorch_model.safetensors.index.json: `mid_block.attentions.0.group_norm.bias` is in "../shards/x.safetensors", which is no name of a file beside it
+    DIR/shards/diffusion_pytorch_model.safetensors.index.json: `conv_in.scale` is not in diffusion_pytorch_model-00001-of-00003.safetensors; fetch both again
+    DIR/shards/diffusion_pytorch_model.safetensors.index.json: it has no `weight_map`, which says where each tensor is; fetch it again
+    DIR/shards/diffusion_pytorch_model.safetensors.index.json: it is no JSON: key must be a string at line 1 column 2; fetch it again
+    "#);
 }
 
 #[test]
@@ -591,7 +608,7 @@ fn contents_that_contradict_themselves_are_refused() {
     judge(
         dict(&[
             ("v", tensor(&shared, 0, &[4], &[1])),
-            ("w", tensor(&storage("IntStorage", "0", 4), 0, &[4], &[1])),
+            ("w", tensor(&storage("IntStorage", "0", 4), 0, &[2, 2], &[2, 1])),
         ]),
         &numbers,
     );

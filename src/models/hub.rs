@@ -396,7 +396,7 @@ impl HubModel {
 
 /// Whether a file of weights is an index of others.
 fn is_index(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "json")
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".index."))
 }
 
 fn is_offline() -> bool {

@@ -97,7 +97,7 @@ pub enum OpenError {
         factor: usize,
     },
     /// A program has its own precision.
-    #[error("{name} is a TorchScript program, which runs in f32 alone: ask for no other precision")]
+    #[error("{name} is a TorchScript program, which has a precision of its own: ask for none")]
     Precision {
         /// The program.
         name: String,

@@ -52,7 +52,7 @@ pub enum ScriptError {
     /// It takes integers, and the label is none.
     #[error(
         "the program takes integer labels, and this grid asks for label {label}: take a grid of \
-         integers (`--tau leading`, `linear` or `trailing`), and a method that asks at its levels alone"
+         integers (`--tau leading` or `official-uniform`), and a method that asks at its levels alone"
     )]
     Label {
         /// The label.
