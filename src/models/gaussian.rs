@@ -1,5 +1,9 @@
 //! Data drawn from one isotropic Gaussian: everything about it is known exactly.
 
+use ndarray_rand::rand_distr::{Distribution, StandardNormal};
+use rand_chacha::ChaCha8Rng;
+
+use super::exact::ExactModel;
 use crate::{
     backends::array::Array,
     core::{At, Denoiser, Error, Eval, Kind, Level, Result, Solver, State, Step},
@@ -55,6 +59,15 @@ impl Denoiser for Gaussian {
         let scale = level.noise() / variance;
         let centre = level.signal() * self.mean;
         Ok(x.mapv(|value| scale * (value - centre)))
+    }
+}
+
+impl ExactModel for Gaussian {
+    fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]) {
+        for x in sample {
+            let normal: f64 = StandardNormal.sample(generator);
+            *x = self.mean + self.std * normal;
+        }
     }
 }
 
