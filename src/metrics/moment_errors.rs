@@ -6,9 +6,8 @@
 //! wrong; equal moments do not make equal distributions. The blocks are left out of both sets, so
 //! that the interval is that of both sides' chance.
 //!
-//! Coverage as in the table of [`sliced`](super::sliced_wasserstein)'s module, on the same draws:
-//!
-//! TABLE
+//! The table of the module of [`sliced_wasserstein`](super::sliced_wasserstein) says how often it
+//! holds the truth.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
