@@ -200,12 +200,13 @@ mod tests {
         assert_abs_diff_eq!(covariance.value, 0.0, epsilon = 1e-24);
     }
 
+    type Distance = fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Array2<f64>) -> Jackknife;
+
     #[test]
     fn leaving_a_block_out_equals_measuring_the_rest() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (x, y) = (normals(23, 3, &mut rng), normals(23, 3, &mut rng) * 1.5);
         let along = some_directions(3);
-        type Distance = fn(ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Array2<f64>) -> Jackknife;
         let all: [Distance; 3] = [
             |x, y, along| sliced_wasserstein(x, y, 4, along.view()).unwrap(),
             |x, y, _| mean_error(x, y, 4).unwrap(),
@@ -294,7 +295,7 @@ mod tests {
         d: usize,
         n: usize,
         size: f64,
-        spectrum: fn(f64) -> f64,
+        spectrum: Spectrum,
         repeats: usize,
     ) -> [Coverage; 3] {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -334,8 +335,10 @@ mod tests {
         sum
     }
 
-    const SPECTRA: [(&str, fn(f64) -> f64); 2] =
-        [("equal", |_| 1.0), ("1 / k", |k| 1.0 / (1.0 + k))];
+    /// Variances by the index of their direction.
+    type Spectrum = fn(f64) -> f64;
+
+    const SPECTRA: [(&str, Spectrum); 2] = [("equal", |_| 1.0), ("1 / k", |k| 1.0 / (1.0 + k))];
 
     #[test]
     fn intervals_hold_a_known_distance() {
