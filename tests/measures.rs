@@ -1,4 +1,5 @@
-//! FID, KID and IS through the command line: what they are called and what they need.
+//! FID, KID, IS, precision, recall and distances to exact draws: what they are called, what they
+//! need, and what other programs make of the same numbers.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -11,8 +12,11 @@ use std::{
 };
 
 use assert_cmd::Command;
-use ddim::data::npy;
-use ndarray::Array4;
+use ddim::{
+    data::npy,
+    metrics::{covariance_error, mean_error, precision, recall, sliced_wasserstein},
+};
+use ndarray::{Array2, Array4};
 use support::fill;
 use tempfile::TempDir;
 
@@ -278,4 +282,189 @@ fn what_the_published_settings_lack_is_named_with_how_to_get_it() {
             assert!(error.contains(part), "{manifest}: {error}");
         }
     }
+}
+
+#[test]
+fn distances_agree_with_those_of_other_programs() {
+    let golden = fs::read_to_string("tests/golden/distances.json").unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
+    for (n, d) in [(200, 4), (256, 16), (400, 64)] {
+        let matrix = |values: Vec<f64>, rows| Array2::from_shape_vec((rows, d), values).unwrap();
+        let x = matrix(fill::normal(&format!("distances/x{d}"), n * d), n) * 0.8 + 0.3;
+        let y = matrix(fill::normal(&format!("distances/y{d}"), n * d), n);
+        let mut along = matrix(fill::unit(&format!("distances/along{d}"), 10 * d), 10);
+        for mut row in along.outer_iter_mut() {
+            let length = row.dot(&row).sqrt();
+            row.mapv_inplace(|x| x / length);
+        }
+        let expected = |name: &str| golden[format!("{n}x{d}")][name].as_f64().unwrap();
+        let (x, y) = (x.view(), y.view());
+        for (found, expected) in [
+            (precision(x, y, 8), expected("precision")),
+            (recall(x, y, 8), expected("recall")),
+            // The peer's is the root.
+            (sliced_wasserstein(x, y, 8, along.view()), expected("sliced_wasserstein").powi(2)),
+            (mean_error(x, y, 8), expected("mean_error")),
+            (covariance_error(x, y, 8), expected("covariance_error")),
+        ] {
+            let found = found.unwrap().value;
+            assert!((found - expected).abs() < 1e-12, "{found} and {expected} at {n} x {d}");
+        }
+    }
+}
+
+#[test]
+fn precision_and_recall_take_as_many_reference_images_as_samples() {
+    let ddim = Ddim::new();
+    for (out, keep) in [("all.safetensors", "40"), ("few.safetensors", "39")] {
+        let stats = ["stats", "--data", "x.npy", "--features", CLASSIFIER, "--keep", keep];
+        ddim.prints(&[&stats[..], &["--out", out]].concat());
+    }
+    ddim.prints(&["stats", "--data", "x.npy", "--features", CLASSIFIER, "--out", "m.npz"]);
+    let evaluate = |reference: &'static str| {
+        let arguments = ["evaluate", "x.npy", "--features", CLASSIFIER, "--blocks", "4"];
+        let measures = ["--measures", "recall,precision", "--csv", "row.csv"];
+        [&arguments[..], &measures, &["--reference", reference]].concat()
+    };
+    let text = ddim.prints(&evaluate("all.safetensors"));
+    // The images against themselves; without a block too.
+    let line = "1.0000, 95 % interval 1.0000 to 1.0000 (4 blocks), k = 3, 40 images on both sides";
+    for name in ["precision", "recall"] {
+        assert!(text.contains(&format!("{name}-cifar10-features  {line}\n")), "{text}");
+    }
+    let csv = fs::read_to_string(ddim.path("row.csv")).unwrap();
+    assert!(csv.contains(",precision-cifar10-features,") && csv.contains(",40,1.0,"), "{csv}");
+    let error = ddim.refuses(&evaluate("few.safetensors"));
+    for part in ["the features of 39 images", "as many as there are samples, 40", "--keep 40"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = ddim.refuses(&evaluate("m.npz"));
+    assert!(error.contains("`kid`, `precision` and `recall` need features"), "{error}");
+}
+
+/// One step of DDIM on a Gaussian, and many steps of Heun's method.
+const DRAWN: &str = r#"name = "drawn"
+samples = 2048
+[model]
+source = "gaussian"
+shape = [1, 2, 2]
+mean = 0.3
+std = 0.5
+[grid]
+tau = [999]
+[solver]
+kind = "ddim"
+[metrics]
+measures = ["covariance-error", "mean-error", "sliced-wasserstein"]
+blocks = 32
+[sweep]
+method = [
+    { label = "one step" },
+    { label = "fifty", "solver.kind" = "heun", "grid.tau" = "karras", "grid.steps" = 50 },
+]
+batch = [512, 1024]
+[table]
+rows = "method"
+columns = "batch"
+value = "sliced-wasserstein"
+caption = "{sliced-wasserstein}."
+[[claim]]
+text = "Fifty are better."
+source = "none"
+check = "below"
+row = "fifty"
+other = "one step"
+columns = ["512", "1024"]
+[[plot]]
+name = "floor"
+title = "How far?"
+x = "batch"
+y = "sliced-wasserstein.floor"
+series = "method"
+x_label = "batch"
+y_label = "{sliced-wasserstein.floor}"
+"#;
+
+#[test]
+fn exact_draws_measure_a_sampler_on_a_gaussian() {
+    let ddim = Ddim::new();
+    fs::write(ddim.path("drawn.toml"), DRAWN).unwrap();
+    let text = ddim.prints(&["run", "drawn.toml"]);
+    assert!(text.contains("holds"), "{text}");
+    let read = |name: &str| fs::read_to_string(ddim.path("results/drawn").join(name)).unwrap();
+    let table = read("table.md");
+    assert!(table.contains("It is a distance to N exact draws of the data"), "{table}");
+    assert!(read("floor.svg").contains("sliced-wasserstein.floor"));
+
+    // What one step makes of a normal x_T is a Gaussian again, by eps = noise (x - signal mean) / v.
+    let alpha_bar: f64 =
+        (0..1000).map(|t| 1.0 - (1e-4 + (0.02 - 1e-4) * f64::from(t) / 999.0)).product();
+    let (mean, std) = (0.3, 0.5_f64);
+    let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
+    let v = alpha_bar * std * std + 1.0 - alpha_bar;
+    let found_std = (1.0 - noise * noise / v) / signal;
+    let found_mean = noise * noise / v * mean;
+    let truth = [
+        ("sliced-wasserstein", (found_mean - mean).powi(2) + (found_std - std).powi(2)),
+        ("mean-error", (found_mean - mean).powi(2)),
+        ("covariance-error", (found_std.powi(2) - std.powi(2)).powi(2)),
+    ];
+    let mut reader = csv::Reader::from_path(ddim.path("results/drawn/metrics.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let text = |row: &csv::StringRecord, name: &str| {
+        row[header.iter().position(|column| column == name).unwrap()].to_owned()
+    };
+    let number = |row: &csv::StringRecord, name: &str| text(row, name).parse::<f64>().unwrap();
+    for row in &rows {
+        for (name, of_one_step) in truth {
+            let expected = if text(row, "param.method") == "one step" { of_one_step } else { 0.0 };
+            let error = number(row, &format!("{name}.se"));
+            let off = number(row, &format!("{name}.corrected")) - expected;
+            assert!(off.abs() < 4.0 * error, "{name}: off by {off}, error {error}");
+            let floor = number(row, &format!("{name}.floor"));
+            assert!(floor > 0.0 && floor < 0.01, "{name}: floor {floor}");
+        }
+    }
+    // Cells share their draws, and the batch is nothing to them.
+    for name in ["sliced-wasserstein", "mean-error.floor"] {
+        assert_eq!(text(&rows[0], name), text(&rows[1], name));
+    }
+    assert_eq!(text(&rows[0], "mean-error.floor"), text(&rows[3], "mean-error.floor"));
+}
+
+#[test]
+fn exact_draws_are_asked_of_models_that_have_them() {
+    let ddim = Ddim::new();
+    let refused = |changes: &[(&str, &str)]| {
+        let text = changes.iter().fold(DRAWN.to_owned(), |text, (line, instead)| {
+            assert!(text.contains(line), "{line}");
+            text.replace(line, instead)
+        });
+        fs::write(ddim.path("wrong.toml"), text).unwrap();
+        ddim.refuses(&["check", "wrong.toml"])
+    };
+    let model = "source = \"gaussian\"\nshape = [1, 2, 2]\nmean = 0.3\nstd = 0.5";
+    let root = env!("CARGO_MANIFEST_DIR");
+    let network = format!("source = \"{root}/models/cifar10-xs\"");
+    let error = refused(&[(model, &network)]);
+    for part in ["`sliced-wasserstein` compares samples with exact draws", "measure `fd` or `kid`"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    let measures = "measures = [\"covariance-error\", \"mean-error\", \"sliced-wasserstein\"]";
+    let features = "measures = [\"sliced-wasserstein\"]\nfeatures = \"x\"";
+    let error = refused(&[(measures, features)]);
+    assert!(error.contains("`metrics.features` is used by no measure"), "{error}");
+    let truth = "[truth]\nkind = \"exact\"\n[metrics]\nmeasures = [\"error\"]";
+    let error = refused(&[
+        ("[metrics]\n", ""),
+        (measures, truth),
+        ("kind = \"ddim\"\n", "kind = \"ddim\"\neta = 1.0\n"),
+        ("value = \"sliced-wasserstein\"", "value = \"error\""),
+        ("y = \"sliced-wasserstein.floor\"", "y = \"error\""),
+        ("tau = [999]", "tau = [999, 500]"),
+        ("\"solver.kind\" = \"heun\", ", ""),
+    ]);
+    assert!(error.contains("compare distributions instead (`sliced-wasserstein`)"), "{error}");
 }

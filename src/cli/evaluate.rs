@@ -50,8 +50,9 @@ pub(super) struct Evaluate {
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// What is measured: Fréchet distance, kernel distance, Inception Score, and how many labels of
-    /// the set the features' classifier finds
+    /// What is measured: Fréchet distance, kernel distance, Inception Score, precision and recall
+    /// (of as many reference features as images), and how many labels of the set the features'
+    /// classifier finds
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
     measures: Vec<MeasureName>,
 
@@ -75,6 +76,8 @@ enum MeasureName {
     Fd,
     Kid,
     Is,
+    Precision,
+    Recall,
     Accuracy,
 }
 
@@ -85,6 +88,8 @@ impl MeasureName {
             Self::Fd => Some(Measured::Fd),
             Self::Kid => Some(Measured::Kid),
             Self::Is => Some(Measured::Is),
+            Self::Precision => Some(Measured::Precision),
+            Self::Recall => Some(Measured::Recall),
             Self::Accuracy => None,
         }
     }

@@ -30,6 +30,13 @@ pub enum Draw {
         /// Which of them.
         sub: u8,
     },
+    /// A draw from the data itself, where its distribution is known: what samples are compared with.
+    Data {
+        /// Which of the sets.
+        sub: u8,
+    },
+    /// Directions that samples are looked at along.
+    Directions,
 }
 
 impl Draw {
@@ -38,6 +45,8 @@ impl Draw {
             Self::Initial => 0,
             Self::Step { position, sub } => 1 + (u64::from(position) << 8 | u64::from(sub)),
             Self::Training { sub } => 1 << 63 | u64::from(sub),
+            Self::Data { sub } => 1 << 62 | u64::from(sub),
+            Self::Directions => 1 << 61,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     data::ImageSet,
-    metrics::{Jackknife, SPLITS, spread},
+    metrics::{Jackknife, NEIGHBOURS, SPLITS, spread},
 };
 
 /// What a set of images is measured with.
@@ -163,6 +163,18 @@ impl fmt::Display for Evaluation {
                 continue;
             }
             let (low, high) = value.interval(LEVEL);
+            if matches!(measure, Measured::Precision | Measured::Recall) {
+                writeln!(
+                    f,
+                    "{column}  {}, 95 % interval {} to {} ({} blocks), k = {NEIGHBOURS}, {n} images \
+                     on both sides",
+                    decimal(value.value),
+                    decimal(low),
+                    decimal(high),
+                    value.leave_out.len()
+                )?;
+                continue;
+            }
             writeln!(f, "{column}  {} at this N", decimal(value.value))?;
             writeln!(
                 f,

@@ -13,7 +13,7 @@ use super::{
     error::{Error, Result},
     hardware::Hardware,
     image_grid,
-    plan::{CellSpec, FD, FEATURE_ERROR, IS, KID, Measured},
+    plan::{CellSpec, FD, FEATURE_ERROR, Measured, PRECISION, RECALL},
     reference::{Extractor, Reference},
 };
 use crate::{
@@ -160,8 +160,7 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
 
 /// Whether a metric, `fd` or `fd.NAME`, is a mean of one number per sample.
 pub fn is_mean(metric: &str) -> bool {
-    let measure = metric.split('.').next().unwrap_or(metric);
-    ![FD, KID, IS].contains(&measure)
+    !Measured::of(metric).is_some_and(Measured::is_of_distribution)
 }
 
 /// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
@@ -171,7 +170,8 @@ pub fn is_ranked(column: &str) -> bool {
 
 /// Whether a column is one in which higher is better.
 pub fn is_score(column: &str) -> bool {
-    column == "IS" || column.starts_with("IS-")
+    let named = |name: &str| column.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+    column == "IS" || ["IS", PRECISION, RECALL].into_iter().any(named)
 }
 
 fn file_sha256(path: &Path) -> Result<String> {
@@ -193,14 +193,16 @@ pub fn locate(source: &str) -> Result<PathBuf> {
 
 /// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
 /// `IS` of Inception's features alone. A metric without features is its own column, and a distance
-/// between single features none that has a name elsewhere: `feature-error-cifar10-features`.
+/// between single features none that has a name elsewhere: `feature-error-cifar10-features`. Nor
+/// have precision and recall, whose features are VGG's in one paper and Inception's in the next:
+/// `precision-inception`.
 pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let Some(features) = features else { return metric.to_owned() };
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
     let dot = if variant.is_empty() { "" } else { "." };
     let is_inception = features::is_inception(features);
     let name = features::name_of(Path::new(features));
-    if metric == FEATURE_ERROR {
+    if [FEATURE_ERROR, PRECISION, RECALL].contains(&metric) {
         return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
     }
     if is_inception {

@@ -7,19 +7,25 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
+use ndarray_rand::rand_distr::{Distribution as _, StandardNormal};
 
 use super::{
-    build::Samples,
+    build::{Samples, exact_model},
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, FD_INFINITY, FEATURE_ERROR, IS, KID, Measured},
+    plan::{CellSpec, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured, PRECISION, RECALL},
 };
 use crate::{
     backends::torch,
+    core::{Draw, generator},
     metrics::{
-        Jackknife, SPLITS, frechet_extrapolation, frechet_jackknife, inception_score, kid_jackknife,
+        Jackknife, SPLITS, covariance_error, directions, frechet_extrapolation, frechet_jackknife,
+        inception_score, kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
     },
-    models::features::FeatureExtractor,
+    models::{
+        exact::{ExactModel, draws},
+        features::FeatureExtractor,
+    },
 };
 
 /// Metrics by their columns.
@@ -48,7 +54,7 @@ impl Instruments {
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        let names = metrics.measures.iter().filter(|measure| measure.is_of_distribution());
+        let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
         let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
         let names: Vec<_> = names.map(|measure| measure.name()).chain(extrapolated).collect();
         for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
@@ -59,8 +65,15 @@ impl Instruments {
                 device: extractors.device(),
             }));
         }
-        let of_samples = metrics.measures.iter().filter(|measure| !measure.needs_features());
-        let names: Vec<&'static str> = of_samples.map(|measure| measure.name()).collect();
+        let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
+        let drawn: Vec<Measured> = drawn.collect();
+        if !drawn.is_empty() {
+            let model = exact_model(&spec.model)?;
+            all.push(Box::new(Drawn::new(drawn, model, spec, metrics.blocks)));
+        }
+        let of_samples = metrics.measures.iter().copied();
+        let of_samples = of_samples.filter(|m| !m.needs_features() && !m.needs_draws());
+        let names: Vec<&'static str> = of_samples.map(Measured::name).collect();
         if !names.is_empty() {
             all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
         }
@@ -188,7 +201,8 @@ impl FeatureRuler {
     /// The metrics of features `[N, D]`.
     ///
     /// # Errors
-    /// Features that are not finite, too few of them, or a reference without features for `kid`.
+    /// Features that are not finite, too few of them, or a reference without features for `kid`,
+    /// `precision` and `recall`.
     ///
     /// # Panics
     /// Never: distances are asked of a ruler with a reference.
@@ -199,6 +213,12 @@ impl FeatureRuler {
                 KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
                 FD_INFINITY => {
                     frechet_extrapolation(features, self.blocks, reference().frechet()?)?
+                }
+                PRECISION | RECALL => {
+                    // As many on both sides: balls about samples shrink as their number grows.
+                    let data = reference().reference.evenly(features.nrows())?;
+                    let share = if name == PRECISION { precision } else { recall };
+                    share(features, data.view(), self.blocks)?
                 }
                 IS => {
                     let head = self.head.as_ref().expect("invariant: a score has a head");
@@ -233,6 +253,71 @@ impl Instrument for Distribution {
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
         self.ruler.metrics(numbers)
+    }
+}
+
+/// Distances of the samples to exact draws of their model's data, and of other draws to these.
+struct Drawn {
+    measures: Vec<Measured>,
+    model: Rc<dyn ExactModel>,
+    seed: u64,
+    elements: usize,
+    blocks: usize,
+}
+
+impl Drawn {
+    fn new(
+        measures: Vec<Measured>,
+        model: Rc<dyn ExactModel>,
+        spec: &CellSpec,
+        blocks: usize,
+    ) -> Self {
+        let shape = spec.model.exact.iter().flat_map(|exact| &exact.shape);
+        Self { measures, model, seed: spec.seed, elements: shape.product(), blocks }
+    }
+
+    fn distance(
+        &self,
+        measure: Measured,
+        x: ArrayView2<'_, f64>,
+        y: ArrayView2<'_, f64>,
+    ) -> Result<Jackknife> {
+        Ok(match measure {
+            Measured::MeanError => mean_error(x, y, self.blocks)?,
+            Measured::CovarianceError => covariance_error(x, y, self.blocks)?,
+            _ => {
+                // The same for every cell and seed: differences have no chance of directions.
+                let mut generator = generator(0, 0, Draw::Directions);
+                let along = directions(self.elements, || StandardNormal.sample(&mut generator));
+                sliced_wasserstein(x, y, self.blocks, along.view())?
+            }
+        })
+    }
+}
+
+impl Instrument for Drawn {
+    fn width(&self) -> usize {
+        self.elements
+    }
+
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let rows = samples.images.len_of(Axis(0));
+        let flat = samples.images.as_standard_layout().into_owned();
+        flat.into_shape_with_order((rows, self.elements))
+            .map_err(|error| Error::input(error.to_string()))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let samples = numbers.mapv(f64::from);
+        let draws = |sub| draws(&*self.model, self.seed, [samples.nrows(), self.elements], sub);
+        let (exact, others) = (draws(0), draws(1));
+        let mut metrics = Metrics::new();
+        for &measure in &self.measures {
+            let to_exact = |x: &Array2<f64>| self.distance(measure, x.view(), exact.view());
+            metrics.insert(measure.name().to_owned(), to_exact(&samples)?);
+            metrics.insert(format!("{}{FLOOR}", measure.name()), to_exact(&others)?);
+        }
+        Ok(metrics)
     }
 }
 

@@ -483,7 +483,7 @@ pub struct Metric<'a> {
 impl Metric<'_> {
     /// Whether sets are ranked by it: it describes all samples at once, at their number.
     pub fn is_ranked(&self) -> bool {
-        let measure = Measured::ALL.into_iter().find(|measure| measure.name() == self.kind);
+        let measure = Measured::of(self.kind).filter(|measure| measure.name() == self.kind);
         measure.is_some_and(Measured::is_of_distribution)
     }
 }
@@ -493,20 +493,18 @@ impl MetricsSpec {
     pub fn metrics(&self) -> Vec<Metric<'_>> {
         let kinds = METRICS.into_iter().filter(|name| match *name {
             FD_INFINITY => self.extrapolate,
-            name => self.measures.iter().any(|measure| measure.name() == name),
+            name => Measured::of(name).is_some_and(|measure| self.asks_for(measure)),
         });
-        let of = |kind: &'static str| Measured::ALL.into_iter().find(|m| m.name() == kind);
+        let is = |of: fn(Measured) -> bool| {
+            move |kind: &&'static str| Measured::of(kind).is_some_and(of)
+        };
         let first = kinds.clone().map(|kind| Metric {
             name: kind.to_owned(),
             kind,
-            features: self
-                .features
-                .as_deref()
-                .filter(|_| of(kind).is_none_or(Measured::needs_features)),
+            features: self.features.as_deref().filter(|_| is(Measured::needs_features)(&kind)),
         });
         let also = self.also.iter().flat_map(|(network, also)| {
-            let kinds =
-                kinds.clone().filter(|kind| of(kind).is_none_or(Measured::is_of_distribution));
+            let kinds = kinds.clone().filter(is(Measured::is_of_features));
             kinds.map(move |kind| Metric {
                 name: format!("{kind}.{network}"),
                 kind,
@@ -547,6 +545,25 @@ pub const KID: &str = "kid";
 /// The Inception Score's name in manifests.
 pub const IS: &str = "is";
 
+/// The name in manifests of the share of samples that lie where the data is.
+pub const PRECISION: &str = "precision";
+
+/// The name in manifests of the share of the data that lies where samples are.
+pub const RECALL: &str = "recall";
+
+/// The name in manifests of the squared sliced Wasserstein distance to exact draws.
+pub const SLICED_WASSERSTEIN: &str = "sliced-wasserstein";
+
+/// The name in manifests of the squared difference of means to exact draws.
+pub const MEAN_ERROR: &str = "mean-error";
+
+/// The name in manifests of the squared difference of covariances to exact draws.
+pub const COVARIANCE_ERROR: &str = "covariance-error";
+
+/// What follows the name of a distance to exact draws where other exact draws stand in the place of
+/// the samples: what perfect samples have at this N.
+pub const FLOOR: &str = ".floor";
+
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
@@ -554,11 +571,19 @@ pub const ERROR: &str = "error";
 pub const FEATURE_ERROR: &str = "feature-error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 17] = [
+pub const METRICS: [&str; 25] = [
     FD,
     FD_INFINITY,
     KID,
     IS,
+    PRECISION,
+    RECALL,
+    SLICED_WASSERSTEIN,
+    "sliced-wasserstein.floor",
+    MEAN_ERROR,
+    "mean-error.floor",
+    COVARIANCE_ERROR,
+    "covariance-error.floor",
     ERROR,
     FEATURE_ERROR,
     "mse",
@@ -584,6 +609,16 @@ pub enum Measured {
     Kid,
     /// The Inception Score: higher is better.
     Is,
+    /// The share of samples inside the neighbourhoods of the data: higher is better.
+    Precision,
+    /// The share of the data inside the neighbourhoods of the samples: higher is better.
+    Recall,
+    /// The squared sliced 2-Wasserstein distance to exact draws of an exact-score model's data.
+    SlicedWasserstein,
+    /// The squared difference of the samples' mean from that of exact draws, per dimension.
+    MeanError,
+    /// The squared difference of the samples' covariance from that of exact draws, per dimension.
+    CovarianceError,
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
@@ -616,10 +651,15 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Fd,
         Self::Kid,
         Self::Is,
+        Self::Precision,
+        Self::Recall,
+        Self::SlicedWasserstein,
+        Self::MeanError,
+        Self::CovarianceError,
         Self::Error,
         Self::FeatureError,
         Self::Mse,
@@ -644,6 +684,11 @@ impl Measured {
             Self::Fd => FD,
             Self::Kid => KID,
             Self::Is => IS,
+            Self::Precision => PRECISION,
+            Self::Recall => RECALL,
+            Self::SlicedWasserstein => SLICED_WASSERSTEIN,
+            Self::MeanError => MEAN_ERROR,
+            Self::CovarianceError => COVARIANCE_ERROR,
             Self::Error => ERROR,
             Self::FeatureError => FEATURE_ERROR,
             Self::Mse => "mse",
@@ -663,20 +708,37 @@ impl Measured {
     /// The task it belongs to, by its name in manifests.
     pub fn task(self) -> &'static str {
         match self {
-            Self::Fd | Self::Kid | Self::Is | Self::Error | Self::FeatureError => "sample",
+            Self::Error | Self::FeatureError => "sample",
+            of if of.is_of_distribution() => "sample",
             Self::PathLength | Self::PathJump => "interpolate",
             _ => "reconstruct",
         }
     }
 
-    /// Whether it describes all samples at once, by the distribution of their features.
+    /// The measure behind a metric's name: of `fd`, `fd.infinity` and `fd.NAME` the first.
+    pub fn of(metric: &str) -> Option<Self> {
+        let name = metric.split('.').next();
+        Self::ALL.into_iter().find(|measure| Some(measure.name()) == name)
+    }
+
+    /// Whether it describes all samples at once.
     pub fn is_of_distribution(self) -> bool {
-        matches!(self, Self::Fd | Self::Kid | Self::Is)
+        self.is_of_features() || self.needs_draws()
+    }
+
+    /// Whether it describes all samples at once, by the distribution of their features.
+    pub fn is_of_features(self) -> bool {
+        matches!(self, Self::Fd | Self::Kid | Self::Is | Self::Precision | Self::Recall)
+    }
+
+    /// Whether it compares all samples with exact draws of the data.
+    pub fn needs_draws(self) -> bool {
+        matches!(self, Self::SlicedWasserstein | Self::MeanError | Self::CovarianceError)
     }
 
     /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
-        self.is_of_distribution() || self == Self::FeatureError
+        self.is_of_features() || self == Self::FeatureError
     }
 
     /// Whether it compares each sample with the truth of the same noise.
@@ -686,7 +748,7 @@ impl Measured {
 
     /// Whether it compares features with those of a data set.
     pub fn needs_reference(self) -> bool {
-        matches!(self, Self::Fd | Self::Kid)
+        self.is_of_features() && self != Self::Is
     }
 }
 

@@ -189,13 +189,27 @@ pub enum Error {
     },
     /// Features are asked of a file that has their moments alone.
     #[error(
-        "{dataset} holds a mean and a covariance and no features: the kernel distance needs \
-         features; compute the reference from images, `ddim stats --out FILE.safetensors`, or \
+        "{dataset} holds a mean and a covariance and no features: `kid`, `precision` and `recall` \
+         need features; compute the reference from images, `ddim stats --out FILE.safetensors`, or \
          measure `fd` alone"
     )]
     NoFeatures {
         /// The set.
         dataset: String,
+    },
+    /// Fewer features are kept than there are samples.
+    #[error(
+        "the reference keeps the features of {kept} images of {dataset}, and `precision` and \
+         `recall` compare as many as there are samples, {n}: take {kept} samples at most, or \
+         compute the reference again with `ddim stats --keep {n}`"
+    )]
+    FewFeatures {
+        /// The set.
+        dataset: String,
+        /// Features kept.
+        kept: usize,
+        /// Samples at hand.
+        n: usize,
     },
     /// The statistics cannot be computed.
     #[error(transparent)]
@@ -257,6 +271,20 @@ impl Reference {
             return Err(Error::NoFeatures { dataset: self.origin.dataset.clone() });
         }
         Ok(self.features.view())
+    }
+
+    /// `n` of the kept features, evenly spaced among them.
+    ///
+    /// # Errors
+    /// A file that has none, or fewer.
+    pub fn evenly(&self, n: usize) -> Result<Array2<f32>, Error> {
+        let features = self.features()?;
+        let kept = features.nrows();
+        if kept < n {
+            return Err(Error::FewFeatures { dataset: self.origin.dataset.clone(), kept, n });
+        }
+        let rows: Vec<usize> = (0..n).map(|k| k * kept / n).collect();
+        Ok(features.select(Axis(0), &rows))
     }
 
     /// Writes the file, whole or not at all, and creates its folder where it is missing.

@@ -4,9 +4,10 @@
 //! [`Normal`] has the divergences and likelihoods that bits per dimension are made of.
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, [`kid_jackknife`] compares samples by a kernel, [`inception_score`] asks a classifier,
-//! and [`Jackknife`] says how much of a value, or of a difference of two values, is chance. A
-//! [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
+//! of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
+//! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein`], [`mean_error`] and
+//! [`covariance_error`] need no features: they compare samples with exact draws. [`Jackknife`] says
+//! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
 //! alike. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
 
 mod extrapolation;
@@ -19,8 +20,12 @@ mod kid;
 mod latents;
 mod line;
 mod mean;
+mod moment_errors;
 mod moments;
+mod precision_recall;
 mod rank;
+mod sides;
+mod sliced;
 mod slope;
 
 pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
@@ -32,8 +37,11 @@ pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};
 pub use line::{Line, LineErrors};
 pub use mean::Mean;
+pub use moment_errors::{covariance_error, mean_error};
 pub use moments::Moments;
+pub use precision_recall::{NEIGHBOURS, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
+pub use sliced::{DIRECTIONS, directions, sliced_wasserstein};
 pub use slope::log_log_slope;
 
 /// What can go wrong with feature matrices.
@@ -49,6 +57,14 @@ pub enum Error {
         /// Columns on the left-hand side.
         left: usize,
         /// Columns on the right-hand side.
+        right: usize,
+    },
+    /// Two sets that are compared sample by sample are not equally large.
+    #[error("sets of {left} and of {right} samples cannot be compared: take as many of both")]
+    UnequalSets {
+        /// Samples on the left-hand side.
+        left: usize,
+        /// Samples on the right-hand side.
         right: usize,
     },
     /// A feature is NaN or infinite.

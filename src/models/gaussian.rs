@@ -1,5 +1,9 @@
 //! Data drawn from one isotropic Gaussian: everything about it is known exactly.
 
+use ndarray_rand::rand_distr::{Distribution, StandardNormal};
+use rand_chacha::ChaCha8Rng;
+
+use super::exact::ExactModel;
 use crate::{
     backends::array::Array,
     core::{At, Denoiser, Error, Eval, Kind, Level, Prediction, Result, Solver, State, Step},
@@ -61,6 +65,15 @@ impl Denoiser for Gaussian {
     fn predict_with_range(&self, x: &Array, at: At) -> Result<Prediction<Array>> {
         let x0 = at.state.is_pure_noise().then(|| Array::from_elem(x.raw_dim(), self.mean));
         Ok(Prediction { x0, ..self.predict(x, at)?.into() })
+    }
+}
+
+impl ExactModel for Gaussian {
+    fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]) {
+        for x in sample {
+            let normal: f64 = StandardNormal.sample(generator);
+            *x = self.mean + self.std * normal;
+        }
     }
 }
 

@@ -1,5 +1,10 @@
 //! Data drawn from a mixture of isotropic Gaussians: an exact score with structure.
 
+use ndarray_rand::rand_distr::{Distribution, StandardNormal};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::exact::ExactModel;
 use crate::{
     backends::array::{Array, map_rows},
     core::{At, Denoiser, Error, Result},
@@ -97,5 +102,23 @@ impl Denoiser for Mixture {
                 }
             }
         })
+    }
+}
+
+impl ExactModel for Mixture {
+    fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]) {
+        let total: f64 = self.components.iter().map(|component| component.weight).sum();
+        let mut left = generator.gen_range(0.0..total);
+        let chosen = self.components.iter().find(|component| {
+            left -= component.weight;
+            left < 0.0
+        });
+        // Rounding may leave nothing to choose: it is the last one's share then.
+        let Component { mean, std, .. } =
+            chosen.unwrap_or(&self.components[self.components.len() - 1]);
+        for (x, mean) in sample.iter_mut().zip(mean.iter().cycle()) {
+            let normal: f64 = StandardNormal.sample(generator);
+            *x = mean + std * normal;
+        }
     }
 }

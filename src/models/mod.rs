@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod classifier;
 pub mod conversion;
+pub mod exact;
 pub mod features;
 pub mod files;
 mod folded;

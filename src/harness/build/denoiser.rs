@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use crate::{
-    backends::array::Array,
     core::{ClipX0, Denoiser, FromV, FromX0, State},
     harness::{
         error::{Error, Result},
         plan::{ModelSpec, PredictionKind},
     },
     models::{
+        exact::ExactModel,
         gaussian::Gaussian,
         mixture::{Component, Mixture},
     },
@@ -19,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// A name that does not exist, or a mixture that makes no sense.
-pub(super) fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn Denoiser<State = Array>>> {
+pub fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn ExactModel>> {
     if let Some(gaussian) = gaussian(spec) {
         return Ok(Rc::new(gaussian));
     }

@@ -15,6 +15,7 @@ mod sampler;
 mod solver;
 mod vocabulary;
 
+pub use denoiser::exact_model;
 pub(crate) use files::scheduler_of;
 pub use files::{hub_model, missing_files, to_download, weights_path};
 pub use grid::{build_grid, build_schedule};

@@ -99,7 +99,7 @@ impl<'a> Models<'a> {
                 solver: solver as Rc<dyn Solver<Array>>,
                 variance,
                 inverse: inverse as Rc<dyn Solver<Array>>,
-                denoiser: adapt(exact_model(&spec.model)?, &spec.model),
+                denoiser: adapt(exact_model(&spec.model)? as _, &spec.model),
                 grid,
                 shape: [c, h, w],
                 truth: truth.map(|truth| truth.on_arrays(&self.known_arrays)),

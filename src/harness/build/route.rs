@@ -8,7 +8,7 @@ use crate::{
     harness::{
         diagnostic::Diagnostic,
         error::{Error, Result},
-        plan::{Cell, CellSpec, MetricsSpec, PredictionKind, Task},
+        plan::{Cell, CellSpec, FD, MetricsSpec, PredictionKind, SLICED_WASSERSTEIN, Task},
         registry::Registry,
     },
 };
@@ -69,13 +69,20 @@ impl Route {
         if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
             let kind = &cell.spec.solver.kind;
             let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let instead = match cell.spec.model.exact {
+                Some(_) => SLICED_WASSERSTEIN,
+                None => FD,
+            };
             let help = format!(
-                "`{}` is for deterministic methods; compare distributions instead (`fd`)",
+                "`{}` is for deterministic methods; compare distributions instead (`{instead}`)",
                 measure.name()
             );
             return Err(Box::new(
                 Diagnostic::error(cell.locate("solver.kind"), message).help(help),
             ));
+        }
+        if let Some(problem) = undrawable(cell) {
+            return Err(Box::new(problem));
         }
         route.map_err(|error| {
             let (path, help) = match &error {
@@ -156,6 +163,24 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
             start.signal()
         )
     }))
+}
+
+/// Why samples cannot be compared with draws of the data, where that is asked for.
+fn undrawable(cell: &Cell) -> Option<Diagnostic> {
+    let measures = &cell.spec.metrics.as_ref()?.measures;
+    let name = measures.iter().find(|measure| measure.needs_draws())?.name();
+    if cell.spec.model.exact.is_none() {
+        let message = format!("`{name}` compares samples with exact draws of the model's own data");
+        let help = "a network's data is not known that way: measure `fd` or `kid`, or take \
+                    `gaussian`, `mixture` or `dirac`";
+        let place = cell.locate("metrics.measures");
+        return Some(Diagnostic::error(place, message).help(help));
+    }
+    cell.spec.grid.window.map(|_| {
+        let message = format!("`{name}` compares with data, and a window ends at a noisy level");
+        let help = "measure `error` there, or remove `window`";
+        Diagnostic::error(cell.locate("grid.window"), message).help(help)
+    })
 }
 
 fn order_of(kind: core::Kind) -> Option<u32> {

@@ -679,7 +679,7 @@ fn read_also(
     let mut refuse = |message: String, help: &str| {
         r.report(Diagnostic::error(r.place("also"), message).help(help));
     };
-    if !measures.is_empty() && !measures.iter().any(|measure| measure.is_of_distribution()) {
+    if !measures.is_empty() && !measures.iter().any(|measure| measure.is_of_features()) {
         let message = "`metrics.also` is used by no measure".to_owned();
         refuse(message, "remove it, or measure `fd`, `kid` or `is`");
     }
@@ -703,7 +703,7 @@ fn read_also(
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 16] = Measured::ALL;
+    const ALL: [Measured; 21] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");

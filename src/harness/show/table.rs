@@ -14,6 +14,8 @@ use std::iter::once;
 
 use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
 use crate::harness::compare;
+use crate::harness::features::is_score;
+use crate::harness::plan::FLOOR;
 use crate::harness::presentation::{ClaimSpec, PaperRow, PaperValues, TableSpec};
 use crate::harness::record::{
     Estimate, FIELDS, LEVEL, PARAM, Record, SUFFIXES, Status, csv_bytes, fields, names,
@@ -228,11 +230,19 @@ impl<'a> Table<'a> {
             folded => format!("the mean over {folded} of the"),
         };
         let _ = write!(caption, " Measured: {}{on}, N = {samples}{seed}; {of} {what}.", spec.value);
-        if panel.cross.columns.iter().any(|c| !compare::best(&panel.cross, c).is_empty()) {
-            let corrected = if *is_mean { "" } else { "bias-corrected " };
+        if let Some(floor) = self.floor(panel) {
             let _ = write!(
                 caption,
-                " Bold: the lowest {corrected}value of a column, and every value not told from it \
+                " It is a distance to N exact draws of the data; N others in the place of the \
+                 samples have {floor}."
+            );
+        }
+        if panel.cross.columns.iter().any(|c| !compare::best(&panel.cross, c).is_empty()) {
+            let corrected = if *is_mean { "" } else { "bias-corrected " };
+            let end = if is_score(&spec.value) { "highest" } else { "lowest" };
+            let _ = write!(
+                caption,
+                " Bold: the {end} {corrected}value of a column, and every value not told from it \
                  by their paired difference at {level} %, each comparison by itself."
             );
         }
@@ -243,6 +253,14 @@ impl<'a> Table<'a> {
             let _ = write!(caption, " {} (model calls per sample): {calls}.", spec.columns);
         }
         caption
+    }
+
+    /// What exact draws have in the place of the samples, where all cells agree on it.
+    fn floor(&self, panel: &Panel) -> Option<Estimate> {
+        let column = format!("{}{FLOOR}", self.input.spec.value);
+        let mut floors = panel.cross.records.iter().filter_map(|of| of.metrics.get(&column));
+        let first = floors.next()?;
+        floors.all(|floor| floor == first).then(|| Estimate::at_n(first))
     }
 
     /// The table as Markdown.
