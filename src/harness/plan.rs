@@ -499,16 +499,20 @@ pub const IS: &str = "is";
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
+/// The name in manifests of that distance's median.
+pub const ERROR_MEDIAN: &str = "error-median";
+
 /// The name in manifests of the distance to the features of the truth.
 pub const FEATURE_ERROR: &str = "feature-error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 17] = [
+pub const METRICS: [&str; 18] = [
     FD,
     FD_INFINITY,
     KID,
     IS,
     ERROR,
+    ERROR_MEDIAN,
     FEATURE_ERROR,
     "mse",
     "mse-raw",
@@ -536,6 +540,8 @@ pub enum Measured {
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
+    /// The median over samples of that difference, which a heavy tail does not move.
+    ErrorMedian,
     /// The Euclidean distance between the features of a sample and those of the truth of the same
     /// noise, averaged over samples.
     FeatureError,
@@ -565,11 +571,12 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Fd,
         Self::Kid,
         Self::Is,
         Self::Error,
+        Self::ErrorMedian,
         Self::FeatureError,
         Self::Mse,
         Self::MseRaw,
@@ -594,6 +601,7 @@ impl Measured {
             Self::Kid => KID,
             Self::Is => IS,
             Self::Error => ERROR,
+            Self::ErrorMedian => ERROR_MEDIAN,
             Self::FeatureError => FEATURE_ERROR,
             Self::Mse => "mse",
             Self::MseRaw => "mse-raw",
@@ -612,7 +620,12 @@ impl Measured {
     /// The task it belongs to, by its name in manifests.
     pub fn task(self) -> &'static str {
         match self {
-            Self::Fd | Self::Kid | Self::Is | Self::Error | Self::FeatureError => "sample",
+            Self::Fd
+            | Self::Kid
+            | Self::Is
+            | Self::Error
+            | Self::ErrorMedian
+            | Self::FeatureError => "sample",
             Self::PathLength | Self::PathJump => "interpolate",
             _ => "reconstruct",
         }
@@ -630,7 +643,7 @@ impl Measured {
 
     /// Whether it compares each sample with the truth of the same noise.
     pub fn needs_truth(self) -> bool {
-        matches!(self, Self::Error | Self::FeatureError)
+        matches!(self, Self::Error | Self::ErrorMedian | Self::FeatureError)
     }
 
     /// Whether it compares features with those of a data set.

@@ -19,6 +19,7 @@ mod kid;
 mod latents;
 mod line;
 mod mean;
+mod median;
 mod moments;
 mod rank;
 mod slope;
@@ -34,7 +35,7 @@ pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moments::Moments;
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
-pub use slope::log_log_slope;
+pub use slope::{Bend, log_log_bend, log_log_slope};
 
 /// What can go wrong with feature matrices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

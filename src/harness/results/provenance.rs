@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::date;
+
 /// Everything about a run that its numbers may depend on and a reader may want to check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provenance {
@@ -33,8 +35,8 @@ pub struct Provenance {
     pub tf32: bool,
     /// SHA-256 of what was read, by role.
     pub inputs: BTreeMap<String, String>,
-    /// Seconds of Unix time at the end of the last run that computed something.
-    pub finished: u64,
+    /// When the last run ended that computed something: `2026-11-22T14:59:50Z`.
+    pub finished: String,
 }
 
 impl Provenance {
@@ -56,14 +58,14 @@ impl Provenance {
             processor: processor(),
             threads,
             inputs,
-            finished: unix_time(),
+            finished: date::iso(unix_time()),
         }
     }
 
     /// The same as the run ends.
     #[must_use]
     pub fn finished(self) -> Self {
-        Self { finished: unix_time(), ..self }
+        Self { finished: date::iso(unix_time()), ..self }
     }
 
     /// The record as JSON with a line per entry.

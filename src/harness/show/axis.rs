@@ -33,6 +33,12 @@ impl Scale {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
+    /// Whether a number lies on the scale: a logarithmic one has no place for zero.
+    pub fn holds(&self, value: f64) -> bool {
+        let value = if self.log { value.log10() } else { value };
+        (self.low..=self.high).contains(&value)
+    }
+
     /// Round numbers within the scale, with their labels.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let values = if self.log { self.log_ticks() } else { None };
