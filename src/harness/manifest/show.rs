@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Vocabulary;
 use super::reader::{FromNode, Problems, Published, Reader};
+use crate::harness::axis::number;
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
 use crate::harness::plan::{Cell, CellSpec, Measured, Metric, VarianceSpec};
@@ -309,7 +310,6 @@ fn read_plot(
 
 /// Labels have a place on the horizontal axis: this is known before anything is computed.
 fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
-    let number = |label: &String| label.trim().parse::<f64>().ok().filter(|x| x.is_finite());
     for label in labels {
         let (message, help) = match number(label) {
             None => (

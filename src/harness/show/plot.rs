@@ -20,7 +20,7 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use crate::harness::axis::{Scale, trim};
+use crate::harness::axis::{Scale, number, trim};
 use crate::harness::page::{
     BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, named, pretty, text_width, wrap,
 };
@@ -553,8 +553,7 @@ fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
             let Some(label) = record.label(&axis) else {
                 return Err(PlotError::NoAxis { name, axis });
             };
-            let number: Option<f64> = label.trim().parse().ok();
-            number.filter(|x| x.is_finite()).ok_or_else(|| PlotError::NotANumber {
+            number(label).ok_or_else(|| PlotError::NotANumber {
                 name,
                 axis,
                 label: label.to_owned(),
