@@ -1,5 +1,8 @@
 //! A harness for research on diffusion samplers.
 
+#[macro_use]
+mod terminal;
+
 pub mod backends;
 pub mod cli;
 pub mod core;

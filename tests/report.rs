@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use ddim::harness::claims::{Cross, Verdict, judge};
 use ddim::harness::compare::{best, differences_csv};
 use ddim::harness::fold::Fold;
 use ddim::harness::folder::Folder;
+use ddim::harness::measure::Statistic;
 use ddim::harness::overview::{Format, Show};
 use ddim::harness::plot::Figure;
 use ddim::harness::presentation::{
@@ -99,6 +102,7 @@ fn claim(check: ClaimCheck, row: &str, columns: &[&str]) -> ClaimSpec {
         columns: columns.iter().copied().map(String::from).collect(),
         other: None,
         between: None,
+        descriptive: false,
     }
 }
 
@@ -113,11 +117,11 @@ fn claims() -> Vec<ClaimSpec> {
 
 fn facts() -> Facts {
     Facts {
-        samples: 256,
+        samples: Some(256),
         seed: Some(0),
         folded: String::new(),
         features: "64 features of cifar10-features".into(),
-        is_mean: false,
+        statistic: Statistic::Plugin,
         orders: BTreeMap::new(),
     }
 }
@@ -158,6 +162,8 @@ fn shown() -> Shown {
 #[test]
 fn the_markdown_table_shows_what_was_measured_and_then_the_paper_and_the_verdicts() {
     insta::assert_snapshot!(shown().markdown, @r"
+    fd, at N = 256, with its 95 % interval
+
     | variance \ grid.steps | 10: fd | 50: fd | 100: fd |
     | --- | ---: | ---: | ---: |
     | eta = 0.0 | **46.2** [44.1, 48.4] | **31.0** [29.8, 32.2] | not run |
@@ -228,12 +234,12 @@ fn the_latex_table_is_for_booktabs() {
 #[test]
 fn the_terminal_table_has_columns_of_fixed_width() {
     insta::assert_snapshot!(shown().terminal, @r"
+    fd, at N = 256, ± half of its 95 % interval
     variance \ grid.steps              10              50             100
     eta = 0.0                  46.2 ± 2.1      31.0 ± 1.2         not run
     eta = 1.0                  88.8 ± 4.7      31.1 ± 1.9         not run
     sigma-hat                    diverged         not run         not run
     a_b | c                    50.0 ± 2.1         not run         not run
-    fd at N = 256, ± 95 %
 
     Published: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
     variance \ grid.steps              10              50            1000
@@ -389,7 +395,7 @@ fn seeds_are_folded_to_a_mean_with_its_interval_and_their_range() {
     let csv = String::from_utf8(fold.summary_csv(&columns, &records)).unwrap();
     insta::assert_snapshot!(csv, @r"
     status,param.variance,param.grid.steps,S,levels,calls,N,fd,fd.low,fd.high,fd.se,fd.corrected,fd.corrected.low,fd.corrected.high,fd.min,fd.max,fd.seed=0,fd.seed=1
-    done,a,10,10,10,10,256,5.0,-2.9413779601091816,12.941377960109183,0.625,4.875,-3.0663779601091816,12.816377960109183,4.0,6.0,4.0,6.0
+    done,a,10,10,10,10,256,5.0,-2.9413779601091825,12.941377960109183,0.625,4.875,-3.0663779601091816,12.816377960109183,4.0,6.0,4.0,6.0
     diverged,b,10,10,10,10,256,,,,,,,,,,5.0,
     ");
 }
@@ -487,6 +493,84 @@ fn an_order_holds_inside_its_bounds_and_fails_outside() {
     });
     insta::assert_snapshot!(missing.1, @"`second` at 80 was not run");
     assert_eq!(missing.0, Verdict::NotRun);
+}
+
+#[test]
+fn an_order_of_points_that_bend_says_so() {
+    // Order 1 at the start and 2 at the end.
+    let at = |s: f64, c: f64| c / (s * (s * s + 400.0).sqrt());
+    let records: Vec<Record> = [5.0_f64, 20.0, 80.0, 320.0]
+        .map(|s| {
+            let (value, leave_out) = (at(s, 1.0), vec![at(s, 0.99), at(s, 1.01)]);
+            cell("first", &format!("{s}"), Some(Jackknife { value, leave_out }))
+        })
+        .to_vec();
+    let columns = ["5", "20", "80", "320"].map(String::from).to_vec();
+    let spec = TableSpec { fit: Some(Against::S), ..table_spec() };
+    let axes = [("variance".into(), vec!["first".into()]), ("grid.steps".into(), columns.clone())];
+    let mut order = claim(ClaimCheck::Order, "first", &["5", "20", "80", "320"]);
+    order.between = Some([1.0, 2.0]);
+    order.descriptive = true;
+    let claims = [order];
+    let facts = facts();
+    let table = Table::new(Input {
+        spec: &spec,
+        paper: None,
+        claims: &claims,
+        axes: &axes,
+        records: &records,
+        facts: &facts,
+    });
+    let text = table.markdown();
+    let lines: Vec<&str> = text.lines().skip(6).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    Quality against the number of steps. Measured: fd on 64 features of cifar10-xs, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
+
+    | variance | order of fd against S | bends from, to | order of the method |
+    | --- | ---: | ---: | ---: |
+    | first | 1.671 [1.671, 1.671] | 1.11 to 2.23 |  |
+
+    Where the points bend beyond their uncertainty, the local orders at the first and the last of them: a single order is then that of the columns it is fitted over.
+
+    Claims, judged on paired differences of the bias-corrected values (95 % intervals; diverged counts as worse than everything; a descriptive claim was written after a first look at results: it sums up, and tests nothing):
+
+    - **holds** (descriptive): Order for first. (Section 5.1) *the order of `first` over 5, 20, 80, 320 is 1.671 [1.671, 1.671], asked for 1 to 2; its points bend, from a local order of 1.11 to 2.23.*
+    ");
+    assert!(table.terminal().contains("; bends, "), "{}", table.terminal());
+    let json: serde_json::Value = serde_json::from_str(&table.json("n")).unwrap();
+    assert_eq!(json["panels"][0]["claims"][0]["descriptive"], true);
+    assert_eq!(json["panels"][0]["orders"][0]["bend"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_numbers_of_a_column_have_one_notation_and_columns_never_touch() {
+    let small = |value: f64| Some(metric(value, 0.001 * value));
+    let records = [
+        cell("eta = 0.0", "10", small(6.94e-3)),
+        cell("eta = 1.0", "10", small(6.86e-6)),
+        cell("eta = 0.0", "50", small(123_456.0)),
+    ];
+    let (spec, axes, facts) = (table_spec(), axes(), facts());
+    let table = Table::new(Input {
+        spec: &spec,
+        paper: None,
+        claims: &[],
+        axes: &axes,
+        records: &records,
+        facts: &facts,
+    });
+    insta::assert_snapshot!(table.terminal(), @r"
+    fd, at N = 256, ± half of its 95 % interval
+    variance \ grid.steps                 10              50             100
+    eta = 0.0              6.940e-3 ± 1.6e-5    123456 ± 292         not run
+    eta = 1.0              6.860e-6 ± 1.6e-8         not run         not run
+    sigma-hat                        not run         not run         not run
+    a_b | c                          not run         not run         not run
+    ");
+    let json: serde_json::Value = serde_json::from_str(&table.json("n")).unwrap();
+    let first = &json["panels"][0]["cells"][0];
+    assert_eq!((first["value"].as_f64(), first["N"].as_u64()), (Some(6.94e-3), Some(256)));
+    assert!(first["low"].as_f64() < first["value"].as_f64() && first["bold"] == false);
 }
 
 #[test]
@@ -588,7 +672,57 @@ fn figures_that_cannot_be_drawn_say_why() {
     insta::assert_snapshot!(refuse(&|spec| spec.series = "clip".into()), @"plot `steps`: there is no axis `clip`");
     let zero = [cell("eta = 0.0", "10", Some(metric(0.0, 1.0)))];
     let error = Figure::new(&plot_spec(), &zero).unwrap_err();
-    insta::assert_snapshot!(error, @"plot `steps`: 0 has no place on a logarithmic axis");
+    insta::assert_snapshot!(error, @"plot `steps`: no finished cell has the metric `fd`");
+}
+
+/// What an SVG says.
+fn text_of(figure: &Figure) -> String {
+    let svg = figure.svg().unwrap();
+    svg.lines().filter(|line| !line.starts_with('<')).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_cell_without_a_place_on_a_logarithmic_axis_is_left_out_and_told() {
+    let mut all = records();
+    all.push(cell("eta = 0.0", "100", Some(metric(0.0, 1.0))));
+    let lines = text_of(&Figure::new(&plot_spec(), &all).unwrap());
+    assert!(!lines.contains("\n100\n"), "{lines}");
+    let text = lines.replace('\n', " ");
+    assert!(
+        text.contains("; 1 cell at zero or below has no place on a logarithmic axis"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_interval_that_leaves_a_logarithmic_axis_is_an_arrow_and_no_line_to_its_end() {
+    let one = |error: f64| {
+        let cells = [
+            cell("eta = 0.0", "10", Some(metric(100.0, 1.0))),
+            cell("eta = 0.0", "20", Some(metric(10.0, error))),
+            cell("eta = 0.0", "50", Some(metric(1.0, 0.01))),
+        ];
+        Figure::new(&plot_spec(), &cells).unwrap()
+    };
+    let (within, beyond) = (one(1.0), one(8.0));
+    assert!(!text_of(&within).contains("an arrow"));
+    assert!(text_of(&beyond).contains("; an arrow: the interval goes on beyond the axis"));
+    // Vertical lines of two points: the axis aside, none is as high as the plot.
+    let heights = |figure: &Figure| -> Vec<f64> {
+        let svg = figure.svg().unwrap();
+        let lines = svg.lines().filter(|line| line.starts_with("<polyline"));
+        let points = lines.filter_map(|line| line.split("points=\"").nth(1)?.split('"').next());
+        let bars = points.filter_map(|points| {
+            let numbers: Vec<f64> =
+                points.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+            let [x, top, other, bottom] = numbers[..] else { return None };
+            (x.total_cmp(&other).is_eq() && x > 1000.0).then(|| (bottom - top).abs())
+        });
+        bars.collect()
+    };
+    let highest = heights(&beyond).into_iter().fold(0.0, f64::max);
+    assert!(heights(&within).len() >= 3, "the error bars are not found");
+    assert!((200.0..1500.0).contains(&highest), "{highest}");
 }
 
 #[test]
@@ -601,7 +735,7 @@ fn a_figure_of_one_point_without_uncertainty_can_be_drawn() {
 }
 
 /// A results folder with a name, a caption and labels that hold markup.
-fn tiny_folder(folder: &std::path::Path) {
+fn tiny_folder(folder: &Path) {
     let manifest = r#"# Question: does <i>noise</i> help & when?
 #   At two steps, that is.
 # Paper: none
@@ -736,6 +870,12 @@ fn the_table_as_csv_has_a_line_for_every_place() {
         .unwrap();
     insta::assert_snapshot!(csv, @r"
     status,param.noise,param.grid.steps,S,levels,calls,N,FD-fd,FD-fd.low,FD-fd.high,FD-fd.se,FD-fd.corrected,FD-fd.corrected.low,FD-fd.corrected.high,paper
+    done,eta = 0.0,10,10,10,10,256,46.2345,44.10633817356649,48.3626618264335,0.8999999999999996,46.2345,44.10633817356649,48.3626618264335,13.36
+    done,eta = 0.0,50,50,49,50,256,31.02,29.837687874203603,32.2023121257964,0.5000000000000024,31.020000000000024,29.837687874203628,32.202312125796425,
+    done,<b>eta</b>,10,10,10,10,256,88.8,84.07075149681441,93.52924850318558,2.0000000000000098,88.7999999999999,84.07075149681431,93.52924850318549,
+    not run,<b>eta</b>,50,,,,,,,,,,,,
+    diverged,sigma-hat,10,10,10,10,256,,,,,,,,
+    not run,sigma-hat,50,,,,,,,,,,,,
     ");
 }
 
@@ -821,7 +961,7 @@ fn slope_triangles_and_chosen_curves_are_drawn() {
 }
 
 /// Six cells without metrics, with times by hand: y = 2, 4, 7 and 5, 5, 5 ms at 1, 2, 3 calls.
-fn timed_folder(folder: &std::path::Path) {
+fn timed_folder(folder: &Path) {
     let manifest = r#"name = "timed"
 samples = 256
 batch = 64
@@ -928,4 +1068,148 @@ fn a_line_through_times_has_its_numbers_in_the_note_and_in_a_file() {
     std::fs::write(folder.path().join("timing.csv"), TIMING).unwrap();
     let (files, report) = plots();
     assert!(files.is_empty() && !report.contains("<svg"));
+}
+
+const SMALL: &str = r#"name = "small"
+samples = 8
+batch = 4
+[model]
+source = "gaussian"
+shape = [1, 8, 8]
+mean = 0.1
+std = 0.5
+[grid]
+tau = "linspace"
+[solver]
+kind = "ddim"
+[truth]
+kind = "ddim"
+steps = 40
+tau = "linspace"
+[metrics]
+measures = ["error", "error-median"]
+blocks = 4
+[sweep]
+"grid.steps" = [20, 10]
+"solver.kind" = ["ddim", "heun"]
+"model.mean" = [0.1, 0.2]
+[table]
+rows = "solver.kind"
+columns = "grid.steps"
+value = "error-median"
+fit = "S"
+[[plot]]
+name = "p"
+title = "t"
+x = "grid.steps"
+y = "error"
+series = "solver.kind"
+x_label = "S"
+y_label = "e"
+log_y = true
+"#;
+
+fn ddim(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddim"));
+    command.current_dir(folder).args(words);
+    command
+}
+
+/// The end of a pipe that nobody reads.
+fn unread() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_no_command_and_stops_no_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let run = ddim(dir.path(), &["run", "small.toml"]).stdout(unread()).stderr(unread()).status();
+    assert!(run.unwrap().success());
+    let (_, rows) = read_csv(&dir.path().join("results/small/metrics.csv")).unwrap();
+    assert_eq!(rows.len(), 8);
+    for words in [
+        &["table", "results/small"][..],
+        &["table", "results/small", "--json"],
+        &["plan", "small.toml"],
+        &["check", "small.toml"],
+        &["models"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let output = ddim(dir.path(), words).stdout(unread()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("panicked"), "{words:?}: {said}");
+        let status = ddim(dir.path(), words).stderr(unread()).stdout(Stdio::null()).status();
+        assert!(status.unwrap().success(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_full_stdout_is_told_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = ddim(dir.path(), &["check", "small.toml"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    insta::assert_snapshot!(said, @"error: cannot write to stdout: No space left on device (os error 28)");
+}
+
+#[test]
+fn a_plot_that_cannot_be_drawn_is_found_before_anything_is_computed() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str| {
+        std::fs::write(dir.path().join("m.toml"), text).unwrap();
+        let check = ddim(dir.path(), &["check", "m.toml"]).output().unwrap();
+        let run = ddim(dir.path(), &["run", "m.toml"]).output().unwrap();
+        assert_eq!((check.status.code(), run.status.code()), (Some(2), Some(2)));
+        assert!(!dir.path().join("results").exists());
+        String::from_utf8(check.stderr).unwrap()
+    };
+    let names = SMALL
+        .replace("x = \"grid.steps\"", "x = \"solver.kind\"")
+        .replace("series = \"solver.kind\"", "series = \"grid.steps\"");
+    let said = refused(&names);
+    assert!(said.contains("`ddim` on the axis `solver.kind` is not a number"), "{said}");
+    let zero = SMALL.replace("steps = 40", "steps = 20");
+    let said = refused(&zero);
+    assert!(
+        said.contains("`error` is zero at grid.steps = 20, solver.kind = ddim, model.mean = 0.1"),
+        "{said}"
+    );
+    let below = SMALL
+        .replace("x = \"grid.steps\"", "x = \"model.mean\"")
+        .replace("[0.1, 0.2]", "[0, 0.2]")
+        .replace("log_y = true", "log_x = true");
+    let said = refused(&below);
+    assert!(said.contains("`0` on the axis `model.mean` has no place on a log"), "{said}");
+    // What leaves that cell out can be drawn.
+    std::fs::write(dir.path().join("m.toml"), format!("{zero}only = [\"heun\"]\n")).unwrap();
+    assert!(ddim(dir.path(), &["check", "m.toml"]).output().unwrap().status.success());
+}
+
+#[test]
+fn a_run_dates_itself_and_shows_the_median_beside_the_mean() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let run = ddim(dir.path(), &["run", "small.toml", "--quiet"]).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let read =
+        |name: &str| std::fs::read_to_string(dir.path().join("results/small").join(name)).unwrap();
+    let provenance: serde_json::Value = serde_json::from_str(&read("provenance.json")).unwrap();
+    let finished = provenance["finished"].as_str().unwrap();
+    assert!(finished.len() == 20 && finished.starts_with("20") && finished.ends_with('Z'));
+    assert!(read("timing.csv").lines().skip(1).all(|line| line.ends_with('Z')));
+    let table = read("table.md");
+    let head = "error-median (root mean square difference from the truth, per value), median of N = 8 \
+                samples, with its 95 % interval";
+    assert!(table.contains(head), "{table}");
+    assert!(table.contains("| solver.kind | order of error-median against S | order of error | "));
+    let report = read("report.html");
+    let (date, time) = finished.split_once('T').unwrap();
+    assert!(report.contains(&format!("<dd>{date} {} UTC</dd>", &time[..5])), "{finished}");
+    // Bold where the table in Markdown is bold.
+    assert_eq!(report.matches("<strong>").count(), table.matches("| **").count());
+    assert!(report.contains("<strong>"));
 }

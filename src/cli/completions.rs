@@ -1,11 +1,7 @@
 //! `ddim completions`.
 
-use std::io::Write as _;
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-
-use crate::harness::error::{Error, Result};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -18,11 +14,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) {
         let mut script = vec![];
         clap_complete::generate(self.shell, &mut super::Cli::command(), "ddim", &mut script);
-        std::io::stdout()
-            .write_all(&script)
-            .map_err(|error| Error::input(format!("cannot write to stdout: {error}")))
+        print!("{}", String::from_utf8_lossy(&script));
     }
 }

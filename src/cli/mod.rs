@@ -48,6 +48,7 @@ use crate::{
         registry::Registry,
     },
     models::reading::Remark,
+    terminal,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -377,15 +378,22 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),
-        Verb::Completions(verb) => verb.run(),
+        Verb::Completions(verb) => {
+            verb.run();
+            Ok(())
+        }
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
         Verb::Inspect(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match (outcome, terminal::refused()) {
+        (Ok(()), None) => ExitCode::SUCCESS,
+        (Ok(()), Some(error)) => {
+            eprintln!("error: cannot write to stdout: {error}");
+            ExitCode::FAILURE
+        }
+        (Err(error), _) => {
             report(&error);
             ExitCode::from(error.exit_code())
         }

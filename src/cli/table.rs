@@ -19,6 +19,7 @@ use crate::harness::{
     as `ddim run` prints it. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
     ddim table results/table1\n  \
     ddim table results/table1 --format csv\n  \
+    ddim table results/table1 --json\n  \
     ddim table results/table1 --format tex > table.tex"
 )]
 pub(super) struct Table {
@@ -29,6 +30,10 @@ pub(super) struct Table {
     /// Print the table in this form, and write no file
     #[arg(long, value_enum, value_name = "FORM", conflicts_with = "out")]
     format: Option<Form>,
+
+    /// Print the table as JSON, and write no file; short for --format json
+    #[arg(long, conflicts_with_all = ["format", "out"])]
+    json: bool,
 
     /// Write into this folder instead of DIR
     #[arg(long, value_name = "DIR")]
@@ -44,19 +49,22 @@ enum Form {
     Md,
     /// LaTeX, for booktabs
     Tex,
-    /// A line per place: labels, value, interval, paper
+    /// A line per place, with the columns of metrics.csv
     Csv,
+    /// Cells, orders and judged claims
+    Json,
     /// As on a terminal
     Text,
 }
 
 impl Table {
-    #[allow(clippy::print_stdout, reason = "the table is this command's data")]
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let folder = Folder::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
         let show = Show::new(&folder.plan, registry);
-        let format = match self.format {
+        let form = if self.json { Some(Form::Json) } else { self.format };
+        let format = match form {
+            Some(Form::Json) => Format::Json,
             Some(Form::Md) => Format::Markdown,
             Some(Form::Tex) => Format::Latex,
             Some(Form::Csv) => Format::Csv,
@@ -68,7 +76,7 @@ impl Table {
                 self.folder.display()
             )));
         };
-        if self.format.is_none() {
+        if form.is_none() {
             let mut files = show.tables(&folder.records);
             files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
             redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;

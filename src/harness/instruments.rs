@@ -13,7 +13,10 @@ use super::{
     build::{Samples, exact_model},
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
-    plan::{CellSpec, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured, PRECISION, RECALL},
+    plan::{
+        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured, PRECISION,
+        RECALL,
+    },
 };
 use crate::{
     backends::torch,
@@ -321,7 +324,7 @@ impl Instrument for Drawn {
     }
 }
 
-/// Means over samples of numbers that come with them.
+/// Means and medians over samples of numbers that come with them.
 struct PerSample {
     names: Vec<&'static str>,
     blocks: usize,
@@ -334,16 +337,23 @@ impl Instrument for PerSample {
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let of = |name| samples.numbers.get(name).map_or(&[][..], Vec::as_slice);
-        let columns: Vec<&[f64]> = self.names.iter().map(of).collect();
+        let source = |name| if name == ERROR_MEDIAN { ERROR } else { name };
+        let of = |name| samples.numbers.get(source(name)).map_or(&[][..], Vec::as_slice);
+        let columns: Vec<&[f64]> = self.names.iter().copied().map(of).collect();
         let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
         Ok(Array2::from_shape_fn((rows, self.names.len()), |(row, k)| columns[k][row] as f32))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let mean =
-            |(k, name): (usize, &&'static str)| mean_of(name, numbers.column(k), self.blocks);
-        self.names.iter().enumerate().map(mean).collect()
+        let metric = |(k, name): (usize, &&'static str)| {
+            let (numbers, blocks) = (doubles(numbers.column(k)), self.blocks);
+            let metric = match *name {
+                ERROR_MEDIAN => Jackknife::of_median(&numbers, blocks)?,
+                _ => Jackknife::of_mean(&numbers, blocks)?,
+            };
+            Ok(((*name).to_owned(), metric))
+        };
+        self.names.iter().enumerate().map(metric).collect()
     }
 }
 
@@ -373,16 +383,12 @@ impl Instrument for FeaturesToTruth {
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        Ok(Metrics::from([mean_of(&self.column, numbers.column(0), self.blocks)?]))
+        let mean = Jackknife::of_mean(&doubles(numbers.column(0)), self.blocks)?;
+        Ok(Metrics::from([(self.column.clone(), mean)]))
     }
 }
 
-/// A column and the mean of one number of each sample.
-fn mean_of(
-    column: &str,
-    numbers: ArrayView1<'_, f32>,
-    blocks: usize,
-) -> Result<(String, Jackknife)> {
-    let numbers: Vec<f64> = numbers.iter().map(|&number| f64::from(number)).collect();
-    Ok((column.to_owned(), Jackknife::of_mean(&numbers, blocks)?))
+/// One number of each sample, in the precision that statistics are computed in.
+fn doubles(numbers: ArrayView1<'_, f32>) -> Vec<f64> {
+    numbers.iter().copied().map(f64::from).collect()
 }

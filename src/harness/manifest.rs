@@ -363,7 +363,8 @@ impl Manifest {
         report_uneven_metrics(&cells, problems);
         let metrics = cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
         let measured = metrics.map(MetricsSpec::metrics);
-        let show = show::read(&tree, &whole, labels, vocabulary, measured.as_deref(), problems);
+        let show =
+            show::read(&tree, &whole, labels, vocabulary, measured.as_deref(), &cells, problems);
         Plan {
             name: show.name,
             profile: None,

@@ -27,9 +27,10 @@ pub mod tasks;
 pub mod training;
 mod truth;
 
-use results::leftovers;
+use results::{date, leftovers};
 pub use results::{folder, partial, provenance, record, sink};
 use show::{axis, page};
 pub use show::{
-    claims, compare, fold, image_grid, overview, plot, presentation, ranks, report, sheet, table,
+    claims, compare, fold, image_grid, measure, overview, plot, presentation, ranks, report, sheet,
+    table,
 };

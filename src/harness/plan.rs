@@ -567,11 +567,14 @@ pub const FLOOR: &str = ".floor";
 /// The name in manifests of the distance to the truth.
 pub const ERROR: &str = "error";
 
+/// The name in manifests of that distance's median.
+pub const ERROR_MEDIAN: &str = "error-median";
+
 /// The name in manifests of the distance to the features of the truth.
 pub const FEATURE_ERROR: &str = "feature-error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 25] = [
+pub const METRICS: [&str; 26] = [
     FD,
     FD_INFINITY,
     KID,
@@ -585,6 +588,7 @@ pub const METRICS: [&str; 25] = [
     COVARIANCE_ERROR,
     "covariance-error.floor",
     ERROR,
+    ERROR_MEDIAN,
     FEATURE_ERROR,
     "mse",
     "mse-raw",
@@ -622,6 +626,8 @@ pub enum Measured {
     /// The root mean square difference of a sample from the truth of the same noise, averaged over
     /// samples.
     Error,
+    /// The median over samples of that difference, which a heavy tail does not move.
+    ErrorMedian,
     /// The Euclidean distance between the features of a sample and those of the truth of the same
     /// noise, averaged over samples.
     FeatureError,
@@ -651,7 +657,7 @@ pub enum Measured {
 
 impl Measured {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Fd,
         Self::Kid,
         Self::Is,
@@ -661,6 +667,7 @@ impl Measured {
         Self::MeanError,
         Self::CovarianceError,
         Self::Error,
+        Self::ErrorMedian,
         Self::FeatureError,
         Self::Mse,
         Self::MseRaw,
@@ -690,6 +697,7 @@ impl Measured {
             Self::MeanError => MEAN_ERROR,
             Self::CovarianceError => COVARIANCE_ERROR,
             Self::Error => ERROR,
+            Self::ErrorMedian => ERROR_MEDIAN,
             Self::FeatureError => FEATURE_ERROR,
             Self::Mse => "mse",
             Self::MseRaw => "mse-raw",
@@ -708,7 +716,7 @@ impl Measured {
     /// The task it belongs to, by its name in manifests.
     pub fn task(self) -> &'static str {
         match self {
-            Self::Error | Self::FeatureError => "sample",
+            Self::Error | Self::ErrorMedian | Self::FeatureError => "sample",
             of if of.is_of_distribution() => "sample",
             Self::PathLength | Self::PathJump => "interpolate",
             _ => "reconstruct",
@@ -743,7 +751,7 @@ impl Measured {
 
     /// Whether it compares each sample with the truth of the same noise.
     pub fn needs_truth(self) -> bool {
-        matches!(self, Self::Error | Self::FeatureError)
+        matches!(self, Self::Error | Self::ErrorMedian | Self::FeatureError)
     }
 
     /// Whether it compares features with those of a data set.

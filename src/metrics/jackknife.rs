@@ -489,7 +489,6 @@ mod tests {
     /// `cargo test --release --lib coverage_table -- --ignored --nocapture`.
     #[test]
     #[ignore = "prints the coverage table of the module's documentation"]
-    #[expect(clippy::print_stdout, reason = "a table for a person")]
     fn coverage_table() {
         for size in [1.0, 0.0] {
             for (d, n) in [(8, 256), (8, 1024), (64, 256), (64, 1024)] {
@@ -514,7 +513,6 @@ mod tests {
     /// `cargo test --release --lib extrapolated_table -- --ignored --nocapture`.
     #[test]
     #[ignore = "prints the coverage table of the extrapolated distance"]
-    #[expect(clippy::print_stdout, reason = "a table for a person")]
     fn extrapolated_table() {
         for size in [1.0, 0.0] {
             for [d, n] in [[8, 256], [64, 256], [64, 1024]] {

@@ -471,7 +471,6 @@ mod tests {
     /// `cargo test --release --lib kid_coverage_table -- --ignored --nocapture`.
     #[test]
     #[ignore = "prints the coverage table of the module's documentation"]
-    #[expect(clippy::print_stdout, reason = "a table for a person")]
     fn kid_coverage_table() {
         type Spectrum = fn(f64) -> f64;
         let spectra: [(&str, Spectrum); 3] = [

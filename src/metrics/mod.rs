@@ -20,6 +20,7 @@ mod kid;
 mod latents;
 mod line;
 mod mean;
+mod median;
 mod moment_errors;
 mod moments;
 mod precision_recall;
@@ -42,7 +43,7 @@ pub use moments::Moments;
 pub use precision_recall::{NEIGHBOURS, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
 pub use sliced::{DIRECTIONS, directions, sliced_wasserstein};
-pub use slope::log_log_slope;
+pub use slope::{Bend, log_log_bend, log_log_slope};
 
 /// What can go wrong with feature matrices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Vocabulary;
 use super::reader::{FromNode, Problems, Published, Reader};
+use crate::harness::axis::number;
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
-use crate::harness::plan::Metric;
+use crate::harness::plan::{Cell, CellSpec, Measured, Metric, VarianceSpec};
 use crate::harness::presentation::{
     Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS, TableSpec,
 };
@@ -30,6 +31,7 @@ pub(super) fn read(
     labels: Option<&Labels>,
     vocabulary: &Vocabulary,
     metrics: Option<&[Metric<'_>]>,
+    cells: &[Cell],
     problems: &mut Problems,
 ) -> Show {
     let measured: Option<Vec<&str>> =
@@ -100,6 +102,12 @@ pub(super) fn read(
                 let place = r.item_place("only", index);
                 check_name_at(r, place, "curve", label, known);
             }
+        }
+        if !incomplete {
+            if let Some(labels) = labels.and_then(|labels| labels.get(&plot.x)) {
+                check_places(r, &plot, labels);
+            }
+            check_zero(r, &plot, cells);
         }
         if names.contains(&plot.name) && !plot.name.is_empty() {
             let message = format!("two plots are called `{}`", plot.name);
@@ -222,6 +230,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
         columns,
         other,
         between,
+        descriptive: r.get("descriptive").unwrap_or(false),
     }
 }
 
@@ -296,6 +305,65 @@ fn read_plot(
         only: r.get("only").unwrap_or_default(),
         triangles,
         fit,
+    }
+}
+
+/// Labels have a place on the horizontal axis: this is known before anything is computed.
+fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
+    for label in labels {
+        let (message, help) = match number(label) {
+            None => (
+                format!("`{label}` on the axis `{}` is not a number", plot.x),
+                "names make the curves, `series`; on x stand an axis of numbers, `calls`, `S` or a \
+                 metric",
+            ),
+            Some(x) if plot.log_x && x <= 0.0 => (
+                format!("`{label}` on the axis `{}` has no place on a logarithmic axis", plot.x),
+                "leave `log_x` out",
+            ),
+            Some(_) => continue,
+        };
+        r.report(Diagnostic::error(r.place("x"), message).help(help));
+        return;
+    }
+}
+
+/// A cell that is its own truth has no error, and zero no place on a logarithmic axis.
+fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
+    let label = |cell: &Cell| {
+        let found = cell.params.iter().find(|(axis, _)| *axis == plot.series);
+        found.map_or_else(String::new, |(_, label)| label.clone())
+    };
+    let is_truth = |cell: &&Cell| {
+        let CellSpec { solver, grid, truth, .. } = &cell.spec;
+        let draws_nothing = match &solver.variance {
+            None => true,
+            Some(VarianceSpec::Eta(eta)) => *eta <= 0.0,
+            Some(VarianceSpec::Named(_)) => false,
+        };
+        truth.as_ref().is_some_and(|truth| {
+            let method = &truth.solver;
+            (&method.kind, &method.options) == (&solver.kind, &solver.options)
+                && draws_nothing
+                && truth.grid.as_ref() == Some(grid)
+        }) && (plot.only.is_empty() || plot.only.contains(&label(cell)))
+    };
+    let to_truth =
+        Measured::ALL.into_iter().any(|measure| measure.name() == plot.y && measure.needs_truth());
+    if !plot.log_y || !to_truth {
+        return;
+    }
+    if let Some(cell) = cells.iter().find(is_truth) {
+        let params: Vec<String> =
+            cell.params.iter().map(|(axis, label)| format!("{axis} = {label}")).collect();
+        let message = format!(
+            "`{}` is zero at {}, and zero has no place on a logarithmic axis",
+            plot.y,
+            params.join(", ")
+        );
+        let help = "this cell is its own truth: give `[truth]` more steps than any cell has, or \
+                    leave `log_y` out";
+        r.report(Diagnostic::error(r.place("log_y"), message).help(help));
     }
 }
 

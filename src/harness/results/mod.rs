@@ -1,5 +1,6 @@
 //! What a run keeps: rows of metrics and times, where they came from, and the folder they are in.
 
+pub mod date;
 pub mod folder;
 pub(super) mod leftovers;
 pub mod partial;

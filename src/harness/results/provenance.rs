@@ -8,6 +8,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::date;
 use crate::harness::plan::Plan;
 
 /// Everything about a run that its numbers may depend on and a reader may want to check.
@@ -41,8 +42,8 @@ pub struct Provenance {
     /// Where manifest and folder differ, and what was assumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
-    /// Seconds of Unix time at the end of the last run that computed something.
-    pub finished: u64,
+    /// When the last run ended that computed something: `2026-11-22T14:59:50Z`.
+    pub finished: String,
 }
 
 impl Provenance {
@@ -66,7 +67,7 @@ impl Provenance {
             inputs,
             stated: vec![],
             remarks: vec![],
-            finished: unix_time(),
+            finished: date::iso(unix_time()),
         }
     }
 
@@ -80,7 +81,7 @@ impl Provenance {
     /// The same as the run ends.
     #[must_use]
     pub fn finished(self) -> Self {
-        Self { finished: unix_time(), ..self }
+        Self { finished: date::iso(unix_time()), ..self }
     }
 
     /// The record as JSON with a line per entry.

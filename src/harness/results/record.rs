@@ -365,7 +365,9 @@ impl Row<'_> {
 
 /// A number and its interval, as tables and plots show them.
 ///
-/// `Display` rounds to two significant digits of the interval's half-width: `46.2 [44.1, 48.3]`.
+/// Numbers are rounded to two significant digits of the interval's half-width: `46.2 [44.1, 48.3]`.
+/// They have an exponent where they would have more than five decimals; what stands in one column
+/// has one notation, which is that of the number that needs an exponent most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The number.
@@ -398,14 +400,29 @@ impl Estimate {
         }
     }
 
-    /// `46.2 ± 2.1`: half the room of the `Display` form, for symmetric intervals.
-    pub fn plus_minus(&self) -> String {
+    /// Whether the `Display` form has an exponent.
+    pub fn has_exponent(&self) -> bool {
+        self.digits().exponent
+    }
+
+    /// The `Display` form, with or without an exponent.
+    pub fn print(&self, exponent: bool) -> String {
+        let digits = Digits { exponent, ..self.digits() };
+        let value = digits.print(self.value);
+        match self.interval {
+            Some((low, high)) => format!("{value} [{}, {}]", digits.print(low), digits.print(high)),
+            None => value,
+        }
+    }
+
+    /// `46.2 ± 2.1`: half the room of the other form, for symmetric intervals.
+    pub fn plus_minus(&self, exponent: bool) -> String {
+        let digits = Digits { exponent, ..self.digits() };
         match self.interval {
             Some((low, high)) => {
-                let digits = self.digits();
                 format!("{} ± {}", digits.print(self.value), digits.print(0.5 * (high - low)))
             }
-            None => self.to_string(),
+            None => self.print(exponent),
         }
     }
 
@@ -419,36 +436,33 @@ impl Estimate {
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.digits();
-        f.write_str(&digits.print(self.value))?;
-        if let Some((low, high)) = self.interval {
-            write!(f, " [{}, {}]", digits.print(low), digits.print(high))?;
-        }
-        Ok(())
+        f.write_str(&self.print(self.has_exponent()))
     }
 }
 
 /// How to print numbers that belong together with the same last digit.
 #[derive(Clone, Copy)]
 struct Digits {
-    /// Decimal places; beyond 5 the numbers are printed with an exponent.
+    /// Decimal places of the number without an exponent.
     decimals: i32,
+    exponent: bool,
 }
 
 impl Digits {
     /// The last digit such that a number of this size keeps so many significant ones.
     fn for_size(size: f64, significant: i32) -> Self {
         if !size.is_finite() || size <= 0.0 {
-            return Self { decimals: 2 };
+            return Self { decimals: 2, exponent: false };
         }
         #[allow(clippy::cast_possible_truncation)] // log10 of a finite f64 is within +-324
         let exponent = size.log10().floor() as i32;
-        Self { decimals: (significant - 1 - exponent).max(0) }
+        let decimals = (significant - 1 - exponent).max(0);
+        Self { decimals, exponent: decimals > 5 }
     }
 
     fn print(self, x: f64) -> String {
         let places = usize::try_from(self.decimals).unwrap_or(0);
-        if self.decimals <= 5 {
+        if !self.exponent {
             let text = format!("{x:.places$}");
             // -0.0 would read as a sign that is not there.
             return match text.strip_prefix('-') {
@@ -583,7 +597,8 @@ mod tests {
         assert_eq!(print(1.234e-7, 1.11e-7, 1.36e-7), "1.23e-7 [1.11e-7, 1.36e-7]");
         assert_eq!(Estimate { value: 13.36, interval: None }.to_string(), "13.36");
         let estimate = Estimate { value: 46.2345, interval: Some((44.1345, 48.3345)) };
-        assert_eq!(estimate.plus_minus(), "46.2 ± 2.1");
+        assert_eq!(estimate.plus_minus(estimate.has_exponent()), "46.2 ± 2.1");
+        assert_eq!(estimate.plus_minus(true), "4.62e1 ± 2.1e0");
     }
 
     #[test]

@@ -15,8 +15,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
     data::atomic,
-    harness::record::{
-        Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
+    harness::{
+        date,
+        record::{
+            Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
+        },
     },
 };
 
@@ -42,7 +45,7 @@ pub struct Timing {
     pub device: String,
     /// Number of threads.
     pub threads: usize,
-    /// When the cell started, in seconds of Unix time.
+    /// When the cell started, in seconds of Unix time; a date in the file.
     pub started: u64,
 }
 
@@ -263,7 +266,7 @@ impl Sink {
                 format!("{:?}", timing.seconds_per_sample_call),
                 timing.device.clone(),
                 timing.threads.to_string(),
-                timing.started.to_string(),
+                date::iso(timing.started),
             ])
         });
         csv_bytes(&TIMING_HEADER.map(String::from), rows)
@@ -285,7 +288,11 @@ pub fn read_timing(path: &Path) -> Result<Vec<Timing>, ResultsError> {
             seconds_per_sample_call: row.number("seconds_per_sample_call", "a number")?,
             device: row.text("device")?.to_owned(),
             threads: row.number("threads", "a whole number")?,
-            started: row.number("started", "a whole number")?,
+            started: {
+                let text = row.text("started")?;
+                let problem = || format!("`{text}` is no date like 2026-11-22T14:59:50Z");
+                date::seconds(text).ok_or_else(|| row.error("started", problem()))?
+            },
         })
     };
     lines.iter().map(timing).collect()
@@ -343,7 +350,9 @@ impl Lock {
                 Err(TryLockError::Error(source)) => return Err(io_error(&path, "lock")(source)),
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let id = format!("process {}, since {} s", std::process::id(), now.as_secs_f64());
+            let (since, fraction) = (date::iso(now.as_secs()), now.subsec_nanos());
+            let since = format!("{}.{fraction:09}Z", since.trim_end_matches('Z'));
+            let id = format!("process {}, since {since}", std::process::id());
             file.set_len(0)
                 .and_then(|()| file.rewind())
                 .and_then(|()| file.write_all(id.as_bytes()))

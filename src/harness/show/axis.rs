@@ -33,6 +33,12 @@ impl Scale {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
+    /// Whether a number lies on the scale: a logarithmic one has no place for zero.
+    pub fn holds(&self, value: f64) -> bool {
+        let value = if self.log { value.log10() } else { value };
+        (self.low..=self.high).contains(&value)
+    }
+
     /// Round numbers within the scale, with their labels.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let values = if self.log { self.log_ticks() } else { None };
@@ -82,6 +88,11 @@ fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
     ticks
 }
 
+/// The number that a label is, as a manifest may write it: `1_000` too.
+pub(in crate::harness) fn number(label: &str) -> Option<f64> {
+    label.trim().replace('_', "").parse().ok().filter(|x: &f64| x.is_finite())
+}
+
 /// A number without the dust of its arithmetic.
 pub(in crate::harness) fn trim(value: f64) -> String {
     let text = format!("{value:.6}");
@@ -110,6 +121,12 @@ fn power(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_numbers_as_toml_writes_them() {
+        assert_eq!(["1_000", " 2.5", "1e3"].map(number), [Some(1000.0), Some(2.5), Some(1000.0)]);
+        assert_eq!(["ddim", "", "inf", "eta = 1"].map(number), [None; 4]);
+    }
 
     #[test]
     fn ticks_are_round_numbers() {

@@ -16,7 +16,9 @@
 //!
 //! `order` compares nothing: it fits the row's order of convergence over its columns
 //! ([`log_log_slope`]) and holds if the order's 95 % interval lies between two numbers, and fails if
-//! it lies outside.
+//! it lies outside. Where the points bend beyond their uncertainty ([`log_log_bend`]), the reason
+//! has the local orders at both ends: the order was fitted before its asymptotic range, or beyond
+//! it.
 //!
 //! A diverged cell counts as worse (higher; of a score, lower) than every measured one, without
 //! uncertainty; two diverged cells cannot be told apart.
@@ -24,7 +26,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::metrics::{Jackknife, log_log_slope};
+use crate::metrics::{Jackknife, log_log_bend, log_log_slope};
 
 use crate::harness::features::is_score;
 use crate::harness::presentation::{Against, ClaimCheck, ClaimSpec};
@@ -83,6 +85,24 @@ impl<'a> Cross<'a> {
     ///
     /// None where nothing is fitted, a cell has not been measured, or there is no such slope.
     pub fn order(&self, row: &str, columns: &[String]) -> Option<Jackknife> {
+        let slope = log_log_slope(&self.points(row, columns)?).ok()?;
+        let leave_out = slope.leave_out.iter().map(|slope| -slope).collect();
+        Some(Jackknife { value: -slope.value, leave_out })
+    }
+
+    /// The local orders at the lowest and the highest place, where the points bend beyond their
+    /// uncertainty, as far as two decimals show: then a single order depends on which columns it was
+    /// fitted over.
+    pub fn bend(&self, row: &str, columns: &[String]) -> Option<[f64; 2]> {
+        let bend = log_log_bend(&self.points(row, columns)?).ok()?;
+        let (low, high) = Estimate::at_n(&bend.curvature).interval?;
+        let ends = bend.ends.map(|slope| -slope);
+        let is_seen = hundredths(ends[0]).total_cmp(&hundredths(ends[1])).is_ne();
+        ((low > 0.0 || high < 0.0) && is_seen).then_some(ends)
+    }
+
+    /// What an order is fitted to; none where nothing is, or a cell has not been measured.
+    fn points(&self, row: &str, columns: &[String]) -> Option<Vec<(f64, &'a Jackknife)>> {
         let fit = self.fit?;
         let point = |column: &String| match (self.entry(row, column), self.record(row, column)) {
             (Entry::Measured(metric), Some(record)) => Some(match fit {
@@ -91,10 +111,7 @@ impl<'a> Cross<'a> {
             }),
             _ => None,
         };
-        let points = columns.iter().map(point).collect::<Option<Vec<_>>>()?;
-        let slope = log_log_slope(&points).ok()?;
-        let leave_out = slope.leave_out.iter().map(|slope| -slope).collect();
-        Some(Jackknife { value: -slope.value, leave_out })
+        columns.iter().map(point).collect()
     }
 }
 
@@ -216,7 +233,22 @@ fn judge_order(claim: &ClaimSpec, [least, most]: [f64; 2], cross: &Cross) -> (Ve
     };
     let over = claim.columns.join(", ");
     let order = print_order(Estimate::at_n(&order));
-    (verdict, format!("the order of `{row}` over {over} is {order}, asked for {least} to {most}"))
+    let bend = cross.bend(row, &claim.columns).map_or_else(String::new, |bend| {
+        format!("; its points bend, from a local order of {}", print_bend(bend))
+    });
+    let asked = format!("asked for {least} to {most}");
+    (verdict, format!("the order of `{row}` over {over} is {order}, {asked}{bend}"))
+}
+
+/// Rounded to what is printed, zero without a sign.
+fn hundredths(x: f64) -> f64 {
+    (100.0 * x).round() / 100.0 + 0.0
+}
+
+/// Two local orders, of the lowest place and of the highest.
+pub(in crate::harness) fn print_bend([first, last]: [f64; 2]) -> String {
+    let [first, last] = [first, last].map(hundredths);
+    format!("{first:.2} to {last:.2}")
 }
 
 /// An order with its interval: the third decimal says more than a fit over a few points knows.

@@ -6,6 +6,7 @@ pub mod claims;
 pub mod compare;
 pub mod fold;
 pub mod image_grid;
+pub mod measure;
 pub mod overview;
 pub(in crate::harness) mod page;
 pub mod plot;

@@ -12,8 +12,10 @@ use crate::harness::{
     build::Route,
     compare,
     error::Result,
-    features::{column_name, is_mean},
+    features::column_name,
     fold::Fold,
+    measure::Statistic,
+    page::{named, pretty},
     plan::{METRICS, Metric, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, SECONDS, TableSpec},
@@ -38,6 +40,8 @@ pub enum Format {
     Latex,
     /// A line per cell of the table.
     Csv,
+    /// Cells, orders and claims.
+    Json,
     /// For a terminal, with the claims.
     Text,
 }
@@ -105,6 +109,8 @@ impl<'a> Show<'a> {
         });
         let first = plan.cells.first().map(|cell| &cell.spec);
         let seed = first.map(|spec| spec.seed);
+        let samples = first.map(|spec| spec.samples);
+        let same_samples = plan.cells.iter().all(|cell| Some(cell.spec.samples) == samples);
         let same_seed = plan.cells.iter().all(|cell| Some(cell.spec.seed) == seed);
         let mut axes: Vec<(String, Vec<String>)> =
             plan.axes.iter().map(|axis| (axis.name.clone(), axis.labels.clone())).collect();
@@ -121,11 +127,11 @@ impl<'a> Show<'a> {
             plots: plots.collect(),
             axes,
             facts: Facts {
-                samples: first.map_or(0, |spec| spec.samples),
+                samples: samples.filter(|_| same_samples),
                 seed: seed.filter(|_| same_seed),
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
                 features: String::new(),
-                is_mean: plan.table.as_ref().is_some_and(|spec| is_mean(&spec.value)),
+                statistic: Statistic::of(plan.table.as_ref().map_or("", |spec| &spec.value)),
                 orders: orders(plan, registry),
             },
             fold,
@@ -175,6 +181,7 @@ impl<'a> Show<'a> {
             },
             Format::Latex => table.latex(),
             Format::Csv => table.csv(),
+            Format::Json => table.json(&self.plan.name),
             Format::Text => {
                 let ranks = self.ranks(&records).map_or_else(String::new, |ranks| ranks.terminal());
                 format!("{}\n{}{ranks}", table.terminal(), table.terminal_claims())
@@ -282,7 +289,8 @@ impl<'a> Show<'a> {
     }
 
     /// Writes a sheet of samples for every label of the table's columns: a row of samples for each
-    /// of the table's rows, the same x_T down every column.
+    /// of the table's rows, and of the labels of further axes where there are some, the same x_T down
+    /// every column.
     ///
     /// # Errors
     /// A folder that cannot be written, or a strip that cannot be read.
@@ -298,9 +306,19 @@ impl<'a> Show<'a> {
                     label(&fold.axis).is_none_or(|(_, label)| Some(label) == fold.labels.first())
                 });
                 if here && first && strip.exists() {
-                    let label =
-                        label(&spec.rows).map_or_else(String::new, |(_, label)| label.clone());
-                    rows.push(Row { label, strip: strip.clone() });
+                    let further = self.axes.iter().filter(|(axis, labels)| {
+                        *axis != spec.rows && *axis != spec.columns && labels.len() > 1
+                    });
+                    let further = further.filter_map(|(axis, _)| {
+                        label(axis).map(|(_, label)| pretty(&named(axis, label)))
+                    });
+                    // A name says what it is, a number does not.
+                    let own = label(&spec.rows).map(|(axis, label)| match label.parse::<f64>() {
+                        Ok(_) => named(axis, label),
+                        Err(_) => pretty(label),
+                    });
+                    let parts: Vec<String> = own.into_iter().chain(further).collect();
+                    rows.push(Row { label: parts.join(", "), strip: strip.clone() });
                 }
             }
             if !rows.is_empty() {
@@ -320,7 +338,7 @@ impl<'a> Show<'a> {
             .iter()
             .map(|column| Sheet {
                 column,
-                title: format!("{axis} = {column}"),
+                title: pretty(&named(axis, column)),
                 file: format!("samples-{axis}-{column}.png"),
             })
             .collect()

@@ -35,6 +35,14 @@ pub(in crate::harness) fn pretty(label: &str) -> String {
     }
 }
 
+/// What a label says with its axis: `steps = 20`. A label like `eta = 0.2` says it itself.
+pub(in crate::harness) fn named(axis: &str, label: &str) -> String {
+    if label.contains('=') {
+        return label.to_owned();
+    }
+    format!("{} = {label}", axis.rsplit('.').next().unwrap_or(axis))
+}
+
 /// The combining circumflex, on the letter before it.
 pub(in crate::harness) const HAT: char = '\u{302}';
 
@@ -273,5 +281,11 @@ mod tests {
         assert_eq!(pretty("eta = 0.5 (ours)"), "η = 0.5 (ours)");
         assert_eq!(pretty("sigma-hat"), "σ\u{302}");
         assert_eq!(pretty("heun = fast"), "heun = fast");
+    }
+
+    #[test]
+    fn a_label_is_named_by_its_axis_once() {
+        assert_eq!(named("grid.steps", "20"), "steps = 20");
+        assert_eq!(named("variance", "eta = 0.2"), "eta = 0.2");
     }
 }

@@ -3,7 +3,8 @@
 //! A figure is a function of the records alone. Every curve is labelled at its end, where labels
 //! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
 //! Ito, so that neither colour vision nor a grey printer is a condition for reading it. Error bars
-//! are the 95 % intervals of what is drawn, the plug-in value at N. The ticks of the horizontal
+//! are the 95 % intervals of what is drawn, the plug-in value at N; one whose end has no place on a
+//! logarithmic axis is an arrow. The ticks of the horizontal
 //! axis are the values that were measured, unless there are too many.
 //!
 //! Where a line is fitted, it is drawn through markers that nothing else connects; on logarithmic
@@ -19,9 +20,9 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use crate::harness::axis::{Scale, trim};
+use crate::harness::axis::{Scale, number, trim};
 use crate::harness::page::{
-    BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, pretty, text_width, wrap,
+    BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, named, pretty, text_width, wrap,
 };
 use crate::harness::presentation::{PlotSpec, SECONDS};
 use crate::harness::record::{Estimate, LEVEL, Record, Status, csv_bytes};
@@ -58,14 +59,6 @@ pub enum PlotError {
         name: String,
         /// The axis.
         axis: String,
-    },
-    /// A logarithmic axis has no place for a number.
-    #[error("plot `{name}`: {value} has no place on a logarithmic axis")]
-    NotPositive {
-        /// Name of the plot.
-        name: String,
-        /// The number.
-        value: f64,
     },
     /// The drawing library refused.
     #[error("plot `{name}`: {problem}")]
@@ -139,7 +132,7 @@ impl Figure {
             .collect();
 
         let mut curves: Vec<Curve> = Vec::new();
-        let (mut measured, mut diverged) = (0, 0);
+        let (mut measured, mut diverged, mut outside) = (0, 0, 0);
         for record in records {
             let series = record
                 .label(&spec.series)
@@ -152,16 +145,23 @@ impl Figure {
                 (_, Some(metric)) => Some(Estimate::at_n(metric)),
                 (_, None) => continue,
             };
-            measured += usize::from(y.is_some());
             diverged += usize::from(y.is_none());
             if measured_x && y.is_none() {
                 continue;
             }
             let mut label = pretty(series);
             for axis in &others {
-                label = format!("{label}, {axis} {}", record.label(axis).unwrap_or_default());
+                let other = named(axis, record.label(axis).unwrap_or_default());
+                label = format!("{label}, {}", pretty(&other));
             }
             let point = (x_value(spec, record)?, y);
+            let is_outside = |log: bool, value: f64| log && value <= 0.0;
+            if is_outside(spec.log_x, point.0) || y.is_some_and(|y| is_outside(spec.log_y, y.value))
+            {
+                outside += 1;
+                continue;
+            }
+            measured += usize::from(y.is_some());
             match curves.iter_mut().find(|curve| curve.label == label) {
                 Some(curve) => curve.points.push(point),
                 None => curves.push(Curve { label, points: vec![point], line: None }),
@@ -178,16 +178,16 @@ impl Figure {
                 curve.line = Line::fit(&points.collect::<Vec<_>>());
             }
         }
-        let values = |log, of: fn(&(f64, Option<Estimate>)) -> Option<f64>| {
-            let all = curves.iter().flat_map(|curve| &curve.points).filter_map(of);
-            all.filter(move |value| log && *value <= 0.0).collect::<Vec<f64>>()
-        };
-        let x_bad = values(spec.log_x, |(x, _)| Some(*x));
-        let y_bad = values(spec.log_y, |(_, y)| y.map(|y| y.value));
-        if let Some(&value) = x_bad.iter().chain(&y_bad).next() {
-            return Err(PlotError::NotPositive { name: name(), value });
+        let mut note = note(spec, records, diverged, &curves, measured_x);
+        match outside {
+            0 => {}
+            1 => note.push_str("; 1 cell at zero or below has no place on a logarithmic axis"),
+            n => {
+                note = format!(
+                    "{note}; {n} cells at zero or below have no place on a logarithmic axis"
+                );
+            }
         }
-        let note = note(spec, records, diverged, &curves, measured_x);
         Ok(Self { spec: spec.clone(), note, curves, measured_x })
     }
 
@@ -300,10 +300,16 @@ impl Figure {
         page.rectangle((0.0, 0.0), (width, height), WHITE);
 
         // Text above, from the top down.
-        let mut y = MARGIN;
+        let (y_scale, mut y) = (self.y_scale(), MARGIN);
+        let note = if self.runs_out(&y_scale) {
+            let semicolon = if self.note.is_empty() { "" } else { "; " };
+            format!("{}{semicolon}an arrow: the interval goes on beyond the axis", self.note)
+        } else {
+            self.note.clone()
+        };
         for (text, size, color, bold) in [
             (&self.spec.title, 14.0, BLACK, true),
-            (&self.note, 10.5, GREY, false),
+            (&note, 10.5, GREY, false),
             (&self.spec.y_label, 12.0, BLACK, false),
         ] {
             for line in wrap(text, size, bold, width - 2.0 * MARGIN) {
@@ -317,7 +323,6 @@ impl Figure {
         let labels = self.curves.iter().map(|c| text_width(&c.label, 12.0, false));
         let right = labels.fold(0.0, f64::max).min(LABEL_WIDTH) + LEADER + MARGIN;
 
-        let y_scale = self.y_scale();
         let y_ticks = y_scale.ticks();
         let tick_width = y_ticks.iter().map(|(_, t)| text_width(t, 11.0, false));
         let frame = Frame {
@@ -399,12 +404,21 @@ impl Figure {
             return;
         }
         for (x, estimate) in &curve.points {
-            let Some(Estimate { interval: Some((low, high)), .. }) = estimate else { continue };
-            let (top, bottom) = (place(*x, *high), place(*x, *low));
+            let Some(Estimate { value, interval: Some((low, high)) }) = *estimate else { continue };
+            let (top, middle) = (place(*x, high), place(*x, value));
+            let cap = |(x, y): (f64, f64)| [(x - 2.5, y), (x + 2.5, y)];
+            let (bottom, end) = if frame.y.holds(low) {
+                let bottom = place(*x, low);
+                (bottom, cap(bottom).to_vec())
+            } else {
+                // How far it goes on cannot be shown, that it does can.
+                let bottom = (middle.0, (middle.1 + ARROW).min(frame.bottom));
+                let (x, y) = bottom;
+                (bottom, vec![(x - 3.0, y - 4.5), bottom, (x + 3.0, y - 4.5)])
+            };
             page.line(&[top, bottom], 1.0, color);
-            for (x, y) in [top, bottom] {
-                page.line(&[(x - 2.5, y), (x + 2.5, y)], 1.0, color);
-            }
+            page.line(&cap(top), 1.0, color);
+            page.line(&end, 1.0, color);
         }
         for run in curve.points.split(|(_, y)| y.is_none()) {
             let path: Vec<_> =
@@ -455,6 +469,13 @@ impl Figure {
         Scale::over(values, log, 0.05)
     }
 
+    /// Whether an interval goes on beyond the axis.
+    fn runs_out(&self, scale: &Scale) -> bool {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let mut intervals = points.filter_map(|(_, y)| (*y)?.interval);
+        intervals.any(|(low, _)| !scale.holds(low))
+    }
+
     /// The values that were measured; round numbers where those are too many to be told apart.
     fn x_ticks(&self, scale: &Scale) -> Vec<f64> {
         let values = self.x_values();
@@ -501,8 +522,8 @@ fn note(
             let line = curve.line?;
             let milliseconds = |value: f64, error: Option<f64>| {
                 let interval = error.map(|error| (1e3 * (value - error), 1e3 * (value + error)));
-                let text = Estimate { value: 1e3 * value, interval }.plus_minus();
-                text.replace('-', "−")
+                let estimate = Estimate { value: 1e3 * value, interval };
+                estimate.plus_minus(estimate.has_exponent()).replace('-', "−")
             };
             let slope = milliseconds(line.slope, line.errors.map(|errors| errors.slope));
             let intercept =
@@ -532,8 +553,7 @@ fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
             let Some(label) = record.label(&axis) else {
                 return Err(PlotError::NoAxis { name, axis });
             };
-            let number: Option<f64> = label.trim().parse().ok();
-            number.filter(|x| x.is_finite()).ok_or_else(|| PlotError::NotANumber {
+            number(label).ok_or_else(|| PlotError::NotANumber {
                 name,
                 axis,
                 label: label.to_owned(),
@@ -552,6 +572,9 @@ const LEADER: f64 = 22.0;
 
 /// A straight line is drawn in so many pieces, because logarithmic axes bend it.
 const PIECES: i32 = 24;
+
+/// The length of an error bar below its value where its end has no place on the axis.
+const ARROW: f64 = 20.0;
 
 /// What is drawn of the curves, in order.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -91,6 +91,9 @@ pub struct ClaimSpec {
     pub other: Option<String>,
     /// The least and the largest order of [`ClaimCheck::Order`].
     pub between: Option<[f64; 2]>,
+    /// Whether the sentence was written after a first look at results, and so sums them up.
+    #[serde(default)]
+    pub descriptive: bool,
 }
 
 /// What a table must show for a claim to hold. Lower values of the metric are better.

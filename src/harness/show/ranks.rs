@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 
 use crate::harness::features::is_score;
+use crate::harness::page::named;
 use crate::harness::record::{Estimate, LEVEL, Record, csv_bytes};
 use crate::metrics::{Jackknife, RankCorrelation, rank_correlation, ranks};
 
@@ -50,16 +51,7 @@ impl<'a> Ranks<'a> {
     ) -> Self {
         let label = |record: &Record| {
             let varied = axes.iter().filter(|(_, labels)| labels.len() > 1);
-            let parts = varied.filter_map(|(axis, _)| {
-                let label = record.label(axis)?;
-                let axis = axis.rsplit('.').next().unwrap_or(axis);
-                // `eta = 0.2` says which axis it is on.
-                Some(if label.contains('=') {
-                    label.to_owned()
-                } else {
-                    format!("{axis} = {label}")
-                })
-            });
+            let parts = varied.filter_map(|(axis, _)| Some(named(axis, record.label(axis)?)));
             parts.collect::<Vec<_>>().join(", ")
         };
         let sets: Vec<(String, Vec<&Jackknife>)> = records
@@ -128,10 +120,15 @@ impl<'a> Ranks<'a> {
         let mut order: Vec<usize> = (0..self.sets.len()).collect();
         let first = |i: usize| self.ranks.first().map_or(0.0, |ranks| ranks[i]);
         order.sort_by(|&i, &j| first(i).total_cmp(&first(j)));
+        let estimate = |value: &Jackknife| Estimate::corrected(value, LEVEL);
+        let exponents: Vec<bool> = (0..self.columns.len())
+            .map(|k| self.sets.iter().any(|(_, values)| estimate(values[k]).has_exponent()))
+            .collect();
         let line = |i: usize| {
             let (label, values) = &self.sets[i];
-            let cells = values.iter().zip(&self.ranks).flat_map(|(value, ranks)| {
-                [Estimate::corrected(value, LEVEL).to_string(), ranks[i].to_string()]
+            let columns = values.iter().zip(&self.ranks).zip(&exponents);
+            let cells = columns.flat_map(|((value, ranks), &exponent)| {
+                [estimate(value).print(exponent), ranks[i].to_string()]
             });
             [label.clone()].into_iter().chain(cells).collect()
         };

@@ -12,17 +12,20 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 
 use crate::harness::{
-    claims::{Entry, Verdict},
+    claims::{Entry, Judgement, Verdict},
+    date,
     error::Result,
     folder::Folder,
     overview::Show,
     page::pretty,
     plan::Cell,
     ranks::Ranks,
-    record::{Estimate, LEVEL, Record, Status},
+    record::{Estimate, Record, Status},
     registry::Registry,
     sink::{Timing, write_atomically},
-    table::{CLAIMS, Panel, Published, Table, sentence, show},
+    table::{
+        BENDS, Column, Panel, Published, Table, claims_head, columns, descriptive, sentence, show,
+    },
 };
 
 /// Name of the page in its folder.
@@ -176,7 +179,12 @@ fn state(folder: &Folder, table: Option<&Table>) -> String {
         .filter_map(of)
         .collect();
     if !counts.is_empty() {
-        parts.push(format!("claims: {}", counts.join(", ")));
+        let judged = table.iter().flat_map(|t| t.panels()).flat_map(|p| &p.judgements);
+        let of_these = match judged.filter(|judged| judged.claim.descriptive).count() {
+            0 => String::new(),
+            n => format!(" ({n} of them descriptive)"),
+        };
+        parts.push(format!("claims: {}{of_these}", counts.join(", ")));
     }
     parts.join(" · ")
 }
@@ -254,21 +262,22 @@ fn tables(folder: &Folder, table: &Table) -> String {
             put(&mut out, format_args!("<h3>{}</h3>", Escaped(&panel.title)));
         }
         let caption = format!(
-            "{} by {} (rows) and {} (columns), with {} % intervals",
-            Escaped(cross.metric),
+            "{}, by {} (rows) and {} (columns)",
+            Escaped(&table.headline("over its")),
             Escaped(&spec.rows),
             Escaped(&spec.columns),
-            100.0 * LEVEL
         );
         open_table(&mut out, &format!("table-{index}"), &caption);
         head(&mut out, &spec.rows, &cross.columns);
+        let columns = columns(cross);
         for row in &cross.rows {
             put(
                 &mut out,
                 format_args!("<tr>\n<th class=\"stay\" scope=\"row\">{}</th>", label(row)),
             );
-            for column in &cross.columns {
-                put(&mut out, measured(cross.entry(row, column), "group"));
+            for (column, Column { best, exponent }) in cross.columns.iter().zip(&columns) {
+                let bold = best.contains(&row.as_str());
+                put(&mut out, measured(cross.entry(row, column), *exponent, bold));
             }
             put(&mut out, "</tr>");
         }
@@ -306,50 +315,63 @@ fn head(out: &mut String, rows: &str, columns: &[String]) {
 
 /// The fitted orders of a panel, beside those of the methods.
 fn orders(table: &Table, panel: &Panel, index: usize) -> String {
-    let orders = table.orders(panel);
+    let (heads, lines) = table.order_lines(panel);
     let mut out = String::new();
-    if orders.is_empty() {
-        return out;
+    if !lines.is_empty() {
+        put_table(&mut out, &format!("orders-{index}"), "Orders of convergence", &heads, &lines);
+        put(&mut out, format_args!("<p class=\"soft prose\">{BENDS}</p>"));
     }
-    open_table(&mut out, &format!("orders-{index}"), "Orders of convergence");
-    put(&mut out, "<thead>\n<tr>");
-    for head in table.order_heads() {
-        put(&mut out, format_args!("<th class=\"group\" scope=\"col\">{}</th>", Escaped(&head)));
-    }
-    put(&mut out, "</tr>\n</thead>\n<tbody>");
-    for order in orders {
-        let [row, fitted, stated] = order.cells();
-        let row = label(&row);
-        put(
-            &mut out,
-            format_args!(
-                "<tr>\n<th class=\"stay\" scope=\"row\">{row}</th>\n\
-                 <td class=\"group\">{fitted}</td>\n<td class=\"group\">{stated}</td>\n</tr>"
-            ),
-        );
-    }
-    put(&mut out, "</tbody>\n</table>\n</div>");
     out
 }
 
+/// A table of text, a label at the head of each line.
+fn put_table(out: &mut String, id: &str, caption: &str, heads: &[String], lines: &[Vec<String>]) {
+    open_table(out, id, caption);
+    put(out, "<thead>\n<tr>");
+    for (i, head) in heads.iter().enumerate() {
+        let class = if i == 0 { "stay" } else { "group" };
+        put(out, format_args!("<th class=\"{class}\" scope=\"col\">{}</th>", Escaped(head)));
+    }
+    put(out, "</tr>\n</thead>\n<tbody>");
+    for line in lines {
+        put(out, "<tr>");
+        for (i, cell) in line.iter().enumerate() {
+            put(
+                out,
+                if i == 0 {
+                    format!("<th class=\"stay\" scope=\"row\">{}</th>", label(cell))
+                } else {
+                    format!("<td class=\"group\">{}</td>", Escaped(cell))
+                },
+            );
+        }
+        put(out, "</tr>");
+    }
+    put(out, "</tbody>\n</table>\n</div>");
+}
+
 /// A number over its interval, or what stands in its place.
-fn measured(entry: Entry, class: &str) -> String {
-    let text = show(entry, |estimate| estimate.to_string());
-    let text = match text.split_once(" [") {
-        Some((value, interval)) => format!("{value} <small>[{interval}</small>"),
-        None => text,
-    };
+fn measured(entry: Entry, exponent: bool, bold: bool) -> String {
+    let text = show(entry, |estimate| estimate.print(exponent));
+    let (value, interval) = text.split_once(" [").map_or((&*text, ""), |(a, b)| (a, b));
+    let mut text = if bold { format!("<strong>{value}</strong>") } else { value.to_owned() };
+    if !interval.is_empty() {
+        let _ = write!(text, " <small>[{interval}</small>");
+    }
     let kind = match entry {
         Entry::NotRun => " absent",
         Entry::Diverged => " diverged",
         Entry::Measured(_) => "",
     };
-    format!("<td class=\"{class}{kind}\">{text}</td>")
+    format!("<td class=\"group{kind}\">{text}</td>")
 }
 
 fn claims(table: &Table) -> String {
     let mut out = String::new();
-    put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", Escaped(CLAIMS)));
+    let all: Vec<Judgement> =
+        table.panels().iter().flat_map(|panel| panel.judgements.clone()).collect();
+    let head = claims_head(&all);
+    put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", Escaped(&head)));
     for panel in table.panels() {
         if !panel.title.is_empty() {
             put(&mut out, format_args!("<h3>{}</h3>", Escaped(&panel.title)));
@@ -366,8 +388,9 @@ fn claims(table: &Table) -> String {
                 &mut out,
                 format_args!(
                     "<li class=\"{class}\">\n<p><span class=\"verdict\"><span aria-hidden=\"true\">\
-                     {mark}</span> {}</span> {} <cite>({})</cite></p>\n<p class=\"why\">{}.</p>\n</li>",
+                     {mark}</span> {}</span>{} {} <cite>({})</cite></p>\n<p class=\"why\">{}.</p>\n</li>",
                     judgement.verdict,
+                    descriptive(&judgement.claim),
                     rich(&sentence(&judgement.claim.text)),
                     Escaped(&judgement.claim.source),
                     rich(&capital(&judgement.reason))
@@ -381,27 +404,8 @@ fn claims(table: &Table) -> String {
 
 fn rankings(ranks: &Ranks) -> String {
     let mut out = String::new();
-    open_table(&mut out, "ranks-table", "Sets of samples, the best first");
-    put(&mut out, "<thead>\n<tr>");
-    for head in ranks.heads() {
-        put(&mut out, format_args!("<th class=\"group\" scope=\"col\">{}</th>", Escaped(&head)));
-    }
-    put(&mut out, "</tr>\n</thead>\n<tbody>");
-    for line in ranks.lines() {
-        put(&mut out, "<tr>");
-        for (i, cell) in line.iter().enumerate() {
-            put(
-                &mut out,
-                if i == 0 {
-                    format!("<th class=\"stay\" scope=\"row\">{}</th>", label(cell))
-                } else {
-                    format!("<td class=\"group\">{}</td>", Escaped(cell))
-                },
-            );
-        }
-        put(&mut out, "</tr>");
-    }
-    put(&mut out, "</tbody>\n</table>\n</div>");
+    let caption = "Sets of samples, the best first";
+    put_table(&mut out, "ranks-table", caption, &ranks.heads(), &ranks.lines());
     put(&mut out, format_args!("<p class=\"soft prose\">{}</p>", rich(&ranks.caption())));
     put(&mut out, "<ul>");
     for agreement in ranks.agreements() {
@@ -537,6 +541,11 @@ fn cells(folder: &Folder, open: bool) -> String {
         put(&mut out, format_args!("<th scope=\"col\">{}</th>", Escaped(&name)));
     }
     put(&mut out, "</tr>\n</thead>\n<tbody>");
+    let needs_exponent = |metric: &String| {
+        let mut found = folder.records.iter().filter_map(|record| record.metrics.get(metric));
+        found.any(|metric| Estimate::at_n(metric).has_exponent())
+    };
+    let exponents: Vec<bool> = folder.columns.metrics.iter().map(needs_exponent).collect();
     for cell in &folder.plan.cells {
         put(&mut out, format_args!("<tr>\n<th class=\"stay\" scope=\"row\">{}</th>", cell.index));
         for axis in axes {
@@ -545,7 +554,7 @@ fn cells(folder: &Folder, open: bool) -> String {
             put(&mut out, format_args!("<td class=\"text\">{value}</td>"));
         }
         if let Some(record) = folder.record(&cell.params) {
-            put(&mut out, finished(folder, record).trim_end());
+            put(&mut out, finished(folder, record, &exponents).trim_end());
         } else {
             let rest = "<td></td>".repeat(6 + folder.columns.metrics.len());
             put(&mut out, format_args!("<td class=\"text absent\">not run</td>{rest}"));
@@ -556,7 +565,8 @@ fn cells(folder: &Folder, open: bool) -> String {
     out
 }
 
-fn finished(folder: &Folder, record: &Record) -> String {
+/// A finished cell; `exponents` says of each metric whether its numbers have one.
+fn finished(folder: &Folder, record: &Record, exponents: &[bool]) -> String {
     let mut out = String::new();
     let class = match record.status {
         Status::Done => "text",
@@ -566,8 +576,9 @@ fn finished(folder: &Folder, record: &Record) -> String {
     for number in [record.steps as u64, record.levels as u64, record.calls, record.n as u64] {
         put(&mut out, format_args!("<td>{number}</td>"));
     }
-    for metric in &folder.columns.metrics {
-        let text = record.metrics.get(metric).map(|metric| Estimate::at_n(metric).to_string());
+    for (metric, &exponent) in folder.columns.metrics.iter().zip(exponents) {
+        let found = record.metrics.get(metric);
+        let text = found.map(|metric| Estimate::at_n(metric).print(exponent));
         put(&mut out, format_args!("<td>{}</td>", text.unwrap_or_default()));
     }
     let (time, call) = folder.timing(record).map_or_else(Default::default, |timing| {
@@ -650,10 +661,13 @@ fn fact(out: &mut String, key: &str, value: &Value) {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::Number(number) => match number.as_u64().filter(|_| key == "finished") {
-            Some(seconds) => utc(seconds),
+            Some(seconds) => date::short(seconds), // of files before 2026-11-26
             None => number.to_string(),
         },
-        Value::String(text) => text.clone(),
+        Value::String(text) => match date::seconds(text).filter(|_| key == "finished") {
+            Some(seconds) => date::short(seconds),
+            None => text.clone(),
+        },
         Value::Array(words) => {
             let words: Vec<String> = words
                 .iter()
@@ -670,33 +684,12 @@ fn fact(out: &mut String, key: &str, value: &Value) {
     put(out, format_args!("<dt>{}</dt>\n<dd>{text}</dd>", Escaped(key)));
 }
 
-/// `2026-11-22 13:46 UTC`, by Howard Hinnant's algorithm for civil dates.
-fn utc(seconds: u64) -> String {
-    let days = seconds / 86_400 + 719_468; // since 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + 400 * era + u64::from(month <= 2);
-    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
-}
-
 #[cfg(test)]
 mod tests {
     use plotters::style::RGBColor;
 
     use super::*;
     use crate::harness::plot::{PALETTE, label_color};
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
-        assert_eq!(utc(951_827_696), "2000-02-29 12:34 UTC");
-        assert_eq!(utc(1_795_359_590), "2026-11-22 14:59 UTC");
-    }
 
     #[test]
     fn the_opening_comment_is_read_word_by_word() {

@@ -12,9 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::iter::once;
 
-use crate::harness::claims::{Cross, Entry, Judgement, judge, print_order};
+use serde_json::{Value, json};
+
+use crate::harness::claims::{Cross, Entry, Judgement, judge, print_bend, print_order};
 use crate::harness::compare;
 use crate::harness::features::is_score;
+use crate::harness::measure::{self, Statistic};
 use crate::harness::plan::FLOOR;
 use crate::harness::presentation::{ClaimSpec, PaperRow, PaperValues, TableSpec};
 use crate::harness::record::{
@@ -41,18 +44,25 @@ pub struct Input<'a> {
 /// Facts about a run that its caption states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Number of samples N in every cell.
-    pub samples: usize,
+    /// Number of samples N, where all cells have the same.
+    pub samples: Option<usize>,
     /// The seed of all noise, where all cells have the same.
     pub seed: Option<u64>,
     /// The axis that is averaged over, with its labels: `seed = 0, 1, 2`; empty if there is none.
     pub folded: String,
     /// What the metric is measured on, for instance `64 features of resnet-cifar10`.
     pub features: String,
-    /// Whether the metric is a mean of one number per sample, and not a distance between sets.
-    pub is_mean: bool,
+    /// How the metric comes from its samples.
+    pub statistic: Statistic,
     /// The solver's own order in every row whose cells agree on it.
     pub orders: BTreeMap<String, u32>,
+}
+
+impl Facts {
+    /// `N = 256`.
+    fn n(&self) -> String {
+        self.samples.map_or_else(|| "the N of each cell".to_owned(), |n| format!("N = {n}"))
+    }
 }
 
 /// A row's order of convergence.
@@ -62,16 +72,24 @@ pub struct Order<'a> {
     pub row: &'a str,
     /// As fitted over all columns; none where a cell is missing or diverged.
     pub fitted: Option<Estimate>,
+    /// That of the mean, where the table shows its median.
+    pub mean: Option<Estimate>,
+    /// The local orders at both ends, where the points lie on no straight line.
+    pub bend: Option<[f64; 2]>,
     /// As the solver states it.
     pub stated: Option<u32>,
 }
 
 impl Order<'_> {
-    /// The three columns as text.
-    pub(in crate::harness) fn cells(&self) -> [String; 3] {
-        let fitted = self.fitted.map_or_else(|| "not run".to_owned(), print_order);
-        let stated = self.stated.map_or_else(String::new, |order| order.to_string());
-        [self.row.to_owned(), fitted, stated]
+    /// The columns as text, as [`Table::order_heads`] names them.
+    fn cells(&self, with_mean: bool) -> Vec<String> {
+        let fitted =
+            |order: Option<Estimate>| order.map_or_else(|| "not run".to_owned(), print_order);
+        let mut cells = vec![self.row.to_owned(), fitted(self.fitted)];
+        cells.extend(with_mean.then(|| fitted(self.mean)));
+        cells.push(self.bend.map_or_else(String::new, print_bend));
+        cells.push(self.stated.map_or_else(String::new, |order| order.to_string()));
+        cells
     }
 }
 
@@ -171,19 +189,50 @@ impl<'a> Table<'a> {
         if cross.fit.is_none() {
             return vec![];
         }
+        let mean = measure::mean_of(cross.metric).map(|metric| Cross { metric, ..cross.clone() });
         let order = |row: &'b String| Order {
             row,
+            mean: mean
+                .as_ref()
+                .and_then(|mean| Some(Estimate::at_n(&mean.order(row, &mean.columns)?))),
             fitted: cross.order(row, &cross.columns).map(|order| Estimate::at_n(&order)),
+            bend: cross.bend(row, &cross.columns),
             stated: self.input.facts.orders.get(row).copied(),
         };
         cross.rows.iter().map(order).collect()
     }
 
-    /// The heads of the three columns of [`Table::orders`].
-    pub(in crate::harness) fn order_heads(&self) -> [String; 3] {
-        let fit = self.input.spec.fit.map_or_else(String::new, |fit| fit.to_string());
-        let fitted = format!("order fitted against {fit}");
-        [self.input.spec.rows.clone(), fitted, "order of the method".to_owned()]
+    /// The orders as a table: its heads, and a line for each row; no lines unless they are fitted.
+    ///
+    /// Where a median is shown whose mean was measured too, the order of the mean stands beside it;
+    /// where the points bend, the local orders at their ends.
+    pub(in crate::harness) fn order_lines(&self, panel: &Panel) -> (Vec<String>, Vec<Vec<String>>) {
+        let (orders, spec) = (self.orders(panel), self.input.spec);
+        let fit = spec.fit.map_or_else(String::new, |fit| fit.to_string());
+        let mean =
+            measure::mean_of(&spec.value).filter(|_| orders.iter().any(|o| o.mean.is_some()));
+        let mut heads = vec![spec.rows.clone(), format!("order of {} against {fit}", spec.value)];
+        heads.extend(mean.map(|mean| format!("order of {mean}")));
+        heads.push("bends from, to".to_owned());
+        heads.push("order of the method".to_owned());
+        let lines = orders.iter().map(|order| order.cells(mean.is_some())).collect();
+        (heads, lines)
+    }
+
+    /// What the numbers are: the metric, its unit, N, and what stands beside each.
+    pub(in crate::harness) fn headline(&self, interval: &str) -> String {
+        let Input { spec, facts, .. } = self.input;
+        let words = measure::words(&spec.value);
+        let words = words.map_or_else(String::new, |words| format!(" ({words})"));
+        let n = facts.n();
+        let statistic = match facts.statistic {
+            Statistic::Mean => format!("mean of {n} samples"),
+            Statistic::Median => format!("median of {n} samples"),
+            Statistic::Plugin => format!("at {n}"),
+            Statistic::Extrapolated => format!("extrapolated from {n} to infinite N"),
+        };
+        let level = 100.0 * LEVEL;
+        format!("{}{words}, {statistic}, {interval} {level} % interval", spec.value)
     }
 
     pub(in crate::harness) fn paper_value(&self, row: &str, column: &str) -> Option<f64> {
@@ -210,26 +259,31 @@ impl<'a> Table<'a> {
     /// The sentences under the table.
     pub(in crate::harness) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, facts, .. } = self.input;
-        let Facts { samples, seed, folded, features, is_mean, .. } = facts;
+        let Facts { seed, folded, features, statistic, .. } = facts;
         let mut caption = spec.caption.trim().to_owned();
         if !panel.title.is_empty() {
             let _ = write!(caption, " Here {}.", panel.title);
         }
         let on = if features.is_empty() { String::new() } else { format!(" on {features}") };
         let level = 100.0 * LEVEL;
-        let what = if *is_mean {
-            format!("mean over samples and its {level} % jackknife interval")
-        } else if spec.value.ends_with(".infinity") {
-            format!("value extrapolated to infinite N and its {level} % jackknife interval")
-        } else {
-            format!("plug-in value at N and its {level} % jackknife interval at the same N")
+        let what = match statistic {
+            Statistic::Mean => format!("mean over samples and its {level} % jackknife interval"),
+            Statistic::Median => {
+                format!("median over samples and its {level} % jackknife interval")
+            }
+            Statistic::Extrapolated => {
+                format!("value extrapolated to infinite N and its {level} % jackknife interval")
+            }
+            Statistic::Plugin => {
+                format!("plug-in value at N and its {level} % jackknife interval at the same N")
+            }
         };
         let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
         let of = match folded.as_str() {
             "" => "the".to_owned(),
             folded => format!("the mean over {folded} of the"),
         };
-        let _ = write!(caption, " Measured: {}{on}, N = {samples}{seed}; {of} {what}.", spec.value);
+        let _ = write!(caption, " Measured: {}{on}, {}{seed}; {of} {what}.", spec.value, facts.n());
         if let Some(floor) = self.floor(panel) {
             let _ = write!(
                 caption,
@@ -238,11 +292,11 @@ impl<'a> Table<'a> {
             );
         }
         if panel.cross.columns.iter().any(|c| !compare::best(&panel.cross, c).is_empty()) {
-            let corrected = if *is_mean { "" } else { "bias-corrected " };
-            let end = if is_score(&spec.value) { "highest" } else { "lowest" };
+            let corrected = if statistic.is_unbiased() { "" } else { "bias-corrected " };
+            let best = if is_score(&spec.value) { "highest" } else { "lowest" };
             let _ = write!(
                 caption,
-                " Bold: the {end} {corrected}value of a column, and every value not told from it \
+                " Bold: the {best} {corrected}value of a column, and every value not told from it \
                  by their paired difference at {level} %, each comparison by itself."
             );
         }
@@ -275,6 +329,7 @@ impl<'a> Table<'a> {
             if !panel.title.is_empty() {
                 let _ = writeln!(out, "**{}**\n", panel.title);
             }
+            let _ = writeln!(out, "{}\n", self.headline("with its"));
             let mut header = vec![format!("{} \\ {}", spec.rows, spec.columns)];
             let mut rule = vec!["---".to_owned()];
             for column in &cross.columns {
@@ -282,11 +337,11 @@ impl<'a> Table<'a> {
                 rule.push("---:".into());
             }
             let mut lines = vec![header, rule];
-            let best = all_best(cross);
+            let columns = columns(cross);
             for row in &cross.rows {
                 let mut line = vec![row.clone()];
-                for (column, best) in cross.columns.iter().zip(&best) {
-                    let text = show(cross.entry(row, column), |estimate| estimate.to_string());
+                for (column, Column { best, exponent }) in cross.columns.iter().zip(&columns) {
+                    let text = show(cross.entry(row, column), |found| found.print(*exponent));
                     line.push(if best.contains(&row.as_str()) {
                         let (value, rest) = split_value(&text);
                         format!("**{value}**{rest}")
@@ -310,20 +365,22 @@ impl<'a> Table<'a> {
                 let _ = writeln!(out, "\n{title}\n");
                 markdown_lines(&mut out, &lines);
             }
-            let orders = self.orders(panel);
+            let (heads, orders) = self.order_lines(panel);
             if !orders.is_empty() {
-                let line = |cells: [String; 3]| format!("| {} |", cells.join(" | "));
-                let _ = writeln!(out, "\n{}\n| --- | ---: | ---: |", line(self.order_heads()));
-                for order in orders {
-                    let _ = writeln!(out, "{}", line(order.cells()));
+                let rule = " ---: |".repeat(heads.len() - 1);
+                let _ = writeln!(out, "\n| {} |\n| --- |{rule}", heads.join(" | "));
+                for line in orders {
+                    let _ = writeln!(out, "| {} |", line.join(" | "));
                 }
+                let _ = writeln!(out, "\n{BENDS}");
             }
             if !panel.judgements.is_empty() {
-                let _ = writeln!(out, "\n{CLAIMS}\n");
+                let _ = writeln!(out, "\n{}\n", claims_head(&panel.judgements));
             }
             for Judgement { claim, verdict, reason, .. } in &panel.judgements {
                 let (text, source) = (sentence(&claim.text), &claim.source);
-                let _ = writeln!(out, "- **{verdict}**: {text} ({source}) *{reason}.*");
+                let mark = descriptive(claim);
+                let _ = writeln!(out, "- **{verdict}**{mark}: {text} ({source}) *{reason}.*");
             }
         }
         out
@@ -352,11 +409,11 @@ impl<'a> Table<'a> {
             let _ = writeln!(out, "\\begin{{table}}\n  \\centering");
             let _ = writeln!(out, "  \\caption{{{}}}", latex_text(&self.caption(panel)));
             open(&mut out, &cross.columns);
-            let best = all_best(cross);
+            let columns = columns(cross);
             for row in &cross.rows {
                 let _ = write!(out, "    {}", latex_label(row));
-                for (column, best) in cross.columns.iter().zip(&best) {
-                    let text = show(cross.entry(row, column), |estimate| estimate.to_string());
+                for (column, Column { best, exponent }) in cross.columns.iter().zip(&columns) {
+                    let text = show(cross.entry(row, column), |found| found.print(*exponent));
                     let (value, rest) = split_value(&text);
                     let mut text = latex_text(value);
                     if best.contains(&row.as_str()) {
@@ -381,14 +438,15 @@ impl<'a> Table<'a> {
             out.push_str("\\end{table}\n");
             out.push_str(&self.latex_orders(panel));
             if !panel.judgements.is_empty() {
-                let _ = writeln!(out, "\n{}\n\\begin{{itemize}}", latex_text(CLAIMS));
+                let head = latex_text(&claims_head(&panel.judgements));
+                let _ = writeln!(out, "\n{head}\n\\begin{{itemize}}");
                 for Judgement { claim, verdict, reason, .. } in &panel.judgements {
                     let (text, source) =
                         (latex_text(&sentence(&claim.text)), latex_text(&claim.source));
-                    let reason = latex_text(reason);
+                    let (reason, mark) = (latex_text(reason), descriptive(claim));
                     let _ = writeln!(
                         out,
-                        "  \\item \\textbf{{{verdict}}}: {text} ({source}) \\emph{{{reason}.}}"
+                        "  \\item \\textbf{{{verdict}}}{mark}: {text} ({source}) \\emph{{{reason}.}}"
                     );
                 }
                 out.push_str("\\end{itemize}\n");
@@ -398,30 +456,31 @@ impl<'a> Table<'a> {
     }
 
     fn latex_orders(&self, panel: &Panel) -> String {
-        let orders = self.orders(panel);
+        let (heads, orders) = self.order_lines(panel);
         if orders.is_empty() {
             return String::new();
         }
-        let line = |[row, fitted, stated]: [String; 3]| {
-            format!("    {row} & {} & {} \\\\\n", latex_text(&fitted), latex_text(&stated))
+        let line = |first: String, cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| latex_text(cell)).collect();
+            format!("    {first} & {} \\\\\n", cells.join(" & "))
         };
-        let [rows, fitted, stated] = self.order_heads();
-        let mut out = "\\begin{tabular}{lrr}\n    \\toprule\n".to_owned();
-        out.push_str(&line([latex_text(&rows), fitted, stated]));
+        let columns = "r".repeat(heads.len() - 1);
+        let mut out = format!("\\begin{{tabular}}{{l{columns}}}\n    \\toprule\n");
+        out.push_str(&line(latex_text(&heads[0]), &heads[1..]));
         out.push_str("    \\midrule\n");
-        for order in orders {
-            let [row, fitted, stated] = order.cells();
-            out.push_str(&line([latex_label(&row), fitted, stated]));
+        for cells in orders {
+            out.push_str(&line(latex_label(&cells[0]), &cells[1..]));
         }
-        out.push_str("    \\bottomrule\n\\end{tabular}\n");
+        let _ = writeln!(out, "    \\bottomrule\n\\end{{tabular}}\n\n{BENDS}");
         out
     }
 
-    /// The table for a terminal, with columns that keep their width while it fills.
+    /// The table for a terminal: two spaces between columns, which keep their width while it fills
+    /// unless a number needs more.
     pub fn terminal(&self) -> String {
-        const WIDTH: usize = 15; // `133.37 ± 10.25` and a space
-        let Input { spec, facts, .. } = self.input;
-        let mut out = String::new();
+        const WIDTH: usize = 14; // `133.37 ± 10.25`
+        let Input { spec, .. } = self.input;
+        let mut out = format!("{}\n", self.headline("± half of its"));
         let published = self.published();
         for panel in &self.panels {
             let cross = &panel.cross;
@@ -433,32 +492,36 @@ impl<'a> Table<'a> {
             if !panel.title.is_empty() {
                 let _ = writeln!(out, "{}", panel.title);
             }
-            let mut line = |label: &str, cells: Vec<String>| {
-                let mut text = format!("{label:first$}");
-                for cell in cells {
-                    let _ = write!(text, " {cell:>WIDTH$}");
-                }
-                let _ = writeln!(out, "{}", text.trim_end());
-            };
-            line(&corner, cross.columns.clone());
+            let mut lines = vec![(corner.as_str(), cross.columns.clone())];
+            let columns = columns(cross);
             for row in &cross.rows {
-                let entries = cross.columns.iter().map(|column| cross.entry(row, column));
-                let cell = |entry| show(entry, |estimate| estimate.plus_minus());
-                line(row, entries.map(cell).collect());
+                let cell = |(column, Column { exponent, .. }): (&String, &Column<'_>)| {
+                    show(cross.entry(row, column), |found| found.plus_minus(*exponent))
+                };
+                lines.push((row, cross.columns.iter().zip(&columns).map(cell).collect()));
             }
-            let level = 100.0 * LEVEL;
-            line(&format!("{} at N = {}, ± {level} %", spec.value, facts.samples), vec![]);
+            terminal_lines(&mut out, &lines, first, WIDTH);
             if let Some(Published { title, columns, rows }) = &published {
-                line("", vec![]);
-                line(title, vec![]);
-                line(&corner, columns.to_vec());
-                for (row, values) in rows {
-                    line(row, values.clone());
-                }
+                let _ = writeln!(out, "\n{title}");
+                let mut lines = vec![(corner.as_str(), columns.to_vec())];
+                lines.extend(rows.iter().cloned());
+                terminal_lines(&mut out, &lines, first, WIDTH);
             }
             for order in self.orders(panel) {
-                let [row, fitted, stated] = order.cells();
-                let _ = writeln!(out, "{row:first$} order {fitted:>24}  stated {stated:>2}");
+                let fitted = |order: Option<Estimate>| {
+                    order.map_or_else(|| "not run".to_owned(), print_order)
+                };
+                let Order { row, stated, .. } = order;
+                let stated = stated.map_or_else(|| "-".to_owned(), |order| order.to_string());
+                let order_of = fitted(order.fitted);
+                let _ = write!(out, "{row:first$}  order {order_of:>22}, stated {stated}");
+                if let Some(mean) = order.mean {
+                    let _ = write!(out, "; of the mean {}", print_order(mean));
+                }
+                if let Some(bend) = order.bend {
+                    let _ = write!(out, "; bends, {}", print_bend(bend));
+                }
+                out.push('\n');
             }
         }
         out
@@ -509,6 +572,101 @@ impl<'a> Table<'a> {
         String::from_utf8_lossy(&csv_bytes(&header, lines.into_iter())).into_owned()
     }
 
+    /// The table as JSON: for every panel its cells, with the columns of [`Table::csv`] without the
+    /// metric's name, its orders and its judged claims.
+    ///
+    /// # Panics
+    /// Never: the value is made of numbers and text.
+    pub fn json(&self, name: &str) -> String {
+        let Input { spec, facts, .. } = self.input;
+        let cell = |cross: &Cross, row: &String, column: &String, best: &[&str]| {
+            let entry = cross.entry(row, column);
+            let mut cell = json!({
+                "row": row,
+                "column": column,
+                "status": match entry {
+                    Entry::Measured(_) => Status::Done.as_str().to_owned(),
+                    entry => show(entry, |_| String::new()),
+                },
+                "paper": self.paper_value(row, column),
+                "bold": best.contains(&row.as_str()),
+            });
+            if let Some(record) = cross.record(row, column) {
+                cell["S"] = json!(record.steps);
+                cell["levels"] = json!(record.levels);
+                cell["calls"] = json!(record.calls);
+                cell["N"] = json!(record.n);
+            }
+            if let Entry::Measured(metric) = entry {
+                cell["value"] = json!(metric.value);
+                if let Some((low, high)) = Estimate::at_n(metric).interval {
+                    cell["low"] = json!(low);
+                    cell["high"] = json!(high);
+                    cell["se"] = json!(metric.standard_error());
+                    cell["corrected"] = json!(metric.corrected());
+                    let (low, high) = metric.interval(LEVEL);
+                    cell["corrected.low"] = json!(low);
+                    cell["corrected.high"] = json!(high);
+                }
+            }
+            cell
+        };
+        let panel = |panel: &Panel<'_>| {
+            let cross = &panel.cross;
+            let columns = columns(cross);
+            let places = cross.rows.iter().flat_map(|row| {
+                let along = cross.columns.iter().zip(&columns);
+                along.map(move |(column, how)| (row, column, how))
+            });
+            let cells: Vec<Value> =
+                places.map(|(row, column, how)| cell(cross, row, column, &how.best)).collect();
+            let orders = self.orders(panel).into_iter().map(|order| {
+                let interval = order.fitted.and_then(|fitted| fitted.interval);
+                json!({
+                    "row": order.row,
+                    "order": order.fitted.map(|fitted| fitted.value),
+                    "low": interval.map(|(low, _)| low),
+                    "high": interval.map(|(_, high)| high),
+                    "mean": order.mean.map(|mean| mean.value),
+                    "bend": order.bend,
+                    "stated": order.stated,
+                })
+            });
+            let claims = panel.judgements.iter().map(|judgement| {
+                json!({
+                    "text": judgement.claim.text,
+                    "source": judgement.claim.source,
+                    "descriptive": judgement.claim.descriptive,
+                    "verdict": judgement.verdict.to_string(),
+                    "reason": judgement.reason,
+                })
+            });
+            let fixed: serde_json::Map<String, Value> = panel
+                .fixed
+                .iter()
+                .map(|(axis, label)| ((*axis).to_owned(), json!(label)))
+                .collect();
+            json!({
+                "where": fixed,
+                "cells": cells,
+                "orders": orders.collect::<Vec<_>>(),
+                "claims": claims.collect::<Vec<_>>(),
+            })
+        };
+        let table = json!({
+            "name": name,
+            "rows": spec.rows,
+            "columns": spec.columns,
+            "metric": spec.value,
+            "unit": measure::words(&spec.value),
+            "N": facts.samples,
+            "level": LEVEL,
+            "panels": self.panels.iter().map(panel).collect::<Vec<_>>(),
+        });
+        let text = serde_json::to_string_pretty(&table);
+        text.expect("invariant: numbers and text serialise")
+    }
+
     /// The judged claims for a terminal.
     pub fn terminal_claims(&self) -> String {
         let mut out = String::new();
@@ -517,7 +675,8 @@ impl<'a> Table<'a> {
                 let _ = writeln!(out, "{}", panel.title);
             }
             for Judgement { claim, verdict, reason, .. } in &panel.judgements {
-                let _ = writeln!(out, "{verdict:10} {} ({})", sentence(&claim.text), claim.source);
+                let (text, mark) = (sentence(&claim.text), descriptive(claim));
+                let _ = writeln!(out, "{verdict:10} {text} ({}){mark}", claim.source);
                 let _ = writeln!(out, "{:10} {reason}", "");
             }
         }
@@ -525,9 +684,46 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The rows to be marked in every column.
-fn all_best<'c>(cross: &'c Cross) -> Vec<Vec<&'c str>> {
-    cross.columns.iter().map(|column| compare::best(cross, column)).collect()
+/// How a column is printed.
+pub(in crate::harness) struct Column<'c> {
+    /// The rows to be marked.
+    pub best: Vec<&'c str>,
+    /// Whether its numbers have an exponent: all of them or none.
+    pub exponent: bool,
+}
+
+/// How every column is printed.
+pub(in crate::harness) fn columns<'c>(cross: &'c Cross) -> Vec<Column<'c>> {
+    let column = |column: &'c String| {
+        let needs_exponent = |row: &String| match cross.entry(row, column) {
+            Entry::Measured(metric) => Estimate::at_n(metric).has_exponent(),
+            _ => false,
+        };
+        let exponent = cross.rows.iter().any(needs_exponent);
+        Column { best: compare::best(cross, column), exponent }
+    };
+    cross.columns.iter().map(column).collect()
+}
+
+/// The mark of a claim that was written after a first look.
+pub(in crate::harness) fn descriptive(claim: &ClaimSpec) -> &'static str {
+    if claim.descriptive { " (descriptive)" } else { "" }
+}
+
+/// What stands above claims.
+pub(in crate::harness) fn claims_head(judgements: &[Judgement]) -> String {
+    let any = judgements.iter().any(|judgement| judgement.claim.descriptive);
+    let what = if any {
+        "; a descriptive claim was written after a first look at results: it sums up, and tests \
+         nothing"
+    } else {
+        ""
+    };
+    format!(
+        "Claims, judged on paired differences of the bias-corrected values ({} % intervals; \
+         diverged counts as worse than everything{what}):",
+        100.0 * LEVEL
+    )
 }
 
 /// A printed estimate as its value and its interval, the space between them with the latter.
@@ -535,8 +731,9 @@ fn split_value(text: &str) -> (&str, &str) {
     text.find(" [").map_or((text, ""), |at| text.split_at(at))
 }
 
-pub(in crate::harness) const CLAIMS: &str = "Claims, judged on paired differences of the bias-corrected values (95 % \
-                      intervals; diverged counts as worse than everything):";
+/// What stands under fitted orders.
+pub(in crate::harness) const BENDS: &str = "Where the points bend beyond their uncertainty, the local orders at the first and the last of \
+     them: a single order is then that of the columns it is fitted over.";
 
 /// The labels: first those of the paper, in its order.
 fn in_order<'p>(paper: impl Iterator<Item = &'p String>, mut labels: Vec<String>) -> Vec<String> {
@@ -544,6 +741,24 @@ fn in_order<'p>(paper: impl Iterator<Item = &'p String>, mut labels: Vec<String>
     let place = |label: &String| order.iter().position(|known| *known == label);
     labels.sort_by_key(|label| place(label).unwrap_or(order.len()));
     labels
+}
+
+/// Lines of a table for a terminal, two spaces between columns; a label's column has `first`
+/// characters, another at least `least`.
+fn terminal_lines(out: &mut String, lines: &[(&str, Vec<String>)], first: usize, least: usize) {
+    let columns = lines.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+    let width = |k: usize| {
+        let cells = lines.iter().filter_map(|(_, cells)| cells.get(k));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(least)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (label, cells) in lines {
+        let mut text = format!("{label:first$}");
+        for (cell, &width) in cells.iter().zip(&widths) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
 }
 
 /// Lines of a Markdown table.

@@ -19,7 +19,7 @@ const POINTS: usize = 32;
 pub(super) fn files(diary: &Diary, columns: &[String], measure: Option<&str>) -> Result<Vec<File>> {
     let Diary { rows, exams } = diary;
     let mut files = vec![("loss.csv".to_owned(), loss_csv(rows, columns))];
-    if rows.len() > 1 {
+    if !rows.is_empty() {
         let drawn: Vec<usize> = (0..columns.len()).filter(|&k| columns[k] != GRADIENT).collect();
         let curves = drawn.iter().map(|&k| (columns[k].clone(), averaged(rows, k))).collect();
         let denoiser = columns.iter().any(|column| column.starts_with("loss t"));
@@ -111,4 +111,19 @@ fn exams_csv(exams: &[Exam], measure: &str) -> Vec<u8> {
         ]
     });
     csv_bytes(&header, lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_of_one_row_has_its_loss_drawn() {
+        let rows = vec![Row { seen: 80, means: vec![0.5, f64::NAN] }];
+        let diary = Diary { rows, exams: vec![] };
+        let columns = ["loss", "loss t 0..250"].map(String::from);
+        let files = files(&diary, &columns, None).unwrap();
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["loss.csv", "loss.svg", "loss.png"]);
+    }
 }
