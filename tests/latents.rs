@@ -340,10 +340,99 @@ fn an_interruption_leaves_nothing_behind() {
 }
 
 #[test]
+fn one_array_goes_to_stdout_and_nothing_else_does() {
+    let ddim = Ddim::new();
+    let stdout = |arguments: &[&str]| {
+        let output = ddim.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        output.stdout
+    };
+    for verb in [
+        &["sample", "--samples", "3"][..],
+        &["encode", "x.npy"],
+        &["decode", "x.npy"],
+        &["interpolate", "--seeds", "1,2", "--points", "3"],
+    ] {
+        let of = |out: &str| [verb, &EXACT, &["--steps", "4", "--out", out]].concat();
+        let sent = stdout(&of("-"));
+        stdout(&of("file.npy"));
+        assert_eq!(sent, fs::read(ddim.path("file.npy")).unwrap(), "{verb:?}");
+        fs::remove_file(ddim.path("file.npy")).unwrap();
+        assert!(!ddim.path("-").exists() && !ddim.path("-.json").exists());
+    }
+    // Beside a file, but not twice, and not where numbers are printed.
+    let sample = ["sample", "--steps", "4", "--samples", "2"];
+    let both = [&sample[..], &EXACT, &["--out", "-", "--out", "y.npy"]].concat();
+    assert_eq!(stdout(&both), fs::read(ddim.path("y.npy")).unwrap());
+    assert_snapshot!(ddim.refuses(&sample, &["--out", "-", "--out", "-"]), @"error: --out - is given twice: stdout takes one array");
+    assert_snapshot!(ddim.refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout has the errors; name a file");
+}
+
+#[test]
+fn errors_have_the_files_of_their_images_and_a_form_for_programs() {
+    let ddim = Ddim::new();
+    fs::create_dir_all(ddim.path("faces/sub")).unwrap();
+    for (name, value) in [("b.png", 90), ("sub/a.bmp", 160), ("a.webp", 30)] {
+        let image = RgbImage::from_fn(4, 4, |x, y| {
+            image::Rgb([value, u8::try_from(40 * x).unwrap(), u8::try_from(50 * y).unwrap()])
+        });
+        image.save(ddim.path("faces").join(name)).unwrap();
+    }
+    let files = |images: &[&str]| {
+        let more = ["--steps", "4", "--out", "e.csv"];
+        ddim.exact(&[&["reconstruct"], images].concat(), &more);
+        let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();
+        assert_eq!(reader.headers().unwrap()[1], *"file");
+        reader.records().map(|row| row.unwrap()[1].to_owned()).collect::<Vec<_>>()
+    };
+    let all = ["faces/a.webp", "faces/b.png", "faces/sub/a.bmp"];
+    assert_eq!(files(&["faces"]), all);
+    assert_eq!(files(&["faces", "--range", "1..3"]), all[1..]);
+    // Arrays have none; of several sets each image keeps its own.
+    assert_eq!(files(&["x.npy"]), [""; 5]);
+    let mixed = [&[""; 5][..], &["faces/b.png"]].concat();
+    assert_eq!(files(&["x.npy", "faces/b.png"]), mixed);
+    let (text, _) = ddim.exact(&["reconstruct", "faces"], &["--steps", "4"]);
+    let (json, _) = ddim.exact(&["reconstruct", "faces"], &["--steps", "4", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let error = json["metrics"]["mse_unit"]["value"].as_f64().unwrap();
+    assert!(text.contains(&format!("error on [0, 1]         {error:.3e}")), "{text}");
+    assert_eq!((&json["n"], &json["images"]), (&3.into(), &"faces".into()));
+}
+
+#[test]
+fn latents_in_any_order_of_axes_and_bytes_are_the_same() {
+    let ddim = Ddim::new();
+    let case = |name: &str| repository(&format!("tests/golden/image-cases/12_{name}.npy"));
+    let sample = |latents: &str, out: &str| {
+        let shape = ["--model", "gaussian", "--mean", "0", "--std", "0.5", "--shape", "3,16,16"];
+        let more = ["--latents", latents, "--steps", "4", "--out", out];
+        ddim.says(&[&["sample"], &shape[..], &more].concat());
+        fs::read(ddim.path(out)).unwrap()
+    };
+    let right = sample(&case("x_T"), "c.npy");
+    assert_eq!(sample(&case("fortran_latents"), "f.npy"), right);
+    // Big-endian, and in double precision.
+    let bytes = fs::read(case("x_T")).unwrap();
+    let (header, values) = bytes.split_at(128);
+    let write = |name: &str, kind: &str, values: Vec<u8>| {
+        let text = String::from_utf8(header[10..].to_vec()).unwrap().replace("<f4", kind);
+        fs::write(ddim.path(name), [&header[..10], text.as_bytes(), &values].concat()).unwrap();
+    };
+    let big = values.as_chunks::<4>().0.iter().flat_map(|b| b.iter().rev().copied());
+    write("big.npy", ">f4", big.collect());
+    assert_eq!(sample("big.npy", "b.npy"), right);
+    let single = |b: &[u8; 4]| f64::from(f32::from_le_bytes(*b)).to_be_bytes();
+    write("double.npy", ">f8", values.as_chunks().0.iter().flat_map(single).collect());
+    assert_eq!(sample("double.npy", "d.npy"), right);
+}
+
+#[test]
 fn bad_images_and_flags_end_in_one_message() {
     let ddim = Ddim::new();
     let encode = |more: &[&str]| ddim.refuses(&["encode"], more);
-    assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors");
+    assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors; - is .npy to stdout");
     assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
     assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     fs::create_dir(ddim.path("empty")).unwrap();

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Talk, fetch};
 use crate::{
-    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split},
+    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, ValueRange},
     harness::error::{Error, Result},
 };
 
@@ -38,6 +38,11 @@ pub(super) struct Images {
     /// Give grey images three equal channels
     #[arg(long)]
     rgb: bool,
+
+    /// The values of black and white in a float array (0,1 or 0,255); without it the array must be in
+    /// [-1, 1] by the mass of its values
+    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
+    value_range: Option<ValueRange>,
 
     /// Download a set known by name, and `inception`, into the cache if they are not on this machine
     #[arg(long)]
@@ -105,6 +110,22 @@ impl Images {
         Error::input(format!("--range {start}..{end}: {name} has {n} images, counted from 0"))
     }
 
+    /// The values of black and white in a float array.
+    pub(super) fn value_range(&self) -> Option<ValueRange> {
+        self.value_range
+    }
+
+    /// Reads the whole of a set by its name or path, resized as the flags say.
+    pub(super) fn load_whole(
+        &self,
+        data: &str,
+        default_split: Split,
+        talk: &Talk,
+    ) -> Result<ImageSet> {
+        let (split, limit, exclude) = (None, None, None);
+        self.read(Request { split, limit, exclude, ..self.request(data, default_split) }, talk)
+    }
+
     /// Reads a set by its name or path.
     pub(super) fn load(
         &self,
@@ -114,30 +135,43 @@ impl Images {
         talk: &Talk,
     ) -> Result<ImageSet> {
         let range = self.positions()?;
-        let request = Request {
-            data,
-            split: split.map(SplitName::split),
-            default_split,
-            exclude: self.exclude.as_deref(),
-            limit: match &range {
-                Some(range) => Some(range.end),
-                None => self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-            },
-            fit: Fit {
-                resize: self.resize,
-                filter: self.filter.map(FilterName::filter),
-                rgb: self.rgb,
-            },
-            download: self.download,
+        let split = split.map(SplitName::split);
+        let limit = match &range {
+            Some(range) => Some(range.end),
+            None => self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         };
-        let places = Places::from_env();
-        let mut set = fetch::shown(talk, |watch| data::load(&request, &places, watch))?;
+        let mut set =
+            self.read(Request { split, limit, ..self.request(data, default_split) }, talk)?;
         if let Some(range) = range {
             if range.end > set.len() {
                 return Err(Self::beyond(&range, &set.name, set.len()));
             }
             set = set.range(range);
         }
+        Ok(set)
+    }
+
+    fn request<'a>(&'a self, data: &'a str, default_split: Split) -> Request<'a> {
+        Request {
+            data,
+            split: None,
+            default_split,
+            exclude: self.exclude.as_deref(),
+            limit: None,
+            fit: Fit {
+                resize: self.resize,
+                filter: self.filter.map(FilterName::filter),
+                rgb: self.rgb,
+            },
+            value_range: self.value_range,
+            download: self.download,
+        }
+    }
+
+    fn read(&self, request: Request<'_>, talk: &Talk) -> Result<ImageSet> {
+        let places = Places::from_env();
+        let set = fetch::shown(talk, |watch| data::load(&request, &places, watch))?;
+        set.notes.iter().for_each(|note| talk.say(|| note.clone()));
         talk.note(|| {
             let excluded: usize = set.excluded.values().sum();
             format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())

@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Error, Fit, ImageSet, Missing, Result, Split, array, celeba,
+    Error, Fit, ImageSet, Missing, Result, Split, ValueRange, array, celeba,
     cifar10::{Cifar10, Exclusions},
+    decode,
     download::{Checksum, Downloader, Watch},
     folder, idx,
 };
@@ -235,6 +236,8 @@ pub struct Request<'a> {
     pub limit: Option<usize>,
     /// Their size and channels.
     pub fit: Fit,
+    /// The values of black and white in a float array; none is -1 to 1.
+    pub value_range: Option<ValueRange>,
     /// Whether what is missing is downloaded.
     pub download: bool,
 }
@@ -345,8 +348,9 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     no_exclusions(request)?;
     no_splits(request)?;
     // Resized file by file: large images need not all be in memory at once.
-    let images = folder::read(path, request.limit, request.fit)?;
-    Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)))
+    let folder::Folder { images, files, notes } = folder::read(path, request.limit, request.fit)?;
+    let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
+    Ok(ImageSet { files, notes, ..set })
 }
 
 fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
@@ -354,25 +358,28 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
         let split = request.split.unwrap_or(request.default_split);
         return finish(request, cifar10(request, path, split)?);
     }
-    if folder::is_image(path) {
+    if decode::is_image(path) {
         no_exclusions(request)?;
         no_splits(request)?;
-        let images = folder::read_file(path, request.fit)?;
-        return Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)));
+        let files = vec![path.to_path_buf()];
+        let images = folder::read_files(&files, request.fit)?;
+        let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
+        return Ok(ImageSet { files, ..set });
     }
-    let refuse =
-        |problem: &str| Error::Format { path: path.to_path_buf(), problem: problem.to_owned() };
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
     no_exclusions(request)?;
     no_splits(request)?;
     let set = if array::is_array(path) {
-        ImageSet::of(array::read(path)?, name_of(path))
+        let array::Images { images, note } = array::read(path, request.value_range)?;
+        ImageSet { notes: note.into_iter().collect(), ..ImageSet::of(images, name_of(path)) }
     } else if looks_like_idx(path) {
         idx(request, path, name_of(path))?
     } else {
-        return Err(refuse(
-            "it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or \
-             .npz array, an idx file, or CIFAR-10's .tar.gz",
-        ));
+        return Err(refuse(format!(
+            "it is no set of images: expected a folder of image files or one of them ({}), a .npy \
+             or .npz array, an idx file, or CIFAR-10's .tar.gz",
+            decode::FORMATS
+        )));
     };
     finish(request, set)
 }
@@ -415,6 +422,7 @@ mod tests {
             exclude: None,
             limit: None,
             fit: Fit::default(),
+            value_range: None,
             download: false,
         }
     }

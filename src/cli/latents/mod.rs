@@ -5,7 +5,10 @@ pub(super) mod encode;
 pub(super) mod interpolate;
 pub(super) mod reconstruct;
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 use sha2::{Digest, Sha256};
@@ -24,7 +27,12 @@ pub(super) enum Pictures {
     /// 0 to 255.
     Bytes(ImageSet),
     /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
-    Floats { images: Array4<f32>, name: String },
+    Floats {
+        images: Array4<f32>,
+        name: String,
+        /// The file of each image, none where it has none of its own; empty if no image has one.
+        files: Vec<Option<PathBuf>>,
+    },
 }
 
 impl Pictures {
@@ -40,7 +48,10 @@ impl Pictures {
             let path = Path::new(data);
             let set = if path.is_file() && array::is_array(path) && images.as_stored() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Self::Floats { images: array::read_floats(path)?, name }.at(images)?
+                let array::Images { images: floats, note } =
+                    array::read_floats(path, images.value_range())?;
+                note.iter().for_each(|note| talk.say(|| note.clone()));
+                Self::Floats { images: floats, name, files: vec![] }.at(images)?
             } else {
                 Self::Bytes(images.load(data, split, Split::Test, talk)?)
             };
@@ -68,12 +79,14 @@ impl Pictures {
         let images =
             concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
         let names: Vec<String> = sets.iter().map(Self::name).collect();
-        Ok(Self::Floats { images, name: names.join(" ") })
+        let files = sets.iter().flat_map(|set| (0..set.len()).map(|i| set.file(i)));
+        let files = files.map(|file| file.map(Path::to_path_buf)).collect();
+        Ok(Self::Floats { images, name: names.join(" "), files })
     }
 
     /// Of an array, the positions that the flags choose.
     fn at(self, flags: &Images) -> Result<Self> {
-        let (Self::Floats { images, name }, Some(range)) = (&self, flags.positions()?) else {
+        let (Self::Floats { images, name, .. }, Some(range)) = (&self, flags.positions()?) else {
             return Ok(self);
         };
         let n = images.shape()[0];
@@ -81,7 +94,16 @@ impl Pictures {
             return Err(Images::beyond(&range, name, n));
         }
         let name = format!("{name} {}..{}", range.start, range.end);
-        Ok(Self::Floats { images: images.slice(s![range, .., .., ..]).to_owned(), name })
+        let images = images.slice(s![range, .., .., ..]).to_owned();
+        Ok(Self::Floats { images, name, files: vec![] })
+    }
+
+    /// The file of an image; none of an image in an array or a data set.
+    fn file(&self, index: usize) -> Option<&Path> {
+        match self {
+            Self::Bytes(set) => set.files.get(index).map(PathBuf::as_path),
+            Self::Floats { files, .. } => files.get(index)?.as_deref(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
