@@ -354,7 +354,7 @@ fn one_array_goes_to_stdout_and_nothing_else_does() {
         &["decode", "x.npy"],
         &["interpolate", "--seeds", "1,2", "--points", "3"],
     ] {
-        let of = |out: &str| [verb, &EXACT, &["--steps", "4", "--out", out]].concat();
+        let of = |out: &'static str| [verb, &EXACT, &["--steps", "4", "--out", out]].concat();
         let sent = stdout(&of("-"));
         stdout(&of("file.npy"));
         assert_eq!(sent, fs::read(ddim.path("file.npy")).unwrap(), "{verb:?}");
@@ -389,6 +389,7 @@ fn errors_have_the_files_of_their_images_and_a_form_for_programs() {
     let all = ["faces/a.webp", "faces/b.png", "faces/sub/a.bmp"];
     assert_eq!(files(&["faces"]), all);
     assert_eq!(files(&["faces", "--range", "1..3"]), all[1..]);
+    assert_eq!(files(&["x.npy", "--limit", "2"]).len(), 2);
     // Arrays have none; of several sets each image keeps its own.
     assert_eq!(files(&["x.npy"]), [""; 5]);
     let mixed = [&[""; 5][..], &["faces/b.png"]].concat();

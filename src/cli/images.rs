@@ -104,6 +104,11 @@ impl Images {
         }
     }
 
+    /// At most so many images, the first ones.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
     /// A range that a set does not have.
     pub(super) fn beyond(range: &Range<usize>, name: &str, n: usize) -> Error {
         let Range { start, end } = range;
@@ -138,7 +143,7 @@ impl Images {
         let split = split.map(SplitName::split);
         let limit = match &range {
             Some(range) => Some(range.end),
-            None => self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            None => self.limit(),
         };
         let mut set =
             self.read(Request { split, limit, ..self.request(data, default_split) }, talk)?;

@@ -45,8 +45,7 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
         let problem = if others.is_empty() {
             format!("is empty: expected images ({FORMATS})")
         } else {
-            let total: usize = others.values().sum();
-            format!("holds {total} files and no image ({FORMATS}): {}", listed(&others))
+            format!("holds no image ({FORMATS}), but {}", listed(&others))
         };
         return Err(Error::Empty { path: folder.to_path_buf(), problem });
     }

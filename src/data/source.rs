@@ -345,6 +345,11 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
         let set = idx(request, &file, name_of(path))?;
         return finish(request, ImageSet { split: split.name().to_owned(), ..set });
     }
+    if ["train", "test", "meta"].iter().all(|file| path.join(file).is_file()) {
+        let problem = "holds `train`, `test` and `meta`, CIFAR-100's Python version, which is not \
+                       read: save its images as PNG files or as a .npy array of uint8";
+        return Err(Error::Empty { path: path.to_path_buf(), problem: problem.to_owned() });
+    }
     no_exclusions(request)?;
     no_splits(request)?;
     // Resized file by file: large images need not all be in memory at once.
@@ -501,6 +506,12 @@ mod tests {
         assert_eq!(set.split, "all");
         let error = load_from(&Request { data: &file, ..train }, &Places::default()).unwrap_err();
         assert!(matches!(error, Error::NoSplits { .. }), "{error}");
+        fs::create_dir(dir.path().join("hundred")).unwrap();
+        for name in ["train", "test", "meta"] {
+            fs::write(dir.path().join("hundred").join(name), b"\x80\x02}.").unwrap();
+        }
+        let error = load_from(&request(&at("hundred")), &Places::default()).unwrap_err();
+        assert!(error.to_string().contains("CIFAR-100's Python version"), "{error}");
         fs::write(dir.path().join("notes.txt"), "text").unwrap();
         let error = load_from(&request(&at("notes.txt")), &Places::default()).unwrap_err();
         assert!(error.to_string().contains("it is no set of images"), "{error}");

@@ -86,16 +86,19 @@ impl Pictures {
 
     /// Of an array, the positions that the flags choose.
     fn at(self, flags: &Images) -> Result<Self> {
-        let (Self::Floats { images, name, .. }, Some(range)) = (&self, flags.positions()?) else {
-            return Ok(self);
+        let Self::Floats { images, name, files } = self else { return Ok(self) };
+        let Some(range) = flags.positions()? else {
+            let n = images.shape()[0].min(flags.limit().unwrap_or(usize::MAX));
+            let images = images.slice_move(s![..n, .., .., ..]);
+            return Ok(Self::Floats { images, name, files });
         };
         let n = images.shape()[0];
         if range.end > n {
-            return Err(Images::beyond(&range, name, n));
+            return Err(Images::beyond(&range, &name, n));
         }
         let name = format!("{name} {}..{}", range.start, range.end);
-        let images = images.slice(s![range, .., .., ..]).to_owned();
-        Ok(Self::Floats { images, name, files: vec![] })
+        let images = images.slice_move(s![range, .., .., ..]);
+        Ok(Self::Floats { images, name, files })
     }
 
     /// The file of an image; none of an image in an array or a data set.
