@@ -338,8 +338,8 @@ fn the_range_of_floats_is_judged_by_their_mass_or_stated() {
     let blocks = ["--blocks", "4"];
     let right = distance(&ddim.evaluate("06_right.npy", &blocks));
     assert!((right - 30.8).abs() < 0.1, "{right}");
-    insta::assert_snapshot!(ddim.evaluate_refuses("06_unit_range_unclamped.npy", &blocks), @"");
-    insta::assert_snapshot!(ddim.evaluate_refuses("06_imagenet_normalised.npy", &blocks), @"");
+    insta::assert_snapshot!(ddim.evaluate_refuses("06_unit_range_unclamped.npy", &blocks), @"error: 06_unit_range_unclamped.npy: its values are from -0.0100 to 1.0100 (0.1 % below -0.0100, median 0.4820, 0.1 % above 1.0100): 0.0 % below -0.1, so [0, 1]? give --value-range 0,1 if they are, or save 2 * x - 1; --value-range -1,1 takes them as they are");
+    insta::assert_snapshot!(ddim.evaluate_refuses("06_imagenet_normalised.npy", &blocks), @"error: 06_imagenet_normalised.npy: its values are from -2.1179 to 2.6400 (0.1 % below -2.1179, median 0.1527, 0.1 % above 2.6400): 33.1 % beyond [-1, 1] and 13.8 % beyond [-1.5, 1.5], so normalised by a mean and a standard deviation? Save x * std + mean and give --value-range 0,1; --value-range -1,1 takes them as they are");
     // Stated, the first is the right one again, and so are bytes as floats and halved values.
     let stated = |name: &str, range: &str| {
         distance(&ddim.evaluate(name, &["--blocks", "4", "--value-range", range]))
@@ -382,7 +382,7 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
     // The same images as records, and in the archive under its name.
     let set = Cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
-    assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+    assert_eq!(set.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
     fs::create_dir(ddim.path("bin")).unwrap();
     for (k, rows) in (1..).zip((0..10).step_by(2)) {
         let records = (rows..rows + 2).flat_map(|i| {
@@ -406,9 +406,9 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let batch = "root/cifar-10-batches-py/data_batch_3";
     fs::write(ddim.path(batch), b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}.").unwrap();
     let flags = ["stats", "--data", "root", "--features", &features, "--out", "x.safetensors"];
-    insta::assert_snapshot!(ddim.refuses(&flags), @"");
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is no batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in the order of C; unpack or download the archive again");
     fs::remove_file(ddim.path(batch)).unwrap();
-    insta::assert_snapshot!(ddim.refuses(&flags), @"");
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py lacks data_batch_3: unpack or download the whole archive again");
 }
 
 #[test]
@@ -448,8 +448,8 @@ fn two_sets_are_compared_as_a_set_and_its_statistics_are() {
     assert_eq!((&json["n"], &json["images"]), (&12.into(), &"png all".into()));
     assert_eq!(json["reference"], "05_other_formats all, 8 images");
     // A folder as a file of statistics.
-    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet", "--reference", "05_other_formats"]), @"");
-    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet"]), @"");
+    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet", "--reference", "05_other_formats"]), @"error: 05_other_formats: it is a folder, and a reference is a file of statistics: make one of its images, `ddim stats --data 05_other_formats --out FILE.safetensors`, or compare two sets, `ddim evaluate IMAGES 05_other_formats`");
+    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet"]), @"error: a distance needs a second set of images (`ddim evaluate A B`) or --reference, statistics written by `ddim stats`; `--measures is` and `--measures accuracy` need none");
 }
 
 #[test]
@@ -460,7 +460,7 @@ fn what_is_no_reference_is_named_for_what_it_is() {
     let refuses = |reference: &str| {
         ddim.evaluate_refuses("png", &["--blocks", "4", "--reference", reference])
     };
-    insta::assert_snapshot!(refuses("11_stats_dict.npy"), @"");
+    insta::assert_snapshot!(refuses("11_stats_dict.npy"), @r#"error: 11_stats_dict.npy: a pickled dictionary: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma)"#);
     // The same under another name, the pickle alone, and another pickle.
     let bytes = fs::read(ddim.path("11_stats_dict.npy")).unwrap();
     fs::write(ddim.path("stats.dat"), &bytes).unwrap();
@@ -468,8 +468,8 @@ fn what_is_no_reference_is_named_for_what_it_is() {
     fs::write(ddim.path("stats.pkl"), b"\x80\x04}\x8c\x02muK\x01s.").unwrap();
     assert!(refuses("stats.pkl").contains("a pickled dictionary: save mu and sigma as .npz"));
     fs::write(ddim.path("stats.pkl"), b"\x80\x04K\x01.").unwrap();
-    insta::assert_snapshot!(refuses("stats.pkl"), @"");
-    insta::assert_snapshot!(refuses("06_right.npy"), @"");
+    insta::assert_snapshot!(refuses("stats.pkl"), @r#"error: stats.pkl: a pickled Python object, of which nothing is run: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma)"#);
+    insta::assert_snapshot!(refuses("06_right.npy"), @r#"error: 06_right.npy: one array, of shape [8, 3, 32, 32], and a reference is a mean and a covariance: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma); of an array of images `ddim stats` makes one"#);
     // A covariance that is none, and statistics of single precision in Fortran's order.
     let mu = ndarray::Array1::<f32>::zeros(64);
     let write = |sigma: Array2<f32>| {
@@ -479,7 +479,7 @@ fn what_is_no_reference_is_named_for_what_it_is() {
         npz.finish().unwrap();
     };
     write(-Array2::eye(64));
-    insta::assert_snapshot!(refuses("s.npz"), @"");
+    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is none, not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
     write(Array2::eye(64));
     ddim.evaluate("png", &["--blocks", "4", "--reference", "s.npz"]);
 }
@@ -489,13 +489,13 @@ fn damaged_and_foreign_files_end_in_one_message() {
     let ddim = Ddim::new();
     let write = |name: &str, bytes: &[u8]| fs::write(ddim.path(name), bytes).unwrap();
     fs::create_dir(ddim.path("empty")).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"error: empty is empty: expected images, .png or .jpg");
+    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"error: empty is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     fs::create_dir(ddim.path("text")).unwrap();
     write("text/notes.md", b"no image");
-    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"error: text holds files, but no .png or .jpg");
+    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"error: text holds no image (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif), but 1 .md");
     fs::create_dir(ddim.path("corrupt")).unwrap();
     write("corrupt/a.png", b"\x89PNG\r\n\x1a\nand no more");
-    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"error: corrupt/a.png: it cannot be decoded (Format error decoding Png: ChunkType { type: no m, critical: false, private: true, reserved: true, safecopy: true } chunk appeared before IHDR chunk): it is damaged or no PNG or JPEG");
+    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"error: corrupt/a.png: it cannot be decoded (Format error decoding Png: ChunkType { type: no m, critical: false, private: true, reserved: true, safecopy: true } chunk appeared before IHDR chunk): it is damaged, or none of png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif in spite of its name");
     fs::create_dir(ddim.path("mixed")).unwrap();
     for (name, side) in [("a.png", 32), ("b.png", 32), ("c.png", 30)] {
         RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
@@ -513,7 +513,7 @@ fn damaged_and_foreign_files_end_in_one_message() {
     matrix.write_npy(fs::File::create(ddim.path("matrix.npy")).unwrap()).unwrap();
     insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"error: matrix.npy: its shape is [4, 5]; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]");
     write("notes.txt", b"no images");
-    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
+    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of image files or one of them (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif), a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
     ddim.exact(&["encode", "x.npy"], &[&fixed[..], &["--out", "z.npy"]].concat());
     let (_, said) =
         ddim.says(&["decode", "z.npy", "--out", "y.npy", "--out", "grid.png", "--out", "all"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\nwrote grid.png\nwrote all\n");
     hold(&ddim.array("y.npy"), &images(5).mapv(f64::from), 1e-6);
     assert_eq!(fs::read_dir(ddim.path("all")).unwrap().count(), 5);
     let picture = image::open(ddim.path("all/3.png")).unwrap().into_rgb8();
@@ -165,6 +165,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
       grid.steps: 20 there, 10 here
       solver.kind: "ddim" there, "heun" here
       solver.variance.eta: 0.0 there, nothing here
+    wrote y.npy
     "#);
     let (_, said) = ddim.says(&["decode", "z.npy", "--steps", "10", "--quiet", "--out", "y.npy"]);
     assert_eq!(said, "");
@@ -189,10 +190,15 @@ fn a_reconstruction_is_measured_image_by_image() {
     let whole = encode * factor(forward.levels());
     let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();
     let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
-    assert_eq!(header[..4], ["image", "mse_unit", "mse", "latent_mean"]);
+    assert_eq!(header[..4], ["image", "file", "mse_unit", "mse"]);
     let rows: Vec<Vec<f64>> = reader
         .records()
-        .map(|row| row.unwrap().iter().map(|field| field.parse().unwrap()).collect())
+        .map(|row| {
+            let row = row.unwrap();
+            // An array has no files.
+            let numbers = row.iter().enumerate().filter(|(column, _)| *column != 1);
+            numbers.map(|(_, field)| field.parse().unwrap()).collect()
+        })
         .collect();
     let x = images(5).mapv(f64::from);
     let mut mean = 0.0;
@@ -304,7 +310,7 @@ fn a_network_encodes_in_single_and_in_double_precision() {
     // The file knows its weights by their hash, wherever they lie.
     let (_, said) =
         ddim.says(&["decode", "z.safetensors", "--model", &format!("{model}/."), "--out", "y.npy"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\n");
 }
 
 #[test]
@@ -437,18 +443,37 @@ fn bad_images_and_flags_end_in_one_message() {
     assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
     assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     fs::create_dir(ddim.path("empty")).unwrap();
-    assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images, .png or .jpg");
+    assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     RgbImage::new(6, 6).save(ddim.path("six.png")).unwrap();
     assert_snapshot!(encode(&["six.png", "--out", "z.npy"]), @"error: the images of six.png are 3 x 6 x 6 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --resize center-crop:4 or squash:4");
     image::GrayImage::new(4, 4).save(ddim.path("grey.png")).unwrap();
     assert_snapshot!(encode(&["grey.png", "--out", "z.npy"]), @"error: the images of grey.png are 1 x 4 x 4 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --rgb");
-    assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @"error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
-    assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @"error: --range 3..9: x.npy has 5 images, counted from 0");
-    assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @"error: --range 3: give positions like 0..64, the second beyond the first");
-    assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @"error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
-    assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
-    assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current""#);
+    assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --range 3..9: x.npy has 5 images, counted from 0
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --range 3: give positions like 0..64, the second beyond the first
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current"
+    "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.inversion` cannot be `nxt`
      --> command line:1:24
       |
@@ -458,6 +483,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: did you mean `next`?
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` means nothing to this convention of inversion
      --> command line:1:25
       |
@@ -472,6 +498,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: it belongs to `inversion = "fixed-point"`; remove it, or choose that
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "fixed-point", "--iterations", "0", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` must be at least 1, not `0`
      --> command line:1:25
       |
@@ -481,6 +508,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: one alone is "next"
     "#);
     assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `state` must be f64, not `"f32"`
      --> command line:1:13
       |
@@ -530,14 +558,15 @@ fn bad_latents_end_in_one_message() {
     assert_snapshot!(decode("z.npy"), @"error: z.npy.json does not say what made z.npy; remove it, and name the model");
     // Where a file's manifest has what a flag contradicts, the place is in the file.
     let (_, said) = ddim.says(&["decode", "z.safetensors", "--std", "0.25", "--out", "y.npy"]);
-    assert_snapshot!(said, @r"
+    assert_snapshot!(said, @r#"
     warning: z.safetensors was made otherwise
       model.exact.std: [0.5] there, [0.25] here
-    ");
+    wrote y.npy
+    "#);
     fs::create_dir_all(ddim.path("full/of")).unwrap();
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
 }
 
 #[test]
@@ -547,8 +576,14 @@ fn bad_ends_end_in_one_message() {
         |more: &[&str]| ddim.refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
     assert_snapshot!(between(&[]), @"error: nothing to interpolate between: name images, --latents FILE, or --seeds A,B");
     assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, and a row has 2 ends, a grid 4: give 2 or 4 seeds");
-    assert_snapshot!(between(&["x.npy"]), @"error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)");
-    assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @"error: --pick 5: x.npy has 5, counted from 0");
+    assert_snapshot!(between(&["x.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)
+    "#);
+    assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --pick 5: x.npy has 5, counted from 0
+    "#);
     assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
     assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
     assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");

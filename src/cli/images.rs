@@ -41,7 +41,7 @@ pub(super) struct Images {
 
     /// The values of black and white in a float array (0,1 or 0,255); without it the array must be in
     /// [-1, 1] by the mass of its values
-    #[arg(long, value_name = "LOW,HIGH", allow_hyphen_values = true)]
+    #[arg(long, value_name = "A,B", allow_hyphen_values = true)]
     value_range: Option<ValueRange>,
 
     /// Download a set known by name, and `inception`, into the cache if they are not on this machine

@@ -16,7 +16,7 @@ use std::{
 };
 
 use image::{
-    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader,
+    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
     codecs::pnm::PnmDecoder,
 };
 
@@ -45,11 +45,14 @@ pub(super) fn is_image(path: &Path) -> bool {
 pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
     let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let damaged = |error: image::ImageError| {
-        refuse(format!(
+    let damaged = |error: ImageError| match error {
+        ImageError::Unsupported(error) => refuse(format!(
+            "it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel"
+        )),
+        error => refuse(format!(
             "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
              name"
-        ))
+        )),
     };
     let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
     let format = reader.format();
@@ -184,7 +187,25 @@ mod tests {
             let lossy = name.ends_with(".jpg") || name.contains("lossy");
             assert!(off <= Some(if lossy { 3 } else { 0 }), "{name} is off by {off:?}");
         }
-        insta::assert_snapshot!(refused.join("\n"), @"");
+        insta::assert_snapshot!(refused.join("\n"), @r#"
+        alpha.png: it has transparent pixels: flatten it onto a background first
+        alpha.tif: it has transparent pixels: flatten it onto a background first
+        alpha.webp: it has transparent pixels: flatten it onto a background first
+        cmyk.jpg: its colours are CMYK: convert it to RGB first
+        cmyk.tif: its colours are CMYK: convert it to RGB first
+        deep-grey.png: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        deep-grey.tif: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        deep.pgm: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        float.tif: it is of a kind that is not read (The encoder or decoder for Tiff does not support the color type `Unknown(32)`): save it as PNG, 8 bits a channel
+        grey-alpha.png: it has transparent pixels: flatten it onto a background first
+        int.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Unhandled TIFF sample format 2 for 32 bits): save it as PNG, 8 bits a channel
+        lab.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Photometric interpretation CIELab with bits per sample [8, 8, 8] is unsupported): save it as PNG, 8 bits a channel
+        maximum-100.ppm: its largest value is 100: save it with 255
+        maximum-6.pgm: its largest value is 6: save it with 255
+        palette-transparent.gif: it has transparent pixels: flatten it onto a background first
+        palette-transparent.png: it has transparent pixels: flatten it onto a background first
+        palette.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Photometric interpretation RGBPalette with bits per sample [8] is unsupported): save it as PNG, 8 bits a channel
+        "#);
         assert!(expected.len() - refused.len() >= 40);
     }
 }

@@ -340,7 +340,7 @@ mod tests {
             problem(&file(&"(".repeat(60_000), false, "()", &[])).contains("its header is none")
         );
         // Exabytes, announced in eighty.
-        let huge = file("'<f8'", false, "(1000000, 1000000, 1000000)", &[0; 24]);
+        let huge = file("'<f8'", false, "(1000000, 1000000, 1000000, 1000000)", &[0; 24]);
         assert!(problem(&huge).contains("its shape"));
         let large = file("'<f8'", false, "(1000000, 1000000)", &[0; 24]);
         assert!(problem(&large).contains("it ends too early"));
