@@ -127,8 +127,7 @@ impl Images {
         default_split: Split,
         talk: &Talk,
     ) -> Result<ImageSet> {
-        let (split, limit, exclude) = (None, None, None);
-        self.read(Request { split, limit, exclude, ..self.request(data, default_split) }, talk)
+        read(&Request { exclude: None, ..self.request(data, default_split) }, talk)
     }
 
     /// Reads a set by its name or path.
@@ -145,8 +144,7 @@ impl Images {
             Some(range) => Some(range.end),
             None => self.limit(),
         };
-        let mut set =
-            self.read(Request { split, limit, ..self.request(data, default_split) }, talk)?;
+        let mut set = read(&Request { split, limit, ..self.request(data, default_split) }, talk)?;
         if let Some(range) = range {
             if range.end > set.len() {
                 return Err(Self::beyond(&range, &set.name, set.len()));
@@ -173,19 +171,20 @@ impl Images {
         }
     }
 
-    fn read(&self, request: Request<'_>, talk: &Talk) -> Result<ImageSet> {
-        let places = Places::from_env();
-        let set = fetch::shown(talk, |watch| data::load(&request, &places, watch))?;
-        set.notes.iter().for_each(|note| talk.say(|| note.clone()));
-        talk.note(|| {
-            let excluded: usize = set.excluded.values().sum();
-            format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
-        });
-        Ok(set)
-    }
-
     /// Downloads the weights of features known by name, if that was asked for.
     pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
         if self.download { fetch::features(features, talk) } else { Ok(()) }
     }
+}
+
+/// Reads a set, and says what is to be said of it.
+fn read(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
+    let places = Places::from_env();
+    let set = fetch::shown(talk, |watch| data::load(request, &places, watch))?;
+    set.notes.iter().for_each(|note| talk.say(|| note.clone()));
+    talk.note(|| {
+        let excluded: usize = set.excluded.values().sum();
+        format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
+    });
+    Ok(set)
 }

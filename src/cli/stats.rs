@@ -77,9 +77,10 @@ impl Stats {
         self.talk.note(|| format!("read features {} {}", self.features, extractor.sha256));
         self.talk.say(|| {
             let (out, id, d) = (self.out.display(), &extractor.id, extractor.dimension);
-            let kept = match is(&self.out, "npz") {
-                true => "mu and sigma".to_owned(),
-                false => format!("mean, covariance, {} feature vectors", written.features.nrows()),
+            let kept = if is(&self.out, "npz") {
+                "mu and sigma".to_owned()
+            } else {
+                format!("mean, covariance, {} feature vectors", written.features.nrows())
             };
             format!(
                 "wrote {out}: {kept} of {images} images ({dataset} {split}), {d} features of {id}"

@@ -184,7 +184,7 @@ mod tests {
             let bytes: Vec<u8> = serde_json::from_value(pillow["rgb"].clone()).unwrap();
             let off = image.as_raw().iter().zip(&bytes).map(|(a, b)| a.abs_diff(*b)).max();
             // Two decoders of a lossy format need not agree to the bit.
-            let lossy = name.ends_with(".jpg") || name.contains("lossy");
+            let lossy = name.contains(".jpg") || name.contains("lossy");
             assert!(off <= Some(if lossy { 3 } else { 0 }), "{name} is off by {off:?}");
         }
         insta::assert_snapshot!(refused.join("\n"), @r#"

@@ -50,7 +50,9 @@ impl Pictures {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let array::Images { images: floats, note } =
                     array::read_floats(path, images.value_range())?;
-                note.iter().for_each(|note| talk.say(|| note.clone()));
+                if let Some(note) = note {
+                    talk.say(|| note);
+                }
                 Self::Floats { images: floats, name, files: vec![] }.at(images)?
             } else {
                 Self::Bytes(images.load(data, split, Split::Test, talk)?)
