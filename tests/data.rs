@@ -350,7 +350,7 @@ fn the_range_of_floats_is_judged_by_their_mass_or_stated() {
     for (name, low, high) in [("bytes.npy", 0.0, 255.0), ("half.npy", -0.5, 0.5)] {
         npy::write_images(
             &ddim.path(name),
-            images.mapv(|x| low + (x + 1.0) / 2.0 * (high - low)).view(),
+            images.mapv(|x| low + f32::midpoint(x, 1.0) * (high - low)).view(),
         )
         .unwrap();
         let error = ddim.evaluate_refuses(name, &blocks);
