@@ -30,6 +30,8 @@ fn step(criterion: &mut Criterion) {
         name: "ramps".to_owned(),
         split: "all".to_owned(),
         excluded: [].into(),
+        files: vec![],
+        notes: vec![],
         hashes_labels: false,
     };
     let mut group = criterion.benchmark_group("training step");

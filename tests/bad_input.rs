@@ -898,7 +898,7 @@ fn an_output_that_cannot_be_written() {
     fs::create_dir(ddim.path("a.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--out", "a.npy"]), @"error: --out a.npy: it is a folder; name a file");
     assert_snapshot!(ddim.refuses_flags(&["--out", "absent/a.npy"]), @"error: --out absent/a.npy: the folder absent does not exist; create it first");
-    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
     ddim.write("file", "");
     assert_snapshot!(ddim.refuses_flags(&["--out", "file/a.png"]), @"error: --out file/a.png: file is a file, not a folder; choose a folder");
     assert_snapshot!(ddim.refuses_flags(&["--out", "/proc/a.png"]), @"error: --out /proc/a.png: cannot write to the folder /proc: No such file or directory (os error 2); choose another");
@@ -940,9 +940,9 @@ fn latents_that_are_none() {
     assert_snapshot!(ddim.refuses_flags(&["--latents", "none.npy", "--out", "a.npy"]), @"error: none.npy: its shape is [0, 3, 8, 8]: nothing is in it");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "nan.npy", "--out", "a.npy"]), @"error: nan.npy: latent 1 (from 0) has NaN or infinite values; write them without");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "flat.npy", "--out", "a.npy"]), @"error: flat.npy: its shape is [2, 192]; latents are [N, C, H, W]");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "u8.npy", "--out", "a.npy"]), @"error: u8.npy: incorrect descriptor ('|u1') for this type; write it with numpy.save(path, x.astype(numpy.float32))");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "text.npy", "--out", "a.npy"]), @"error: text.npy: it cannot be read (error parsing header: start does not match magic string): it is damaged or no .npy file");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: half.npy: it cannot be read (reached EOF before reading all data): it is damaged or no .npy file");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "u8.npy", "--out", "a.npy"]), @"error: u8.npy: its values are of type |u1, and latents are floats: save x.astype(numpy.float32), if these are the x_T that are meant");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "text.npy", "--out", "a.npy"]), @"error: text.npy: it cannot be read (it ends too early): it is damaged or no .npy file");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: half.npy: it cannot be read (it ends too early): it is damaged or no .npy file");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "folder.npy", "--out", "a.npy"]), @"error: cannot read folder.npy: Is a directory (os error 21)");
 }
 
@@ -1049,7 +1049,7 @@ fn features_and_a_reference_that_do_not_fit() {
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "r.safetensors"), @"error: r.safetensors has layout version 9, this build reads 1: compute the reference again or use the build that made it");
     ddim.write("r.safetensors", &weights);
     assert_snapshot!(refuses_to_measure(&ddim, &features(), "r.safetensors"), @"error: r.safetensors does not say where its statistics come from: the header has no `ddim-reference`; compute the reference again");
-    assert_snapshot!(refuses_to_measure(&ddim, &features(), "f"), @"error: cannot read f: Is a directory (os error 21)");
+    assert_snapshot!(refuses_to_measure(&ddim, &features(), "f"), @"error: f: it is a folder, and a reference is a file of statistics: make one of its images, `ddim stats --data f --out FILE.safetensors`, or compare two sets, `ddim evaluate IMAGES f`");
     assert_snapshot!(refuses_to_measure(&ddim, &reference(), &features()), @"error: [repository]/models/cifar10-features/cifar10-train.safetensors does not hold the Inception network of FID (`Conv2d_1a_3x3.bn.bias` is missing and 474 more differences): expected the tensors of pt_inception-2015-12-05-6726825d.pth; a CIFAR residual network is a file that ends in .th, or a folder");
     // The features of what is no colour image.
     let manifest = with("shape = [3, 8, 8]", "shape = [1, 32, 32]");
@@ -1133,7 +1133,7 @@ fn statistics_of_what_is_no_data() {
     ddim.write("data.tar.gz", "not an archive");
     let stats = |more: &[&str]| ddim.fails(2, &[&["stats", "--data"], more].concat());
     assert_snapshot!(stats(&["absent", "--out", "r.safetensors"]), @"error: there is no data set or path `absent`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
-    assert_snapshot!(stats(&["data", "--out", "r.safetensors"]), @"error: data is empty: expected images, .png or .jpg");
+    assert_snapshot!(stats(&["data", "--out", "r.safetensors"]), @"error: data is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     assert_snapshot!(stats(&["data.tar.gz", "--out", "r.safetensors"]), @"error: cannot unpack data.tar.gz: invalid gzip header; it is damaged or no .tar.gz, download it again");
     assert_snapshot!(stats(&["data", "--exclude", "absent.csv", "--out", "r.safetensors"]), @"error: data: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");
     assert_snapshot!(stats(&["data", "--out", "data"]), @"error: --out data: it is a folder; name a file");

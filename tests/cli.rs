@@ -539,7 +539,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
         ddim.fails(2, &arguments)
     };
     insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"error: cannot read the manifest absent.toml: No such file or directory (os error 2); shipped ones are in experiments/");
-    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
+    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
     insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"error: --out nowhere/a.npy: the folder nowhere does not exist; create it first");
     insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @r"
     error: grid: S = 2000: this tau needs at least 1 and at most T = 1000 steps

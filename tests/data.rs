@@ -11,7 +11,10 @@ use std::{
 
 use approx::assert_relative_eq;
 use assert_cmd::Command;
-use ddim::harness::record::Columns;
+use ddim::{
+    data::{Split, cifar10::Cifar10, npy},
+    harness::record::Columns,
+};
 use flate2::{Compression, write::GzEncoder};
 use image::{Rgb, RgbImage};
 use ndarray::{Array2, Array4};
@@ -285,18 +288,217 @@ fn images_that_do_not_fit_end_in_one_message_with_the_remedy() {
     insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--exclude", "list.csv"]), @"error: x.npy: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");
 }
 
+/// A copy of the cases, whose folders are read as a user has them.
+fn cases(ddim: &Ddim) {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    copy(Path::new(&repository("tests/golden/image-cases")), ddim.folder.path());
+}
+
+/// The plug-in distance that an evaluation printed.
+fn distance(said: &str) -> f64 {
+    let line = said.lines().find(|line| line.ends_with("at this N")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn images_of_every_format_and_behind_links_count() {
+    let ddim = Ddim::new();
+    cases(&ddim);
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../05_real/cls", ddim.path("05_symlinked_class/cls")).unwrap();
+    let said = |images: &str| ddim.evaluate(images, &["--blocks", "4"]);
+    assert!(said("05_other_formats").contains("N = 8"), "{}", said("05_other_formats"));
+    assert!(said("05_symlinked_class").contains("N = 8"));
+    // They are the images of the right array: the WebP and the TIFF are as lossless as the PNG.
+    assert!((distance(&said("05_symlinked_class")) - 30.8).abs() < 0.1);
+    // What is passed over is said without -v, in one line, and nothing of it with --quiet.
+    fs::write(ddim.path("05_other_formats/a.avif"), "avif").unwrap();
+    fs::write(ddim.path("05_other_formats/notes.txt"), "text").unwrap();
+    fs::write(ddim.path("05_other_formats/b.AVIF"), "avif").unwrap();
+    let (features, reference) = (features_folder(), reference_file());
+    let flags = ["--features", &features, "--reference", &reference, "--blocks", "4"];
+    let output = ddim.run(&[&["evaluate", "05_other_formats"], &flags[..]].concat());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let line = "05_other_formats: passed over 3 of 11 files: 2 .avif, 1 .txt\n";
+    assert!(output.status.success() && stderr.starts_with(line), "{stderr}");
+}
+
+#[test]
+fn the_range_of_floats_is_judged_by_their_mass_or_stated() {
+    let ddim = Ddim::new();
+    cases(&ddim);
+    let blocks = ["--blocks", "4"];
+    let right = distance(&ddim.evaluate("06_right.npy", &blocks));
+    assert!((right - 30.8).abs() < 0.1, "{right}");
+    insta::assert_snapshot!(ddim.evaluate_refuses("06_unit_range_unclamped.npy", &blocks), @"error: 06_unit_range_unclamped.npy: its values are from -0.0100 to 1.0100 (0.1 % below -0.0100, median 0.4820, 0.1 % above 1.0100): 0.0 % below -0.1, so [0, 1]? give --value-range 0,1 if they are, or save 2 * x - 1; --value-range -1,1 takes them as they are");
+    insta::assert_snapshot!(ddim.evaluate_refuses("06_imagenet_normalised.npy", &blocks), @"error: 06_imagenet_normalised.npy: its values are from -2.1179 to 2.6400 (0.1 % below -2.1179, median 0.1527, 0.1 % above 2.6400): 33.1 % beyond [-1, 1] and 13.8 % beyond [-1.5, 1.5], so normalised by a mean and a standard deviation? Save x * std + mean and give --value-range 0,1; --value-range -1,1 takes them as they are");
+    // Stated, the first is the right one again, and so are bytes as floats and halved values.
+    let stated = |name: &str, range: &str| {
+        distance(&ddim.evaluate(name, &["--blocks", "4", "--value-range", range]))
+    };
+    // It was made with 1 % of headroom on both sides.
+    assert!((stated("06_unit_range_unclamped.npy", "-0.01,1.01") - right).abs() < 0.5);
+    let images: Array4<f32> = npy::read_images(&ddim.path("06_right.npy")).unwrap();
+    for (name, low, high) in [("bytes.npy", 0.0, 255.0), ("half.npy", -0.5, 0.5)] {
+        npy::write_images(
+            &ddim.path(name),
+            images.mapv(|x| low + f32::midpoint(x, 1.0) * (high - low)).view(),
+        )
+        .unwrap();
+        let error = ddim.evaluate_refuses(name, &blocks);
+        assert!(error.contains(&format!("--value-range {low},{high}")), "{error}");
+        assert!((stated(name, &format!("{low},{high}")) - right).abs() < 1e-3, "{name}");
+    }
+    // In doubles, from big to little, in Fortran's order: the same.
+    let doubles = images.mapv(f64::from).reversed_axes().as_standard_layout().into_owned();
+    let doubles = doubles.reversed_axes();
+    doubles.write_npy(fs::File::create(ddim.path("doubles.npy")).unwrap()).unwrap();
+    assert_relative_eq!(distance(&ddim.evaluate("doubles.npy", &blocks)), right);
+    // A range that cannot be.
+    let wrong = ["--blocks", "4", "--value-range", "0,1"];
+    let error = ddim.evaluate_refuses("06_right.npy", &wrong);
+    assert!(error.contains("lie beyond [0, 1], the range that --value-range states"), "{error}");
+}
+
+#[test]
+fn cifar10_of_python_is_that_of_the_binary_version() {
+    let ddim = Ddim::new();
+    cases(&ddim);
+    let features = features_folder();
+    let stats = |data: &str, out: &str| {
+        let flags = ["stats", "--data", data, "--features", &features, "--out", out];
+        ddim.succeeds(&flags);
+        ddim::harness::reference::Reference::read(&ddim.path(out)).unwrap()
+    };
+    let python = stats("10_batches-py", "python.safetensors");
+    assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
+    // The same images as records, and in the archive under its name.
+    let set = Cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
+    assert_eq!(set.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+    fs::create_dir(ddim.path("bin")).unwrap();
+    for (k, rows) in (1..).zip((0..10).step_by(2)) {
+        let records = (rows..rows + 2).flat_map(|i| {
+            let pixels = set.images.index_axis(ndarray::Axis(0), i);
+            [set.labels[i]].into_iter().chain(pixels.iter().copied()).collect::<Vec<u8>>()
+        });
+        let records: Vec<u8> = records.collect();
+        fs::write(ddim.path(&format!("bin/data_batch_{k}.bin")), records).unwrap();
+    }
+    let binary = stats("bin", "binary.safetensors");
+    assert_eq!(binary, python);
+    let archive = fs::File::create(ddim.path("cifar-10-python.tar.gz")).unwrap();
+    let mut tar = tar::Builder::new(GzEncoder::new(archive, Compression::fast()));
+    tar.append_dir_all("cifar-10-batches-py", ddim.path("10_batches-py")).unwrap();
+    tar.into_inner().unwrap().finish().unwrap();
+    assert_eq!(stats("cifar-10-python.tar.gz", "tar.safetensors"), python);
+    // Its folder below the one that is named, as torchvision leaves it.
+    fs::create_dir(ddim.path("root")).unwrap();
+    fs::rename(ddim.path("10_batches-py"), ddim.path("root/cifar-10-batches-py")).unwrap();
+    assert_eq!(stats("root", "root.safetensors"), python);
+    let batch = "root/cifar-10-batches-py/data_batch_3";
+    fs::write(ddim.path(batch), b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}.").unwrap();
+    let flags = ["stats", "--data", "root", "--features", &features, "--out", "x.safetensors"];
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is no batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in the order of C; unpack or download the archive again");
+    fs::remove_file(ddim.path(batch)).unwrap();
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py lacks data_batch_3: unpack or download the whole archive again");
+}
+
+#[test]
+fn two_sets_are_compared_as_a_set_and_its_statistics_are() {
+    let ddim = Ddim::new();
+    cases(&ddim);
+    ddim.write_images(12);
+    let features = features_folder();
+    let flags = ["--features", &features, "--quiet", "--blocks", "4", "--measures", "fd,kid"];
+    let evaluate = |more: &[&str]| ddim.succeeds(&[&["evaluate", "png"], more, &flags].concat());
+    let two = evaluate(&["05_other_formats"]);
+    let output = ddim.run(&[
+        "stats",
+        "--data",
+        "05_other_formats",
+        "--features",
+        &features,
+        "--out",
+        "r.safetensors",
+    ]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.ends_with(
+            "wrote r.safetensors: mean, covariance, 8 feature vectors of 8 images \
+         (05_other_formats all), 64 features of cifar10-features\n"
+        ),
+        "{said}"
+    );
+    assert_eq!(evaluate(&["--reference", "r.safetensors"]), two);
+    assert_eq!(evaluate(&["r.safetensors"]), two);
+    // As one object, with the numbers of the text.
+    let json: serde_json::Value =
+        serde_json::from_str(&evaluate(&["05_other_formats", "--json"])).unwrap();
+    let fd = &json["metrics"]["FD-cifar10-features"];
+    assert_eq!(format!("{:.4}", fd["value"].as_f64().unwrap()), format!("{:.4}", distance(&two)));
+    assert!(fd["corrected_low"].as_f64() < fd["corrected_high"].as_f64());
+    assert_eq!((&json["n"], &json["images"]), (&12.into(), &"png all".into()));
+    assert_eq!(json["reference"], "05_other_formats all, 8 images");
+    // A folder as a file of statistics.
+    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet", "--reference", "05_other_formats"]), @"error: 05_other_formats: it is a folder, and a reference is a file of statistics: make one of its images, `ddim stats --data 05_other_formats --out FILE.safetensors`, or compare two sets, `ddim evaluate IMAGES 05_other_formats`");
+    insta::assert_snapshot!(ddim.refuses(&["evaluate", "png", "--features", &features, "--blocks", "4", "--quiet"]), @"error: a distance needs a second set of images (`ddim evaluate A B`) or --reference, statistics written by `ddim stats`; `--measures is` and `--measures accuracy` need none");
+}
+
+#[test]
+fn what_is_no_reference_is_named_for_what_it_is() {
+    let ddim = Ddim::new();
+    cases(&ddim);
+    ddim.write_images(12);
+    let refuses = |reference: &str| {
+        ddim.evaluate_refuses("png", &["--blocks", "4", "--reference", reference])
+    };
+    insta::assert_snapshot!(refuses("11_stats_dict.npy"), @r#"error: 11_stats_dict.npy: a pickled dictionary: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma)"#);
+    // The same under another name, the pickle alone, and another pickle.
+    let bytes = fs::read(ddim.path("11_stats_dict.npy")).unwrap();
+    fs::write(ddim.path("stats.dat"), &bytes).unwrap();
+    assert!(refuses("stats.dat").contains("a pickled dictionary: save mu and sigma as .npz"));
+    fs::write(ddim.path("stats.pkl"), b"\x80\x04}\x8c\x02muK\x01s.").unwrap();
+    assert!(refuses("stats.pkl").contains("a pickled dictionary: save mu and sigma as .npz"));
+    fs::write(ddim.path("stats.pkl"), b"\x80\x04K\x01.").unwrap();
+    insta::assert_snapshot!(refuses("stats.pkl"), @r#"error: stats.pkl: a pickled Python object, of which nothing is run: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma)"#);
+    insta::assert_snapshot!(refuses("06_right.npy"), @r#"error: 06_right.npy: one array, of shape [8, 3, 32, 32], and a reference is a mean and a covariance: save mu and sigma as .npz, numpy.savez("FILE.npz", mu=mu, sigma=sigma); of an array of images `ddim stats` makes one"#);
+    // A covariance that is none, and statistics of single precision in Fortran's order.
+    let mu = ndarray::Array1::<f32>::zeros(64);
+    let write = |sigma: Array2<f32>| {
+        let mut npz = ndarray_npy::NpzWriter::new(fs::File::create(ddim.path("s.npz")).unwrap());
+        npz.add_array("mu", &mu).unwrap();
+        npz.add_array("sigma", &sigma.reversed_axes()).unwrap();
+        npz.finish().unwrap();
+    };
+    write(-Array2::eye(64));
+    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is none, not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
+    write(Array2::eye(64));
+    ddim.evaluate("png", &["--blocks", "4", "--reference", "s.npz"]);
+}
+
 #[test]
 fn damaged_and_foreign_files_end_in_one_message() {
     let ddim = Ddim::new();
     let write = |name: &str, bytes: &[u8]| fs::write(ddim.path(name), bytes).unwrap();
     fs::create_dir(ddim.path("empty")).unwrap();
-    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"error: empty is empty: expected images, .png or .jpg");
+    insta::assert_snapshot!(ddim.evaluate_refuses("empty", &[]), @"error: empty is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     fs::create_dir(ddim.path("text")).unwrap();
     write("text/notes.md", b"no image");
-    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"error: text holds files, but no .png or .jpg");
+    insta::assert_snapshot!(ddim.evaluate_refuses("text", &[]), @"error: text holds no image (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif), but 1 .md");
     fs::create_dir(ddim.path("corrupt")).unwrap();
     write("corrupt/a.png", b"\x89PNG\r\n\x1a\nand no more");
-    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"error: corrupt/a.png: it cannot be decoded (Format error decoding Png: ChunkType { type: no m, critical: false, private: true, reserved: true, safecopy: true } chunk appeared before IHDR chunk): it is damaged or no PNG or JPEG");
+    insta::assert_snapshot!(ddim.evaluate_refuses("corrupt", &[]), @"error: corrupt/a.png: it cannot be decoded (Format error decoding Png: ChunkType { type: no m, critical: false, private: true, reserved: true, safecopy: true } chunk appeared before IHDR chunk): it is damaged, or none of png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif in spite of its name");
     fs::create_dir(ddim.path("mixed")).unwrap();
     for (name, side) in [("a.png", 32), ("b.png", 32), ("c.png", 30)] {
         RgbImage::new(side, side).save(ddim.path(&format!("mixed/{name}"))).unwrap();
@@ -314,7 +516,7 @@ fn damaged_and_foreign_files_end_in_one_message() {
     matrix.write_npy(fs::File::create(ddim.path("matrix.npy")).unwrap()).unwrap();
     insta::assert_snapshot!(ddim.evaluate_refuses("matrix.npy", &[]), @"error: matrix.npy: its shape is [4, 5]; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]");
     write("notes.txt", b"no images");
-    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
+    insta::assert_snapshot!(ddim.evaluate_refuses("notes.txt", &[]), @"error: notes.txt: it is no set of images: expected a folder of image files or one of them (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif), a .npy or .npz array, an idx file, or CIFAR-10's .tar.gz");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
     ddim.exact(&["encode", "x.npy"], &[&fixed[..], &["--out", "z.npy"]].concat());
     let (_, said) =
         ddim.says(&["decode", "z.npy", "--out", "y.npy", "--out", "grid.png", "--out", "all"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\nwrote grid.png\nwrote all\n");
     hold(&ddim.array("y.npy"), &images(5).mapv(f64::from), 1e-6);
     assert_eq!(fs::read_dir(ddim.path("all")).unwrap().count(), 5);
     let picture = image::open(ddim.path("all/3.png")).unwrap().into_rgb8();
@@ -165,6 +165,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
       grid.steps: 20 there, 10 here
       solver.kind: "ddim" there, "heun" here
       solver.variance.eta: 0.0 there, nothing here
+    wrote y.npy
     "#);
     let (_, said) = ddim.says(&["decode", "z.npy", "--steps", "10", "--quiet", "--out", "y.npy"]);
     assert_eq!(said, "");
@@ -189,10 +190,15 @@ fn a_reconstruction_is_measured_image_by_image() {
     let whole = encode * factor(forward.levels());
     let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();
     let header: Vec<String> = reader.headers().unwrap().iter().map(String::from).collect();
-    assert_eq!(header[..4], ["image", "mse_unit", "mse", "latent_mean"]);
+    assert_eq!(header[..4], ["image", "file", "mse_unit", "mse"]);
     let rows: Vec<Vec<f64>> = reader
         .records()
-        .map(|row| row.unwrap().iter().map(|field| field.parse().unwrap()).collect())
+        .map(|row| {
+            let row = row.unwrap();
+            // An array has no files.
+            let numbers = row.iter().enumerate().filter(|(column, _)| *column != 1);
+            numbers.map(|(_, field)| field.parse().unwrap()).collect()
+        })
         .collect();
     let x = images(5).mapv(f64::from);
     let mut mean = 0.0;
@@ -368,7 +374,7 @@ fn a_network_encodes_in_single_and_in_double_precision() {
     // The file knows its weights by their hash, wherever they lie.
     let (_, said) =
         ddim.says(&["decode", "z.safetensors", "--model", &format!("{model}/."), "--out", "y.npy"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\n");
 }
 
 #[test]
@@ -404,25 +410,134 @@ fn an_interruption_leaves_nothing_behind() {
 }
 
 #[test]
+fn one_array_goes_to_stdout_and_nothing_else_does() {
+    let ddim = Ddim::new();
+    let stdout = |arguments: &[&str]| {
+        let output = ddim.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        output.stdout
+    };
+    for verb in [
+        &["sample", "--samples", "3"][..],
+        &["encode", "x.npy"],
+        &["decode", "x.npy"],
+        &["interpolate", "--seeds", "1,2", "--points", "3"],
+    ] {
+        let of = |out: &'static str| [verb, &EXACT, &["--steps", "4", "--out", out]].concat();
+        let sent = stdout(&of("-"));
+        stdout(&of("file.npy"));
+        assert_eq!(sent, fs::read(ddim.path("file.npy")).unwrap(), "{verb:?}");
+        fs::remove_file(ddim.path("file.npy")).unwrap();
+        assert!(!ddim.path("-").exists() && !ddim.path("-.json").exists());
+    }
+    // Beside a file, but not twice, and not where numbers are printed.
+    let sample = ["sample", "--steps", "4", "--samples", "2"];
+    let both = [&sample[..], &EXACT, &["--out", "-", "--out", "y.npy"]].concat();
+    assert_eq!(stdout(&both), fs::read(ddim.path("y.npy")).unwrap());
+    assert_snapshot!(ddim.refuses(&sample, &["--out", "-", "--out", "-"]), @"error: --out - is given twice: stdout takes one array");
+    assert_snapshot!(ddim.refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout has the errors; name a file");
+}
+
+#[test]
+fn errors_have_the_files_of_their_images_and_a_form_for_programs() {
+    let ddim = Ddim::new();
+    fs::create_dir_all(ddim.path("faces/sub")).unwrap();
+    for (name, value) in [("b.png", 90), ("sub/a.bmp", 160), ("a.webp", 30)] {
+        let image = RgbImage::from_fn(4, 4, |x, y| {
+            image::Rgb([value, u8::try_from(40 * x).unwrap(), u8::try_from(50 * y).unwrap()])
+        });
+        image.save(ddim.path("faces").join(name)).unwrap();
+    }
+    let files = |images: &[&str]| {
+        let more = ["--steps", "4", "--out", "e.csv"];
+        ddim.exact(&[&["reconstruct"], images].concat(), &more);
+        let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();
+        assert_eq!(reader.headers().unwrap()[1], *"file");
+        reader.records().map(|row| row.unwrap()[1].to_owned()).collect::<Vec<_>>()
+    };
+    let all = ["faces/a.webp", "faces/b.png", "faces/sub/a.bmp"];
+    assert_eq!(files(&["faces"]), all);
+    assert_eq!(files(&["faces", "--range", "1..3"]), all[1..]);
+    assert_eq!(files(&["x.npy", "--limit", "2"]).len(), 2);
+    // Arrays have none; of several sets each image keeps its own.
+    assert_eq!(files(&["x.npy"]), [""; 5]);
+    let mixed = [&[""; 5][..], &["faces/b.png"]].concat();
+    assert_eq!(files(&["x.npy", "faces/b.png"]), mixed);
+    let (text, _) = ddim.exact(&["reconstruct", "faces"], &["--steps", "4"]);
+    let (json, _) = ddim.exact(&["reconstruct", "faces"], &["--steps", "4", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let error = json["metrics"]["mse_unit"]["value"].as_f64().unwrap();
+    assert!(text.contains(&format!("error on [0, 1]         {error:.3e}")), "{text}");
+    assert_eq!((&json["n"], &json["images"]), (&3.into(), &"faces".into()));
+}
+
+#[test]
+fn latents_in_any_order_of_axes_and_bytes_are_the_same() {
+    let ddim = Ddim::new();
+    let case = |name: &str| repository(&format!("tests/golden/image-cases/12_{name}.npy"));
+    let sample = |latents: &str, out: &str| {
+        let shape = ["--model", "gaussian", "--mean", "0", "--std", "0.5", "--shape", "3,16,16"];
+        let more = ["--latents", latents, "--steps", "4", "--out", out];
+        ddim.says(&[&["sample"], &shape[..], &more].concat());
+        fs::read(ddim.path(out)).unwrap()
+    };
+    let right = sample(&case("x_T"), "c.npy");
+    assert_eq!(sample(&case("fortran_latents"), "f.npy"), right);
+    // Big-endian, and in double precision.
+    let bytes = fs::read(case("x_T")).unwrap();
+    let (header, values) = bytes.split_at(128);
+    let write = |name: &str, kind: &str, values: Vec<u8>| {
+        let text = String::from_utf8(header[10..].to_vec()).unwrap().replace("<f4", kind);
+        fs::write(ddim.path(name), [&header[..10], text.as_bytes(), &values].concat()).unwrap();
+    };
+    let big = values.as_chunks::<4>().0.iter().flat_map(|b| b.iter().rev().copied());
+    write("big.npy", ">f4", big.collect());
+    assert_eq!(sample("big.npy", "b.npy"), right);
+    let single = |b: &[u8; 4]| f64::from(f32::from_le_bytes(*b)).to_be_bytes();
+    write("double.npy", ">f8", values.as_chunks().0.iter().flat_map(single).collect());
+    assert_eq!(sample("double.npy", "d.npy"), right);
+}
+
+#[test]
 fn bad_images_and_flags_end_in_one_message() {
     let ddim = Ddim::new();
     let encode = |more: &[&str]| ddim.refuses(&["encode"], more);
-    assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors");
+    assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors; - is .npy to stdout");
     assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
     assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     fs::create_dir(ddim.path("empty")).unwrap();
-    assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images, .png or .jpg");
+    assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     RgbImage::new(6, 6).save(ddim.path("six.png")).unwrap();
     assert_snapshot!(encode(&["six.png", "--out", "z.npy"]), @"error: the images of six.png are 3 x 6 x 6 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --resize center-crop:4 or squash:4");
     image::GrayImage::new(4, 4).save(ddim.path("grey.png")).unwrap();
     assert_snapshot!(encode(&["grey.png", "--out", "z.npy"]), @"error: the images of grey.png are 1 x 4 x 4 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --rgb");
-    assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @"error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so");
-    assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @"error: --range 3..9: x.npy has 5 images, counted from 0");
-    assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @"error: --range 3: give positions like 0..64, the second beyond the first");
-    assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @"error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
-    assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
-    assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current""#);
+    assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --range 3..9: x.npy has 5 images, counted from 0
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --range 3: give positions like 0..64, the second beyond the first
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")
+    "#);
+    assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current"
+    "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.inversion` cannot be `nxt`
      --> command line:1:24
       |
@@ -432,6 +547,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: did you mean `next`?
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` means nothing to this convention of inversion
      --> command line:1:25
       |
@@ -446,6 +562,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: it belongs to `inversion = "fixed-point"`; remove it, or choose that
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "fixed-point", "--iterations", "0", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` must be at least 1, not `0`
      --> command line:1:25
       |
@@ -455,6 +572,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: one alone is "next"
     "#);
     assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `state` must be f64, not `"f32"`
      --> command line:1:13
       |
@@ -504,14 +622,15 @@ fn bad_latents_end_in_one_message() {
     assert_snapshot!(decode("z.npy"), @"error: z.npy.json does not say what made z.npy; remove it, and name the model");
     // Where a file's manifest has what a flag contradicts, the place is in the file.
     let (_, said) = ddim.says(&["decode", "z.safetensors", "--std", "0.25", "--out", "y.npy"]);
-    assert_snapshot!(said, @r"
+    assert_snapshot!(said, @r#"
     warning: z.safetensors was made otherwise
       model.exact.std: [0.5] there, [0.25] here
-    ");
+    wrote y.npy
+    "#);
     fs::create_dir_all(ddim.path("full/of")).unwrap();
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
 }
 
 #[test]
@@ -521,8 +640,14 @@ fn bad_ends_end_in_one_message() {
         |more: &[&str]| ddim.refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
     assert_snapshot!(between(&[]), @"error: nothing to interpolate between: name images, --latents FILE, or --seeds A,B");
     assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, and a row has 2 ends, a grid 4: give 2 or 4 seeds");
-    assert_snapshot!(between(&["x.npy"]), @"error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)");
-    assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @"error: --pick 5: x.npy has 5, counted from 0");
+    assert_snapshot!(between(&["x.npy"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)
+    "#);
+    assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @r#"
+    x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
+    error: --pick 5: x.npy has 5, counted from 0
+    "#);
     assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
     assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
     assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");

@@ -111,7 +111,7 @@ fn a_score_needs_no_reference_and_a_distance_does() {
     let score = text.lines().last().unwrap();
     assert!(score.starts_with("IS-cifar10-features  ") && score.ends_with("over 10 splits"));
     let error = ddim.refuses(&["evaluate", "x.npy", "--features", CLASSIFIER]);
-    assert!(error.contains("a distance needs --reference"), "{error}");
+    assert!(error.contains("a distance needs a second set of images"), "{error}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ use crate::{
     mut_arg("solver", |solver| solver.help("The method: ddpm, no other has this bound [default: ddpm]"))
 )]
 pub(super) struct Bits {
-    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 

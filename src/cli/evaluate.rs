@@ -1,6 +1,6 @@
 //! `ddim evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -12,8 +12,9 @@ use crate::{
     data::Split,
     harness::{
         error::{Error, Result},
-        evaluate::{Ruler, evaluate},
+        evaluate::{Against, Ruler, evaluate},
         plan::Measured,
+        reference::is_statistics,
         sink,
     },
     metrics::DEFAULT_BLOCKS,
@@ -21,8 +22,10 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The distance is named after its features and is not the FID unless they are Inception's. f32 arrays\n\
-    are taken as [-1, 1] and rounded to bytes, as when samples are saved.\n\nExamples:\n  \
+    after_help = "The distance is named after its features and is not the FID unless they are Inception's. Float\n\
+    arrays must be in [-1, 1], or --value-range says what they are; they are rounded to bytes, as when\n\
+    samples are saved. Two sets are compared as pytorch-fid compares two folders.\n\nExamples:\n  \
+    ddim evaluate samples/ faces/ --features inception --json\n  \
     ddim evaluate x0.npy --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate cifar10 --split test --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate samples/ --reference faces.safetensors --csv samples.csv\n  \
@@ -30,11 +33,17 @@ use crate::{
     ddim evaluate cifar10 --features models/cifar10-features --measures accuracy"
 )]
 pub(super) struct Evaluate {
-    /// A folder of PNG and JPEG files, a .npy or .npz array, or a data set by name or path
+    /// A folder of images (png, jpg, webp, bmp, tif, ppm, gif), a .npy or .npz array, or a data set by
+    /// name or path
     #[arg(value_name = "IMAGES")]
     data: String,
 
-    /// Which images of a set that has splits [default: test]
+    /// What they are compared with: images like these, taken whole (of a set that has splits, the
+    /// training images), or a file of statistics as for --reference
+    #[arg(value_name = "REAL", conflicts_with = "reference")]
+    against: Option<String>,
+
+    /// Which images of a set that has splits, of IMAGES [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
@@ -50,7 +59,8 @@ pub(super) struct Evaluate {
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// What is measured: Fréchet distance, kernel distance, Inception Score, precision and recall
+    /// What is measured: Fréchet distance, kernel distance, Inception Score (of the softmax of a
+    /// classifier's logits; Inception's are without their bias, as published), precision and recall
     /// (of as many reference features as images), and how many labels of the set the features'
     /// classifier finds
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
@@ -63,6 +73,10 @@ pub(super) struct Evaluate {
     /// Write the row here too, with the columns of metrics.csv
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     compute: Compute,
@@ -105,19 +119,29 @@ impl Evaluate {
             self.measures.iter().filter_map(|m| m.measured()).collect();
         measures.sort_unstable();
         measures.dedup();
+        let file = self.against.as_deref().map(Path::new).filter(|path| is_statistics(path));
+        let real = match (&self.against, file) {
+            (Some(data), None) => Some(self.images.load_whole(data, Split::Train, &self.talk)?),
+            _ => None,
+        };
+        let file = file.or(self.reference.as_deref());
         let ruler = Ruler {
             measures: &measures,
             accuracy: self.measures.contains(&MeasureName::Accuracy),
             features: &self.features,
-            reference: self.reference.as_deref(),
+            reference: real.as_ref().map(Against::Images).or(file.map(Against::File)),
             blocks: self.blocks,
         };
         let evaluation = evaluate(&images, &ruler, self.compute.open()?, self.talk.mode())?;
         if let Some(path) = &self.csv {
             sink::write_atomically(path, &evaluation.csv())?;
-            self.talk.note(|| format!("wrote {}", path.display()));
+            self.talk.say(|| format!("wrote {}", path.display()));
         }
-        print!("{evaluation}");
+        if self.json {
+            println!("{:#}", evaluation.json());
+        } else {
+            print!("{evaluation}");
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Talk, fetch};
 use crate::{
-    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split},
+    data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, ValueRange},
     harness::error::{Error, Result},
 };
 
@@ -38,6 +38,11 @@ pub(super) struct Images {
     /// Give grey images three equal channels
     #[arg(long)]
     rgb: bool,
+
+    /// The values of black and white in a float array (0,1 or 0,255); without it the array must be in
+    /// [-1, 1] by the mass of its values
+    #[arg(long, value_name = "A,B", allow_hyphen_values = true)]
+    value_range: Option<ValueRange>,
 
     /// Download a set known by name, and `inception`, into the cache if they are not on this machine
     #[arg(long)]
@@ -99,10 +104,30 @@ impl Images {
         }
     }
 
+    /// At most so many images, the first ones.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
     /// A range that a set does not have.
     pub(super) fn beyond(range: &Range<usize>, name: &str, n: usize) -> Error {
         let Range { start, end } = range;
         Error::input(format!("--range {start}..{end}: {name} has {n} images, counted from 0"))
+    }
+
+    /// The values of black and white in a float array.
+    pub(super) fn value_range(&self) -> Option<ValueRange> {
+        self.value_range
+    }
+
+    /// Reads the whole of a set by its name or path, resized as the flags say.
+    pub(super) fn load_whole(
+        &self,
+        data: &str,
+        default_split: Split,
+        talk: &Talk,
+    ) -> Result<ImageSet> {
+        read(&Request { exclude: None, ..self.request(data, default_split) }, talk)
     }
 
     /// Reads a set by its name or path.
@@ -114,39 +139,52 @@ impl Images {
         talk: &Talk,
     ) -> Result<ImageSet> {
         let range = self.positions()?;
-        let request = Request {
-            data,
-            split: split.map(SplitName::split),
-            default_split,
-            exclude: self.exclude.as_deref(),
-            limit: match &range {
-                Some(range) => Some(range.end),
-                None => self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-            },
-            fit: Fit {
-                resize: self.resize,
-                filter: self.filter.map(FilterName::filter),
-                rgb: self.rgb,
-            },
-            download: self.download,
+        let split = split.map(SplitName::split);
+        let limit = match &range {
+            Some(range) => Some(range.end),
+            None => self.limit(),
         };
-        let places = Places::from_env();
-        let mut set = fetch::shown(talk, |watch| data::load(&request, &places, watch))?;
+        let mut set = read(&Request { split, limit, ..self.request(data, default_split) }, talk)?;
         if let Some(range) = range {
             if range.end > set.len() {
                 return Err(Self::beyond(&range, &set.name, set.len()));
             }
             set = set.range(range);
         }
-        talk.note(|| {
-            let excluded: usize = set.excluded.values().sum();
-            format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
-        });
         Ok(set)
+    }
+
+    fn request<'a>(&'a self, data: &'a str, default_split: Split) -> Request<'a> {
+        Request {
+            data,
+            split: None,
+            default_split,
+            exclude: self.exclude.as_deref(),
+            limit: None,
+            fit: Fit {
+                resize: self.resize,
+                filter: self.filter.map(FilterName::filter),
+                rgb: self.rgb,
+            },
+            value_range: self.value_range,
+            download: self.download,
+        }
     }
 
     /// Downloads the weights of features known by name, if that was asked for.
     pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
         if self.download { fetch::features(features, talk) } else { Ok(()) }
     }
+}
+
+/// Reads a set, and says what is to be said of it.
+fn read(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
+    let places = Places::from_env();
+    let set = fetch::shown(talk, |watch| data::load(request, &places, watch))?;
+    set.notes.iter().for_each(|note| talk.say(|| note.clone()));
+    talk.note(|| {
+        let excluded: usize = set.excluded.values().sum();
+        format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
+    });
+    Ok(set)
 }

@@ -1,7 +1,8 @@
-//! Images on their way to files: an array, a grid, a folder.
+//! Images on their way to files: an array, which may go to stdout, a grid, a folder.
 
 use std::{
     fs,
+    io::IsTerminal,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Talk, check_output, check_place};
 use crate::{
-    data::{ArrayWriter, Element},
+    data::{ArrayWriter, Element, STDOUT},
     harness::{
         build::single,
         error::{Error, Result},
@@ -24,6 +25,24 @@ pub(super) fn is(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
 
+/// Whether a path is stdout, `-`.
+pub(super) fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == STDOUT
+}
+
+/// Whether a path is that of an array.
+fn is_array(path: &Path) -> bool {
+    is(path, "npy") || is_stdout(path)
+}
+
+/// Refuses to write an array to a terminal.
+pub(super) fn check_stdout() -> Result<()> {
+    if std::io::stdout().is_terminal() {
+        return Err(Error::input("--out -: stdout is a terminal; send it to a file or a program"));
+    }
+    Ok(())
+}
+
 /// A folder has a name without an ending, and not one that is all ending.
 fn is_folder(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
@@ -34,12 +53,17 @@ fn is_folder(path: &Path) -> bool {
 pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
         let shown = path.display();
-        if is(path, "npy") || is(path, "png") {
+        if is_stdout(path) {
+            if paths.iter().filter(|path| is_stdout(path)).count() > 1 {
+                return Err(Error::input("--out - is given twice: stdout takes one array"));
+            }
+            check_stdout()?;
+        } else if is(path, "npy") || is(path, "png") {
             check_output(path)?;
         } else if !is_folder(path) {
             return Err(Error::input(format!(
-                "--out {shown}: images are written as .npy (an array), .png (a grid), or into a \
-                 new folder (a name without an ending)"
+                "--out {shown}: images are written as .npy (an array; - is stdout), .png (a grid), \
+                 or into a new folder (a name without an ending)"
             )));
         } else if path.is_file() {
             return Err(Error::input(format!("--out {shown}: it is a file; name a new folder")));
@@ -56,7 +80,7 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
 
 /// Pictures have one channel or three.
 pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
-    match paths.iter().find(|path| !is(path, "npy")) {
+    match paths.iter().find(|path| !is_array(path)) {
         Some(path) if ![1, 3].contains(&channels) => Err(Error::input(format!(
             "--out {}: samples of {channels} channels are no picture, which has 1 or 3; \
              write them as .npy",
@@ -88,7 +112,7 @@ impl Outputs {
     ) -> Result<Self> {
         check_channels(paths, c)?;
         let sinks = paths.iter().map(|path| {
-            let sink = if is(path, "npy") {
+            let sink = if is_array(path) {
                 Sink::Array(Box::new(ArrayWriter::npy(path, [n, c, h, w], Element::F32)?))
             } else if is(path, "png") {
                 Sink::Grid { columns, batches: vec![] }
@@ -147,7 +171,9 @@ impl Outputs {
                     let _ = beside.keep();
                 }
             }
-            talk.note(|| format!("wrote {}", path.display()));
+            if !is_stdout(&path) {
+                talk.say(|| format!("wrote {}", path.display()));
+            }
         }
         Ok(())
     }

@@ -48,7 +48,8 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 
-    /// x0.npy ([N, C, H, W] f32, unclamped), grid.png, or a new folder of PNG files; may be repeated
+    /// x0.npy ([N, C, H, W] f32, unclamped; - is stdout), grid.png, or a new folder of PNG files; may
+    /// be repeated
     #[arg(long, required = true, value_name = "FILE")]
     out: Vec<PathBuf>,
 

@@ -7,12 +7,13 @@ use clap::Args;
 use super::{
     Compute, Talk,
     images::{Images, SplitName},
+    outputs::is,
 };
 use crate::{
     data::Split,
     harness::{
         error::{Error, Result},
-        reference::Extractor,
+        reference::Origin,
         stats,
     },
 };
@@ -27,8 +28,9 @@ use crate::{
     ddim stats --data cifar10 --features inception --download --out inception-cifar10-train.npz"
 )]
 pub(super) struct Stats {
-    /// cifar10, mnist, fashion-mnist, celeba; or a folder of PNG and JPEG files, a .npy or .npz array, an
-    /// idx file or a folder of them, the folder or archive of CIFAR-10's binary version
+    /// cifar10, mnist, fashion-mnist, celeba; or a folder of images (png, jpg, webp, bmp, tif, ppm,
+    /// gif), a .npy or .npz array, an idx file or a folder of them, the folder or archive of CIFAR-10's
+    /// binary or Python version
     #[arg(long, value_name = "NAME|PATH")]
     data: String,
 
@@ -71,9 +73,19 @@ impl Stats {
         let hardware = self.compute.open()?;
         let mode = self.talk.mode();
         let written = stats::write(&images, &self.features, self.keep, &self.out, hardware, mode)?;
-        let Extractor { sha256, .. } = &written.origin.extractor;
-        self.talk.note(|| format!("read features {} {sha256}", self.features));
-        self.talk.note(|| format!("wrote {}", self.out.display()));
+        let Origin { extractor, dataset, split, images, .. } = &written.origin;
+        self.talk.note(|| format!("read features {} {}", self.features, extractor.sha256));
+        self.talk.say(|| {
+            let (out, id, d) = (self.out.display(), &extractor.id, extractor.dimension);
+            let kept = if is(&self.out, "npz") {
+                "mu and sigma".to_owned()
+            } else {
+                format!("mean, covariance, {} feature vectors", written.features.nrows())
+            };
+            format!(
+                "wrote {out}: {kept} of {images} images ({dataset} {split}), {d} features of {id}"
+            )
+        });
         Ok(())
     }
 }

@@ -85,6 +85,7 @@ impl Train {
             fetch::shown(&self.talk, |watch| data::load(request, &places, watch))
         };
         let set = load(&recipe.data.request(None, self.download))?;
+        set.notes.iter().for_each(|note| self.talk.say(|| note.clone()));
         let tested = matches!(recipe.task, TaskSpec::Classifier(_))
             && recipe.data.split != Some(Split::Test)
             && set.split == Split::Train.name();

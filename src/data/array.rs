@@ -2,31 +2,31 @@
 //!
 //! Type and shape decide, and what they leave open is refused:
 //!
-//! - u8 is 0 to 255; f32 is -1 to 1 and is clamped and rounded to bytes as when saved ([`to_u8`]).
-//!   f32 values that all lie in [0, 1], or reach beyond 16, are of another range and are refused.
+//! - u8 is 0 to 255. Floats are -1 to 1 or of the range that is stated (`data/value_range.rs`), and
+//!   are clamped and rounded to bytes as when saved ([`to_u8`]).
 //! - Of four axes, the channels are the one of length 1 or 3: axis 1 of `[N, C, H, W]` or the last
 //!   of `[N, H, W, C]`. If both could be, or neither, the file is refused. Three axes are grey
 //!   images `[N, H, W]`.
 //! - Of an `.npz` with several arrays, `arr_0` holds the images (`arr_1` has the labels in files of
 //!   class-conditional samples).
 
-use std::{
-    fs::File,
-    io::{BufReader, Seek, SeekFrom},
-    path::Path,
+use std::{fs::File, io::BufReader, path::Path};
+
+use ndarray::{Array4, ArrayD, Axis, Ix4};
+
+use super::{
+    Error, Result, ValueRange,
+    numpy::{self, Npz, Values},
+    to_u8, value_range,
 };
 
-use ndarray::{Array4, ArrayD, Axis, Ix4, IxDyn, OwnedRepr};
-use ndarray_npy::{NpzReader, ReadNpyError, ReadNpyExt, ReadNpzError};
-
-use super::{Error, Result, to_u8};
-
-/// The magnitude beyond which f32 values are no images in [-1, 1], however far they overshoot.
-const LARGEST: f32 = 16.0;
-
-enum Values {
-    Bytes(ArrayD<u8>),
-    Floats(ArrayD<f32>),
+/// The images of an array file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images<A> {
+    /// `[N, C, H, W]`.
+    pub images: Array4<A>,
+    /// What was found of the range of floats; none of bytes.
+    pub note: Option<String>,
 }
 
 /// Whether a path has the ending of an array file.
@@ -38,73 +38,74 @@ fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
 
-/// Reads images: `[N, C, H, W]`.
+/// Reads images; floats are in the range that is stated, or in [-1, 1].
 ///
 /// # Errors
 /// A file that cannot be read, is damaged, or whose type, shape or values are not those of images.
-pub fn read(path: &Path) -> Result<Array4<u8>> {
-    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    match open(path)? {
-        Values::Bytes(array) => Ok(channels_first(array).map_err(refuse)?),
-        Values::Floats(array) => {
-            let images = channels_first(array).map_err(refuse)?;
-            check_range(&images).map_err(refuse)?;
-            Ok(images.mapv(to_u8))
-        }
+pub fn read(path: &Path, range: Option<ValueRange>) -> Result<Images<u8>> {
+    match open(path, range)? {
+        Found::Bytes(images) => Ok(Images { images, note: None }),
+        Found::Floats(images, note) => Ok(Images { images: images.mapv(to_u8), note: Some(note) }),
     }
 }
 
-/// Reads images in [-1, 1] without rounding f32 values to bytes: `[N, C, H, W]`.
+/// Reads images in [-1, 1] without rounding floats to bytes.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_floats(path: &Path) -> Result<Array4<f32>> {
-    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    match open(path)? {
-        Values::Bytes(array) => {
-            let images = channels_first(array).map_err(refuse)?;
-            Ok(images.mapv(|byte| f32::from(byte) / 127.5 - 1.0))
+pub fn read_floats(path: &Path, range: Option<ValueRange>) -> Result<Images<f32>> {
+    match open(path, range)? {
+        Found::Bytes(images) => {
+            let images = images.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
+            Ok(Images { images, note: None })
         }
-        Values::Floats(array) => {
-            let images = channels_first(array).map_err(refuse)?;
-            check_range(&images).map_err(refuse)?;
-            Ok(images)
-        }
+        Found::Floats(images, note) => Ok(Images { images, note: Some(note) }),
     }
 }
 
-fn open(path: &Path) -> Result<Values> {
+enum Found {
+    Bytes(Array4<u8>),
+    /// In [-1, 1], and what was found of their range.
+    Floats(Array4<f32>, String),
+}
+
+fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
     let file =
         File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) }
-        .map_err(|problem| Error::Format { path: path.to_path_buf(), problem })
+    let file = BufReader::new(file);
+    let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) };
+    let found = values.and_then(|values| {
+        let floats = |array: ArrayD<f32>| {
+            let (images, note) = value_range::signed(channels_first(array)?, range)?;
+            Ok(Found::Floats(images, format!("{}: {note}", path.display())))
+        };
+        match values {
+            Values::Bytes(array) => match range {
+                Some(range) if range != ValueRange::BYTES => Err(format!(
+                    "it holds bytes, whose range is {}, and --value-range states {range}",
+                    ValueRange::BYTES
+                )),
+                _ => channels_first(array).map(Found::Bytes),
+            },
+            Values::Single(array) => floats(array),
+            #[allow(clippy::cast_possible_truncation, reason = "images are of single precision")]
+            Values::Double(array) => floats(array.mapv(|x| x as f32)),
+        }
+    });
+    found.map_err(|problem| Error::Format { path: path.to_path_buf(), problem })
 }
 
-fn from_npy(mut file: File) -> Result<Values, String> {
-    match ArrayD::<u8>::read_npy(BufReader::new(&mut file)) {
-        Ok(array) => Ok(Values::Bytes(array)),
-        Err(ReadNpyError::WrongDescriptor(_)) => {
-            file.seek(SeekFrom::Start(0)).map_err(|error| error.to_string())?;
-            let array = ArrayD::<f32>::read_npy(BufReader::new(file));
-            array.map(Values::Floats).map_err(|error| describe(&error))
-        }
-        Err(error) => Err(describe(&error)),
-    }
+fn from_npy(mut file: BufReader<File>) -> Result<Values, String> {
+    numpy::read(&mut file).map_err(|problem| problem.to_string())
 }
 
-fn from_npz(file: File) -> Result<Values, String> {
-    let damaged = |error: ReadNpzError| match error {
-        ReadNpzError::Npy(error) => describe(&error),
-        ReadNpzError::Zip(error) => {
-            format!("it cannot be read ({error}): it is damaged or no .npz file")
-        }
-    };
-    let mut npz = NpzReader::new(BufReader::new(file)).map_err(damaged)?;
-    let names = npz.names().map_err(damaged)?;
+fn from_npz(file: BufReader<File>) -> Result<Values, String> {
+    let mut npz = Npz::open(file)?;
+    let names = npz.names();
     let name = match names.as_slice() {
         [] => return Err("it holds no array".to_owned()),
-        [only] => only.clone(),
-        several if several.iter().any(|name| name == "arr_0") => "arr_0".to_owned(),
+        [only] => only,
+        several if several.iter().any(|name| name == "arr_0") => "arr_0",
         several => {
             return Err(format!(
                 "it holds the arrays {}, and none is called arr_0: save the images alone",
@@ -112,24 +113,7 @@ fn from_npz(file: File) -> Result<Values, String> {
             ));
         }
     };
-    match npz.by_name::<OwnedRepr<u8>, IxDyn>(&name) {
-        Ok(array) => Ok(Values::Bytes(array)),
-        Err(ReadNpzError::Npy(ReadNpyError::WrongDescriptor(_))) => npz
-            .by_name::<OwnedRepr<f32>, IxDyn>(&name)
-            .map(Values::Floats)
-            .map_err(|error| format!("`{name}`: {}", damaged(error))),
-        Err(error) => Err(format!("`{name}`: {}", damaged(error))),
-    }
-}
-
-fn describe(error: &ReadNpyError) -> String {
-    match error {
-        ReadNpyError::WrongDescriptor(found) => format!(
-            "its values are of type {found}; images are '|u1' (0 to 255) or '<f4' (-1 to 1): \
-             convert with x.astype(numpy.float32)"
-        ),
-        other => format!("it cannot be read ({other}): it is damaged or no .npy file"),
-    }
+    npz.read(name)
 }
 
 fn channels_first<A: Clone>(array: ArrayD<A>) -> Result<Array4<A>, String> {
@@ -158,27 +142,6 @@ fn channels_first<A: Clone>(array: ArrayD<A>) -> Result<Array4<A>, String> {
     }
 }
 
-fn check_range(images: &Array4<f32>) -> Result<(), String> {
-    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-    for (i, image) in images.outer_iter().enumerate() {
-        for &x in image {
-            if !x.is_finite() {
-                return Err(format!("image {i} holds {x}: leave out samples that diverged"));
-            }
-            low = low.min(x);
-            high = high.max(x);
-        }
-    }
-    let range = format!("its f32 values range from {low} to {high}; images in f32 are -1 to 1");
-    if low >= 0.0 && high <= 1.0 {
-        return Err(format!("{range}: convert with 2 * x - 1"));
-    }
-    if low < -LARGEST || high > LARGEST {
-        return Err(format!("{range}: convert with x / 127.5 - 1, or save bytes as uint8"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -200,7 +163,11 @@ mod tests {
 
     fn refusal<A: WritableElement, D: ndarray::Dimension>(array: &ndarray::Array<A, D>) -> String {
         let dir = TempDir::new().unwrap();
-        read(&save(&dir, array)).unwrap_err().to_string()
+        read(&save(&dir, array), None).unwrap_err().to_string()
+    }
+
+    fn pixels(path: &Path) -> Array4<u8> {
+        read(path, None).unwrap().images
     }
 
     #[test]
@@ -211,14 +178,15 @@ mod tests {
         });
         let last = images.clone().permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
         let floats = images.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-        assert_eq!(read(&save(&dir, &images)).unwrap(), images);
-        assert_eq!(read(&save(&dir, &last)).unwrap(), images);
-        assert_eq!(read(&save(&dir, &floats)).unwrap(), images);
+        assert_eq!(pixels(&save(&dir, &floats.mapv(f64::from))), images);
+        assert_eq!(pixels(&save(&dir, &images)), images);
+        assert_eq!(pixels(&save(&dir, &last)), images);
+        assert_eq!(pixels(&save(&dir, &floats)), images);
         // In Fortran's order, as numpy leaves a transposed array.
         let fortran = images.clone().reversed_axes().as_standard_layout().into_owned();
-        assert_eq!(read(&save(&dir, &fortran.reversed_axes())).unwrap(), images);
+        assert_eq!(pixels(&save(&dir, &fortran.reversed_axes())), images);
         let grey = Array3::<u8>::from_elem((2, 5, 4), 9);
-        assert_eq!(read(&save(&dir, &grey)).unwrap(), Array4::from_elem((2, 1, 5, 4), 9));
+        assert_eq!(pixels(&save(&dir, &grey)), Array4::from_elem((2, 1, 5, 4), 9));
     }
 
     #[test]
@@ -230,35 +198,39 @@ mod tests {
         npz.add_array("arr_0", &images).unwrap();
         npz.add_array("arr_1", &ndarray::array![1_i64, 2]).unwrap();
         npz.finish().unwrap();
-        assert_eq!(read(&path).unwrap(), Array4::from_elem((2, 3, 4, 4), 5));
+        assert_eq!(pixels(&path), Array4::from_elem((2, 3, 4, 4), 5));
         let mut npz = NpzWriter::new(File::create(&path).unwrap());
         npz.add_array("a", &images).unwrap();
         npz.add_array("b", &images).unwrap();
         npz.finish().unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read(&path, None).unwrap_err().to_string();
         assert!(error.contains("the arrays a, b, and none is called arr_0"), "{error}");
         std::fs::write(&path, "no zip").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("no .npz file"));
+        assert!(read(&path, None).unwrap_err().to_string().contains("no .npz file"));
     }
 
     #[test]
     fn another_type_rank_or_range_is_refused_with_what_to_do() {
         for (error, expected) in [
-            (refusal(&Array4::<f64>::zeros((1, 3, 4, 4))), "type '<f8'"),
+            (refusal(&Array4::<i64>::zeros((1, 3, 4, 4))), "type <i8"),
             (refusal(&Array2::<u8>::zeros((3, 4))), "shape is [3, 4]; images are [N, C, H, W]"),
             (refusal(&Array4::<u8>::zeros((2, 3, 8, 3))), "both axis 1 and the last"),
             (refusal(&Array4::<u8>::zeros((2, 4, 8, 8))), "neither axis 1"),
             (refusal(&Array4::<u8>::zeros((0, 3, 8, 8))), "no images"),
-            (refusal(&Array4::<f32>::zeros((1, 3, 4, 4))), "range from 0 to 0"),
+            (refusal(&Array4::<f32>::zeros((1, 3, 4, 4))), "from 0.0000 to 0.0000"),
             (refusal(&Array4::<f32>::from_elem((1, 3, 4, 4), 200.0)), "x / 127.5 - 1"),
             (refusal(&Array4::<f32>::from_elem((1, 3, 4, 4), f32::NAN)), "image 0 holds NaN"),
         ] {
             assert!(error.contains(expected), "{error}");
         }
         let dir = TempDir::new().unwrap();
+        let bytes = save(&dir, &Array4::<u8>::zeros((1, 3, 4, 4)));
+        let error = read(&bytes, "0,1".parse().ok()).unwrap_err().to_string();
+        assert!(error.contains("bytes, whose range is [0, 255], and --value-range states [0, 1]"));
+        assert!(read(&bytes, Some(ValueRange::BYTES)).is_ok());
         let path = save(&dir, &Array4::<u8>::zeros((2, 3, 8, 8)));
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("it is damaged"));
+        assert!(read(&path, None).unwrap_err().to_string().contains("it is damaged"));
     }
 }

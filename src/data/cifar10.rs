@@ -1,10 +1,11 @@
-//! CIFAR-10 in its official binary layout.
+//! CIFAR-10 in its official layouts, the binary one and Python's.
 //!
 //! A batch file is a sequence of records of 3073 bytes: the label, then 32 x 32 values of red, of
 //! green and of blue, row by row. `data_batch_1.bin` to `data_batch_5.bin` are the training split,
-//! `test_batch.bin` is the test split, 10,000 records each in the official set. The folder of these
-//! files, a folder that holds it (or the archive) under its official name, and the `.tar.gz` itself
-//! are all read as they are; nothing is unpacked to disk.
+//! `test_batch.bin` is the test split, 10,000 records each in the official set. In the Python version
+//! the names have no ending, and each file pickles the same images in the same order. The folder of
+//! these files, a folder that holds it (or the archive) under its official name, and the `.tar.gz`
+//! itself are all read as they are; nothing is unpacked to disk.
 //!
 //! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
 //! them out, and the number left out is kept beside the images, to be told wherever they are
@@ -20,16 +21,46 @@ use ndarray::Array4;
 use sha2::{Digest, Sha256};
 
 pub use super::Split;
+use super::cifar10_python;
 
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";
 /// Name of the official archive.
 const ARCHIVE: &str = "cifar-10-binary.tar.gz";
+/// Both, of the Python version.
+const PYTHON_FOLDER: &str = "cifar-10-batches-py";
+const PYTHON_ARCHIVE: &str = "cifar-10-python.tar.gz";
 const CHANNELS: usize = 3;
 const SIDE: usize = 32;
-const PIXELS: usize = CHANNELS * SIDE * SIDE;
+pub(super) const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: u8 = 10;
+
+/// The two layouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Binary,
+    Python,
+}
+
+impl Layout {
+    /// The name of a batch file, given that of the binary version.
+    fn name(self, file: &'static str) -> &'static str {
+        match self {
+            Self::Binary => file,
+            Self::Python => file.strip_suffix(".bin").unwrap_or(file),
+        }
+    }
+
+    /// The records in the bytes of a file.
+    fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Binary => Ok(bytes),
+            Self::Python => cifar10_python::records(&bytes)
+                .map_err(|problem| Error::Python { path: path.to_path_buf(), problem }),
+        }
+    }
+}
 
 impl Split {
     fn files(self) -> &'static [&'static str] {
@@ -53,7 +84,7 @@ pub enum Error {
     /// Nothing that looks like the set.
     #[error(
         "no CIFAR-10 at {}: expected a folder with {file}, a folder with {FOLDER}/ or {ARCHIVE}, or \
-         the archive itself; get \"CIFAR-10 binary version\" from \
+         the archive itself, or those of the Python version; get \"CIFAR-10 binary version\" from \
          https://www.cs.toronto.edu/~kriz/cifar.html",
         path.display()
     )]
@@ -101,6 +132,18 @@ pub enum Error {
         path: PathBuf,
         /// Its length.
         bytes: usize,
+    },
+    /// A file that is no batch of the Python version.
+    #[error(
+        "{} is no batch of CIFAR-10's Python version: {problem}; unpack or download the archive \
+         again",
+        path.display()
+    )]
+    Python {
+        /// The batch file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A label that CIFAR-10 does not have.
     #[error(
@@ -244,7 +287,7 @@ impl Cifar10 {
     /// exclusion list that does not fit the images.
     pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<Self, Error> {
         let files = match locate(path, split)? {
-            Source::Folder(folder) => from_folder(&folder, split)?,
+            Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
             Source::Archive(archive) => from_archive(&archive, split)?,
         };
         let mut set = Collected::default();
@@ -344,7 +387,7 @@ impl Collected {
 }
 
 enum Source {
-    Folder(PathBuf),
+    Folder(PathBuf, Layout),
     Archive(PathBuf),
 }
 
@@ -353,26 +396,35 @@ fn locate(path: &Path, split: Split) -> Result<Source, Error> {
     if path.is_file() {
         return Ok(Source::Archive(path.to_path_buf()));
     }
-    for folder in [path.to_path_buf(), path.join(FOLDER)] {
-        if split.files().iter().any(|file| folder.join(file).is_file()) {
-            return Ok(Source::Folder(folder));
+    for (layout, inner, archive) in
+        [(Layout::Binary, FOLDER, ARCHIVE), (Layout::Python, PYTHON_FOLDER, PYTHON_ARCHIVE)]
+    {
+        for folder in [path.to_path_buf(), path.join(inner)] {
+            if split.files().iter().any(|file| folder.join(layout.name(file)).is_file()) {
+                return Ok(Source::Folder(folder, layout));
+            }
         }
-    }
-    let archive = path.join(ARCHIVE);
-    if archive.is_file() {
-        return Ok(Source::Archive(archive));
+        let archive = path.join(archive);
+        if archive.is_file() {
+            return Ok(Source::Archive(archive));
+        }
     }
     Err(Error::NotFound { path: path.to_path_buf(), file })
 }
 
+/// Its name in the binary version, its path, and its records.
 type BatchFile = (&'static str, PathBuf, Vec<u8>);
 
-fn from_folder(folder: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
+fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchFile>, Error> {
     let read = |&file: &&'static str| {
-        let path = folder.join(file);
+        let path = folder.join(layout.name(file));
         match std::fs::read(&path) {
-            Ok(bytes) => Ok((file, path, bytes)),
+            Ok(bytes) => {
+                let records = layout.records(&path, bytes)?;
+                Ok((file, path, records))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = layout.name(file);
                 Err(Error::MissingFile { path: folder.to_path_buf(), file })
             }
             Err(source) => Err(read_error(&path, source)),
@@ -389,11 +441,17 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let inner = entry.path().map_err(damaged)?.into_owned();
-        let name = inner.file_name().and_then(|name| name.to_str());
-        if let Some(&file) = split.files().iter().find(|&&file| Some(file) == name) {
+        let Some(name) = inner.file_name().and_then(|name| name.to_str()) else { continue };
+        let of = |layout: Layout| {
+            let file = split.files().iter().find(|file| layout.name(file) == name);
+            file.map(|&file| (layout, file))
+        };
+        if let Some((layout, file)) = of(Layout::Binary).or_else(|| of(Layout::Python)) {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
-            found.insert(file, (file, path.join(inner), bytes));
+            let inner = path.join(inner);
+            let records = layout.records(&inner, bytes)?;
+            found.insert(file, (file, inner, records));
         }
     }
     let take = |&file: &&'static str| {

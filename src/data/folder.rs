@@ -1,40 +1,67 @@
-//! Folders of images: PNG and JPEG, at any depth, in the order of their paths.
+//! Folders of images, at any depth, in the order of their paths.
 //!
-//! What is not `.png`, `.jpg` or `.jpeg`, and what starts with a dot, is passed over. A set is
-//! grey if all of its images are, otherwise all of it is in colour. 16-bit channels are rounded to
-//! 8; an orientation in a file's metadata is ignored, as by the usual tools of this field; an image
-//! with transparent pixels is refused, because it has no one colour there.
+//! Folders that are links are followed, but for one that leads back to where it is found. Files of
+//! other endings than those of images are passed over and counted; what starts with a dot is not
+//! looked at. A set is grey if all of its images are, otherwise all of it is in colour
+//! (`data/decode.rs` says which formats are read, and how).
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use image::{ColorType, DynamicImage, GenericImageView, ImageReader};
+use image::{DynamicImage, GenericImageView};
 use ndarray::Array4;
 use rayon::prelude::*;
 
-use super::{Error, Fit, Result, fit::to_array};
+use super::{
+    Error, Fit, Result,
+    decode::{FORMATS, decode, is_image},
+    fit::to_array,
+};
 
-/// Reads the images of a folder, at most `limit`, each resized on its way in: `[N, C, H, W]`.
+/// The images of a folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folder {
+    /// `[N, C, H, W]`.
+    pub images: Array4<u8>,
+    /// Their files, in the same order.
+    pub files: Vec<PathBuf>,
+    /// What was passed over, a line each; none if everything is an image.
+    pub notes: Vec<String>,
+}
+
+/// Reads the images of a folder, at most `limit`, each resized on its way in.
 ///
 /// # Errors
 /// A folder without images, a file that is not what its name says, or files of several sizes once
 /// resized; the first such file is named.
-pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Array4<u8>> {
-    let mut files = vec![];
-    let mut others = 0;
-    list(folder, &mut files, &mut others)?;
-    files.sort();
-    files.truncate(limit.unwrap_or(usize::MAX));
+pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
+    let mut found = Listing::default();
+    found.list(folder, &mut vec![])?;
+    let Listing { mut files, others, loops } = found;
     if files.is_empty() {
-        let problem = match others {
-            0 => "is empty: expected images, .png or .jpg".to_owned(),
-            _ => "holds files, but no .png or .jpg".to_owned(),
+        let problem = if others.is_empty() {
+            format!("is empty: expected images ({FORMATS})")
+        } else {
+            format!("holds no image ({FORMATS}), but {}", listed(&others))
         };
         return Err(Error::Empty { path: folder.to_path_buf(), problem });
     }
-    read_files(&files, fit)
+    let mut notes = vec![];
+    if !others.is_empty() {
+        let over: usize = others.values().sum();
+        let of = over + files.len();
+        let (folder, others) = (folder.display(), listed(&others));
+        notes.push(format!("{folder}: passed over {over} of {of} files: {others}"));
+    }
+    notes.extend(loops.iter().map(|link| {
+        format!("{}: passed over, a link to a folder that it lies in", link.display())
+    }));
+    files.sort();
+    files.truncate(limit.unwrap_or(usize::MAX));
+    Ok(Folder { images: read_files(&files, fit)?, files, notes })
 }
 
 /// Reads files, at least one, in their order.
@@ -55,62 +82,63 @@ pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
     Ok(fit.colour(to_array(&images, colour)))
 }
 
-/// Reads one image: `[1, C, H, W]`.
-///
-/// # Errors
-/// A file that is not what its name says.
-pub fn read_file(path: &Path, fit: Fit) -> Result<Array4<u8>> {
-    let image = fit.resize(decode(path)?)?;
-    let colour = image.color().has_color();
-    Ok(fit.colour(to_array(&[image], colour)))
+/// What a folder holds.
+#[derive(Default)]
+struct Listing {
+    files: Vec<PathBuf>,
+    /// How many files of each other ending.
+    others: BTreeMap<String, usize>,
+    /// Links to a folder that they lie in.
+    loops: Vec<PathBuf>,
 }
 
-fn list(folder: &Path, files: &mut Vec<PathBuf>, others: &mut usize) -> Result<()> {
-    let failed = |source| Error::Read { path: folder.to_path_buf(), source };
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
+impl Listing {
+    /// Lists a folder that lies in the folders `above`, by their real paths.
+    fn list(&mut self, folder: &Path, above: &mut Vec<PathBuf>) -> Result<()> {
+        let failed = |source| Error::Read { path: folder.to_path_buf(), source };
+        let real = folder.canonicalize().map_err(failed)?;
+        if above.contains(&real) {
+            self.loops.push(folder.to_path_buf());
+            return Ok(());
         }
-        // A link to a folder is not followed: it may lead back here.
-        if entry.file_type().map_err(failed)?.is_dir() {
-            list(&path, files, others)?;
-        } else if is_image(&path) {
-            files.push(path);
-        } else {
-            *others += 1;
+        above.push(real);
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(failed)?;
+            // A link that leads nowhere is a file that cannot be read, and is named so.
+            if kind.is_dir() || kind.is_symlink() && path.is_dir() {
+                self.list(&path, above)?;
+            } else if is_image(&path) {
+                self.files.push(path);
+            } else {
+                let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+                *self.others.entry(ending.unwrap_or_default()).or_default() += 1;
+            }
         }
+        above.pop();
+        Ok(())
     }
-    Ok(())
 }
 
-/// Whether a path has the ending of an image that is read.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| {
-        ["png", "jpg", "jpeg"].iter().any(|known| known.eq_ignore_ascii_case(extension))
-    })
-}
-
-/// One image, grey or in colour, of 8 bits a channel.
-fn decode(path: &Path) -> Result<DynamicImage> {
-    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
-    let image = reader.decode().map_err(|error| {
-        refuse(format!("it cannot be decoded ({error}): it is damaged or no PNG or JPEG"))
-    })?;
-    if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] != u8::MAX) {
-        return Err(refuse(
-            "it has transparent pixels: flatten it onto a background first".to_owned(),
-        ));
+/// `2 .avif, 1 .txt`, the most frequent ending first.
+fn listed(others: &BTreeMap<String, usize>) -> String {
+    const MOST: usize = 6;
+    let mut others: Vec<_> = others.iter().collect();
+    others.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let name = |(ending, count): &(&String, &usize)| match ending.as_str() {
+        "" => format!("{count} without an ending"),
+        ending => format!("{count} .{ending}"),
+    };
+    let mut parts: Vec<String> = others.iter().take(MOST).map(name).collect();
+    let rest: usize = others.iter().skip(MOST).map(|(_, count)| **count).sum();
+    if rest > 0 {
+        parts.push(format!("{rest} others"));
     }
-    Ok(match image.color() {
-        ColorType::L8 | ColorType::Rgb8 => image,
-        color if color.has_color() => image.into_rgb8().into(),
-        _ => image.into_luma8().into(),
-    })
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -128,6 +156,50 @@ mod tests {
         image.save(path).unwrap();
     }
 
+    fn images(dir: &Path, limit: Option<usize>, fit: Fit) -> Array4<u8> {
+        read(dir, limit, fit).unwrap().images
+    }
+
+    #[test]
+    fn what_is_no_image_is_counted_by_its_ending() {
+        let dir = TempDir::new().unwrap();
+        for name in ["a.png", "b.webp", "c.bmp", "sub/d.tif", "e.ppm"] {
+            colour(dir.path(), name, 4, 1);
+        }
+        for name in ["f.avif", "sub/g.AVIF", "h.txt", "README", ".hidden.txt"] {
+            fs::write(dir.path().join(name), "no image").unwrap();
+        }
+        let read = read(dir.path(), None, Fit::default()).unwrap();
+        assert_eq!((read.images.dim().0, read.files.len()), (5, 5));
+        assert!(read.files[4].ends_with("sub/d.tif"));
+        let expected = ": passed over 4 of 9 files: 2 .avif, 1 without an ending, 1 .txt";
+        assert_eq!(read.notes, [format!("{}{expected}", dir.path().display())]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_folders_are_followed_but_not_in_a_circle() {
+        use std::os::unix::fs::symlink;
+        let dir = TempDir::new().unwrap();
+        colour(dir.path(), "real/a.png", 4, 1);
+        colour(dir.path(), "real/deep/b.png", 4, 2);
+        fs::create_dir(dir.path().join("set")).unwrap();
+        colour(dir.path(), "set/c.png", 4, 3);
+        symlink("../real", dir.path().join("set/class")).unwrap();
+        symlink("../real/a.png", dir.path().join("set/z.png")).unwrap();
+        assert_eq!(images(&dir.path().join("set"), None, Fit::default()).dim().0, 4);
+        // A link to the folder that it lies in, and one to a folder further up.
+        symlink(".", dir.path().join("set/self")).unwrap();
+        symlink("../../set", dir.path().join("real/deep/up")).unwrap();
+        let set = read(&dir.path().join("set"), None, Fit::default()).unwrap();
+        assert_eq!((set.images.dim().0, set.notes.len()), (4, 2), "{:?}", set.notes);
+        assert!(set.notes.iter().all(|note| note.ends_with("a folder that it lies in")));
+        // A link to nowhere is named, not passed over.
+        symlink("nowhere.png", dir.path().join("set/gone.png")).unwrap();
+        let error = read(&dir.path().join("set"), None, Fit::default()).unwrap_err().to_string();
+        assert!(error.contains("set/gone.png"), "{error}");
+    }
+
     #[test]
     fn images_come_in_the_order_of_their_paths() {
         let dir = TempDir::new().unwrap();
@@ -136,25 +208,25 @@ mod tests {
         }
         fs::write(dir.path().join("README.md"), "no image").unwrap();
         fs::write(dir.path().join(".hidden.png"), "no image").unwrap();
-        let images = read(dir.path(), None, Fit::default()).unwrap();
+        let images = images(dir.path(), None, Fit::default());
         assert_eq!(images.dim(), (3, 3, 4, 4));
         assert_eq!(
             [images[[0, 0, 0, 0]], images[[1, 0, 0, 0]], images[[2, 0, 3, 3]]],
             [10, 20, 30]
         );
         assert_eq!(images[[1, 1, 0, 3]], 3);
-        assert_eq!(read(dir.path(), Some(2), Fit::default()).unwrap().dim().0, 2);
+        assert_eq!(read(dir.path(), Some(2), Fit::default()).unwrap().images.dim().0, 2);
     }
 
     #[test]
     fn grey_stays_grey_until_one_image_is_in_colour() {
         let dir = TempDir::new().unwrap();
         GrayImage::from_pixel(4, 4, Luma([7])).save(dir.path().join("a.png")).unwrap();
-        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().dim(), (1, 1, 4, 4));
+        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().images.dim(), (1, 1, 4, 4));
         let rgb = Fit { rgb: true, ..Fit::default() };
-        assert_eq!(read(dir.path(), None, rgb).unwrap(), Array4::from_elem((1, 3, 4, 4), 7));
+        assert_eq!(read(dir.path(), None, rgb).unwrap().images, Array4::from_elem((1, 3, 4, 4), 7));
         colour(dir.path(), "b.jpg", 4, 200);
-        let images = read(dir.path(), None, Fit::default()).unwrap();
+        let images = images(dir.path(), None, Fit::default());
         assert_eq!(images.dim(), (2, 3, 4, 4));
         assert_eq!(images[[0, 2, 1, 1]], 7);
         assert!(images[[1, 0, 0, 0]].abs_diff(200) < 8, "a JPEG is near what was stored");
@@ -173,7 +245,7 @@ mod tests {
             "{error}"
         );
         let fit = Fit { resize: Resize::CenterCrop(4), ..Fit::default() };
-        assert_eq!(read(dir.path(), None, fit).unwrap().dim(), (4, 3, 4, 4));
+        assert_eq!(read(dir.path(), None, fit).unwrap().images.dim(), (4, 3, 4, 4));
     }
 
     #[test]
@@ -188,6 +260,6 @@ mod tests {
         let error = read(dir.path(), None, Fit::default()).unwrap_err().to_string();
         assert!(error.contains("a.png: it has transparent pixels"), "{error}");
         RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])).save(dir.path().join("a.png")).unwrap();
-        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().dim(), (1, 3, 2, 2));
+        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().images.dim(), (1, 3, 2, 2));
     }
 }

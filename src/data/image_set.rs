@@ -1,6 +1,6 @@
 //! A set of images in memory, with what it is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use ndarray::{Array4, Axis, Slice};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,10 @@ pub struct ImageSet {
     pub split: String,
     /// How many images were left out, by reason.
     pub excluded: BTreeMap<String, usize>,
+    /// The file of each image, where each has one; otherwise empty.
+    pub files: Vec<PathBuf>,
+    /// What who uses the set should be told of how it was read, a line each.
+    pub notes: Vec<String>,
 }
 
 impl ImageSet {
@@ -53,6 +57,8 @@ impl ImageSet {
             name,
             split: "all".to_owned(),
             excluded: BTreeMap::new(),
+            files: vec![],
+            notes: vec![],
         }
     }
 
@@ -78,6 +84,7 @@ impl ImageSet {
         let n = n.min(self.len());
         self.images.slice_axis_inplace(Axis(0), Slice::from(..n));
         self.labels.truncate(n);
+        self.files.truncate(n);
         self
     }
 
@@ -89,6 +96,7 @@ impl ImageSet {
         let start = range.start.min(set.len());
         set.images.slice_axis_inplace(Axis(0), Slice::from(start..));
         set.labels.drain(..start.min(set.labels.len()));
+        set.files.drain(..start.min(set.files.len()));
         set
     }
 
@@ -127,6 +135,8 @@ impl ImageSet {
             name: "cifar10".to_owned(),
             split: split.name().to_owned(),
             excluded: set.excluded,
+            files: vec![],
+            notes: vec![],
         }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! [`load`] takes the name of a published set or a path and returns an [`ImageSet`]: bytes
 //! `[N, C, H, W]` with their name, split and hash, whatever the layout they were stored in. One
-//! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (PNG and
-//! JPEG), [`celeba`], [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
+//! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (image files),
+//! [`celeba`], [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
 //! [`download`].
 
 pub mod array;
 pub(crate) mod atomic;
 pub mod celeba;
 pub mod cifar10;
+mod cifar10_python;
+mod decode;
 pub mod download;
 mod error;
 mod fit;
@@ -18,8 +20,10 @@ pub mod idx;
 mod image_set;
 mod known_file;
 pub mod npy;
+pub(crate) mod numpy;
 mod resample;
 mod source;
+mod value_range;
 mod writer;
 
 pub use error::{Error, Missing, Result};
@@ -28,4 +32,5 @@ pub use image_set::{ImageSet, Split, to_u8};
 pub use known_file::{INCEPTION, KnownFile};
 pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};
-pub use writer::{ArrayWriter, Element};
+pub use value_range::ValueRange;
+pub use writer::{ArrayWriter, Element, STDOUT};

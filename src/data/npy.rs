@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
-use ndarray_npy::{ReadNpyError, ReadNpyExt, WriteNpyError, WriteNpyExt};
+use ndarray::{Array4, ArrayView4, Ix4};
+use ndarray_npy::{WriteNpyError, WriteNpyExt};
 
-use super::atomic;
+use super::{
+    atomic,
+    numpy::{self, Problem, Values},
+};
 
 /// What can go wrong with an array file.
 #[derive(Debug, thiserror::Error)]
@@ -23,17 +26,13 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The contents are not an `.npy` file of f32.
-    #[error(
-        "cannot read {} as an f32 .npy file: {source}; write it with \
-         numpy.save(path, x.astype(numpy.float32))",
-        path.display()
-    )]
+    /// The contents are no `.npy` file of floats.
+    #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What the reader says.
-        source: ReadNpyError,
+        /// What is wrong with it, and the remedy.
+        problem: String,
     },
     /// The array has other than four axes.
     #[error("{} has shape {found:?}, expected [N, C, H, W]", path.display())]
@@ -55,17 +54,22 @@ pub enum Error {
     },
 }
 
-/// Reads images.
+/// Reads floats, in single precision.
 ///
 /// - Shape: `[N, C, H, W]`.
 ///
 /// # Errors
-/// A file that cannot be opened, is truncated, holds another type than f32 in this
-/// machine's byte order, or has other than four axes.
+/// A file that cannot be opened, is truncated, holds other than floats, or has other than four axes.
 pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
     let file = File::open(path).map_err(|source| io_error("read", path, source))?;
-    let array = ArrayD::<f32>::read_npy(BufReader::new(file))
-        .map_err(|source| Error::Format { path: path.to_path_buf(), source })?;
+    let refuse =
+        |problem: Problem| Error::Format { path: path.to_path_buf(), problem: problem.to_string() };
+    let array = match numpy::read(&mut BufReader::new(file)).map_err(refuse)? {
+        Values::Single(array) => array,
+        #[allow(clippy::cast_possible_truncation, reason = "single precision is asked for")]
+        Values::Double(array) => array.mapv(|x| x as f32),
+        Values::Bytes(_) => return Err(refuse(Problem::Kind("|u1".to_owned()))),
+    };
     let found = array.shape().to_vec();
     array.into_dimensionality::<Ix4>().map_err(|_| Error::Shape { path: path.to_path_buf(), found })
 }
@@ -141,8 +145,8 @@ mod tests {
     #[test]
     fn another_type_and_a_truncated_file_are_refused_with_the_name() {
         let dir = TempDir::new().unwrap();
-        let path = dir.path().join("doubles.npy");
-        ndarray_npy::write_npy(&path, &Array4::<f64>::zeros((1, 1, 2, 2))).unwrap();
+        let path = dir.path().join("bytes.npy");
+        ndarray_npy::write_npy(&path, &Array4::<u8>::zeros((1, 1, 2, 2))).unwrap();
         assert!(matches!(read_images(&path), Err(Error::Format { .. })));
         let path = dir.path().join("half.npy");
         write_images(&path, images().view()).unwrap();

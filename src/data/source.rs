@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    Error, Fit, ImageSet, Missing, Result, Split, array, celeba,
+    Error, Fit, ImageSet, Missing, Result, Split, ValueRange, array, celeba,
     cifar10::{Cifar10, Exclusions},
+    decode,
     download::{Checksum, Downloader, Watch},
     folder, idx,
 };
@@ -235,6 +236,8 @@ pub struct Request<'a> {
     pub limit: Option<usize>,
     /// Their size and channels.
     pub fit: Fit,
+    /// The values of black and white in a float array; none is -1 to 1.
+    pub value_range: Option<ValueRange>,
     /// Whether what is missing is downloaded.
     pub download: bool,
 }
@@ -342,11 +345,17 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
         let set = idx(request, &file, name_of(path))?;
         return finish(request, ImageSet { split: split.name().to_owned(), ..set });
     }
+    if ["train", "test", "meta"].iter().all(|file| path.join(file).is_file()) {
+        let problem = "holds `train`, `test` and `meta`, CIFAR-100's Python version, which is not \
+                       read: save its images as PNG files or as a .npy array of uint8";
+        return Err(Error::Empty { path: path.to_path_buf(), problem: problem.to_owned() });
+    }
     no_exclusions(request)?;
     no_splits(request)?;
     // Resized file by file: large images need not all be in memory at once.
-    let images = folder::read(path, request.limit, request.fit)?;
-    Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)))
+    let folder::Folder { images, files, notes } = folder::read(path, request.limit, request.fit)?;
+    let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
+    Ok(ImageSet { files, notes, ..set })
 }
 
 fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
@@ -354,25 +363,28 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
         let split = request.split.unwrap_or(request.default_split);
         return finish(request, cifar10(request, path, split)?);
     }
-    if folder::is_image(path) {
+    if decode::is_image(path) {
         no_exclusions(request)?;
         no_splits(request)?;
-        let images = folder::read_file(path, request.fit)?;
-        return Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)));
+        let files = vec![path.to_path_buf()];
+        let images = folder::read_files(&files, request.fit)?;
+        let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
+        return Ok(ImageSet { files, ..set });
     }
-    let refuse =
-        |problem: &str| Error::Format { path: path.to_path_buf(), problem: problem.to_owned() };
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
     no_exclusions(request)?;
     no_splits(request)?;
     let set = if array::is_array(path) {
-        ImageSet::of(array::read(path)?, name_of(path))
+        let array::Images { images, note } = array::read(path, request.value_range)?;
+        ImageSet { notes: note.into_iter().collect(), ..ImageSet::of(images, name_of(path)) }
     } else if looks_like_idx(path) {
         idx(request, path, name_of(path))?
     } else {
-        return Err(refuse(
-            "it is no set of images: expected a folder of PNG or JPEG files or one of them, a .npy or \
-             .npz array, an idx file, or CIFAR-10's .tar.gz",
-        ));
+        return Err(refuse(format!(
+            "it is no set of images: expected a folder of image files or one of them ({}), a .npy \
+             or .npz array, an idx file, or CIFAR-10's .tar.gz",
+            decode::FORMATS
+        )));
     };
     finish(request, set)
 }
@@ -415,6 +427,7 @@ mod tests {
             exclude: None,
             limit: None,
             fit: Fit::default(),
+            value_range: None,
             download: false,
         }
     }
@@ -493,6 +506,12 @@ mod tests {
         assert_eq!(set.split, "all");
         let error = load_from(&Request { data: &file, ..train }, &Places::default()).unwrap_err();
         assert!(matches!(error, Error::NoSplits { .. }), "{error}");
+        fs::create_dir(dir.path().join("hundred")).unwrap();
+        for name in ["train", "test", "meta"] {
+            fs::write(dir.path().join("hundred").join(name), b"\x80\x02}.").unwrap();
+        }
+        let error = load_from(&request(&at("hundred")), &Places::default()).unwrap_err();
+        assert!(error.to_string().contains("CIFAR-100's Python version"), "{error}");
         fs::write(dir.path().join("notes.txt"), "text").unwrap();
         let error = load_from(&request(&at("notes.txt")), &Places::default()).unwrap_err();
         assert!(error.to_string().contains("it is no set of images"), "{error}");

@@ -1,7 +1,8 @@
 //! Arrays that are written batch by batch, `.npy` or `.safetensors`.
 //!
 //! Both formats are a header and then the elements in order, so an array need not be in memory at
-//! once. The file is written beside its place and appears under its name whole or not at all.
+//! once. The file is written beside its place and appears under its name whole or not at all; an
+//! array for stdout is written to a temporary file, and goes out when it is whole.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,9 @@ use super::{
     atomic,
     npy::{Error, io_error},
 };
+
+/// The path that stands for stdout.
+pub const STDOUT: &str = "-";
 
 /// The type of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,9 @@ impl ArrayWriter {
         shape: [usize; 4],
         element: Element,
     ) -> Result<Self, Error> {
-        let file = atomic::beside(path).map_err(|source| io_error("write", path, source))?;
+        let file =
+            if path.as_os_str() == STDOUT { NamedTempFile::new() } else { atomic::beside(path) };
+        let file = file.map_err(|source| io_error("write", path, source))?;
         let mut writer = Self {
             path: path.to_path_buf(),
             file: BufWriter::new(file),
@@ -136,13 +142,27 @@ impl ArrayWriter {
         let failed = |source: io::Error| io_error("write", path, source);
         self.file.flush().map_err(failed)?;
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        atomic::put(file, path).map_err(failed)?;
+        if path.as_os_str() == STDOUT {
+            to_stdout(&file).map_err(failed)?;
+        } else {
+            atomic::put(file, path).map_err(failed)?;
+        }
         Ok(format!("{:x}", self.hash.finalize()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.hash.update(bytes);
         self.file.write_all(bytes).map_err(|source| io_error("write", &self.path, source))
+    }
+}
+
+/// Copies a file to stdout; a reader that has had enough is no error.
+fn to_stdout(file: &NamedTempFile) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let sent = io::copy(&mut file.reopen()?, &mut stdout).and_then(|_| stdout.flush());
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
     }
 }
 

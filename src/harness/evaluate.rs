@@ -1,25 +1,36 @@
 //! The distance of a set of images to reference statistics, its score, and how well its labels are
 //! told from it, made by `ddim evaluate`.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, rc::Rc};
 
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
     accuracy::Accuracy,
     error::{Error, Result},
-    features::{Extractors, column_name},
+    features::{Extractors, Loaded, column_name},
     hardware::Hardware,
     instruments::{FeatureRuler, LogitHead},
     plan::Measured,
     progress::Mode,
     record::{Columns, LEVEL, csv_bytes, fields},
-    stats::set_features,
+    reference::DEFAULT_SUBSET,
+    stats::{self, set_features},
 };
 use crate::{
     data::ImageSet,
     metrics::{Jackknife, NEIGHBOURS, SPLITS, spread},
 };
+
+/// What a set of images is compared with.
+#[derive(Clone, Copy, Debug)]
+pub enum Against<'a> {
+    /// A file of statistics.
+    File(&'a Path),
+    /// Images, whose statistics are computed.
+    Images(&'a ImageSet),
+}
 
 /// What a set of images is measured with.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +41,8 @@ pub struct Ruler<'a> {
     pub accuracy: bool,
     /// The feature extractor, as a manifest names it.
     pub features: &'a str,
-    /// The reference statistics, which scores do without.
-    pub reference: Option<&'a Path>,
+    /// The reference, which scores do without.
+    pub reference: Option<Against<'a>>,
     /// Disjoint blocks of the jackknife.
     pub blocks: usize,
 }
@@ -73,8 +84,9 @@ pub fn evaluate(
         )));
     }
     if compared && ruler.reference.is_none() {
-        let message = "a distance needs --reference, statistics written by `ddim stats`; \
-                       `--measures is` and `--measures accuracy` need none";
+        let message = "a distance needs a second set of images (`ddim evaluate A B`) or \
+                       --reference, statistics written by `ddim stats`; `--measures is` and \
+                       `--measures accuracy` need none";
         return Err(Error::input(message.to_owned()));
     }
     if ruler.measures.contains(&Measured::Is) && n < SPLITS {
@@ -86,14 +98,22 @@ pub fn evaluate(
     }
     let device = hardware.device();
     let names = ruler.measures.iter().map(|measure| measure.name()).collect();
-    let reference = ruler.reference.filter(|_| compared).map(|path| path.to_string_lossy());
-    let with = FeatureRuler::new(
+    let reference = ruler.reference.filter(|_| compared);
+    let file = match reference {
+        Some(Against::File(path)) => Some(path.to_string_lossy()),
+        _ => None,
+    };
+    let mut with = FeatureRuler::new(
         names,
         ruler.features,
-        reference.as_deref(),
+        file.as_deref(),
         blocks,
         &mut Extractors::new(hardware),
     )?;
+    if let Some(Against::Images(other)) = reference {
+        let of = stats::of(other, &*with.extractor, DEFAULT_SUBSET, device, mode)?;
+        with.reference = Some(Rc::new(Loaded::new(of, String::new())));
+    }
     let features = set_features(set, &*with.extractor, device, mode)?;
     let mut metrics = with.metrics(features.view())?;
     let metrics = ruler.measures.iter().filter_map(|&measure| {
@@ -129,6 +149,39 @@ pub fn evaluate(
 }
 
 impl Evaluation {
+    /// Everything as a JSON object; numbers that are not finite are null.
+    pub fn json(&self) -> Value {
+        let metric = |(measure, column, value): &(Measured, String, Jackknife)| {
+            let (low, high) = value.interval(LEVEL);
+            let object = if *measure == Measured::Is {
+                json!({ "value": value.value, "spread": spread(value), "splits": SPLITS })
+            } else {
+                json!({
+                    "value": value.value,
+                    "corrected": value.corrected(),
+                    "corrected_low": low,
+                    "corrected_high": high,
+                    "standard_error": value.standard_error(),
+                    "blocks": value.leave_out.len(),
+                })
+            };
+            (column.clone(), object)
+        };
+        let mut metrics: Map<String, Value> = self.metrics.iter().map(metric).collect();
+        if let Some(accuracy) = &self.accuracy {
+            let Accuracy { column, correct, .. } = accuracy;
+            let (value, error) = (accuracy.value(), accuracy.standard_error());
+            let object = json!({ "value": value, "standard_error": error, "correct": correct });
+            metrics.insert(column.clone(), object);
+        }
+        json!({
+            "images": self.images,
+            "n": self.n,
+            "reference": self.reference,
+            "metrics": metrics,
+        })
+    }
+
     /// One row with the columns of `metrics.csv`.
     ///
     /// Its parameters are the images and the reference. `S`, `levels` and `calls` are empty: images

@@ -44,6 +44,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// A reference, and the hash of its file where it has one.
+    pub(super) fn new(reference: Reference, sha256: String) -> Self {
+        Self { reference, frechet: OnceCell::new(), kid: OnceCell::new(), sha256 }
+    }
+
     pub(super) fn frechet(&self) -> Result<&FrechetReference> {
         if let Some(frechet) = self.frechet.get() {
             return Ok(frechet);
@@ -94,12 +99,7 @@ impl Extractors {
         }
         let path = Path::new(reference);
         let reference = Reference::read_for(path, &describe(&*extractor))?;
-        let loaded = Rc::new(Loaded {
-            reference,
-            frechet: OnceCell::new(),
-            kid: OnceCell::new(),
-            sha256: file_sha256(path)?,
-        });
+        let loaded = Rc::new(Loaded::new(reference, file_sha256(path)?));
         self.references.insert(key, Rc::clone(&loaded));
         Ok(loaded)
     }

@@ -12,7 +12,6 @@ use std::{
 };
 
 use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
-use ndarray_npy::{ReadNpyError, ReadNpyExt};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -23,7 +22,10 @@ use super::{
     plan::{CellSpec, Plan, StateKind},
     sink::write_atomically,
 };
-use crate::data::{ArrayWriter, Element};
+use crate::data::{
+    ArrayWriter, Element, STDOUT,
+    numpy::{self, Problem, Values},
+};
 
 /// The tensor's name in a `.safetensors` file.
 const TENSOR: &str = "latents";
@@ -200,16 +202,14 @@ pub fn read(path: &Path) -> Result<Latents> {
 }
 
 fn from_npy(bytes: &[u8]) -> std::result::Result<ArrayD<f64>, String> {
-    let single = match ArrayD::<f32>::read_npy(bytes) {
-        Ok(array) => return Ok(array.mapv(f64::from)),
-        Err(error) => error,
-    };
-    match single {
-        ReadNpyError::WrongDescriptor(_) => ArrayD::<f64>::read_npy(bytes).map_err(|error| {
-            format!("{error}; write it with numpy.save(path, x.astype(numpy.float32))")
-        }),
-        error => Err(format!("it cannot be read ({error}): it is damaged or no .npy file")),
-    }
+    let values = numpy::read(&mut &*bytes).and_then(Values::doubles);
+    values.map_err(|problem| match problem {
+        Problem::Kind(kind) => format!(
+            "its values are of type {kind}, and latents are floats: save \
+             x.astype(numpy.float32), if these are the x_T that are meant"
+        ),
+        problem => problem.to_string(),
+    })
 }
 
 /// What the file beside an `.npy` says, if there is one and it is about these bytes.
@@ -268,7 +268,8 @@ pub struct LatentsWriter {
 }
 
 impl LatentsWriter {
-    /// Begins a file of latents `[N, C, H, W]` in the type of the states.
+    /// Begins a file of latents `[N, C, H, W]` in the type of the states; stdout gets the `.npy`, and
+    /// what made it is lost.
     ///
     /// # Errors
     /// A folder that cannot be written to.
@@ -282,7 +283,7 @@ impl LatentsWriter {
             StateKind::F32 => Element::F32,
             StateKind::F64 => Element::F64,
         };
-        let array = if is_npy(path) {
+        let array = if is_npy(path) || path.as_os_str() == STDOUT {
             ArrayWriter::npy(path, shape, element)?
         } else {
             ArrayWriter::safetensors(path, TENSOR, shape, element, &origin.to_map())?

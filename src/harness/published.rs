@@ -6,29 +6,43 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{BufReader, Cursor},
     path::Path,
 };
 
-use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2, IxDyn, OwnedRepr};
-use ndarray_npy::{NpzReader, NpzWriter, ReadNpyError, ReadNpzError};
+use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
+use ndarray_npy::NpzWriter;
 
 use super::reference::{Error, Extractor, Origin, Reference};
+use crate::{
+    data::numpy::{self, MAGIC, Npz, Problem},
+    models::checkpoint::pickle::{Document, Node},
+};
 
 /// Whether a path has the ending of such a file.
 pub(super) fn is_published(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"))
 }
 
+const ARRAYS: [&str; 2] = ["mu", "sigma"];
+
+/// Whether a path is such a file by its arrays too, and no archive of images.
+pub(super) fn is_published_with_moments(path: &Path) -> bool {
+    let archive = || Npz::open(BufReader::new(File::open(path).ok()?)).ok();
+    is_published(path)
+        && archive().is_some_and(|npz| {
+            let names = npz.names();
+            ARRAYS.iter().all(|array| names.iter().any(|name| name == array))
+        })
+}
+
 /// Reads the bytes of a file; its name becomes that of the data set.
 pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
     let refuse = |problem: String| Error::Published { path: path.to_path_buf(), problem };
-    let damaged = |error: ReadNpzError| {
-        refuse(format!("it cannot be read ({error}): it is damaged or no .npz file"))
-    };
-    let mut npz = NpzReader::new(BufReader::new(Cursor::new(bytes))).map_err(damaged)?;
-    let names = npz.names().map_err(damaged)?;
-    if !["mu", "sigma"].iter().all(|needed| names.iter().any(|name| name == needed)) {
+    let mut npz = Npz::open(Cursor::new(bytes)).map_err(refuse)?;
+    let names = npz.names();
+    if !ARRAYS.iter().all(|needed| names.iter().any(|name| name == needed)) {
         return Err(refuse(format!(
             "reference statistics are the arrays mu and sigma, and it holds {}; for images in an \
              .npz, compute the reference with `ddim stats --data`",
@@ -37,13 +51,8 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
     }
     // pytorch-fid writes f64; some published files are f32.
     let mut doubles = |name: &str| -> Result<ArrayD<f64>, Error> {
-        match npz.by_name::<OwnedRepr<f64>, IxDyn>(name) {
-            Err(ReadNpzError::Npy(ReadNpyError::WrongDescriptor(_))) => npz
-                .by_name::<OwnedRepr<f32>, IxDyn>(name)
-                .map(|array| array.mapv(f64::from))
-                .map_err(damaged),
-            other => other.map_err(damaged),
-        }
+        let values = npz.read(name).map_err(refuse)?;
+        values.doubles().map_err(|problem| refuse(format!("`{name}`: {problem}")))
     };
     let (mu, sigma) = (doubles("mu")?, doubles("sigma")?);
     let shapes = format!("mu is {:?} and sigma {:?}", mu.shape(), sigma.shape());
@@ -77,6 +86,48 @@ pub(super) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
     };
     reference.check(path)?;
     Ok(reference)
+}
+
+/// What a file of numpy or a pickle is instead of statistics, and the remedy; none of any other.
+pub(super) fn instead(bytes: &[u8]) -> Option<String> {
+    const SAVE: &str = "save mu and sigma as .npz, numpy.savez(\"FILE.npz\", mu=mu, sigma=sigma)";
+    if bytes.starts_with(MAGIC) {
+        return Some(match numpy::read(&mut &*bytes) {
+            Err(Problem::Objects) => {
+                let pickle = bytes.windows(2).position(|pair| pair[0] == 0x80 && pair[1] < 6);
+                format!("{}: {SAVE}", pickle.map_or(OBJECT, |start| pickled(&bytes[start..])))
+            }
+            Err(problem) => problem.to_string(),
+            Ok(array) => format!(
+                "one array, of shape {:?}, and a reference is a mean and a covariance: {SAVE}; of an \
+                 array of images `ddim stats` makes one",
+                array.shape()
+            ),
+        });
+    }
+    // PROTO, with a version of the protocol.
+    let is_pickle = bytes.len() > 2 && bytes[0] == 0x80 && (2..6).contains(&bytes[1]);
+    is_pickle.then(|| format!("{}: {SAVE}", pickled(bytes)))
+}
+
+const OBJECT: &str = "a pickled Python object, of which nothing is run";
+
+/// What a pickle holds, or what numpy pickles for an array of one object: `[object]`.
+fn pickled(bytes: &[u8]) -> &'static str {
+    let Ok(document) = Document::parse(&mut &*bytes) else { return OBJECT };
+    let is_dictionary = |node: &Node| matches!(node, Node::Dict(_));
+    let wrapped = document.nodes().any(|node| match node {
+        Node::List(items) => {
+            matches!(items.as_slice(), &[item] if is_dictionary(document.get(item)))
+        }
+        _ => false,
+    });
+    let of_numpy = matches!(document.root(), Node::Object(name, _) if name.contains("multiarray"));
+    if is_dictionary(document.root()) || of_numpy && wrapped {
+        "a pickled dictionary"
+    } else {
+        OBJECT
+    }
 }
 
 /// What stands for the images in a key: the statistics themselves.

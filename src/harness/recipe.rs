@@ -250,6 +250,7 @@ impl DataSpec {
             exclude: self.exclude.as_deref(),
             limit,
             fit: Fit { resize: self.resize, filter: None, rgb: self.rgb },
+            value_range: None,
             download,
         }
     }

@@ -93,6 +93,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The path is a folder.
+    #[error(
+        "{path}: it is a folder, and a reference is a file of statistics: make one of its images, \
+         `ddim stats --data {path} --out FILE.safetensors`, or compare two sets, \
+         `ddim evaluate IMAGES {path}`",
+        path = path.display()
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file is no safetensors file, or only a part of one.
     #[error(
         "{} is truncated or no safetensors file ({source}): restore it or compute the reference \
@@ -308,15 +319,22 @@ impl Reference {
     /// A file that is missing, truncated, of another version, without its origin, or whose tensors
     /// are not finite or do not fit each other.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Err(Error::Folder { path: path.to_path_buf() });
+        }
         let bytes = std::fs::read(path).map_err(|source| Error::Io {
             action: "read",
             path: path.to_path_buf(),
             source,
         })?;
-        if published::is_published(path) {
+        // By contents: a dictionary saved by numpy, and an archive, may have any name.
+        if published::is_published(path) || bytes.starts_with(b"PK\x03\x04") {
             return published::read(path, bytes);
         }
-        Self::from_bytes(path, &bytes)
+        match published::instead(&bytes) {
+            Some(problem) => Err(Error::Published { path: path.to_path_buf(), problem }),
+            None => Self::from_bytes(path, &bytes),
+        }
     }
 
     /// Reads a file that must have been made with `extractor`.
@@ -386,7 +404,9 @@ impl Reference {
         Ok(reference)
     }
 
-    /// Makes sure that everything is finite and the covariance symmetric.
+    /// Makes sure that everything is finite and the covariance symmetric, without a pair of features
+    /// that is correlated beyond 1 or varies less than not at all. (The Fréchet distance looks at all
+    /// eigenvalues.)
     pub(super) fn check(&self, path: &Path) -> Result<(), Error> {
         let values =
             |name, problem: String| Error::Values { path: path.to_path_buf(), name, problem };
@@ -398,14 +418,36 @@ impl Reference {
         if let Some((name, _)) = finite.into_iter().find(|(_, finite)| !finite) {
             return Err(values(name, "has values that are not finite".into()));
         }
-        let largest = self.covariance.diag().iter().copied().fold(0.0, f64::max);
+        let largest = self.covariance.iter().copied().map(f64::abs).fold(0.0, f64::max);
         for ((i, j), x) in self.covariance.indexed_iter() {
             if (x - self.covariance[[j, i]]).abs() > ASYMMETRY * largest {
                 return Err(values("covariance", format!("is not symmetric at ({i}, {j})")));
             }
         }
+        let none = |what: String| {
+            Err(values("covariance", format!("is none, not positive semidefinite: {what}")))
+        };
+        let rounding = ASYMMETRY * largest;
+        let variances = self.covariance.diag();
+        if let Some((i, x)) = variances.iter().enumerate().find(|(_, x)| **x < -rounding) {
+            return none(format!("the variance of feature {i} is {x}"));
+        }
+        for ((i, j), x) in self.covariance.indexed_iter().filter(|((i, j), _)| i < j) {
+            if x.abs() > (variances[i] * variances[j]).max(0.0).sqrt() + rounding {
+                return none(format!(
+                    "features {i} and {j} have variances {} and {} and covariance {x}",
+                    variances[i], variances[j]
+                ));
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether a path is a file of statistics and not of images, by its ending and what an `.npz` holds.
+pub fn is_statistics(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    ending.eq_ignore_ascii_case("safetensors") || published::is_published_with_moments(path)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -585,6 +627,15 @@ mod tests {
         assert!(matches!(error, Error::Values { name: "mean", .. }));
         let error = refusal(&bytes_of(|r| r.covariance[[0, 3]] += 0.5));
         assert!(error.to_string().contains("not symmetric at (0, 3)"), "{error}");
+        let error = refusal(&bytes_of(|r| r.covariance.mapv_inplace(|x| -x))).to_string();
+        assert!(
+            error.contains("is none, not positive semidefinite: the variance of feature 0 is -")
+        );
+        let error = refusal(&bytes_of(|r| {
+            let x = 2.0 * (r.covariance[[0, 0]] * r.covariance[[3, 3]]).sqrt();
+            (r.covariance[[0, 3]], r.covariance[[3, 0]]) = (x, x);
+        }));
+        assert!(error.to_string().contains("features 0 and 3 have variances"), "{error}");
     }
 
     #[test]

@@ -122,6 +122,9 @@ fn check_and_also(
 pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let mut pictures = Pictures::default();
     let routes = check_with(plan, options.registry, &mut pictures)?;
+    if options.progress != super::progress::Mode::Quiet {
+        pictures.notes().for_each(|note| eprintln!("{note}"));
+    }
     let mut models = Models::new(options.hardware.clone(), options.registry);
     let mut extractors = Extractors::new(options.hardware.clone());
     let (planned, all_inputs) =

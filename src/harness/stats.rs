@@ -29,9 +29,25 @@ pub fn write(
 ) -> Result<Reference> {
     let device = hardware.device();
     let extractor = Extractors::new(hardware).extractor(extractor)?;
-    let all = set_features(set, &*extractor, device, mode)?;
+    let reference = of(set, &*extractor, keep, device, mode)?;
+    reference.write(out)?;
+    Ok(reference)
+}
+
+/// The moments of a set's features, and `keep` of these.
+///
+/// # Errors
+/// Images the extractor does not take.
+pub(super) fn of(
+    set: &ImageSet,
+    extractor: &dyn FeatureExtractor,
+    keep: usize,
+    device: tch::Device,
+    mode: Mode,
+) -> Result<Reference> {
+    let all = set_features(set, extractor, device, mode)?;
     let origin = Origin {
-        extractor: describe(&*extractor),
+        extractor: describe(extractor),
         dataset: set.name.clone(),
         dataset_sha256: set.sha256(),
         split: set.split.clone(),
@@ -39,9 +55,7 @@ pub fn write(
         excluded: set.excluded.clone(),
         quantisation: "u8".to_owned(),
     };
-    let reference = Reference::new(all.view(), keep, origin)?;
-    reference.write(out)?;
-    Ok(reference)
+    Ok(Reference::new(all.view(), keep, origin)?)
 }
 
 /// The features of a set `[N, D]`.

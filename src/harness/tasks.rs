@@ -50,6 +50,12 @@ pub struct Encoded {
 }
 
 impl Pictures {
+    /// What is to be said of how the sets were read, each line once.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        let notes = self.0.values().flat_map(|read| &read.set.notes);
+        notes.map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter()
+    }
+
     /// The images of a cell that encodes a data set; none for any other.
     ///
     /// # Errors
@@ -71,6 +77,7 @@ impl Pictures {
             exclude: exclude.as_deref().map(Path::new),
             limit: Some(spec.samples),
             fit: Fit::default(),
+            value_range: None,
             download: false,
         };
         let places = Places::from_env();

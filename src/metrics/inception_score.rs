@@ -20,6 +20,9 @@ pub const SPLITS: usize = 10;
 /// error is that of the mean, its corrected value is the value, and [`spread`] is the published
 /// "plus or minus".
 ///
+/// The published score is of Inception's logits without their bias, as the TensorFlow graph has them
+/// (`softmax/logits/MatMul`); of any other classifier it is that of its own logits, bias included.
+///
 /// - Shape: `logits` `[N, classes]`; part b holds the rows from `b N / B` up to `(b + 1) N / B`.
 /// - Units: 1 (all samples alike) to the number of classes; higher is better.
 ///

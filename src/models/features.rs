@@ -54,7 +54,8 @@ pub trait FeatureExtractor {
 pub struct Head {
     /// `[classes, dim]`, f32 on the CPU.
     pub weight: Tensor,
-    /// `[classes]`; none where the score is defined without it.
+    /// `[classes]`; none of Inception's, whose score is published without it. Another classifier's
+    /// scores are those it was trained with.
     pub bias: Option<Tensor>,
 }
 

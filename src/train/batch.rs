@@ -150,6 +150,8 @@ mod tests {
             name: "bytes".to_owned(),
             split: "all".to_owned(),
             excluded: [].into(),
+            files: vec![],
+            notes: vec![],
             hashes_labels: false,
         }
     }

@@ -40,7 +40,8 @@ pub(in crate::cli) struct Decode {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// x0.npy ([N, C, H, W] f32, unclamped), grid.png, or a new folder of PNG files; may be repeated
+    /// x0.npy ([N, C, H, W] f32, unclamped; - is stdout), grid.png, or a new folder of PNG files; may
+    /// be repeated
     #[arg(long, required = true, value_name = "FILE")]
     out: Vec<PathBuf>,
 

@@ -9,6 +9,7 @@ use crate::{
     cli::{
         Compute, Talk, check_output,
         images::{Images, SplitName},
+        outputs,
         setting::{Bench, Inverting, Setting},
     },
     harness::{
@@ -30,7 +31,7 @@ use crate::{
     ddim encode a.png --model models/cifar10-small --inversion fixed-point --state f64 --out z.npy"
 )]
 pub(in crate::cli) struct Encode {
-    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 
@@ -52,7 +53,8 @@ pub(in crate::cli) struct Encode {
     #[command(flatten)]
     inverting: Inverting,
 
-    /// z.npy or z.safetensors, [N, C, H, W] in the type of the states
+    /// z.npy or z.safetensors, [N, C, H, W] in the type of the states; - is the .npy to stdout,
+    /// without what made it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
@@ -65,13 +67,16 @@ pub(in crate::cli) struct Encode {
 
 impl Encode {
     pub(in crate::cli) fn run(&self, registry: &Registry) -> Result<()> {
-        if !is_latents(&self.out) {
+        if outputs::is_stdout(&self.out) {
+            outputs::check_stdout()?;
+        } else if is_latents(&self.out) {
+            check_output(&self.out)?;
+        } else {
             return Err(Error::input(format!(
-                "--out {}: latents are written as .npy or .safetensors",
+                "--out {}: latents are written as .npy or .safetensors; - is .npy to stdout",
                 self.out.display()
             )));
         }
-        check_output(&self.out)?;
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
         let n = pictures.len();
         let mut more = self.inverting.arguments();
@@ -92,7 +97,9 @@ impl Encode {
         }
         progress.finish();
         out.finish()?;
-        self.talk.note(|| format!("wrote {}", self.out.display()));
+        if !outputs::is_stdout(&self.out) {
+            self.talk.say(|| format!("wrote {}", self.out.display()));
+        }
         Ok(())
     }
 }

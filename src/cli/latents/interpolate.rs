@@ -85,7 +85,7 @@ pub(in crate::cli) struct Interpolate {
     #[command(flatten)]
     inverting: Inverting,
 
-    /// row.png or grid.png, x0.npy, or a new folder of PNG files; may be repeated
+    /// row.png or grid.png, x0.npy (- is stdout), or a new folder of PNG files; may be repeated
     #[arg(long, required = true, value_name = "FILE")]
     out: Vec<PathBuf>,
 

@@ -5,7 +5,10 @@ pub(super) mod encode;
 pub(super) mod interpolate;
 pub(super) mod reconstruct;
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 use sha2::{Digest, Sha256};
@@ -29,7 +32,12 @@ pub(super) enum Pictures {
     /// 0 to 255.
     Bytes(ImageSet),
     /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
-    Floats { images: Array4<f32>, name: String },
+    Floats {
+        images: Array4<f32>,
+        name: String,
+        /// The file of each image, none where it has none of its own; empty if no image has one.
+        files: Vec<Option<PathBuf>>,
+    },
 }
 
 impl Pictures {
@@ -45,7 +53,12 @@ impl Pictures {
             let path = Path::new(data);
             let set = if path.is_file() && array::is_array(path) && images.as_stored() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Self::Floats { images: array::read_floats(path)?, name }.at(images)?
+                let array::Images { images: floats, note } =
+                    array::read_floats(path, images.value_range())?;
+                if let Some(note) = note {
+                    talk.say(|| note);
+                }
+                Self::Floats { images: floats, name, files: vec![] }.at(images)?
             } else {
                 Self::Bytes(images.load(data, split, Split::Test, talk)?)
             };
@@ -73,20 +86,34 @@ impl Pictures {
         let images =
             concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
         let names: Vec<String> = sets.iter().map(Self::name).collect();
-        Ok(Self::Floats { images, name: names.join(" ") })
+        let files = sets.iter().flat_map(|set| (0..set.len()).map(|i| set.file(i)));
+        let files = files.map(|file| file.map(Path::to_path_buf)).collect();
+        Ok(Self::Floats { images, name: names.join(" "), files })
     }
 
     /// Of an array, the positions that the flags choose.
     fn at(self, flags: &Images) -> Result<Self> {
-        let (Self::Floats { images, name }, Some(range)) = (&self, flags.positions()?) else {
-            return Ok(self);
+        let Self::Floats { images, name, files } = self else { return Ok(self) };
+        let Some(range) = flags.positions()? else {
+            let n = images.shape()[0].min(flags.limit().unwrap_or(usize::MAX));
+            let images = images.slice_move(s![..n, .., .., ..]);
+            return Ok(Self::Floats { images, name, files });
         };
         let n = images.shape()[0];
         if range.end > n {
-            return Err(Images::beyond(&range, name, n));
+            return Err(Images::beyond(&range, &name, n));
         }
         let name = format!("{name} {}..{}", range.start, range.end);
-        Ok(Self::Floats { images: images.slice(s![range, .., .., ..]).to_owned(), name })
+        let images = images.slice_move(s![range, .., .., ..]);
+        Ok(Self::Floats { images, name, files })
+    }
+
+    /// The file of an image; none of an image in an array or a data set.
+    fn file(&self, index: usize) -> Option<&Path> {
+        match self {
+            Self::Bytes(set) => set.files.get(index).map(PathBuf::as_path),
+            Self::Floats { files, .. } => files.get(index)?.as_deref(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -15,7 +15,7 @@ use crate::{
     },
     harness::{
         build::Way,
-        error::Result,
+        error::{Error, Result},
         image_grid::{self, Layout},
         progress::Progress,
         record::csv_bytes,
@@ -39,7 +39,7 @@ const GAIN: f64 = 4.0;
     ddim reconstruct x0.npy --model models/cifar10-small --inversion next --state f64"
 )]
 pub(in crate::cli) struct Reconstruct {
-    /// Folders of PNG and JPEG files or single ones, .npy or .npz arrays, or data sets by name
+    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 
@@ -65,10 +65,14 @@ pub(in crate::cli) struct Reconstruct {
     #[arg(long, default_value_t = 8, value_name = "N")]
     show: usize,
 
-    /// errors.csv (a row per image), pairs.png, x.npy (the reconstructions) or a new folder of them;
-    /// may be repeated
+    /// errors.csv (a row per image, with its file where it has one), pairs.png, x.npy (the
+    /// reconstructions) or a new folder of them; may be repeated
     #[arg(long, value_name = "FILE")]
     out: Vec<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     compute: Compute,
@@ -90,6 +94,10 @@ impl Reconstruct {
             self.out.iter().cloned().partition(|path| is(path, "csv") || is(path, "png"));
         for path in &files {
             check_output(path)?;
+        }
+        if let Some(path) = images.iter().find(|path| outputs::is_stdout(path)) {
+            let message = "stdout has the errors; name a file";
+            return Err(Error::input(format!("--out {}: {message}", path.display())));
         }
         outputs::check(&images)?;
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
@@ -125,7 +133,7 @@ impl Reconstruct {
         out.finish(&self.talk)?;
         for path in &files {
             let bytes = if is(path, "csv") {
-                csv(&rows)
+                csv(&rows, &pictures)
             } else {
                 let views: Vec<_> = shown.iter().map(Array4::view).collect();
                 let back =
@@ -134,10 +142,14 @@ impl Reconstruct {
                 triptych(&x, &back).map_err(|error| outputs::failed(path, &error))?
             };
             sink::write_atomically(path, &bytes)?;
-            self.talk.note(|| format!("wrote {}", path.display()));
+            self.talk.say(|| format!("wrote {}", path.display()));
         }
-        println!("{}, N = {n}, {calls} calls per image", pictures.name());
-        print!("{}", summary(&rows));
+        if self.json {
+            println!("{:#}", json(&rows, &pictures.name(), calls));
+        } else {
+            println!("{}, N = {n}, {calls} calls per image", pictures.name());
+            print!("{}", summary(&rows));
+        }
         Ok(())
     }
 }
@@ -154,16 +166,39 @@ fn triptych(
     image_grid::png(rows.view(), Layout { scale: 2, ..Layout::columns(columns) })
 }
 
-fn csv(rows: &[Row]) -> Vec<u8> {
-    let mut header = vec!["image".to_owned(), "mse_unit".to_owned(), "mse".to_owned()];
+fn csv(rows: &[Row], pictures: &Pictures) -> Vec<u8> {
+    let mut header = ["image", "file", "mse_unit", "mse"].map(str::to_owned).to_vec();
     header.extend(LatentStatistics::NAMES.map(|name| format!("latent_{name}")));
     let number = |x: f64| if x.is_nan() { String::new() } else { x.to_string() };
     let lines = rows.iter().enumerate().map(|(index, Row { error, latent })| {
-        let mut line = vec![index.to_string(), number(0.25 * error), number(*error)];
+        let file = pictures.file(index).map(|file| file.display().to_string());
+        let file = file.unwrap_or_default();
+        let mut line = vec![index.to_string(), file, number(0.25 * error), number(*error)];
         line.extend(latent.values().map(number));
         line
     });
     csv_bytes(&header, lines)
+}
+
+/// Means with their standard errors; null where there is none.
+fn json(rows: &[Row], images: &str, calls: u64) -> serde_json::Value {
+    let mean = |values: &mut dyn Iterator<Item = f64>| {
+        let Mean { value, standard_error, .. } = Mean::of(values);
+        serde_json::json!({ "value": value, "standard_error": standard_error })
+    };
+    let mut metrics = serde_json::Map::new();
+    metrics.insert("mse_unit".into(), mean(&mut rows.iter().map(|row| 0.25 * row.error)));
+    metrics.insert("mse".into(), mean(&mut rows.iter().map(|row| row.error)));
+    for (column, name) in LatentStatistics::NAMES.into_iter().enumerate() {
+        let values = &mut rows.iter().map(|row| row.latent.values()[column]);
+        metrics.insert(format!("latent_{name}"), mean(values));
+    }
+    serde_json::json!({
+        "images": images,
+        "n": rows.len(),
+        "calls_per_image": calls,
+        "metrics": metrics,
+    })
 }
 
 /// Means with their standard errors, a line each.

@@ -17,7 +17,7 @@ pub mod architecture;
 mod error;
 pub mod names;
 mod parts;
-mod pickle;
+pub(crate) mod pickle;
 pub mod published;
 mod safetensors;
 mod shards;

@@ -3,7 +3,8 @@
 //! A pickle is a program for a stack machine that may call any Python function. This one knows the
 //! opcodes of protocols 2 to 5 and gives meaning to the few functions that `torch.save` names:
 //! they become dictionaries, storages and tensors. Whatever else a pickle would call becomes an
-//! inert [`Node::Object`] with its name and its state.
+//! inert [`Node::Object`] with its name and the state it would be given; what it would be called with
+//! is kept beside it ([`Document::arguments`]).
 //!
 //! Nodes live in one arena, so that sharing costs nothing, cycles do no harm, and depth cannot
 //! exhaust the stack. No number in the file decides an allocation: text is read as it comes, and
@@ -33,17 +34,19 @@ const MOST_AXES: usize = 64;
 
 /// A node of a [`Document`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(usize);
+pub(crate) struct Id(usize);
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     None,
     Bool(bool),
     Int(i64),
     Float(f64),
     Text(String),
-    /// Bytes and integers beyond 64 bits: nothing here needs their values.
+    /// Bytes; a string of Python 2 that is not UTF-8 is some too.
+    Bytes(Vec<u8>),
+    /// An integer beyond 64 bits: nothing here needs its value.
     Opaque,
     Tuple(Vec<Id>),
     List(Vec<Id>),
@@ -58,7 +61,7 @@ pub(super) enum Node {
 
 /// A run of numbers outside the pickle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Storage {
+pub(crate) struct Storage {
     pub(super) key: String,
     pub(super) kind: Kind,
     /// Elements in all.
@@ -69,7 +72,7 @@ pub(super) struct Storage {
 
 /// A tensor: a window on a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TensorNode {
+pub(crate) struct TensorNode {
     pub(super) storage: Storage,
     pub(super) offset: u64,
     pub(super) shape: Vec<i64>,
@@ -79,23 +82,24 @@ pub(super) struct TensorNode {
 /// What is wrong with a pickle, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("at byte {offset} of its pickle: {problem}")]
-pub(super) struct PickleError {
-    pub(super) offset: u64,
-    pub(super) problem: String,
+pub(crate) struct PickleError {
+    pub(crate) offset: u64,
+    pub(crate) problem: String,
 }
 
 type Result<T> = std::result::Result<T, PickleError>;
 
 /// A parsed pickle.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     nodes: Vec<Node>,
     root: Id,
+    arguments: BTreeMap<usize, Id>,
 }
 
 impl Document {
     /// Parses one pickle and leaves the input behind it.
-    pub(super) fn parse(input: &mut impl Read) -> Result<Self> {
+    pub(crate) fn parse(input: &mut impl Read) -> Result<Self> {
         let mut parser = Parser {
             input,
             offset: 0,
@@ -104,19 +108,34 @@ impl Document {
             stack: vec![],
             marks: vec![],
             memo: BTreeMap::new(),
+            arguments: BTreeMap::new(),
         };
         let root = parser.run()?;
-        Ok(Self { nodes: parser.nodes, root })
+        let Parser { nodes, arguments, .. } = parser;
+        Ok(Self { nodes, root, arguments })
     }
 
     /// The value that the pickle stands for.
-    pub(super) fn root(&self) -> &Node {
+    pub(crate) fn root(&self) -> &Node {
         self.get(self.root)
     }
 
     /// The value of a node.
-    pub(super) fn get(&self, id: Id) -> &Node {
+    pub(crate) fn get(&self, id: Id) -> &Node {
         &self.nodes[id.0]
+    }
+
+    /// The tuple that Python would call an object's function with.
+    pub(crate) fn arguments(&self, object: Id) -> Option<Id> {
+        self.arguments.get(&object.0).copied()
+    }
+
+    /// What Python would hand an object as its state.
+    pub(crate) fn state(&self, object: Id) -> Option<Id> {
+        match self.get(object) {
+            Node::Object(_, state) => *state,
+            _ => None,
+        }
     }
 
     /// The value under a text key of a dictionary.
@@ -128,7 +147,7 @@ impl Document {
     }
 
     /// All values, in the order of their appearance.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
     }
 }
@@ -142,6 +161,7 @@ struct Parser<'a, R> {
     /// Heights of the stack at its open marks.
     marks: Vec<usize>,
     memo: BTreeMap<u32, Id>,
+    arguments: BTreeMap<usize, Id>,
 }
 
 impl<R: Read> Parser<'_, R> {
@@ -210,6 +230,13 @@ impl<R: Read> Parser<'_, R> {
             Ok(text) => Ok(Node::Text(text)),
             Err(_) => self.error("text that is not UTF-8"),
         }
+    }
+
+    /// A string of Python 2, which may be text or bytes.
+    fn string(&mut self, len: u64) -> Result<Node> {
+        let bytes = self.run_of(len)?;
+        Ok(String::from_utf8(bytes)
+            .map_or_else(|error| Node::Bytes(error.into_bytes()), Node::Text))
     }
 
     /// Text up to the end of the line.
@@ -316,26 +343,36 @@ impl<R: Read> Parser<'_, R> {
             b'G' => self.bytes().and_then(|x| self.push(Node::Float(f64::from_be_bytes(x)))),
             0x8a => self.byte().and_then(|len| self.long(len.into())),
             0x8b => self.u32().and_then(|len| self.long(len.into())),
-            0x8c | b'U' => {
+            0x8c => {
                 let len = self.byte()?.into();
                 let text = self.text(len)?;
                 self.push(text)
             }
-            b'X' | b'T' => {
+            b'X' => {
                 let len = self.u32()?.into();
                 let text = self.text(len)?;
                 self.push(text)
+            }
+            b'U' => {
+                let len = self.byte()?.into();
+                let string = self.string(len)?;
+                self.push(string)
+            }
+            b'T' => {
+                let len = self.u32()?.into();
+                let string = self.string(len)?;
+                self.push(string)
             }
             0x8d => {
                 let len = u64::from_le_bytes(self.bytes()?);
                 let text = self.text(len)?;
                 self.push(text)
             }
-            b'C' => self.byte().and_then(|len| self.opaque(len.into())),
-            b'B' => self.u32().and_then(|len| self.opaque(len.into())),
+            b'C' => self.byte().and_then(|len| self.raw(len.into())),
+            b'B' => self.u32().and_then(|len| self.raw(len.into())),
             0x8e | 0x96 => {
                 let len = u64::from_le_bytes(self.bytes()?);
-                self.opaque(len)
+                self.raw(len)
             }
             // Collections.
             b')' => self.push(Node::Tuple(vec![])),
@@ -422,9 +459,9 @@ impl<R: Read> Parser<'_, R> {
         }
     }
 
-    fn opaque(&mut self, len: u64) -> Result<()> {
-        self.run_of(len)?;
-        self.push(Node::Opaque)
+    fn raw(&mut self, len: u64) -> Result<()> {
+        let bytes = self.run_of(len)?;
+        self.push(Node::Bytes(bytes))
     }
 
     /// An integer of so many bytes, little-endian, two's complement.
@@ -481,7 +518,8 @@ impl<R: Read> Parser<'_, R> {
             Node::Global(name) | Node::Object(name, _) => name.clone(),
             _ => return self.error("it calls what is no function"),
         };
-        let Node::Tuple(arguments) = &self.nodes[arguments.0] else {
+        let tuple = arguments;
+        let Node::Tuple(arguments) = &self.nodes[tuple.0] else {
             return self.error("a call without its arguments");
         };
         let (first, last) = (arguments.first().copied(), arguments.last().copied());
@@ -503,7 +541,10 @@ impl<R: Read> Parser<'_, R> {
                 | "builtins.set",
                 Some(first),
             ) => return self.put(first),
-            _ => Node::Object(name, None),
+            _ => {
+                self.arguments.insert(self.nodes.len(), tuple);
+                Node::Object(name, None)
+            }
         };
         self.push(node)
     }
@@ -677,6 +718,20 @@ mod tests {
         assert_eq!(document.root(), &Node::Object("posix.system".into(), None));
         let stacked = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.";
         assert_eq!(parse(stacked).unwrap().root(), &Node::Object("builtins.eval".into(), None));
+    }
+
+    #[test]
+    fn what_an_object_would_be_made_of_stands_beside_it() {
+        // a.b("c") with the state b"\xff", a string of Python 2 that is no text.
+        let document = parse(b"\x80\x02ca\nb\nU\x01c\x85RU\x01\xffb.").unwrap();
+        assert!(matches!(document.root(), Node::Object(name, Some(_)) if name == "a.b"));
+        let Some(Node::Tuple(items)) = document.arguments(document.root).map(|id| document.get(id))
+        else {
+            panic!("{document:?}")
+        };
+        assert_eq!(document.get(items[0]), &Node::Text("c".into()));
+        let state = document.state(document.root).map(|id| document.get(id));
+        assert_eq!(state, Some(&Node::Bytes(vec![0xff])));
     }
 
     #[test]

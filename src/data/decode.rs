@@ -1,0 +1,211 @@
+//! One image file, as `PIL.Image.open(path).convert("RGB")` has it.
+//!
+//! The peers that published distances read images so, and the bytes here are theirs: palettes are
+//! looked up, 1, 2 and 4 bits scaled, 16-bit colour keeps its high byte (a PPM is rounded), of an
+//! animation the first frame counts. An EXIF orientation is ignored, except that of a
+//! TIFF, which Pillow applies. JPEG and lossy WebP decode to bytes that may differ by a few from
+//! those of another decoder.
+//!
+//! What has no one answer is refused by name: transparent pixels, CMYK, L\*a\*b\*, floats, 16-bit grey,
+//! which Pillow cuts off at 255, and a PNM of another maximum than 1, 255 and 65535.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use image::{
+    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
+    codecs::pnm::PnmDecoder,
+};
+
+use super::{Error, Result};
+
+/// The endings of files that are read, in lower case.
+const ENDINGS: [&str; 14] = [
+    "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "pbm", "pnm",
+    "gif",
+];
+
+/// The formats, for messages.
+pub(super) const FORMATS: &str = "png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif";
+
+/// Whether a path has the ending of an image that is read.
+pub(super) fn is_image(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
+}
+
+/// One image, grey or in colour, of 8 bits a channel.
+///
+/// # Errors
+/// A file that is damaged or of another format, whatever its name, or colours that have no one
+/// answer.
+pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
+    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let damaged = |error: ImageError| match error {
+        ImageError::Unsupported(error) => refuse(format!(
+            "it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel"
+        )),
+        error => refuse(format!(
+            "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
+             name"
+        )),
+    };
+    let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
+    let format = reader.format();
+    if format == Some(ImageFormat::Jpeg) && is_cmyk_jpeg(path).map_err(read)? {
+        return Err(refuse(CMYK.to_owned()));
+    }
+    if format == Some(ImageFormat::Pnm)
+        && let Some(maximum) = pnm_maximum(path).map_err(read)?
+        && ![1, 255, 65535].contains(&maximum)
+    {
+        return Err(refuse(format!("its largest value is {maximum}: save it with 255")));
+    }
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    match decoder.original_color_type() {
+        ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => {
+            return Err(refuse(CMYK.to_owned()));
+        }
+        ExtendedColorType::L16 | ExtendedColorType::La16 => {
+            return Err(refuse(
+                "it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits"
+                    .to_owned(),
+            ));
+        }
+        ExtendedColorType::Rgb32F | ExtendedColorType::Rgba32F => {
+            return Err(refuse("its values are floats: save it with 8 bits a channel".to_owned()));
+        }
+        _ => {}
+    }
+    let orientation = match format {
+        Some(ImageFormat::Tiff) => Some(decoder.orientation().map_err(damaged)?),
+        _ => None,
+    };
+    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] != u8::MAX) {
+        return Err(refuse(
+            "it has transparent pixels: flatten it onto a background first".to_owned(),
+        ));
+    }
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    Ok(to_bytes(image, format))
+}
+
+const CMYK: &str = "its colours are CMYK: convert it to RGB first";
+
+/// 8 bits a channel, without the alpha that is opaque.
+fn to_bytes(image: DynamicImage, format: Option<ImageFormat>) -> DynamicImage {
+    match image.color() {
+        ColorType::L8 | ColorType::Rgb8 => image,
+        // Pillow's reader of PNG and TIFF takes the first of two bytes; that of PPM rounds.
+        ColorType::Rgb16 | ColorType::Rgba16 if format != Some(ImageFormat::Pnm) => {
+            let wide = image.into_rgb16();
+            let (width, height) = wide.dimensions();
+            #[allow(clippy::cast_possible_truncation, reason = "the high byte of two")]
+            let bytes = wide.into_raw().into_iter().map(|value| (value >> 8) as u8).collect();
+            image::RgbImage::from_raw(width, height, bytes)
+                .expect("invariant: as many bytes as values")
+                .into()
+        }
+        color if color.has_color() => image.into_rgb8().into(),
+        _ => image.into_luma8().into(),
+    }
+}
+
+/// Whether a JPEG has four colours: the decoder makes three of them by a rule of its own.
+fn is_cmyk_jpeg(path: &Path) -> std::io::Result<bool> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(2))?;
+    // Segments: 0xff, a marker, two bytes of length. The frame header has the number of components
+    // behind length, precision, height and width.
+    while file.read(&mut byte)? == 1 {
+        if byte[0] != 0xff {
+            return Ok(false);
+        }
+        while byte[0] == 0xff {
+            if file.read(&mut byte)? == 0 {
+                return Ok(false);
+            }
+        }
+        let mut length = [0; 2];
+        if file.read_exact(&mut length).is_err() {
+            return Ok(false);
+        }
+        if matches!(byte[0], 0xc0..=0xcf) && !matches!(byte[0], 0xc4 | 0xc8 | 0xcc) {
+            let mut frame = [0; 6];
+            return Ok(file.read_exact(&mut frame).is_ok() && frame[5] == 4);
+        }
+        file.seek_relative(i64::from(u16::from_be_bytes(length)) - 2)?;
+    }
+    Ok(false)
+}
+
+/// The largest value that the header of a PNM speaks of; none if it is not understood.
+fn pnm_maximum(path: &Path) -> std::io::Result<Option<u32>> {
+    let decoder = PnmDecoder::new(BufReader::new(File::open(path)?));
+    Ok(decoder.ok().map(|decoder| decoder.header().maximal_sample()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// What `scripts/images-as-pillow` wrote: files, and what Pillow 13.0.0 makes of them.
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images")
+    }
+
+    #[test]
+    fn every_format_and_mode_is_that_of_pillow_or_refused_by_name() {
+        let text = std::fs::read_to_string(golden().join("pillow.json")).unwrap();
+        let expected: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).unwrap();
+        let mut refused = vec![];
+        for (name, pillow) in &expected {
+            let image = match decode(&golden().join(name)) {
+                Ok(image) => image.into_rgb8(),
+                Err(error) => {
+                    let error = error.to_string();
+                    refused.push(error.rsplit('/').next().unwrap_or_default().to_owned());
+                    continue;
+                }
+            };
+            let size: Vec<u32> = serde_json::from_value(pillow["size"].clone()).unwrap();
+            assert_eq!(<[u32; 2]>::from(image.dimensions()), *size, "{name}");
+            let bytes: Vec<u8> = serde_json::from_value(pillow["rgb"].clone()).unwrap();
+            let off = image.as_raw().iter().zip(&bytes).map(|(a, b)| a.abs_diff(*b)).max();
+            // Two decoders of a lossy format need not agree to the bit.
+            let lossy = name.contains(".jpg") || name.contains("lossy");
+            assert!(off <= Some(if lossy { 3 } else { 0 }), "{name} is off by {off:?}");
+        }
+        insta::assert_snapshot!(refused.join("\n"), @r#"
+        alpha.png: it has transparent pixels: flatten it onto a background first
+        alpha.tif: it has transparent pixels: flatten it onto a background first
+        alpha.webp: it has transparent pixels: flatten it onto a background first
+        cmyk.jpg: its colours are CMYK: convert it to RGB first
+        cmyk.tif: its colours are CMYK: convert it to RGB first
+        deep-grey.png: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        deep-grey.tif: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        deep.pgm: it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits
+        float.tif: it is of a kind that is not read (The encoder or decoder for Tiff does not support the color type `Unknown(32)`): save it as PNG, 8 bits a channel
+        grey-alpha.png: it has transparent pixels: flatten it onto a background first
+        int.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Unhandled TIFF sample format 2 for 32 bits): save it as PNG, 8 bits a channel
+        lab.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Photometric interpretation CIELab with bits per sample [8, 8, 8] is unsupported): save it as PNG, 8 bits a channel
+        maximum-100.ppm: its largest value is 100: save it with 255
+        maximum-6.pgm: its largest value is 6: save it with 255
+        palette-transparent.gif: it has transparent pixels: flatten it onto a background first
+        palette-transparent.png: it has transparent pixels: flatten it onto a background first
+        palette.tif: it is of a kind that is not read (The decoder for Tiff does not support the format features Photometric interpretation RGBPalette with bits per sample [8] is unsupported): save it as PNG, 8 bits a channel
+        "#);
+        assert!(expected.len() - refused.len() >= 40);
+    }
+}

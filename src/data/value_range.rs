@@ -1,0 +1,259 @@
+//! What the values of a float array mean.
+//!
+//! A float array does not say whether black is -1 or 0, and a wrong guess gives distances that look
+//! like distances. So the range is stated ([`ValueRange`], `--value-range`), or it is [-1, 1], and
+//! the values must look like it by their mass, samples of a model being unclamped:
+//!
+//! - at most 1 % beyond [-1.5, 1.5] and at most 10 % beyond [-1, 1]: not 0 to 255, nor normalised by
+//!   a mean and a standard deviation;
+//! - at least 5 % below -0.1: not [0, 1], clamped or not;
+//! - at least 1 % beyond [-0.55, 0.55]: not [-0.5, 0.5].
+//!
+//! Images that are very bright or very flat may fail this and are then taken as stated. Of a range
+//! that is stated, half of the values at least must lie in it.
+
+use std::{fmt, str::FromStr};
+
+use ndarray::Array4;
+
+/// The values of black and white.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValueRange {
+    low: f32,
+    high: f32,
+}
+
+impl ValueRange {
+    /// -1 to 1.
+    pub const SIGNED: Self = Self { low: -1.0, high: 1.0 };
+    /// 0 to 255, that of bytes.
+    pub const BYTES: Self = Self { low: 0.0, high: 255.0 };
+}
+
+impl FromStr for ValueRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text.split_once(',').and_then(|(low, high)| {
+            Some((low.trim().parse::<f32>().ok()?, high.trim().parse::<f32>().ok()?))
+        });
+        match ends {
+            Some((low, high)) if low < high && (high - low).is_finite() => Ok(Self { low, high }),
+            _ => Err(format!(
+                "`{text}` is not LOW,HIGH, the values of black and white (as -1,1 or 0,1 or 0,255)"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for ValueRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {}]", self.low, self.high)
+    }
+}
+
+/// Values in [-1, 1], with a line on what was found; or what they are instead.
+///
+/// # Errors
+/// Values that are not finite, that are not those of the range that is stated, or where none is
+/// stated, not in [-1, 1] by their mass.
+pub(super) fn signed(
+    images: Array4<f32>,
+    stated: Option<ValueRange>,
+) -> Result<(Array4<f32>, String), String> {
+    for (i, image) in images.outer_iter().enumerate() {
+        if let Some(x) = image.iter().find(|x| !x.is_finite()) {
+            return Err(format!("image {i} holds {x}: leave out samples that diverged"));
+        }
+    }
+    let seen = Seen::of(&images);
+    let range = stated.unwrap_or(ValueRange::SIGNED);
+    let beyond = share(&images, |x| x < range.low || x > range.high);
+    if stated.is_some() {
+        if beyond > 0.5 {
+            return Err(format!(
+                "its values are {seen}, and {} of them lie beyond {range}, the range that \
+                 --value-range states",
+                percent(beyond)
+            ));
+        }
+    } else if let Some(problem) = other_than_signed(&images, beyond) {
+        return Err(format!("its values are {seen}: {problem}"));
+    }
+    let beyond = match beyond {
+        0.0 => String::new(),
+        share => format!("; {} lie beyond", percent(share)),
+    };
+    let note = format!("values {seen}, taken as {range}{beyond}");
+    let images = if range == ValueRange::SIGNED {
+        images
+    } else {
+        let ValueRange { low, high } = range;
+        images.mapv_into(|x| 2.0 * (x - low) / (high - low) - 1.0)
+    };
+    Ok((images, note))
+}
+
+/// What values are that are not in [-1, 1] by their mass, and the remedy.
+fn other_than_signed(images: &Array4<f32>, beyond: f64) -> Option<String> {
+    let far = share(images, |x| x.abs() > 1.5);
+    let negative = share(images, |x| x < -0.1);
+    let wide = share(images, |x| x.abs() > 0.55);
+    let state = |range: &str, formula: &str| {
+        format!("give --value-range {range} if they are, or save {formula}")
+    };
+    let or_signed = "; --value-range -1,1 takes them as they are";
+    if negative < 0.05 {
+        return Some(if share(images, |x| x > 1.5) > 0.01 {
+            format!("0 to 255? {}", state("0,255", "x / 127.5 - 1 (or bytes, as uint8)"))
+        } else {
+            format!(
+                "{} below -0.1, so [0, 1]? {}{or_signed}",
+                percent(negative),
+                state("0,1", "2 * x - 1")
+            )
+        });
+    }
+    if far > 0.01 || beyond > 0.10 {
+        let (far, beyond) = (percent(far), percent(beyond));
+        return Some(format!(
+            "{beyond} beyond [-1, 1] and {far} beyond [-1.5, 1.5], so normalised by a mean and a \
+             standard deviation? Save x * std + mean and give --value-range 0,1{or_signed}"
+        ));
+    }
+    (wide < 0.01).then(|| {
+        format!(
+            "{} beyond [-0.55, 0.55], so [-0.5, 0.5]? {}{or_signed}",
+            percent(wide),
+            state("-0.5,0.5", "2 * x")
+        )
+    })
+}
+
+fn share(images: &Array4<f32>, is: impl Fn(f32) -> bool) -> f64 {
+    images.iter().filter(|&&x| is(x)).count() as f64 / images.len() as f64
+}
+
+fn percent(share: f64) -> String {
+    match 100.0 * share {
+        x if x > 0.0 && x < 0.1 => "< 0.1 %".to_owned(),
+        x => format!("{x:.1} %"),
+    }
+}
+
+/// Ends and quantiles of values.
+struct Seen {
+    least: f32,
+    low: f32,
+    median: f32,
+    high: f32,
+    most: f32,
+}
+
+impl Seen {
+    fn of(images: &Array4<f32>) -> Self {
+        /// As many as give a quantile of 0.1 % two digits.
+        const ENOUGH: usize = 1 << 20;
+        let every = images.len().div_ceil(ENOUGH);
+        let mut values: Vec<f32> = images.iter().step_by(every).copied().collect();
+        values.sort_unstable_by(f32::total_cmp);
+        let last = values.len() - 1;
+        Self {
+            least: images.iter().copied().fold(f32::INFINITY, f32::min),
+            low: values[last / 1000],
+            median: values[last / 2],
+            high: values[last - last / 1000],
+            most: images.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, low, median, high, most } = self;
+        write!(
+            f,
+            "from {least:.4} to {most:.4} (0.1 % below {low:.4}, median {median:.4}, 0.1 % above \
+             {high:.4})"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 4096 normal values of a mean and a deviation, by their quantiles.
+    fn normal(mean: f64, deviation: f64) -> Array4<f32> {
+        use statrs::distribution::{ContinuousCDF, Normal};
+        let normal = Normal::new(mean, deviation).unwrap();
+        #[allow(clippy::cast_possible_truncation, reason = "values of a test")]
+        let value = |i: usize| normal.inverse_cdf((i as f64 + 0.5) / 4096.0) as f32;
+        Array4::from_shape_fn((4, 1, 32, 32), |(n, _, y, x)| value(n * 1024 + y * 32 + x))
+    }
+
+    fn verdict(images: Array4<f32>, stated: Option<&str>) -> String {
+        let stated = stated.map(|range| range.parse().unwrap());
+        match signed(images, stated) {
+            Ok((_, note)) => note,
+            Err(problem) => format!("refused: {problem}"),
+        }
+    }
+
+    /// Values mirrored into an interval, as images fill one.
+    fn folded(low: f32, high: f32) -> Array4<f32> {
+        normal(f64::midpoint(low.into(), high.into()), f64::from(high - low) / 4.0)
+            .mapv(|x| x.clamp(low, high))
+    }
+
+    #[test]
+    fn samples_in_minus_one_to_one_may_overshoot() {
+        for images in [folded(-1.0, 1.0), folded(-1.05, 1.1), normal(0.1, 0.5), normal(0.3, 0.5)] {
+            let said = verdict(images, None);
+            assert!(said.contains("taken as [-1, 1]"), "{said}");
+        }
+        // Dark images, as digits on black.
+        let mut dark = Array4::from_elem((2, 1, 32, 32), -0.99);
+        dark.slice_mut(ndarray::s![.., .., 10..13, ..]).fill(1.02);
+        let said = verdict(dark, None);
+        assert!(said.ends_with("taken as [-1, 1]; 9.4 % lie beyond"), "{said}");
+    }
+
+    #[test]
+    fn what_is_not_in_minus_one_to_one_by_its_mass_is_refused_with_the_remedy() {
+        let state = |range: &str| format!("--value-range {range}");
+        for (images, range) in [
+            (folded(0.0, 1.0), "0,1"),
+            (folded(-0.02, 1.03), "0,1"),
+            (normal(0.5, 0.2), "0,1"),
+            (Array4::zeros((1, 1, 4, 4)), "0,1"),
+            (folded(0.0, 255.0), "0,255"),
+            (folded(0.0, 255.0).mapv(|x| if x < 200.0 { 0.0 } else { x }), "0,255"),
+            (normal(0.0, 1.0), "0,1"),
+            (normal(-0.8, 0.9), "0,1"),
+            (folded(-2.1, 2.6), "0,1"),
+            (folded(-128.0, 127.0), "0,1"),
+            (folded(-0.5, 0.5), "-0.5,0.5"),
+        ] {
+            let said = verdict(images, None);
+            assert!(said.starts_with("refused") && said.contains(&state(range)), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_stated_is_taken_unless_it_cannot_be() {
+        let (images, note) = signed(folded(0.0, 1.0), Some("0,1".parse().unwrap())).unwrap();
+        assert!(note.ends_with("taken as [0, 1]"), "{note}");
+        assert!(images.iter().any(|x| *x <= -1.0) && images.iter().any(|x| *x >= 1.0));
+        let bytes = Array4::from_elem((1, 1, 2, 2), 255.0);
+        assert!(signed(bytes, Some(ValueRange::BYTES)).unwrap().0.iter().all(|x| *x >= 1.0));
+        // An unclamped one keeps its overshoot, which is counted.
+        let said = verdict(normal(0.5, 0.3), Some("0,1"));
+        assert!(said.contains("9.6 % lie beyond"), "{said}");
+        let said = verdict(folded(0.0, 255.0), Some("0,1"));
+        assert!(said.contains("lie beyond [0, 1], the range that --value-range states"), "{said}");
+        for text in ["1,0", "0", "a,b", "0,0", "0,inf", "nan,1"] {
+            assert!(text.parse::<ValueRange>().is_err(), "{text}");
+        }
+    }
+}
