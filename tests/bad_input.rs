@@ -365,7 +365,7 @@ fn a_manifest_with_a_wrong_value() {
        |            ^^^^^^^^^^^
        |
        = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
-       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+       = help: remove one of them
     "#);
     assert_snapshot!(ddim.refuses(&with("eta = 0.0", "eta = 5.0")), @r"
     error: eta = 5 is too large: the step from t = 9 to t = 0 allows 1.027429 at most

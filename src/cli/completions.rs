@@ -2,10 +2,13 @@
 
 use std::io::Write as _;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::harness::error::{Error, Result};
+use crate::harness::{
+    error::{Error, Result},
+    registry::Registry,
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -18,9 +21,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let mut script = vec![];
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "ddim", &mut script);
+        clap_complete::generate(self.shell, &mut super::command(registry), "ddim", &mut script);
         std::io::stdout()
             .write_all(&script)
             .map_err(|error| Error::input(format!("cannot write to stdout: {error}")))

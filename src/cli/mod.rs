@@ -14,6 +14,7 @@ mod images;
 mod inspect;
 mod latents;
 mod models;
+mod names;
 mod outputs;
 mod plan;
 mod plot;
@@ -32,7 +33,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     data::atomic,
@@ -99,6 +100,18 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// List the models, references and data sets that can be named
     Models(models::Models),
+    /// List the solvers with their options, order, model calls and references
+    #[command(after_help = "The names are those of --solver and solver.kind.\n\nExamples:\n  \
+        ddim solvers\n  ddim solvers --json")]
+    Solvers(names::Names),
+    /// List the spacings of levels with the labels that they visit
+    #[command(after_help = "The names are those of --tau and grid.tau.\n\nExamples:\n  \
+        ddim taus\n  ddim taus --json")]
+    Taus(names::Names),
+    /// List what can be measured, and what each measure needs
+    #[command(after_help = "The names are those of metrics.measures.\n\nExamples:\n  \
+        ddim metrics\n  ddim metrics --json")]
+    Metrics(names::Names),
     /// Say what a file or folder of weights is, and what stands in the way of running it
     Inspect(inspect::Inspect),
     /// Write weights of any format as a diffusers folder
@@ -294,6 +307,11 @@ fn watch_for_interruption() {
     });
 }
 
+/// The command line with its help, and with the names of a registry where flags take them.
+pub fn command(registry: &Registry) -> Command {
+    names::known(Cli::command(), registry)
+}
+
 /// Runs the command line of this process with the solvers of this crate.
 pub fn main() -> ExitCode {
     main_with(&Registry::shipped())
@@ -303,7 +321,8 @@ pub fn main() -> ExitCode {
 pub fn main_with(registry: &Registry) -> ExitCode {
     #[cfg(unix)]
     environment::complete();
-    let cli = Cli::parse();
+    let matches = command(registry).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     watch_for_interruption();
     let outcome = match &cli.verb {
         Verb::Run(verb) => verb.run(registry),
@@ -319,7 +338,10 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),
-        Verb::Completions(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(registry),
+        Verb::Solvers(verb) => verb.run(names::Of::Solvers, registry),
+        Verb::Taus(verb) => verb.run(names::Of::Taus, registry),
+        Verb::Metrics(verb) => verb.run(names::Of::Metrics, registry),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
         Verb::Inspect(verb) => verb.run(),
@@ -345,8 +367,6 @@ fn report(error: &Error) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -142,7 +142,7 @@ impl Outputs {
                     let _ = beside.keep();
                 }
             }
-            talk.note(|| format!("wrote {}", path.display()));
+            talk.say(|| format!("wrote {}", path.display()));
         }
         Ok(())
     }

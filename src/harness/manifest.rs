@@ -30,6 +30,9 @@ use sweep::SweepAxis;
 pub struct Vocabulary {
     /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
     pub models: Vec<Kind>,
+    /// The models of weights that a bare name can mean, with the path that stands for each; none where
+    /// any name is believed to be one.
+    pub weights: Option<BTreeMap<String, String>>,
     /// Noise schedules, with those of `beta_start`, `beta_end` that they have.
     pub schedules: Vec<Kind>,
     /// Rules for tau, with `rho` if they have it.
@@ -152,6 +155,9 @@ impl Manifest {
     ) -> Result<Plan, Diagnostics> {
         let mut problems = Problems::default();
         let overlays = self.overlays(profile, arguments, &mut problems);
+        // What a run was made of need not be on the machine that shows it.
+        let any = Vocabulary { weights: None, ..vocabulary.clone() };
+        let vocabulary = if self.of_a_run { &any } else { vocabulary };
         let labels = (!self.of_a_run).then(|| self.labels(&overlays));
         let labels = labels.as_ref();
         let plan = self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
@@ -260,7 +266,7 @@ impl Manifest {
     fn laid_over(&self, overlays: &[Table]) -> Table {
         let mut tree = self.base.clone();
         for over in overlays {
-            tree.overlay(over);
+            tree.lay(over);
         }
         tree
     }

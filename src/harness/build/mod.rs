@@ -16,6 +16,7 @@ mod solver;
 mod vocabulary;
 
 pub use files::{hub_model, missing_files, to_download, weights_path};
+pub(in crate::harness) use grid::taus;
 pub use grid::{build_grid, build_schedule};
 pub use models::Models;
 pub use route::Route;

@@ -6,6 +6,7 @@ use super::{any_truth::EXACT, grid::taus};
 use crate::{
     core::{self, Ghost, Schedule, Solver, Tau},
     harness::{
+        home,
         manifest::{Kind, Vocabulary},
         plan::{self, SolverSpec},
         registry::{LEARNED, Registry, SIGMA_HAT},
@@ -31,6 +32,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             Kind::new("mixture", &["shape", "mean", "std", "weights"]),
             Kind::new("dirac", &["shape", "mean"]),
         ],
+        weights: Some(home::models()),
         schedules: schedules(),
         taus: taus(7.0)
             .iter()
