@@ -753,6 +753,7 @@ fn a_wrong_flag() {
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "hf:google/ddpm-cifar10-32", "--out", "a.npy"]), @"error: hf:google/ddpm-cifar10-32 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
     assert_snapshot!(ddim.fails(2, &["run", "m.toml", "--device"]), @r"
     error: a value is required for '--device <DEVICE>' but none was supplied
+      [possible values: cpu, cuda]
 
     For more information, try '--help'.
     ");
