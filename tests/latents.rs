@@ -152,7 +152,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
     ddim.exact(&["encode", "x.npy"], &[&fixed[..], &["--out", "z.npy"]].concat());
     let (_, said) =
         ddim.says(&["decode", "z.npy", "--out", "y.npy", "--out", "grid.png", "--out", "all"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\nwrote grid.png\nwrote all\n");
     hold(&ddim.array("y.npy"), &images(5).mapv(f64::from), 1e-6);
     assert_eq!(fs::read_dir(ddim.path("all")).unwrap().count(), 5);
     let picture = image::open(ddim.path("all/3.png")).unwrap().into_rgb8();
@@ -304,7 +304,7 @@ fn a_network_encodes_in_single_and_in_double_precision() {
     // The file knows its weights by their hash, wherever they lie.
     let (_, said) =
         ddim.says(&["decode", "z.safetensors", "--model", &format!("{model}/."), "--out", "y.npy"]);
-    assert_eq!(said, "");
+    assert_eq!(said, "wrote y.npy\n");
 }
 
 #[test]
@@ -443,6 +443,7 @@ fn bad_latents_end_in_one_message() {
     assert_snapshot!(said, @r"
     warning: z.safetensors was made otherwise
       model.exact.std: [0.5] there, [0.25] here
+    wrote y.npy
     ");
     fs::create_dir_all(ddim.path("full/of")).unwrap();
     assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
