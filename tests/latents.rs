@@ -165,6 +165,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
       grid.steps: 20 there, 10 here
       solver.kind: "ddim" there, "heun" here
       solver.variance.eta: 0.0 there, nothing here
+    wrote y.npy
     "#);
     let (_, said) = ddim.says(&["decode", "z.npy", "--steps", "10", "--quiet", "--out", "y.npy"]);
     assert_eq!(said, "");
