@@ -499,7 +499,7 @@ fn a_manifest_with_a_wrong_value() {
        |            ^^^^^^^^^^^
        |
        = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
-       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+       = help: remove one of them
     "#);
     assert_snapshot!(ddim.refuses(&with("eta = 0.0", "eta = 5.0")), @r"
     error: eta = 5 is too large: the step from t = 9 to t = 0 allows 1.027429 at most
@@ -887,6 +887,7 @@ fn a_wrong_flag() {
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "hf:google/ddpm-cifar10-32", "--out", "a.npy"]), @"error: hf:google/ddpm-cifar10-32 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
     assert_snapshot!(ddim.fails(2, &["run", "m.toml", "--device"]), @r"
     error: a value is required for '--device <DEVICE>' but none was supplied
+      [possible values: cpu, cuda]
 
     For more information, try '--help'.
     ");

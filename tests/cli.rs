@@ -675,7 +675,150 @@ fn the_help_is_what_was_reviewed() {
         "table",
         "plot",
         "completions",
+        "solvers",
+        "taus",
+        "metrics",
     ] {
         insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
     }
+}
+
+#[test]
+fn finished_cells_of_other_settings_are_never_replaced_unasked() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    let metrics = ddim.read("results/g/metrics.csv");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--set", "samples=4"]), @"error: results/g holds 4 finished cells of other settings, which this run would replace: give it a folder of its own, --out results/g-2; or replace them, --fresh; --out results/g keeps the cells that both have, and the rows of the others in metrics.csv.bak");
+    assert_eq!(ddim.read("results/g/metrics.csv"), metrics);
+    assert!(!ddim.path("results/g/metrics.csv.bak").exists());
+    ddim.succeeds(&["run", "g.toml", "--set", "samples=4", "--quiet", "--out", "results/g-2"]);
+    // More cells replace none.
+    ddim.succeeds(&["run", "g.toml", "--quiet", "--set", "sweep.grid.steps=[5, 10, 20]"]);
+    assert_eq!(String::from_utf8(ddim.read("results/g/metrics.csv")).unwrap().lines().count(), 7);
+    let said = |arguments: &[&str]| String::from_utf8(ddim.run(arguments).stderr).unwrap();
+    let again = said(&["run", "g.toml", "--set", "sweep.grid.steps=[5, 10, 20]"]);
+    assert!(again.contains("6 of 6 already finished, drawn again"), "{again}");
+    let kept = said(&["run", "g.toml", "--out", "results/g"]);
+    assert!(kept.contains("4 of 4 already finished"), "{kept}");
+    assert!(kept.contains("results/g: 2 rows of other cells are in metrics.csv.bak"), "{kept}");
+    ddim.succeeds(&["run", "g.toml", "--set", "samples=4", "--quiet", "--fresh"]);
+}
+
+#[test]
+fn a_run_over_committed_files_says_how_they_come_back() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    ddim.succeeds(&["run", "g.toml", "--quiet"]);
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        assert!(
+            command.current_dir(ddim.folder.path()).args(arguments).status().unwrap().success()
+        );
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "results"]);
+    let said = |arguments: &[&str]| String::from_utf8(ddim.run(arguments).stderr).unwrap();
+    let line =
+        "results/g is committed: `git restore results/g` brings back what this run writes over";
+    let fresh = said(&["run", "g.toml", "--fresh"]);
+    assert!(fresh.contains(line), "{fresh}");
+    assert!(!said(&["run", "g.toml"]).contains("committed"));
+    assert!(!said(&["run", "g.toml", "--out", "new"]).contains("committed"));
+}
+
+#[test]
+fn a_plan_is_also_json() {
+    let ddim = Ddim::new();
+    ddim.write("g.toml", GAUSSIAN);
+    let plan: serde_json::Value =
+        serde_json::from_str(&ddim.succeeds(&["plan", "g.toml", "--json"])).unwrap();
+    assert_eq!(plan["name"], "g");
+    assert_eq!(plan["cells"].as_array().unwrap().len(), 4);
+    assert_eq!(plan["cells"][2]["params"]["grid.steps"], "10");
+    assert_eq!(
+        (plan["cells"][0]["calls"].as_u64(), plan["cells"][0]["samples"].as_u64()),
+        (Some(5), Some(8))
+    );
+    assert!(!ddim.path("results").exists());
+}
+
+#[test]
+fn a_plan_counts_the_truth_once_for_the_cells_that_share_it() {
+    let ddim = Ddim::new();
+    let truth = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[truth]\nkind = \"ddim\"\n\
+                 tau = \"official-uniform\"\nsteps = 1000\n[sweep]\n\"grid.steps\" = [5, 10]\n";
+    let (base, _) = GAUSSIAN.split_once("[sweep]").unwrap();
+    ddim.write("g.toml", &format!("{base}{truth}"));
+    let plan = ddim.succeeds(&["plan", "g.toml"]);
+    assert!(plan.contains("the truth of 2 cells, solved once  1000 calls x 8"), "{plan}");
+}
+
+#[test]
+fn names_are_listed_completed_and_found() {
+    let ddim = Ddim::new();
+    let solvers = ddim.succeeds(&["solvers"]);
+    for name in Registry::shipped().kinds() {
+        assert!(solvers.lines().any(|line| line.starts_with(&name.name)), "{solvers}");
+    }
+    insta::assert_snapshot!("taus", ddim.succeeds(&["taus"]));
+    let metrics: serde_json::Value =
+        serde_json::from_str(&ddim.succeeds(&["metrics", "--json"])).unwrap();
+    assert_eq!(
+        (&metrics[0]["name"], &metrics[0]["needs"]),
+        (&"fd".into(), &"features, reference".into())
+    );
+    assert!(ddim.succeeds(&["sample", "--help"]).contains("sde-dpm-solver++2m"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ddim.succeeds(&["completions", shell]);
+        assert!(script.contains("dpm-solver++2m") && script.contains("log-snr"), "{shell}");
+    }
+    let sample = ["sample", "--model", "gaussian", "--shape", "3,8,8", "--mean", "0", "--std", "1"];
+    let refused = |solver: &str| {
+        ddim.fails(2, &[&sample[..], &["--solver", solver, "--out", "a.npy"]].concat())
+    };
+    assert!(refused("dpmsolver++").contains("help: it is `dpm-solver++2m` here"));
+    assert!(refused("euler_a").contains("help: it is `ddim` here, with `eta = 1`: the same step"));
+    assert!(refused("LCMScheduler").contains("help: there is none here; the nearest is `ddim`"));
+}
+
+#[test]
+fn the_projects_own_models_are_found_by_name_from_any_folder_and_give_one_key() {
+    let ddim = Ddim::new();
+    let manifest = network_manifest().replace(&repository("models/"), "models/");
+    let manifest = manifest.replace("[3, 4]", "[2]").replace("[\"3\", \"4\"]", "[\"2\"]");
+    ddim.write("path.toml", &manifest);
+    ddim.write("name.toml", &manifest.replace("\"models/cifar10-small\"", "\"cifar10-small\""));
+    ddim.succeeds(&["run", "path.toml", "--quiet", "--out", "path"]);
+    ddim.succeeds(&["run", "name.toml", "--quiet", "--out", "name"]);
+    // Where the models themselves are, by another way.
+    fs::create_dir(ddim.path("home")).unwrap();
+    std::os::unix::fs::symlink(repository("models"), ddim.path("home/models")).unwrap();
+    let mut command = Command::cargo_bin("ddim").unwrap();
+    command.current_dir(ddim.folder.path()).env("DDIM_HOME", ddim.path("home"));
+    command.args(["run", "name.toml", "--quiet", "--out", "home-name"]).assert().success();
+    assert_eq!(ddim.read("path/metrics.csv"), ddim.read("name/metrics.csv"));
+    assert_eq!(ddim.read("path/metrics.csv"), ddim.read("home-name/metrics.csv"));
+    ddim.succeeds(&["table", "name", "--quiet"]);
+    assert!(ddim.succeeds(&["inspect", "cifar10-small"]).contains("a46f7b4ab394"));
+    let listed = ddim.succeeds(&["models"]);
+    assert!(listed.contains("models/cifar10-small"), "{listed}");
+    let missing = ddim.fails(2, &["sample", "--model", "models/absent", "--out", "a.npy"]);
+    assert!(missing.contains("looked in the folder the command runs in"), "{missing}");
+    assert!(missing.contains("DDIM_HOME may name one that has `models/`"), "{missing}");
+    let misspelt = ddim.fails(2, &["sample", "--model", "cifar10-sx", "--out", "a.npy"]);
+    assert!(misspelt.contains("did you mean `cifar10-small`?"), "{misspelt}");
+    // A folder here is a model, too.
+    std::os::unix::fs::symlink(repository("models/cifar10-small"), ddim.path("mine")).unwrap();
+    ddim.succeeds(&[
+        "sample",
+        "--model",
+        "mine",
+        "--steps",
+        "1",
+        "--samples",
+        "1",
+        "--out",
+        "a.npy",
+    ]);
 }

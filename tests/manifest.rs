@@ -11,11 +11,13 @@ use ddim::harness::registry::Registry;
 fn vocabulary() -> Vocabulary {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     Vocabulary {
+        stated: None,
         models: vec![
             Kind::new("gaussian", &["shape", "mean", "std"]),
             Kind::new("mixture", &["shape", "mean", "std", "weights"]),
             Kind::new("dirac", &["shape", "mean"]),
         ],
+        weights: Some([("own".to_owned(), "models/own".to_owned())].into()),
         schedules: vec![
             Kind::new("linear", &["beta_start", "beta_end"]),
             Kind::new("linear-f32", &["beta_start", "beta_end"]),
@@ -91,13 +93,13 @@ fn unknown_keys_and_names_come_with_the_nearest_known_one() {
         .replace("\"official-quad\"", "\"oficial-quad\"")
         .replace("\"gaussian\"", "\"gausian\"");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: there is no exact-score model called `gausian`
+    error: there is no model called `gausian`, here or among the project's own
      --> small.toml:6:10
       |
     6 | source = "gausian"
       |          ^^^^^^^^^
       |
-      = help: did you mean `gaussian`? (weights in a folder of that name: `./gausian`)
+      = help: did you mean `gaussian`? (weights elsewhere are named by a path: `../gausian`)
 
     error: there is no rule for tau called `oficial-quad`
       --> small.toml:12:7
@@ -274,20 +276,28 @@ fn missing_keys_point_at_the_section_that_lacks_them() {
 
 #[test]
 fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
-    insta::assert_snapshot!(problems(SMALL, None, &["solver.variance=sigma-hat"]), @r"
+    // What is given replaces what is written; of two that are given none is the other's.
+    let noise =
+        |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.solver.variance.clone();
+    let named = Some(VarianceSpec::Named("sigma-hat".to_owned()));
+    assert_eq!(noise(&["solver.variance=sigma-hat"]), named);
+    assert_eq!(noise(&["solver.variance=sigma-hat", "solver.eta="]), named);
+    assert_eq!(noise(&["solver.eta=", "solver.variance=sigma-hat"]), named);
+    let both = ["solver.variance=sigma-hat", "solver.eta=0.5"];
+    insta::assert_snapshot!(problems(SMALL, None, &both), @r"
     error: `solver.eta` and `solver.variance` are both given
-      --> command line:1:23
-       |
-     1 | --set solver.variance=sigma-hat
-       |                       ^^^^^^^^^
-       |
-      ::: small.toml:17:7
-       |
-    17 | eta = 0.0
-       |       --- `eta` is given here
-       |
-       = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
-       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+     --> command line:1:23
+      |
+    1 | --set solver.variance=sigma-hat
+      |                       ^^^^^^^^^
+      |
+     ::: command line:1:18
+      |
+    1 | --set solver.eta=0.5
+      |                  --- `eta` is given here
+      |
+      = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
+      = help: remove one of them
     ");
     let text = small_with("eta = 0.0", "eta = 0.0\nvariance = \"sigma-hat\"");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
@@ -300,8 +310,43 @@ fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
        |            ^^^^^^^^^^^
        |
        = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
-       = help: remove one of them (on the command line, `--set solver.eta=` removes it)
+       = help: remove one of them
     "#);
+}
+
+#[test]
+fn one_of_two_that_exclude_each_other_is_replaced_by_the_one_that_is_given() {
+    let steps = |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.grid.clone();
+    assert_eq!(steps(&["grid.calls=20"]).steps, Steps::Calls(20));
+    assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).tau, Tau::Labels(vec![900.0, 500.0, 0.0]));
+    assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).steps, Steps::Number(3));
+    let text = format!("{SMALL}\n[profile.short.grid]\ncalls = 5\n");
+    assert_eq!(plan(&text, Some("short"), &[]).unwrap().cells[0].spec.grid.steps, Steps::Calls(5));
+    assert!(problems(SMALL, None, &["grid.calls=20", "grid.steps=5"]).contains("which is given"));
+}
+
+#[test]
+fn a_bare_name_is_one_of_the_models_and_their_path_is_what_counts() {
+    let text = SMALL
+        .replace("shape = [3, 8, 8]\nmean = 0.1\nstd = 0.5\n", "")
+        .replace("\"gaussian\"", "\"own\"");
+    assert_eq!(plan(&text, None, &[]).unwrap().cells[0].spec.model.source, "models/own");
+}
+
+#[test]
+fn titles_labels_and_the_source_of_a_claim_have_defaults() {
+    let shown = "[metrics]\nfeatures = \"f\"\nreference = \"r\"\n[sweep]\n\"grid.steps\" = [5, 10]\n\
+                 seed = [0, 1]\n[table]\nrows = \"seed\"\ncolumns = \"grid.steps\"\nvalue = \"fd\"\n\
+                 [[claim]]\ntext = \"A.\"\ncheck = \"decreases\"\nrow = \"0\"\ncolumns = [\"5\", \"10\"]\n\
+                 [[plot]]\nname = \"p\"\nx = \"calls\"\ny = \"fd\"\nseries = \"seed\"\n";
+    let plan = plan(&format!("{SMALL}\n{shown}"), None, &[]).unwrap();
+    let shown = &plan.plots[0];
+    assert_eq!(
+        (shown.x_label.as_str(), shown.y_label.as_str()),
+        ("model calls per sample", "{fd}")
+    );
+    assert_eq!(shown.title, "{fd} against model calls per sample");
+    assert_eq!(plan.claims[0].source, "this manifest");
 }
 
 #[test]
@@ -920,7 +965,7 @@ y_label = "fd"
     26 | value = "fid"
        |         ^^^^^
        |
-       = help: did you mean `fd`?
+       = help: it is `fd` here, with `features = "inception"`
 
     error: the row `0` has 2 values, but there are 3 columns
       --> small.toml:32:33
@@ -1486,19 +1531,21 @@ fn steps_and_calls_decide_the_same_and_only_one_may() {
     let calls = plan(SMALL, None, &["grid.steps=", "grid.calls=12"]).expect("it is right");
     let json = calls.cells[0].spec.canonical_json();
     assert!(json.contains(r#""grid":{"tau":"official-quad","calls":12,"end":"clean"}"#), "{json}");
-    insta::assert_snapshot!(problems(SMALL, None, &["grid.calls=12"]), @r#"
+    let given = plan(SMALL, None, &["grid.calls=12"]).expect("it is right");
+    assert_eq!(given.cells[0].spec.canonical_json(), json);
+    insta::assert_snapshot!(problems(SMALL, None, &["grid.calls=12", "grid.steps=10"]), @r#"
     error: model calls are to decide the number of steps, which is given
-      --> command line:1:18
-       |
-     1 | --set grid.calls=12
-       |                  ^^
-       |
-      ::: small.toml:13:9
-       |
-    13 | steps = 10
-       |         -- given here
-       |
-       = help: remove one of them
+     --> command line:1:18
+      |
+    1 | --set grid.calls=12
+      |                  ^^
+      |
+     ::: command line:1:18
+      |
+    1 | --set grid.steps=10
+      |                  -- given here
+      |
+      = help: remove one of them
     "#);
     insta::assert_snapshot!(problems(SMALL, None, &["grid.steps=", "grid.calls=0"]), @r#"
     error: `grid.calls` must be at least 1, not `0`

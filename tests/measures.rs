@@ -446,7 +446,7 @@ fn exact_draws_are_asked_of_models_that_have_them() {
     };
     let model = "source = \"gaussian\"\nshape = [1, 2, 2]\nmean = 0.3\nstd = 0.5";
     let root = env!("CARGO_MANIFEST_DIR");
-    let network = format!("source = \"{root}/models/cifar10-xs\"");
+    let network = format!("source = \"{root}/models/cifar10-small\"");
     let error = refused(&[(model, &network)]);
     for part in ["`sliced-wasserstein` compares samples with exact draws", "measure `fd` or `kid`"]
     {

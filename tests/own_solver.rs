@@ -44,6 +44,7 @@ fn a_solver_of_the_readers_own_runs_through_a_manifest() {
         folder: folder.path().to_owned(),
         hardware: Hardware::open("cpu", Some(1)).unwrap(),
         progress: Mode::Quiet,
+        chosen: true,
         fresh: false,
         verbose: 0,
         interrupted: &AtomicBool::new(false),

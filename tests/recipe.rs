@@ -575,8 +575,12 @@ fn a_training_ends_after_images_or_minutes() {
     12 | images = 400_000
        |          ------- the images
        |
-       = help: a training ends after one of them: remove the other (on the command line, `--set budget.minutes=` removes it)
+       = help: a training ends after one of them: remove the other
     ");
+    // A budget that is given replaces the manifest's.
+    assert_eq!(right(DENOISER, &["budget.minutes=10"]).budget, Budget::Minutes(10.0));
+    assert_eq!(right(CLASSIFIER, &["budget.images=640"]).budget, Budget::Images(640));
+    assert!(read(DENOISER, &["budget.minutes=10", "budget.images=640"]).is_err());
     assert_snapshot!(problems(&DENOISER.replace("400_000", "31")), @r"
     error: `budget.images` must be at least one batch of 32, not `31`
       --> small.toml:11:10
@@ -878,8 +882,15 @@ fn the_weight_of_the_loss_is_that_of_eps() {
     15 | weight_cap = 5.0
        |              ^^^
        |
-       = help: remove it, or choose `target = "eps"`
+       = help: remove it (on the command line, `--set loss.weight_cap=` removes it), or choose `target = "eps"`
     "#);
+    // Another target that is given leaves the weights of the manifest's loss behind.
+    let text = with(DENOISER, "loss", "weight_cap = 5.0");
+    let TaskSpec::Denoiser(spec) = right(&text, &["loss.target=v"]).task else { unreachable!() };
+    assert!((spec.weight_cap - 1.0).abs() < f64::EPSILON);
+    assert!(read(&text, &["loss.target=v", "loss.weight_cap=5.0"]).is_err());
+    let TaskSpec::Denoiser(spec) = right(&text, &["loss.target=eps"]).task else { unreachable!() };
+    assert!((spec.weight_cap - 5.0).abs() < f64::EPSILON);
 }
 
 #[test]
@@ -1147,7 +1158,7 @@ fn refused(arguments: &[&str]) -> String {
 fn files_that_are_not_here_are_reported_in_the_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.toml");
-    let text = DENOISER.replace("channels = [32, 64, 64]", "start = \"models/none\"");
+    let text = DENOISER.replace("channels = [32, 64, 64]", "start = \"folder/none\"");
     let distance = "features = \"models/nowhere\"\nreference = \"nowhere.safetensors\"";
     fs::write(&path, with(&text, "watch", distance)).unwrap();
     let message = |arguments: &[&str]| {
@@ -1161,13 +1172,13 @@ fn files_that_are_not_here_are_reported_in_the_manifest() {
     5 | source = "cifar10"
       |          ^^^^^^^^^
 
-    error: network.start = "models/none" does not exist (paths are relative to the folder the command runs in)
+    error: network.start = "folder/none" does not exist (paths are relative to the folder the command runs in)
      --> m.toml:8:9
       |
-    8 | start = "models/none"
+    8 | start = "folder/none"
       |         ^^^^^^^^^^^^^
       |
-      = help: a folder with config.json and diffusion_pytorch_model.safetensors; `ddim convert SOURCE --out models/none` makes one of other weights
+      = help: a folder with config.json and diffusion_pytorch_model.safetensors; `ddim convert SOURCE --out folder/none` makes one of other weights
 
     error: watch.features = "models/nowhere" does not exist
       --> m.toml:14:12

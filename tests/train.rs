@@ -258,7 +258,8 @@ fn train(manifest: &Path, out: &Path, threads: &str) -> Command {
 
 /// What a training leaves that must not depend on interruptions.
 fn outcome(out: &Path) -> BTreeMap<String, Vec<u8>> {
-    let files = ["model/diffusion_pytorch_model.safetensors", "model/samples.png", "loss.csv"];
+    let files =
+        ["model/diffusion_pytorch_model.safetensors", "model/samples.png", "loss.csv", "log.jsonl"];
     let samples = fs::read_dir(out.join("samples")).unwrap().map(|entry| {
         let name = entry.unwrap().file_name();
         format!("samples/{}", name.to_string_lossy())
@@ -335,6 +336,15 @@ fn a_trained_folder_is_a_model_with_a_card() {
         "images,loss,loss t 0..250,loss t 250..500,loss t 500..750,loss t 750..1000,gradient norm"
     );
     assert_eq!(lines.len(), 3, "two rows of 40 images");
+    let log = fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let steps: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        steps.iter().map(|line| line["step"].as_u64()).collect::<Vec<_>>(),
+        [Some(40), Some(80)]
+    );
+    let loss: f64 = lines[2].split(',').nth(1).unwrap().parse().unwrap();
+    assert_eq!(steps[1]["loss"].as_f64(), Some(loss));
     let kept = fs::read_dir(out.join("checkpoints")).unwrap().count();
     assert!(kept <= 2, "{kept} checkpoints");
     // What was trained is a model like any other.

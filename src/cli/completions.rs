@@ -1,7 +1,9 @@
 //! `ddim completions`.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
+
+use crate::harness::registry::Registry;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -14,9 +16,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) {
+    pub(super) fn run(&self, registry: &Registry) {
         let mut script = vec![];
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "ddim", &mut script);
+        clap_complete::generate(self.shell, &mut super::command(registry), "ddim", &mut script);
         print!("{}", String::from_utf8_lossy(&script));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     harness::{
         build,
         error::{Error, Result},
-        plan,
+        home, plan,
         progress::Progress,
         tasks,
     },
@@ -85,7 +85,7 @@ pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T
 pub(super) fn source(source: &str, talk: &Talk) -> Result<PathBuf> {
     match build::hub_model(source)? {
         Some(model) => fetch(&model, talk),
-        None => Ok(PathBuf::from(source)),
+        None => Ok(home::locate(source)),
     }
 }
 

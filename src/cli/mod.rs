@@ -14,6 +14,7 @@ mod images;
 mod inspect;
 mod latents;
 mod models;
+mod names;
 mod outputs;
 mod plan;
 mod plot;
@@ -102,6 +103,18 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// List the models, references and data sets that can be named
     Models(models::Models),
+    /// List the solvers with their options, order, model calls and references
+    #[command(after_help = "The names are those of --solver and solver.kind.\n\nExamples:\n  \
+        ddim solvers\n  ddim solvers --json")]
+    Solvers(names::Names),
+    /// List the spacings of levels with the labels that they visit
+    #[command(after_help = "The names are those of --tau and grid.tau.\n\nExamples:\n  \
+        ddim taus\n  ddim taus --json")]
+    Taus(names::Names),
+    /// List what can be measured, and what each measure needs
+    #[command(after_help = "The names are those of metrics.measures.\n\nExamples:\n  \
+        ddim metrics\n  ddim metrics --json")]
+    Metrics(names::Names),
     /// Say what a file or folder of weights is, and what stands in the way of running it
     Inspect(inspect::Inspect),
     /// Write weights of any format as a diffusers folder
@@ -340,9 +353,9 @@ fn watch_for_interruption() {
     });
 }
 
-/// The command line as it is parsed: a negative number is a flag's value, for the manifest to judge,
-/// and not another flag.
-fn command() -> Command {
+/// The command line as it is parsed, with the names of a registry where flags take them: a negative
+/// number is a flag's value, for the manifest to judge, and not another flag.
+pub fn command(registry: &Registry) -> Command {
     fn with_numbers(command: Command) -> Command {
         let flag = |arg: Arg| {
             let valued = !arg.is_positional() && arg.get_action().takes_values();
@@ -350,7 +363,7 @@ fn command() -> Command {
         };
         command.mut_args(flag).mut_subcommands(with_numbers)
     }
-    with_numbers(Cli::command())
+    with_numbers(names::known(Cli::command(), registry))
 }
 
 /// Runs the command line of this process with the solvers of this crate.
@@ -362,7 +375,8 @@ pub fn main() -> ExitCode {
 pub fn main_with(registry: &Registry) -> ExitCode {
     #[cfg(unix)]
     environment::complete();
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = command(registry).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     watch_for_interruption();
     let outcome = match &cli.verb {
         Verb::Run(verb) => verb.run(registry),
@@ -379,9 +393,12 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),
         Verb::Completions(verb) => {
-            verb.run();
+            verb.run(registry);
             Ok(())
         }
+        Verb::Solvers(verb) => verb.run(names::Of::Solvers, registry),
+        Verb::Taus(verb) => verb.run(names::Of::Taus, registry),
+        Verb::Metrics(verb) => verb.run(names::Of::Metrics, registry),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(registry),
         Verb::Inspect(verb) => verb.run(),
@@ -415,7 +432,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_examples_that_parse_as_written() {
-        let command = command();
+        let command = command(&Registry::shipped());
         for verb in command.get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples: Vec<&str> =

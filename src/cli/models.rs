@@ -1,16 +1,13 @@
 //! `ddim models`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::{
     data::Places,
-    harness::{build, error::Result, inventory, registry::Registry},
+    harness::{build, error::Result, home, inventory, registry::Registry},
 };
-
-/// Where the project keeps its own, seen from the repository.
-const EMBEDDED: &str = "models";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ddim models\n  ddim models ~/my-models")]
@@ -24,7 +21,7 @@ impl Models {
     #[allow(clippy::print_stdout, reason = "the list is this command's data")]
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let places = Places::from_env();
-        let folders = [Some(PathBuf::from(EMBEDDED)), places.cache.clone()];
+        let folders = [home::own(), places.cache.clone()];
         let mut items = vec![];
         for folder in folders.iter().flatten().chain(&self.folders) {
             items.extend(inventory::models(folder)?);
@@ -34,10 +31,8 @@ impl Models {
         items.extend(inventory::exact_scores(names));
         items.extend(inventory::data_sets(&places));
         print!("{}", inventory::table(&items));
-        if !Path::new(EMBEDDED).is_dir() {
-            eprintln!(
-                "there is no folder {EMBEDDED}/ here: the embedded ones are in the repository"
-            );
+        if home::own().is_none() {
+            eprintln!("the project's own models are not here: {}", home::looked(home::MODELS));
         }
         Ok(())
     }

@@ -1,35 +1,33 @@
 //! `ddim plan`.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 
 use super::{Compute, Experiment, Talk, warn};
-use crate::{
-    core::KeyedNoise,
-    harness::{
-        build::Models,
-        error::Result,
-        plan::{CellSpec, GridSpec, Steps, Tau},
-        registry::Registry,
-        runner,
-    },
+use crate::harness::{
+    error::Result,
+    estimate::{Estimate, Estimator, TruthCost},
+    registry::Registry,
+    runner,
 };
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is written. The time is that of two model calls, measured here and now, times the number\n\
-    of calls.\n\nExamples:\n  \
+    after_help = "Nothing is written. Each network is timed by three model calls, here and now, of a few seconds at\n\
+    most; the time of the experiment is theirs times the number of calls.\n\nExamples:\n  \
     ddim plan experiments/table1.toml\n  \
     ddim plan experiments/table1.toml --profile full\n  \
-    ddim plan experiments/table1.toml --set samples=1024 --threads 1"
+    ddim plan experiments/table1.toml --set samples=1024 --threads 1\n  \
+    ddim plan experiments/order.toml --json"
 )]
 pub(super) struct Plan {
     #[command(flatten)]
     experiment: Experiment,
+
+    /// Print all of it as JSON
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     compute: Compute,
@@ -46,73 +44,56 @@ impl Plan {
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
         let routes = runner::check(&plan, registry)?;
         warn(&plan, registry, &self.talk)?;
-        let mut models = Models::new(self.compute.open()?, registry);
-        let mut probes: BTreeMap<String, f64> = BTreeMap::new();
-        let mut total = 0.0;
-        for (cell, route) in plan.cells.iter().zip(&routes) {
-            let spec = &cell.spec;
-            let key = format!("{:?} {:?} {}", spec.model, spec.precision, spec.batch);
-            let per_call = if let Some(&seconds) = probes.get(&key) {
-                seconds
-            } else {
-                let seconds = probe(&mut models, spec)?;
-                if let Some(hash) = models.weights_sha256(spec)? {
-                    self.talk.note(|| format!("read weights {} {hash}", spec.model.source));
-                }
-                self.talk.note(|| format!("{:.3} ms per sample and call", 1e3 * seconds));
-                *probes.entry(key).or_insert(seconds)
-            };
-            let seconds = per_call * (route.calls * spec.samples as u64) as f64;
-            total += seconds;
-            let dropped = match route.grid.dropped() {
-                0 => String::new(),
-                n => format!("  ({} distinct levels, {n} dropped)", route.grid.distinct()),
-            };
-            println!("{}  about {}{dropped}", runner::describe(cell, route), human(seconds));
-            self.talk.detail(|| format!("     {}", spec.canonical_json()));
+        let shipped = Registry::shipped();
+        let mut estimator = Estimator::new(self.compute.open()?, &shipped);
+        let estimate = estimator.estimate(&plan, &routes)?;
+        let mut said = BTreeSet::new();
+        for cell in &plan.cells {
+            if let Some(hash) = estimator.weights_sha256(&cell.spec)?
+                && said.insert(hash.clone())
+            {
+                self.talk.note(|| format!("read weights {} {hash}", cell.spec.model.source));
+            }
         }
+        if self.json {
+            println!("{}", json(&estimate));
+            return Ok(());
+        }
+        for ((cell, route), cost) in plan.cells.iter().zip(&routes).zip(&estimate.cells) {
+            let dropped = match cost.dropped {
+                0 => String::new(),
+                n => format!("  ({} distinct levels, {n} dropped)", cost.levels),
+            };
+            let (about, time) = (about(cost.at_least), human(cost.seconds));
+            println!("{}  {about} {time}{dropped}", runner::describe(cell, route));
+            self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
+        }
+        for truth in &estimate.truths {
+            let TruthCost { cells, samples, calls, at_least, seconds } = truth;
+            let (about, time) = (about(*at_least), human(*seconds));
+            let s = if *cells == 1 { "" } else { "s" };
+            println!(
+                "the truth of {cells} cell{s}, solved once  {calls} calls x {samples}  {about} {time}"
+            );
+        }
+        let Estimate { device, threads, seconds, memory_mib, .. } = &estimate;
+        let memory =
+            memory_mib.map_or_else(String::new, |mib| format!(", {mib} MiB of main memory"));
         println!(
-            "{} cells, about {} of model calls on {} with {} threads{}",
+            "{} cells, about {} of model calls on {device} with {threads} threads{memory}",
             plan.cells.len(),
-            human(total),
-            models.hardware().name(),
-            models.hardware().threads(),
-            peak_memory().map_or_else(String::new, |mib| format!(", {mib} MiB of main memory"))
+            human(*seconds),
         );
         Ok(())
     }
 }
 
-/// Seconds per sample and model call: the faster of two batches of two calls each.
-fn probe(models: &mut Models<'_>, spec: &CellSpec) -> Result<f64> {
-    let rows = spec.batch.min(spec.samples);
-    let last = (spec.schedule.horizon - 1) as f64;
-    let short = CellSpec {
-        grid: GridSpec {
-            tau: Tau::Labels(vec![last, 0.0]),
-            steps: Steps::Number(2),
-            ..spec.grid.clone()
-        },
-        ..spec.clone()
-    };
-    let sampler = models.sampler(&short)?;
-    let mut best = f64::INFINITY;
-    for _ in 0..2 {
-        let clock = Instant::now();
-        let samples =
-            sampler.sample(KeyedNoise { seed: spec.seed, first: 0 }, rows, &mut |_| Ok(()))?;
-        let calls = (samples.calls * rows as u64).max(1);
-        best = best.min(clock.elapsed().as_secs_f64() / calls as f64);
-    }
-    Ok(best)
+fn about(at_least: bool) -> &'static str {
+    if at_least { "at least" } else { "about" }
 }
 
-/// The most main memory this process has held, in MiB: after the probes, what a run will need
-/// beside its features.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+fn json(estimate: &Estimate) -> String {
+    serde_json::to_string_pretty(estimate).expect("invariant: plain data serialises")
 }
 
 fn human(seconds: f64) -> String {

@@ -66,6 +66,7 @@ impl Run {
                 hardware: self.compute.open()?,
                 progress: self.talk.mode(),
                 verbose: self.talk.verbose,
+                chosen: self.out.is_some(),
                 fresh: self.fresh,
                 interrupted: &INTERRUPTED,
             },

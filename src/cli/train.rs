@@ -23,7 +23,17 @@ use crate::{
     ddim train experiments/train/fashion-mnist.toml --download\n  \
     ddim train experiments/train/cifar10-small.toml --set budget.minutes=10 --out /tmp/short\n  \
     ddim train experiments/train/cifar10.toml --device cuda\n  \
-    ddim sample --model training/fashion-mnist/model --out clothes.png"
+    ddim sample --model training/fashion-mnist/model --out clothes.png",
+    mut_arg("manifest", |manifest| {
+        manifest.help("The manifest, for instance experiments/train/fashion-mnist.toml")
+    }),
+    mut_arg("set", |set| set.help(
+        "Change one value, for instance --set budget.minutes=10 or --set loss.target=v; `PATH=` \
+         removes it; may be repeated"
+    )),
+    mut_arg("precision", |precision| precision.help(
+        "Arithmetic of the network, f32 or bf16; short for --set precision=KIND"
+    ))
 )]
 pub(super) struct Train {
     #[command(flatten)]

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::peers;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// A text that values are read from.
@@ -39,6 +40,11 @@ impl Source {
     /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is an argument of the command line, and no manifest.
+    pub fn is_argument(&self) -> bool {
+        self.order > 0
     }
 }
 
@@ -236,9 +242,12 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// "did you mean", or else the list of what is known.
+/// What others call it, "did you mean", or else the list of what is known.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
+    if let Some(sentence) = peers::meant(name, &known) {
+        return sentence;
+    }
     match nearest(name, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None if known.is_empty() => "nothing is known by that kind of name here".to_owned(),

@@ -12,7 +12,7 @@ use ndarray::{Array2, ArrayView4};
 use super::{
     error::{Error, Result},
     hardware::Hardware,
-    image_grid,
+    home, image_grid,
     plan::{CellSpec, FD, FEATURE_ERROR, Measured, PRECISION, RECALL},
     reference::{Extractor, Reference},
 };
@@ -97,9 +97,9 @@ impl Extractors {
         if let Some(reference) = self.references.get(&key) {
             return Ok(Rc::clone(reference));
         }
-        let path = Path::new(reference);
-        let reference = Reference::read_for(path, &describe(&*extractor))?;
-        let loaded = Rc::new(Loaded::new(reference, file_sha256(path)?));
+        let path = home::locate(reference);
+        let reference = Reference::read_for(&path, &describe(&*extractor))?;
+        let loaded = Rc::new(Loaded::new(reference, file_sha256(&path)?));
         self.references.insert(key, Rc::clone(&loaded));
         Ok(loaded)
     }
@@ -188,7 +188,7 @@ pub fn locate(source: &str) -> Result<PathBuf> {
     if source == inception::NAME && !Path::new(source).exists() {
         return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
     }
-    Ok(PathBuf::from(source))
+    Ok(home::locate(source))
 }
 
 /// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and

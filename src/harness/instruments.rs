@@ -14,8 +14,8 @@ use super::{
     error::{Error, Result},
     features::{Extractors, Loaded, column_name, features},
     plan::{
-        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured, PRECISION,
-        RECALL,
+        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured,
+        PRECISION, RECALL,
     },
 };
 use crate::{

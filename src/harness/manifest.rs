@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
-use super::overlay::{Table, Value};
+use super::overlay::Table;
 use super::plan::{Axis, Cell, MetricsSpec, Plan};
 use super::stated::StatedBy;
 use reader::Problems;
@@ -31,6 +31,9 @@ use sweep::SweepAxis;
 pub struct Vocabulary {
     /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
     pub models: Vec<Kind>,
+    /// The models of weights that a bare name can mean, with the path that stands for each; none where
+    /// any name is believed to be one.
+    pub weights: Option<BTreeMap<String, String>>,
     /// What the folder of a model says about it; none where no folder is looked into.
     pub stated: Option<StatedBy>,
     /// Noise schedules, with those of `beta_start`, `beta_end`, `betas` that they have.
@@ -167,15 +170,11 @@ impl Manifest {
             given.overlay(&Table::parse_argument(0, argument).unwrap_or_default());
         }
         let value = |tree: &Table, path: &str| Some(tree.lookup(path)?.node.value.clone());
-        let is_given = |path: &str| given.lookup(path).is_some();
-        let changes = |path: &str| is_given(path) && value(&given, path) != value(&self.base, path);
-        let lists = matches!(value(&given, "grid.tau"), Some(Value::Array(_)));
+        let changes = |path: &str| {
+            given.lookup(path).is_some() && value(&given, path) != value(&self.base, path)
+        };
         let mut gone: Vec<String> = [
-            ("grid.steps", is_given("grid.calls") || lists),
-            ("grid.calls", is_given("grid.steps") || lists),
             ("grid.rho", changes("grid.tau")),
-            ("solver.eta", is_given("solver.variance")),
-            ("solver.variance", is_given("solver.eta")),
             ("schedule.beta_start", changes("schedule.kind")),
             ("schedule.beta_end", changes("schedule.kind")),
         ]
@@ -217,6 +216,9 @@ impl Manifest {
     ) -> Result<Plan, Diagnostics> {
         let mut problems = Problems::default();
         let overlays = self.overlays(profile, arguments, &mut problems);
+        // What a run was made of need not be on the machine that shows it.
+        let any = Vocabulary { weights: None, ..vocabulary.clone() };
+        let vocabulary = if self.of_a_run { &any } else { vocabulary };
         let labels = (!self.of_a_run).then(|| self.labels(&overlays));
         let labels = labels.as_ref();
         let plan = self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
@@ -325,7 +327,7 @@ impl Manifest {
     fn laid_over(&self, overlays: &[Table]) -> Table {
         let mut tree = self.base.clone();
         for over in overlays {
-            tree.overlay(over);
+            tree.lay(over);
         }
         tree
     }

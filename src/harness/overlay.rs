@@ -15,6 +15,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Place, Source};
 
+/// Values of which a cell or a training has one: given over the manifest, it replaces the other.
+const ONE_OF: [[&str; 2]; 3] = [
+    ["budget.images", "budget.minutes"],
+    ["solver.eta", "solver.variance"],
+    ["grid.steps", "grid.calls"],
+];
+
 /// A value and where it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -250,6 +257,50 @@ impl Table {
             }
         }
         problems
+    }
+
+    /// Lays a profile or an argument over this manifest: as [`Table::overlay`], and of two values that
+    /// exclude each other the one that is given takes the place of the one in the manifest.
+    ///
+    /// Two that were both given are both kept, for the reader to complain about.
+    pub fn lay(&mut self, over: &Self) {
+        let mut over = over.clone();
+        let given = |path: &str| over.lookup(path).map(|entry| &entry.node.value);
+        let is_value = |path: &str| given(path).is_some_and(|value| *value != Value::Nothing);
+        let mut replaced = vec![];
+        for [a, b] in ONE_OF {
+            replaced.extend((is_value(a) && given(b).is_none()).then_some(b));
+            replaced.extend((is_value(b) && given(a).is_none()).then_some(a));
+        }
+        // The weights of the loss of eps mean nothing to another target.
+        if let Some(Value::String(target)) = given("loss.target")
+            && target != "eps"
+            && given("loss.weight_cap").is_none()
+        {
+            replaced.push("loss.weight_cap");
+        }
+        // A list of labels says how many there are.
+        if let Some(Value::Array(_)) = given("grid.tau") {
+            replaced
+                .extend(["grid.steps", "grid.calls"].into_iter().filter(|p| given(p).is_none()));
+        }
+        let mut removed = vec![];
+        for [a, b] in ONE_OF {
+            for (path, other) in [(a, b), (b, a)] {
+                let gone = given(path) == Some(&Value::Nothing) && self.lookup(path).is_none();
+                let replaced = self.lookup(other).is_some_and(|o| o.place.source().is_argument());
+                removed.extend((gone && replaced).then_some(path));
+            }
+        }
+        for path in removed {
+            over.remove(path);
+        }
+        for path in replaced {
+            if self.lookup(path).is_some_and(|entry| !entry.place.source().is_argument()) {
+                self.remove(path);
+            }
+        }
+        self.overlay(&over);
     }
 
     /// Lays a table over this one: tables merge, everything else replaces.

@@ -13,6 +13,7 @@ use super::{
     build::{self, build_schedule},
     diagnostic::{Diagnostics, Place},
     error::{Error, Result},
+    home,
     manifest::Manifest,
     overlay::Table,
     plan::ScheduleSpec,
@@ -213,7 +214,7 @@ impl Recipe {
         }
         let task = match &self.task {
             TaskSpec::Denoiser(spec) => Task::Denoiser(Denoiser {
-                network: match &spec.network.start {
+                network: match spec.network.start_folder() {
                     Some(folder) => UnetConfig::read(&folder.join("config.json"))
                         .map_err(|error| Error::input(error.to_string()))?,
                     None => spec.network.config(images[0], images[1]),
@@ -267,6 +268,12 @@ impl DenoiserSpec {
 }
 
 impl NetworkSpec {
+    /// Where [`NetworkSpec::start`] is on this machine.
+    pub fn start_folder(&self) -> Option<PathBuf> {
+        let start = self.start.as_ref()?;
+        Some(start.to_str().map_or_else(|| start.clone(), home::locate))
+    }
+
     /// The architecture for images of so many channels and of a side, with the conventions of the DDPM
     /// checkpoints; where [`NetworkSpec::start`] is given, that folder's `config.json` has it instead.
     pub fn config(&self, channels_of_images: usize, side: usize) -> UnetConfig {

@@ -74,7 +74,28 @@ type Build = Box<dyn Fn(&Recipe<'_>) -> core::Result<Rc<dyn Everywhere>>>;
 struct Entry {
     kind: Kind,
     build: Build,
+    reference: &'static str,
 }
+
+/// Where the shipped methods are published.
+const REFERENCES: [(&str, &str); 16] = [
+    ("ddim", "Song, Meng, Ermon 2021, Eq. (12) and (16)"),
+    ("ddpm", "Ho, Jain, Abbeel 2020, algorithm 2"),
+    ("euler", "Song, Meng, Ermon 2021, Eq. (13) and (14)"),
+    ("euler-sigma2", "Song, Meng, Ermon 2021, Eq. (15)"),
+    ("heun", "Karras et al. 2022, algorithm 1"),
+    ("rk4", "Kutta 1901"),
+    ("adams-bashforth", "Hairer, Norsett, Wanner, section III.5; rho-AB of Zhang, Chen 2023"),
+    ("plms", "Liu et al. 2022 (PNDM), Eq. (9) and (12)"),
+    ("deis", "Zhang, Chen 2023, Eq. (14) and (15)"),
+    ("dpm-solver", "Lu et al. 2022, Eq. (3.7), algorithms 1 and 2"),
+    ("dpm-solver++2m", "Lu et al. 2022 (DPM-Solver++), algorithm 2"),
+    ("sde-dpm-solver++2m", "Lu et al. 2022 (DPM-Solver++), SDE form"),
+    ("unipc-bh1", "Zhao et al. 2023, B(h) = h"),
+    ("unipc-bh2", "Zhao et al. 2023, B(h) = e^h - 1"),
+    ("edm", "Karras et al. 2022, algorithm 2"),
+    ("dormand-prince", "Dormand, Prince 1980"),
+];
 
 /// Solvers by name.
 #[derive(Default)]
@@ -130,6 +151,9 @@ impl Registry {
         all.add("dormand-prince", &[("rtol", 1e-4), ("atol", 1e-4)], |r| {
             DormandPrince::new(r.number("rtol"), r.number("atol"), r.schedule.clone())
         });
+        for (name, reference) in REFERENCES {
+            all.cite(name, reference);
+        }
         all
     }
 
@@ -162,7 +186,20 @@ impl Registry {
     ) {
         self.entries.retain(|entry| entry.kind.name != kind.name);
         let build: Build = Box::new(move |recipe| Ok(Rc::new(build(recipe)?)));
-        self.entries.push(Entry { kind, build });
+        self.entries.push(Entry { kind, build, reference: "" });
+    }
+
+    /// Says where a registered solver is published.
+    pub fn cite(&mut self, name: &str, reference: &'static str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.kind.name == name) {
+            entry.reference = reference;
+        }
+    }
+
+    /// Where a solver is published; empty if nobody said it.
+    pub fn reference(&self, name: &str) -> &'static str {
+        let entry = self.entries.iter().find(|entry| entry.kind.name == name);
+        entry.map_or("", |entry| entry.reference)
     }
 
     /// The names with what their sections may hold, in the order they were added.

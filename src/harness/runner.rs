@@ -28,7 +28,7 @@ use super::{
     plan::{Cell, Inversion, MetricsSpec, Plan, Task},
     progress::{Mode, Progress},
     provenance::{Provenance, unix_time},
-    record::{Columns, Record, Status},
+    record::{Columns, Record, Status, read_csv},
     registry::Registry,
     report, sheet,
     sink::{Planned, Sink, Timing},
@@ -54,6 +54,9 @@ pub struct Options<'a> {
     pub progress: Mode,
     /// 1: what was read and how each cell went; 2: every value of each cell besides.
     pub verbose: u8,
+    /// Whether the folder was chosen for this run: rows of cells that it does not have may then make
+    /// place, and stay in `metrics.csv.bak`.
+    pub chosen: bool,
     /// Whether finished cells are forgotten and measured again, and files of cells that are gone
     /// deleted.
     pub fresh: bool,
@@ -137,6 +140,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
         metrics: columns(plan).into_iter().map(|(_, column)| column).collect(),
     };
+    if !(options.chosen || options.fresh) {
+        refuse_to_replace(&options.folder, &planned)?;
+    }
+    let tracked = tracked(&options.folder);
     let open = if options.fresh { Sink::fresh } else { Sink::open };
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
     let show = Show::new(plan, options.registry);
@@ -151,6 +158,9 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
     let cost = |cell: usize| plan.cells[cell].spec.samples as u64 * routes[cell].calls;
     let progress = Progress::new(todo.iter().map(|&cell| cost(cell)).sum(), options.progress);
+    for line in said_at_start(&sink, (todo.len(), plan.cells.len()), tracked) {
+        progress.line(&line);
+    }
     progress.table(&show.terminal(&sink.records()));
     let hardware = &options.hardware;
     let provenance = (!todo.is_empty())
@@ -196,15 +206,12 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
-    for (index, cell) in plan.cells.iter().enumerate() {
-        let path = strip_path(&options.folder, &planned[index].key);
+    let strips: Vec<PathBuf> =
+        planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
+    for (index, (cell, path)) in plan.cells.iter().zip(&strips).enumerate() {
         let diverged = sink.finished(index).is_some_and(|record| record.status == Status::Diverged);
         if !path.exists() && !diverged {
-            let sampler = models.sampler(&cell.spec)?;
-            if is_picture(sampler.shape()) {
-                let images = pictures.of(&cell.spec)?;
-                draw_strip(&*sampler, cell, images.as_deref(), &path, options.interrupted)?;
-            }
+            draw_strip(cell, path, &mut models, &mut pictures, options.interrupted)?;
         }
     }
     if let Some(provenance) = provenance {
@@ -212,11 +219,64 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     }
     show.write_tables(&sink)?;
     show.write_plots(&sink)?;
-    let strips: Vec<PathBuf> =
-        planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
     show.write_sheets(&sink, &strips)?;
     report::write(&options.folder, &options.folder, options.registry)?;
     Ok(show.summary(&sink.records()))
+}
+
+/// Refuses a folder with finished cells that this run does not have, unless somebody chose it.
+fn refuse_to_replace(folder: &Path, planned: &[Planned]) -> Result<()> {
+    let path = folder.join("metrics.csv");
+    if !path.exists() {
+        return Ok(());
+    }
+    let (_, rows) = read_csv(&path)?;
+    let is_planned = |key: &str| planned.iter().any(|cell| cell.key == key);
+    let others = rows.iter().filter(|(_, record)| !is_planned(&record.key)).count();
+    if others == 0 {
+        return Ok(());
+    }
+    let shown = folder.display();
+    let numbers = 2_u32..;
+    let free = numbers.map(|n| format!("{shown}-{n}")).find(|name| !Path::new(name).exists());
+    Err(Error::input(format!(
+        "{shown} holds {others} finished {} of other settings, which this run would replace: give it a \
+         folder of its own, --out {}; or replace them, --fresh; --out {shown} keeps the cells that \
+         both have, and the rows of the others in metrics.csv.bak",
+        if others == 1 { "cell" } else { "cells" },
+        free.unwrap_or_default()
+    )))
+}
+
+/// How many files of a folder git tracks.
+fn tracked(folder: &Path) -> usize {
+    if !folder.is_dir() {
+        return 0;
+    }
+    let git = std::process::Command::new("git").arg("-C").arg(folder).arg("ls-files").output();
+    let listed = git.ok().filter(|output| output.status.success());
+    listed.map_or(0, |output| output.stdout.split(|&byte| byte == b'\n').count().saturating_sub(1))
+}
+
+/// What is finished already, and what is replaced.
+fn said_at_start(sink: &Sink, (todo, cells): (usize, usize), tracked: usize) -> Vec<String> {
+    let folder = sink.folder().display();
+    let finished = cells - todo;
+    let drawn = if todo == 0 { ", drawn again" } else { "" };
+    let mut lines = vec![];
+    if finished > 0 {
+        lines.push(format!("{finished} of {cells} already finished{drawn}"));
+    }
+    if sink.dropped() > 0 {
+        let rows = sink.dropped();
+        lines.push(format!("{folder}: {rows} rows of other cells are in metrics.csv.bak"));
+    }
+    if tracked > 0 && (todo > 0 || sink.dropped() > 0) {
+        lines.push(format!(
+            "{folder} is committed: `git restore {folder}` brings back what this run writes over"
+        ));
+    }
+    lines
 }
 
 /// `grid.steps=20 variance=eta = 0.5  20 calls x 256`
@@ -416,16 +476,21 @@ fn kept(cell: &Cell) -> usize {
 
 /// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
 fn draw_strip(
-    sampler: &dyn Sampler,
     cell: &Cell,
-    images: Option<&Encoded>,
     path: &Path,
+    models: &mut Models<'_>,
+    pictures: &mut Pictures,
     interrupted: &AtomicBool,
 ) -> Result<()> {
+    let sampler = models.sampler(&cell.spec)?;
+    if !is_picture(sampler.shape()) {
+        return Ok(());
+    }
+    let images = pictures.of(&cell.spec)?;
     let rows = cell.spec.batch.min(cell.spec.samples);
     let silent = Progress::new(0, super::progress::Mode::Quiet);
     let observe = &mut silent.batch(rows, interrupted);
-    let samples = perform(sampler, cell, images, (0, rows), observe)?;
+    let samples = perform(&*sampler, cell, images.as_deref(), (0, rows), observe)?;
     write_strip(samples.images.view(), kept(cell), path)
 }
 

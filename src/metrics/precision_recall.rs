@@ -344,7 +344,6 @@ mod tests {
     /// `cargo test --release --lib shares_table -- --ignored --nocapture`.
     #[test]
     #[ignore = "prints the coverage table of more sizes"]
-    #[expect(clippy::print_stdout, reason = "a table for a person")]
     fn shares_table() {
         for (d, n) in [(8, 256), (8, 1024), (64, 256), (64, 1024)] {
             for (name, of) in ["precision", "recall"].iter().zip(coverage(d, n, 1000)) {

@@ -370,7 +370,6 @@ mod tests {
     /// `cargo test --release --lib distances_table -- --ignored --nocapture`.
     #[test]
     #[ignore = "prints coverage tables of more sizes"]
-    #[expect(clippy::print_stdout, reason = "tables for a person")]
     fn distances_table() {
         let mut tables = [vec![], vec![], vec![]];
         for size in [1.0, 0.0] {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     backends::array::Array,
-    core::{Ghost, Grid, Level, Solver},
+    core::{self, Ghost, Grid, Level, Solver, count_calls},
     harness::{
         error::{Error, Result},
         plan::{CellSpec, Steps},
@@ -94,6 +94,23 @@ impl AnyTruth {
             spec.model, spec.schedule, truth, spec.precision, spec.state, spec.seed
         );
         Ok(Some(Self { key, method, lead, grid: way }))
+    }
+
+    /// What solves it, so that cells that share it are told, and its model calls per sample; at least
+    /// so many for a method that chooses its own steps.
+    ///
+    /// # Errors
+    /// As the method's own steps.
+    pub(super) fn cost(&self) -> Result<(String, u64)> {
+        let calls = match &self.method {
+            Method::Exact(_) => 0,
+            Method::Solver(solver) => {
+                let solver: Rc<dyn Solver<Ghost>> = Rc::clone(solver) as _;
+                let ways = self.lead.iter().chain([&self.grid]);
+                ways.map(|way| count_calls(&*solver, way)).sum::<core::Result<u64>>()?
+            }
+        };
+        Ok((self.key.clone(), calls))
     }
 
     pub(super) fn on_arrays(self, known: &Known<Array>) -> Truth<Array> {

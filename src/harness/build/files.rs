@@ -1,12 +1,12 @@
 //! The files that cells name: where they are, and which of them this machine lacks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{
     harness::{
         diagnostic::Diagnostic,
         error::{Error, Result},
-        features,
+        features, home,
         plan::{Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, ScheduleSpec},
         published::is_published,
         stated::Stated,
@@ -27,13 +27,13 @@ pub fn weights_path(source: &str) -> Result<PathBuf> {
             Error::input(format!("model.source = \"{source}\" was not downloaded"))
         });
     }
-    let path = PathBuf::from(source);
+    let path = home::locate(source);
     if path.exists() {
         return Ok(path);
     }
     Err(Error::input(format!(
-        "model.source = \"{source}\" does not exist (paths are relative to the folder the \
-         command runs in)"
+        "model.source = \"{source}\" does not exist ({})",
+        home::looked(source)
     )))
 }
 
@@ -183,7 +183,8 @@ fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
             Ok(_) => {}
         }
         let Some(reference) = reference else { continue };
-        if !Path::new(reference).exists() {
+        let found = home::locate(reference);
+        if !found.exists() {
             report(
                 &reference_path,
                 format!("{reference_path} = \"{reference}\" does not exist"),
@@ -192,7 +193,7 @@ fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
                      a data set"
                 ),
             );
-        } else if metrics.asks_for(Measured::Kid) && is_published(Path::new(reference)) {
+        } else if metrics.asks_for(Measured::Kid) && is_published(&found) {
             report(
                 "metrics.measures",
                 format!(

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The spacings by name; `rho` is that of karras.
-pub(super) fn taus(rho: f64) -> [(&'static str, Tau); 11] {
+pub(in crate::harness) fn taus(rho: f64) -> [(&'static str, Tau); 11] {
     [
         ("official-uniform", Tau::OfficialUniform),
         ("official-quad", Tau::OfficialQuad),

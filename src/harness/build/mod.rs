@@ -18,6 +18,7 @@ mod vocabulary;
 pub use denoiser::exact_model;
 pub(crate) use files::scheduler_of;
 pub use files::{hub_model, missing_files, to_download, weights_path};
+pub(in crate::harness) use grid::taus;
 pub use grid::{build_grid, build_schedule};
 pub use models::Models;
 pub use route::{Route, warning};

@@ -22,6 +22,8 @@ pub struct Route {
     pub calls: u64,
     /// The solver's order of convergence; none for one that draws noise.
     pub order: Option<u32>,
+    /// What the truth is solved by, equal for cells that share it, and its calls per sample.
+    pub truth: Option<(String, u64)>,
 }
 
 impl Route {
@@ -34,7 +36,7 @@ impl Route {
         let solver: Rc<dyn Solver<Ghost>> = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
         let calls = count_calls(&*solver, &grid)?;
-        Ok(Self { grid, calls, order: order_of(solver.kind()) })
+        Ok(Self { grid, calls, order: order_of(solver.kind()), truth: None })
     }
 
     /// The route of a cell.
@@ -54,8 +56,9 @@ impl Route {
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(points) => calls * points as u64,
         };
-        AnyTruth::of(spec, registry, &grid)?;
-        Ok(Self { grid, calls, order: order_of(solver.kind()) })
+        let truth = AnyTruth::of(spec, registry, &grid)?;
+        let truth = truth.map(|truth| truth.cost()).transpose()?;
+        Ok(Self { grid, calls, order: order_of(solver.kind()), truth })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.

@@ -6,6 +6,7 @@ use super::{any_truth::EXACT, files::stated, grid::taus};
 use crate::{
     core::{self, Ghost, Schedule, Solver, Tau},
     harness::{
+        home,
         manifest::{Kind, Vocabulary},
         plan::{self, SolverSpec},
         registry::{LEARNED, Registry, SIGMA_HAT},
@@ -34,6 +35,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
             Kind::new("dirac", &["shape", "mean"]),
         ],
         stated: Some(stated),
+        weights: Some(home::models()),
         schedules: schedules(),
         taus: taus(7.0)
             .iter()

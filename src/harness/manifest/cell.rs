@@ -252,12 +252,18 @@ fn read_model(
     written.extend(keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key));
     let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler"]);
     let exact = models.iter().find(|kind| kind.name == source);
-    let is_path = source.contains(['/', '\\', '.', ':']);
-    if exact.is_none() && !is_path && r.sound("source") {
-        let message = format!("there is no exact-score model called `{source}`");
+    let named = match &vocabulary.weights {
+        Some(weights) if !source.contains(['/', '\\', '.', ':']) => weights.get(&source).cloned(),
+        _ => Some(source.clone()),
+    };
+    let is_path = exact.is_none() && named.is_some();
+    if exact.is_none() && named.is_none() && r.sound("source") {
+        let message =
+            format!("there is no model called `{source}`, here or among the project's own");
+        let weights = vocabulary.weights.iter().flat_map(BTreeMap::keys).map(String::as_str);
         let help = format!(
-            "{} (weights in a folder of that name: `./{source}`)",
-            suggest(&source, known_names(models))
+            "{} (weights elsewhere are named by a path: `../{source}`)",
+            suggest(&source, known_names(models).chain(weights))
         );
         r.report(Diagnostic::error(r.place("source"), message).help(help));
     }
@@ -323,6 +329,7 @@ fn read_model(
     if exact.is_none() && !shape.is_empty() {
         check_shape(r, &shape);
     }
+    let source = if is_path { named.unwrap_or(source) } else { source };
     (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
 }
 
@@ -547,7 +554,7 @@ fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance
                     "the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores \
                      `--eta`; here the noise of a step is one choice",
                 )
-                .help("remove one of them (on the command line, `--set solver.eta=` removes it)");
+                .help("remove one of them");
             r.report(problem);
             None
         }

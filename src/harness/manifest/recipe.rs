@@ -274,10 +274,9 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
                     r.place("minutes"),
                     "`budget.images` and `budget.minutes` are both given",
                 );
-                let problem = problem.also(r.place("images"), "the images").help(
-                    "a training ends after one of them: remove the other (on the command line, \
-                     `--set budget.minutes=` removes it)",
-                );
+                let problem = problem
+                    .also(r.place("images"), "the images")
+                    .help("a training ends after one of them: remove the other");
                 r.report(problem);
             }
             [false, false] => {
@@ -315,7 +314,10 @@ fn read_loss(r: &mut Reader<'_>) -> (Target, f64) {
             "`loss.weight_cap` weighs the error of eps alone",
         )
         .also(r.place("target"), "the target is another")
-        .help("remove it, or choose `target = \"eps\"`");
+        .help(
+            "remove it (on the command line, `--set loss.weight_cap=` removes it), or choose \
+             `target = \"eps\"`",
+        );
         r.report(problem);
     }
     (target, weight_cap)

@@ -7,7 +7,7 @@ use super::reader::{FromNode, Problems, Published, Reader};
 use crate::harness::axis::number;
 use crate::harness::diagnostic::{Diagnostic, Place, suggest};
 use crate::harness::overlay::Table;
-use crate::harness::plan::{Cell, CellSpec, Measured, Metric, VarianceSpec};
+use crate::harness::plan::{Cell, CellSpec, METRICS, Measured, Metric, VarianceSpec};
 use crate::harness::presentation::{
     Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS, TableSpec,
 };
@@ -190,7 +190,7 @@ fn read_paper(r: &mut Reader<'_>) -> PaperValues {
 
 fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let text: String = r.need("text", "the sentence, as a reader would say it");
-    let source: String = r.need("source", "where the paper says or shows it");
+    let source = r.get("source").unwrap_or_else(|| "this manifest".to_owned());
     let checks = [
         ("lowest", ClaimCheck::Lowest),
         ("highest", ClaimCheck::Highest),
@@ -265,7 +265,6 @@ fn read_plot(
 ) -> PlotSpec {
     let name: String = r.need("name", "the name of the file, without its ending");
     check_file_name(r, "name", &name);
-    let title = r.need("title", "the question the figure answers");
     let x: String = r.need("x", "an axis, a column of `metrics.csv`, or a metric");
     let columns = vocabulary.columns.iter().map(String::as_str);
     let known: Vec<&str> = axes
@@ -292,14 +291,17 @@ fn read_plot(
     }
     let positive = triangles.iter().all(|order| *order > 0.0);
     r.ensure("triangles", positive, "positive orders", "for instance `triangles = [1, 2]`");
+    let x_label = r.get("x_label").unwrap_or_else(|| label_of(&x));
+    let y_label = r.get("y_label").unwrap_or_else(|| label_of(&y));
+    let title = r.get("title").unwrap_or_else(|| format!("{y_label} against {x_label}"));
     PlotSpec {
         name,
         title,
         x,
         y,
         series,
-        x_label: r.need("x_label", "the label of the horizontal axis, with its unit"),
-        y_label: r.need("y_label", "the label of the vertical axis, with its unit"),
+        x_label,
+        y_label,
         log_x,
         log_y,
         only: r.get("only").unwrap_or_default(),
@@ -364,6 +366,20 @@ fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
         let help = "this cell is its own truth: give `[truth]` more steps than any cell has, or \
                     leave `log_y` out";
         r.report(Diagnostic::error(r.place("log_y"), message).help(help));
+    }
+}
+
+/// What an axis is called where the manifest does not say it; a metric by the name of its column.
+fn label_of(shown: &str) -> String {
+    match shown {
+        "S" | "grid.steps" => "steps S".to_owned(),
+        "calls" => "model calls per sample".to_owned(),
+        "levels" => "distinct levels".to_owned(),
+        SECONDS => "seconds per sample".to_owned(),
+        other if METRICS.contains(&other.split('.').next().unwrap_or(other)) => {
+            format!("{{{other}}}")
+        }
+        other => other.to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What of a recipe only its files can tell: whether they are here, and whether images, network
 //! and features fit each other.
 
-use std::{ops::ControlFlow, path::Path};
+use std::ops::ControlFlow;
 
 use super::{DistanceSpec, NetworkSpec, Recipe, TaskSpec};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     harness::{
         diagnostic::{Diagnostic, Diagnostics},
         error::{Error, Result},
-        features,
+        features, home,
     },
     models::unet_config::UnetConfig,
 };
@@ -96,7 +96,7 @@ impl Recipe {
         match &self.task {
             TaskSpec::Denoiser(spec) => {
                 // A folder that cannot be read is reported as such.
-                let config = match &spec.network.start {
+                let config = match spec.network.start_folder() {
                     None => Some(spec.network.config(c, h)),
                     Some(folder) => UnetConfig::read(&folder.join("config.json")).ok(),
                 };
@@ -158,17 +158,15 @@ impl Recipe {
     }
 
     fn start_problem(&self, network: &NetworkSpec) -> Option<Diagnostic> {
-        let folder = network.start.as_ref()?;
-        let shown = folder.display();
+        let shown = network.start.as_ref()?.display().to_string();
+        let folder = network.start_folder()?;
         let help = format!(
             "a folder with config.json and diffusion_pytorch_model.safetensors; `ddim convert SOURCE \
              --out {shown}` makes one of other weights"
         );
         if !folder.exists() {
-            let message = format!(
-                "network.start = \"{shown}\" does not exist (paths are relative to the folder the command \
-                 runs in)"
-            );
+            let looked = home::looked(&shown);
+            let message = format!("network.start = \"{shown}\" does not exist ({looked})");
             return Some(self.problem("network.start", message, &help));
         }
         let error = UnetConfig::read(&folder.join("config.json")).err()?;
@@ -188,7 +186,7 @@ impl Recipe {
             }
             Ok(_) => {}
         }
-        if !Path::new(reference).exists() {
+        if !home::locate(reference).exists() {
             let message = format!("watch.reference = \"{reference}\" does not exist");
             let help = format!(
                 "`ddim stats --data SET --features {features} --out {reference}` writes it from a data set"

@@ -1,5 +1,7 @@
 //! What a training wrote down, as CSV and as plots.
 
+use serde_json::{Map, Value};
+
 use super::{exam::Exam, store::Diary};
 use crate::{
     harness::{
@@ -15,10 +17,13 @@ use crate::{
 /// Points of a curve: more of them hide each other's markers.
 const POINTS: usize = 32;
 
-/// The files of a diary: `loss.csv` and its plot, and the same of exams where there are any.
+/// The files of a diary: `log.jsonl`, `loss.csv` and its plot, and the same of exams where there are any.
 pub(super) fn files(diary: &Diary, columns: &[String], measure: Option<&str>) -> Result<Vec<File>> {
     let Diary { rows, exams } = diary;
-    let mut files = vec![("loss.csv".to_owned(), loss_csv(rows, columns))];
+    let mut files = vec![
+        ("loss.csv".to_owned(), loss_csv(rows, columns)),
+        ("log.jsonl".to_owned(), json_lines(diary, columns, measure)),
+    ];
     if !rows.is_empty() {
         let drawn: Vec<usize> = (0..columns.len()).filter(|&k| columns[k] != GRADIENT).collect();
         let curves = drawn.iter().map(|&k| (columns[k].clone(), averaged(rows, k))).collect();
@@ -94,6 +99,31 @@ fn loss_csv(rows: &[Row], columns: &[String]) -> Vec<u8> {
         std::iter::once(row.seen.to_string()).chain(row.means.iter().map(number)).collect()
     });
     csv_bytes(&header, lines)
+}
+
+/// Everything in the order of images seen, a JSON object a line with `step` as what readers of such
+/// logs count by: images here.
+fn json_lines(diary: &Diary, columns: &[String], measure: Option<&str>) -> Vec<u8> {
+    let number = |x: f64| serde_json::Number::from_f64(x).map(Value::Number);
+    let object = |seen: u64, values: Vec<(String, f64)>| {
+        let values = values.into_iter().filter_map(|(name, x)| Some((name, number(x)?)));
+        let line = [("step".to_owned(), Value::from(seen))].into_iter().chain(values);
+        (seen, Value::Object(line.collect::<Map<_, _>>()))
+    };
+    let rows = diary.rows.iter().map(|row| {
+        object(row.seen, columns.iter().cloned().zip(row.means.iter().copied()).collect())
+    });
+    let exams = diary.exams.iter().filter_map(|exam| {
+        let (measure, Estimate { value, interval }) = (measure?, exam.estimate);
+        let mut values = vec![(measure.to_owned(), value), ("N".to_owned(), exam.n as f64)];
+        if let Some((low, high)) = interval {
+            values.extend([(format!("{measure}.low"), low), (format!("{measure}.high"), high)]);
+        }
+        Some(object(exam.seen, values))
+    });
+    let mut lines: Vec<(u64, Value)> = rows.chain(exams).collect();
+    lines.sort_by_key(|(seen, _)| *seen);
+    lines.into_iter().flat_map(|(_, line)| format!("{line}\n").into_bytes()).collect()
 }
 
 fn exams_csv(exams: &[Exam], measure: &str) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //! clock or a terminal.
 //!
 //! A training's folder holds `model/`, what others open; `checkpoints/`, what it goes on from;
-//! `loss.csv` and its plot; grids of samples and their distance by images seen; the recipe as run and
+//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by images seen; the recipe as run and
 //! `provenance.json`. Called again, it goes on from the newest checkpoint, and on the CPU with the
 //! same number of threads ends at the same bytes as if it had never stopped.
 
@@ -103,6 +103,13 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         store.forget()?;
     }
     let (checkpoint, broken) = store.newest()?;
+    if checkpoint.is_none() && !options.fresh && options.folder.join("model/README.md").exists() {
+        return Err(Error::input(format!(
+            "{} holds a finished model and no checkpoint to go on from: give another --out, or --fresh to \
+             replace it",
+            options.folder.display()
+        )));
+    }
     let device = options.hardware.device();
     let first = start.as_ref().map(|(tensors, _)| tensors);
     let mut trainer = Trainer::new(settings.clone(), device, first).map_err(failed)?;
@@ -180,9 +187,9 @@ fn start(
     let (TaskSpec::Denoiser(spec), Task::Denoiser(task)) = (&recipe.task, &settings.task) else {
         return Ok(None);
     };
-    let Some(folder) = &spec.network.start else { return Ok(None) };
+    let Some(folder) = spec.network.start_folder() else { return Ok(None) };
     let weights = || -> std::result::Result<Weights, OpenError> {
-        let weights = Weights::read(&ModelFiles::find(folder, Which::Ema)?.weights, Which::Ema)?;
+        let weights = Weights::read(&ModelFiles::find(&folder, Which::Ema)?.weights, Which::Ema)?;
         weights.check(&task.network.tensors())?;
         Ok(weights)
     };

@@ -1,0 +1,94 @@
+//! `ddim solvers`, `ddim taus`, `ddim metrics`: what can be named; and the names as completions.
+
+use clap::{
+    Arg, Args, Command,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
+
+use crate::harness::{
+    build, error::Result, manifest::Kind, names::Names as Listed, registry::Registry,
+};
+
+/// What a list is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    Solvers,
+    Taus,
+    Metrics,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Names {
+    /// Print the list as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Names {
+    #[allow(clippy::print_stdout, reason = "the list is this command's data")]
+    pub(super) fn run(&self, of: Of, registry: &Registry) -> Result<()> {
+        let names = match of {
+            Of::Solvers => Listed::solvers(registry)?,
+            Of::Taus => Listed::taus()?,
+            Of::Metrics => Listed::metrics(),
+        };
+        if self.json {
+            println!("{}", names.json());
+        } else {
+            print!("{}", names.text());
+        }
+        Ok(())
+    }
+}
+
+/// Any word, and some that help and completions know: a wrong one is the manifest's to refuse.
+#[derive(Clone)]
+struct Word(Vec<&'static str>);
+
+impl TypedValueParser for Word {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &std::ffi::OsStr,
+    ) -> std::result::Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().copied().map(PossibleValue::new)))
+    }
+}
+
+/// The command line with the names that flags know, as the registry has them.
+pub(super) fn known(command: Command, registry: &Registry) -> Command {
+    let vocabulary = build::vocabulary(registry);
+    let names = |kinds: &[Kind]| kinds.iter().map(|kind| kind.name.clone()).collect::<Vec<_>>();
+    let flags = [
+        ("solver", names(&vocabulary.solvers)),
+        ("tau", names(&vocabulary.taus)),
+        ("schedule", names(&vocabulary.schedules)),
+        ("variance", vocabulary.variances.clone()),
+        ("prediction", ["eps", "v", "x0"].map(String::from).to_vec()),
+        ("precision", ["f32", "bf16"].map(String::from).to_vec()),
+        ("state", ["f32", "f64"].map(String::from).to_vec()),
+        ("end", ["clean", "first-level"].map(String::from).to_vec()),
+        ("inversion", ["current", "next", "fixed-point"].map(String::from).to_vec()),
+        ("device", ["cpu", "cuda"].map(String::from).to_vec()),
+    ];
+    command.mut_subcommands(|verb| {
+        // The bound is that of one method, which its help names.
+        let one = verb.get_name() == "bits";
+        verb.mut_args(|arg| match flags.iter().find(|(flag, _)| arg.get_id() == flag) {
+            Some((flag, known)) if !(one && *flag == "solver") => {
+                let told = ["solver", "tau"].contains(&arg.get_id().as_str());
+                // Help and completions want names that live as long as the program.
+                let known = known.iter().map(|name| &*name.clone().leak()).collect();
+                arg.value_parser(Word(known)).hide_possible_values(!told)
+            }
+            _ => arg,
+        })
+    })
+}
