@@ -352,13 +352,15 @@ fn a_start_that_is_not_near_noise_is_warned_of() {
         ddim.plain(&output.stderr)
     };
     let sample = |more: &[&str]| says(&[&EXACT[..], &["--out", "a.npy"], more].concat());
-    assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"warning: samples start from pure noise at t = 99, where alpha_bar = 0.364 leaves 0.60 of the image's amplitude: the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`");
-    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"warning: samples start from pure noise at t = 400, where alpha_bar = 0.194 leaves 0.44 of the image's amplitude: choose a `grid.tau` that starts at a higher label, or more steps");
+    assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"warning: samples start from pure noise at t = 99, where alpha_bar = 0.364 leaves 0.60 of the image's amplitude: the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`
+wrote a.npy");
+    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"warning: samples start from pure noise at t = 400, where alpha_bar = 0.194 leaves 0.44 of the image's amplitude: choose a `grid.tau` that starts at a higher label, or more steps
+wrote a.npy");
     assert_eq!(sample(&["--tau", "400,200,1", "--quiet"]), "");
     // Of published schedules, this one leaves most.
     let stable = ["--schedule", "scaled-linear", "--set", "schedule.beta_start=0.00085"];
     let stable = [&stable[..], &["--set", "schedule.beta_end=0.012"]].concat();
-    assert_eq!(sample(&stable), "");
+    assert_eq!(sample(&stable), "wrote a.npy");
     ddim.write("m.toml", format!("{GAUSSIAN}[schedule]\nhorizon = 200\n"));
     let warned = says(&["check", "m.toml"]);
     assert!(warned.starts_with("warning: samples start from pure noise at t = 199"), "{warned}");

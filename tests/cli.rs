@@ -806,7 +806,7 @@ fn the_projects_own_models_are_found_by_name_from_any_folder_and_give_one_key() 
     let missing = ddim.fails(2, &["sample", "--model", "models/absent", "--out", "a.npy"]);
     assert!(missing.contains("looked in the folder the command runs in"), "{missing}");
     assert!(missing.contains("DDIM_HOME may name one that has `models/`"), "{missing}");
-    let misspelt = ddim.fails(2, &["sample", "--model", "cifar10-sx", "--out", "a.npy"]);
+    let misspelt = ddim.fails(2, &["sample", "--model", "cifar10-smal", "--out", "a.npy"]);
     assert!(misspelt.contains("did you mean `cifar10-small`?"), "{misspelt}");
     // A folder here is a model, too.
     std::os::unix::fs::symlink(repository("models/cifar10-small"), ddim.path("mine")).unwrap();

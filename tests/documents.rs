@@ -167,9 +167,11 @@ impl Scratch {
             self.run(&all.into_iter().map(str::to_owned).collect::<Vec<_>>()).unwrap();
         };
         run(&["encode", "faces"], "z.safetensors");
-        for name in ["x0.npy", "noise.npy", "x_T.npy"] {
+        for name in ["noise.npy", "x_T.npy"] {
             run(&["sample", "--samples", "40"], name);
         }
+        // Of the range of images.
+        run(&["sample", "--samples", "40", "--set", "model.std=0.4"], "x0.npy");
     }
 
     /// Puts these files back where an earlier command wrote over them.

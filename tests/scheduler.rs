@@ -38,6 +38,7 @@ fn pipeline(scheduler: &Value) -> TempDir {
 }
 
 /// diffusers' scheduler of a name and what is said of it; nothing clipped.
+#[allow(clippy::needless_pass_by_value, reason = "written as one literal")]
 fn saying(fields: Value) -> Value {
     let mut all = json!({ "_class_name": "DDPMScheduler", "clip_sample": false });
     all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -101,6 +102,10 @@ fn what_is_written_wins_and_is_said() {
         "{said}"
     );
     assert!(lines[1].contains("schedule.kind is linear in "), "{said}");
+    let clipped = pipeline(&saying(json!({ "clip_sample": true })));
+    let (found, said) = sample(clipped.path(), &["--tau", "leading", "--clip-x0=false"]);
+    let (expected, _) = sample(pipeline(&saying(json!({}))).path(), &["--tau", "leading"]);
+    assert!(found == expected && said.contains("model.clip_x0 is true in "), "{said}");
     // What agrees is no news.
     let (_, said) = sample(folder.path(), &["--tau", "leading", "--prediction", "v"]);
     assert!(!said.contains("note:"), "{said}");
@@ -162,7 +167,7 @@ fn zero_terminal_snr_goes_with_v_and_with_methods_of_x0_and_eps() {
     let refused = |folder: &TempDir, arguments: &[&str], words: &str| {
         let out = folder.path().join("x0.npy");
         let run = ddim()
-            .args(["sample", "--steps", "4", "--tau", "trailing", "--out"])
+            .args(["sample", "--steps", "4", "--out"])
             .arg(&out)
             .arg("--model")
             .arg(folder.path())
@@ -177,10 +182,18 @@ fn zero_terminal_snr_goes_with_v_and_with_methods_of_x0_and_eps() {
         let (x0, _) = sample(v.path(), &[&["--tau", "trailing"], arguments].concat());
         assert!(x0.iter().all(|x| x.is_finite()));
     }
-    refused(&v, &["--solver", "heun"], "heun steps in sigma, which is infinite");
-    refused(&v, &["--solver", "dpm-solver++2m"], "steps in sigma, which is infinite");
+    refused(
+        &v,
+        &["--solver", "heun", "--tau", "trailing"],
+        "heun steps in sigma, which is infinite",
+    );
+    refused(
+        &v,
+        &["--solver", "dpm-solver++2m", "--tau", "trailing"],
+        "steps in sigma, which is infinite",
+    );
     refused(&v, &["--tau", "karras"], "spaced in sigma, which is infinite");
-    refused(&zero("epsilon"), &[], "eps says nothing about x0");
+    refused(&zero("epsilon"), &["--tau", "trailing"], "eps says nothing about x0");
     // Below the last label nothing is special.
     sample(v.path(), &["--tau", "leading", "--solver", "heun"]);
     sample(zero("epsilon").path(), &["--tau", "leading"]);

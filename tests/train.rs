@@ -314,16 +314,20 @@ fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {
 fn a_trained_folder_is_a_model_with_a_card() {
     let folder = TempDir::new().unwrap();
     let manifest = manifest(folder.path(), "");
-    let short = ["--set", "budget.images=80", "--set", "loss.target=\"v\"", "--threads", "1"];
+    let short = [
+        ["--set", "budget.images=80"],
+        ["--set", "loss.target=\"v\""],
+        ["--set", "schedule.kind=\"cosine\""],
+        ["--threads", "1"],
+    ]
+    .concat();
     let path = manifest.to_str().unwrap();
     let (code, card, log) = ddim(&[&["train", path][..], &short].concat(), folder.path());
     assert_eq!(code, 0, "{log}");
     assert!(log.contains("80 images of 80"), "{log}");
     let out = folder.path().join("training/tiny");
     assert_eq!(fs::read_to_string(out.join("model/README.md")).unwrap(), card);
-    for part in
-        ["| Predicts | v (`model.prediction = \"v\"`)", "80 images (4.0 passes)", "dropout 0.2"]
-    {
+    for part in ["| Predicts | v, for labels 0 to 999", "80 images (4.0 passes)", "dropout 0.2"] {
         assert!(card.contains(part), "no {part:?} in {card}");
     }
     for file in ["loss.png", "loss.svg", "recipe.toml", "provenance.json", "model/samples.png"] {
@@ -347,11 +351,20 @@ fn a_trained_folder_is_a_model_with_a_card() {
     assert_eq!(steps[1]["loss"].as_f64(), Some(loss));
     let kept = fs::read_dir(out.join("checkpoints")).unwrap().count();
     assert!(kept <= 2, "{kept} checkpoints");
-    // What was trained is a model like any other.
-    let sample = ["sample", "--model", "training/tiny/model", "--prediction", "v", "--steps", "2"];
-    let (code, _, log) =
-        ddim(&[&sample[..], &["--samples", "1", "--out", "x0.npy"]].concat(), folder.path());
-    assert_eq!(code, 0, "{log}");
+    // What was trained is a model like any other, and says what it predicts and for which levels.
+    let sample = |out: &str, more: &[&str]| {
+        let model = ["sample", "--model", "training/tiny/model", "--steps", "2", "--samples", "1"];
+        let (code, _, log) = ddim(&[&model[..], &["--out", out], more].concat(), folder.path());
+        assert_eq!(code, 0, "{log}");
+        (fs::read(folder.path().join(out)).unwrap(), log)
+    };
+    let (read, log) = sample("read.npy", &["-v"]);
+    assert!(log.contains("scheduler_config.json: predicts v; cosine, T = 1000; x0 not clipped"));
+    let (written, log) = sample("v.npy", &["--prediction", "v", "--schedule", "cosine"]);
+    assert!(read == written && !log.contains("note:"), "{log}");
+    let (other, log) = sample("eps.npy", &["--prediction", "eps"]);
+    assert!(read != other && log.contains("model.prediction is v in "), "{log}");
+    assert!(out.join("model/model_index.json").is_file());
     // Nothing is left to do, and another recipe is another training.
     let again = [&["train", path][..], &short].concat();
     assert_eq!(ddim(&again, folder.path()).0, 0);

@@ -167,7 +167,10 @@ fn convert_writes_what_diffusers_writes() {
         ddim.succeeds(&["convert", name, "--out", &out, "--sample-size", "8"]);
         let ours = ddim.path(&out).join("diffusion_pytorch_model.safetensors");
         assert!(fs::read(ours).unwrap() == theirs, "{name} is not what save_pretrained wrote");
-        assert_eq!(fs::read_dir(ddim.path(&out)).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(ddim.path(&out)).unwrap().count(), 4);
+        // The official code's networks are of eps, on the linear schedule.
+        let said = ddim.succeeds(&["inspect", &out]).0;
+        assert!(said.contains("predicts eps; linear betas 0.0001 to 0.02, T = 1000"), "{said}");
     }
     let folder = "./tiny_zip.ckpt-diffusers";
     let said = ddim.succeeds(&["inspect", folder]).0;
@@ -176,7 +179,7 @@ fn convert_writes_what_diffusers_writes() {
 
     // What is there stays there.
     let again = ["convert", "tiny_zip.ckpt", "--out", "tiny_zip.ckpt-diffusers"];
-    assert_snapshot!(ddim.fails(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the two files in it");
+    assert_snapshot!(ddim.fails(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the files of a model in it");
     assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "tiny_legacy.ckpt"]), @"error: --out tiny_legacy.ckpt: it is a file; name a folder");
     assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "a/b"]), @"error: --out a/b: the folder a does not exist; create it first");
     fs::write(ddim.path("tiny_zip.ckpt-diffusers/README.md"), "mine").unwrap();
@@ -334,6 +337,10 @@ fn answer(mut stream: TcpStream, files: &[(String, Vec<u8>)]) -> String {
     path
 }
 
+/// What a pipeline says of a network of v.
+const OF_V: &str = r#"{"_class_name": "DDIMScheduler", "prediction_type": "v_prediction",
+    "beta_schedule": "scaled_linear", "clip_sample": false}"#;
+
 fn hub() -> Hub {
     let folder = tempfile::tempdir().unwrap();
     let diffusers = checkpoints::write_folder(folder.path());
@@ -345,6 +352,9 @@ fn hub() -> Hub {
         ("sub/unet/diffusion_pytorch_model.safetensors", weights.clone()),
         ("config.json", config.clone()),
         ("diffusion_pytorch_model.safetensors", weights.clone()),
+        ("of-v/unet/config.json", config.clone()),
+        ("of-v/unet/diffusion_pytorch_model.safetensors", weights.clone()),
+        ("of-v/scheduler/scheduler_config.json", OF_V.into()),
         ("files/alone.bin", weights),
         ("files/config.json", config),
     ];
@@ -412,6 +422,16 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert!(ddim.sample("hf:o/tiny/files/alone.bin", &["--shape", "3,8,8"]) == expected);
     manifest(&ddim, "source = \"hf:o/tiny\"");
     ddim.succeeds(&["run", "w.toml", "--quiet"]);
+
+    // What says what it predicts comes with it, of a pipeline and of its network alone.
+    let of_v = ["--prediction", "v", "--schedule", "scaled-linear"];
+    let of_v = ddim.sample("hf:o/tiny", &of_v);
+    for part in ["hf:o/tiny/of-v", "hf:o/tiny/of-v/unet"] {
+        let (_, said) = ddim.succeeds(&["inspect", part, "-q"]);
+        assert!(!said.contains("warning"), "{said}");
+        assert!(ddim.sample(part, &[]) == of_v, "{part}");
+    }
+    assert!(of_v != expected);
 
     // All shards of an index; the average or the network beside it, both fetched at once.
     cases::unpack(ddim.folder.path());
@@ -499,7 +519,11 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
       {"sample_size":null,"in_channels":3,"out_channels":3,"block_out_channels":[4],"layers_per_block":1,"down_block_types":["DownBlock2D"],"up_block_types":["AttnUpBlock2D"]}
     and what the network was trained with, where that is not diffusers' default: norm_num_groups 32, norm_eps 1e-5, attention_head_dim 8, downsample_padding 1, flip_sin_to_cos true, freq_shift 0 (the DDPM networks have 32, 1e-6, null, 0, false, 1)
     "#);
-    ddim.succeeds(&["convert", "shards", "--out", "whole"]);
+    let (_, said) = ddim.succeeds(&["convert", "shards", "--out", "whole"]);
+    assert!(said.contains("so there is no scheduler_config.json"), "{said}");
+    let said_so = ["--prediction", "v", "--schedule", "cosine"];
+    ddim.succeeds(&[&["convert", "shards", "--out", "of-v"], &said_so[..]].concat());
+    assert_eq!(ddim.sample("./of-v", &[]), ddim.sample("./whole", &said_so));
     assert_eq!(ddim.sample("./whole", &[]), ddim.sample("./shards", &[]));
 }
 
@@ -511,7 +535,7 @@ fn what_the_hub_does_not_give_ends_in_one_message() {
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/private"]), @"error: hf:o/private: the Hub shows no such repository or revision (status 401): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/gated"]), @"error: hf:o/gated: the Hub refuses it (status 403); accept the terms on its page, and log in with the Hub's own tool or set HF_TOKEN");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o/broken"]), @"error: hf:o/broken: cannot download it: request error: http status: 500; on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/absent"]), @"error: hf:o/tiny/absent: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, files/alone.bin and 10 more");
+    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/absent"]), @"error: hf:o/tiny/absent: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, of-v/unet/config.json and 13 more");
     assert_snapshot!(ddim.fails(&["inspect", "hf:o"]), @"error: `hf:o` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision");
     let nobody = Ddim::new();
     assert_snapshot!(nobody.fails(&["sample", "--model", "hf:o/tiny", "--out", "x.npy"]), @"error: hf:o/tiny: cannot download it: request error: io: Connection refused (os error 111); on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");

@@ -80,9 +80,10 @@ pub(super) struct Setting {
     schedule: Option<String>,
 
     /// Clamp the predicted x0 to [-1, 1] and derive eps from it again (diffusers' DDIM keeps the eps
-    /// as predicted, unless asked for use_clipped_model_output)
-    #[arg(long)]
-    clip_x0: bool,
+    /// as predicted, unless asked for use_clipped_model_output); --clip-x0=false where a model's folder
+    /// asks for it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    clip_x0: Option<bool>,
 
     /// What the network predicts: eps, v or x0 [default: eps]
     #[arg(long, value_name = "WHAT")]
@@ -225,9 +226,8 @@ impl Setting {
             .into_iter()
             .filter_map(|(path, word)| Some(format!("{path}={}", text(word.as_deref()?))))
             .collect();
-        for (flag, path) in [(self.raw, "model.raw"), (self.clip_x0, "model.clip_x0")] {
-            set.extend(flag.then(|| format!("{path}=true")));
-        }
+        set.extend(self.raw.then(|| "model.raw=true".to_owned()));
+        set.extend(self.clip_x0.map(|clip| format!("model.clip_x0={clip}")));
         set.extend(self.tau.as_deref().map(|tau| format!("grid.tau={}", name_or_labels(tau))));
         let numbers = [
             ("grid.steps", self.steps),
@@ -267,10 +267,10 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Self> {
         let spec = &plan.cells[0].spec;
-        talk.about_models(&plan);
         let mut models = Models::new(compute.open()?, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;
+        talk.about_models(&plan);
         if let Some(hash) = &weights {
             talk.note(|| format!("read weights {} {hash}", spec.model.source));
         }

@@ -180,11 +180,17 @@ fn about_tau(tau: &Tau) -> &'static str {
     }
 }
 
-const METRICS_ABOUT: [(&str, &str); 16] = [
+const METRICS_ABOUT: [(&str, &str); 22] = [
     ("fd", "Frechet distance of features (FID with features = \"inception\"), lower is better"),
     ("kid", "kernel distance of features, unbiased, lower is better"),
     ("is", "Inception Score, higher is better"),
-    ("error", "root mean square difference from the truth of the same noise"),
+    ("precision", "share of samples among the data's features, k = 3, higher is better"),
+    ("recall", "share of the data among the samples' features, k = 3, higher is better"),
+    ("sliced-wasserstein", "squared sliced 2-Wasserstein distance to exact draws, per dimension"),
+    ("mean-error", "squared difference of the means from that of exact draws, per dimension"),
+    ("covariance-error", "squared difference of the covariances likewise, per dimension"),
+    ("error", "root mean square difference from the truth of the same noise, mean of samples"),
+    ("error-median", "the median of samples of the same, which a heavy tail does not move"),
     ("feature-error", "distance of a sample's features from those of the truth of the same noise"),
     ("mse", "mean squared error of a reconstruction, values in [0, 1]"),
     ("mse-raw", "the same, values in [-1, 1]"),

@@ -176,7 +176,7 @@ mod tests {
         let error = Reference::read_for(&golden(), &extractor(3)).unwrap_err().to_string();
         assert!(error.contains("of 2 features") && error.contains("of 3 features"), "{error}");
         let error = reference.features().unwrap_err().to_string();
-        assert!(error.contains("no features: the kernel distance needs features"), "{error}");
+        assert!(error.contains("`kid`, `precision` and `recall` need features"), "{error}");
     }
 
     #[test]

@@ -154,6 +154,6 @@ mod tests {
         let columns = ["loss", "loss t 0..250"].map(String::from);
         let files = files(&diary, &columns, None).unwrap();
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["loss.csv", "loss.svg", "loss.png"]);
+        assert_eq!(names, ["loss.csv", "log.jsonl", "loss.svg", "loss.png"]);
     }
 }
