@@ -106,7 +106,10 @@ fn a_truth_that_cannot_be_is_refused_before_anything_runs() {
     let mixture = ["model.source=mixture", "model.mean=[0.0, 1.0]", "model.std=[0.1, 0.1]"];
     let cases: [(&[&str], &[&str]); 4] = [
         (&mixture, &["exact flow of `mixture` is not known", "dormand-prince"]),
-        (&["solver.kind=ddim", "solver.eta=0.5"], &["`ddim` draws noise here", "`fd`"]),
+        (
+            &["solver.kind=ddim", "solver.eta=0.5"],
+            &["`ddim` draws noise here", "`sliced-wasserstein`"],
+        ),
         (&["truth.kind=dormand-prince", "truth.rtol=-1.0"], &["rtol", "positive"]),
         (&["grid.window=[10.0, 0.5]"], &["has no window", "log-snr"]),
     ];

@@ -111,10 +111,11 @@ fn inspect_says_what_a_file_is() {
     not used      `[0]`, raw: 142 tensors, 285,667 parameters, F16, official names under `module.`
     architecture  DDPM UNet, channels 32-32, 1 residual block a level, attention at level 1 and in the middle
     known from    names and shapes of the tensors; groups, heads and padding as in the official code
+    meaning       no scheduler_config.json: eps on DDPM's linear schedule is assumed unless you say otherwise
     images        not stated: `model.shape = [3, H, W]`, --shape 3,H,W
     ");
     let list = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--raw", "--tensors"]).0;
-    assert_eq!(list.lines().count(), 11 + 142);
+    assert_eq!(list.lines().count(), 12 + 142);
     assert!(
         list.contains(
             "F16   [32, 32, 1, 1]         module.mid.attn_1.q.weight  \
@@ -208,11 +209,11 @@ fn a_manifest_takes_any_source() {
     ddim.golden("tiny_official_list.pth");
     let source = "source = \"./tiny_official_list.pth\"\n";
     manifest(&ddim, &format!("{source}shape = [3, 8, 8]"));
-    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
     // The same file, other weights: another cell.
     let first = fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap();
     manifest(&ddim, &format!("{source}shape = [3, 8, 8]\nraw = true"));
-    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
     assert!(fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap() != first);
 
     manifest(&ddim, "source = \"gaussian\"\nshape = [3, 8, 8]\nmean = 0\nstd = 1\nraw = true");
@@ -421,7 +422,7 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert!(ddim.sample("hf:o/tiny/sub", &[]) == expected);
     assert!(ddim.sample("hf:o/tiny/files/alone.bin", &["--shape", "3,8,8"]) == expected);
     manifest(&ddim, "source = \"hf:o/tiny\"");
-    ddim.succeeds(&["run", "w.toml", "--quiet"]);
+    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
 
     // What says what it predicts comes with it, of a pipeline and of its network alone.
     let of_v = ["--prediction", "v", "--schedule", "scaled-linear"];

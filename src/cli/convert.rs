@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use clap::Args;
@@ -55,11 +54,11 @@ pub(super) struct Convert {
     /// What the network predicts, where no scheduler_config.json says it or another is meant: eps, v
     /// or x0
     #[arg(long, value_name = "WHAT")]
-    prediction: Option<Said>,
+    prediction: Option<String>,
 
     /// Its noise schedule, likewise: linear, scaled-linear, cosine or sigmoid, with the betas of DDPM
     #[arg(long, value_name = "NAME")]
-    schedule: Option<Rule>,
+    schedule: Option<String>,
 
     /// Replace the files of a model in a folder that has other things
     #[arg(long)]
@@ -76,37 +75,28 @@ struct Scheduler {
     origin: String,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Said(Predicts);
-
-impl FromStr for Said {
-    type Err = String;
-
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
-        Ok(Self(match name {
-            "eps" => Predicts::Eps,
-            "v" => Predicts::V,
-            "x0" => Predicts::X0,
-            _ => return Err("eps, v or x0".to_owned()),
-        }))
-    }
+/// What a network predicts, by its name in manifests.
+fn predicts(name: &str) -> Result<Predicts> {
+    Ok(match name {
+        "eps" => Predicts::Eps,
+        "v" => Predicts::V,
+        "x0" => Predicts::X0,
+        _ => return Err(Error::input(format!("--prediction {name}: eps, v or x0"))),
+    })
 }
 
-#[derive(Clone, Debug)]
-struct Rule(Betas);
-
-impl FromStr for Rule {
-    type Err = String;
-
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
-        Ok(Self(match name {
-            "linear" => Betas::Linear,
-            "scaled-linear" => Betas::ScaledLinear,
-            "cosine" => Betas::Cosine,
-            "sigmoid" => Betas::Sigmoid,
-            _ => return Err("linear, scaled-linear, cosine or sigmoid".to_owned()),
-        }))
-    }
+/// The rule of a schedule, by its name in manifests.
+fn rule(name: &str) -> Result<Betas> {
+    Ok(match name {
+        "linear" => Betas::Linear,
+        "scaled-linear" => Betas::ScaledLinear,
+        "cosine" => Betas::Cosine,
+        "sigmoid" => Betas::Sigmoid,
+        _ => {
+            let message = format!("--schedule {name}: linear, scaled-linear, cosine or sigmoid");
+            return Err(Error::input(message));
+        }
+    })
 }
 
 impl Convert {
@@ -157,11 +147,11 @@ impl Convert {
             None if !official && !said => return Ok(None),
             None => SchedulerConfig::ddpm(),
         };
-        if let Some(Said(predicts)) = self.prediction {
-            config.predicts = predicts;
+        if let Some(name) = &self.prediction {
+            config.predicts = predicts(name)?;
         }
-        if let Some(Rule(betas)) = &self.schedule {
-            config.betas = betas.clone();
+        if let Some(name) = &self.schedule {
+            config.betas = rule(name)?;
         }
         let by = if said { "flags" } else { "the official code" };
         let origin = format!("{config}, as {by} {}", if said { "say" } else { "has it" });

@@ -360,7 +360,9 @@ impl PartInspection {
 fn scheduler(path: &Path) -> String {
     match SchedulerConfig::find(path) {
         Ok(None) => {
-            format!("no {SCHEDULER}: say what it predicts and its schedule where it is used")
+            format!(
+                "no {SCHEDULER}: eps on DDPM's linear schedule is assumed unless you say otherwise"
+            )
         }
         Ok(Some(file)) => match SchedulerConfig::read(&file) {
             Ok(config) => format!("{}: {}", file.display(), config.whole()),
