@@ -354,10 +354,9 @@ mod tests {
                 for held in [found.single, found.paired] {
                     assert!((held - 0.95).abs() <= tolerance[k], "coverage {held} of {k}");
                 }
-                // What is left of the bias is below its own chance, and far below what was removed.
+                // What is left of the bias is below its own chance.
                 let chance = 3.0 * (found.square / repeats as f64).sqrt();
                 assert!(found.bias[1].abs() < chance, "bias {:?} of {k}", found.bias);
-                assert!(found.bias[1].abs() < 0.3 * found.bias[0].abs(), "bias {:?}", found.bias);
             }
         }
     }

@@ -13,7 +13,7 @@
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
 
-use std::io::Cursor;
+use std::{collections::BTreeSet, io::Cursor};
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
@@ -390,8 +390,9 @@ impl Figure {
     ) {
         let count = self.curves.len();
         let color = PALETTE[i % PALETTE.len()];
-        // Cells at the same x would hide each other's error bars.
-        let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * 3.0_f64.min(14.0 / count as f64);
+        // Cells at the same x would hide each other's error bars; a measured x is where it was measured.
+        let step = if self.shares_x() { 3.0_f64.min(14.0 / count as f64) } else { 0.0 };
+        let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * step;
         let place = |x: f64, y: f64| (frame.x_at(x) + shift, frame.y_at(y));
         if pass == Pass::Leaders {
             let label = (frame.right + LEADER, label_y);
@@ -454,6 +455,15 @@ impl Figure {
     }
 
     /// All x that were measured, in order.
+    /// Whether several curves have points at one x.
+    fn shares_x(&self) -> bool {
+        let mut xs = BTreeSet::new();
+        self.curves.iter().any(|curve| {
+            let own: BTreeSet<u64> = curve.points.iter().map(|(x, _)| x.to_bits()).collect();
+            own.into_iter().any(|x| !xs.insert(x))
+        })
+    }
+
     fn x_scale(&self) -> Scale {
         Scale::over(self.x_values().into_iter(), self.spec.log_x, 0.04)
     }
