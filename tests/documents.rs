@@ -158,20 +158,18 @@ impl Scratch {
     /// Arrays and latents by the names that commands use, of one size: what an earlier command
     /// would have made if this machine had its data, and of a small model.
     fn make_files(&self) {
-        let model = ["--model", "gaussian", "--mean", "0", "--std", "1", "--shape", "3,32,32"];
+        let model = ["--model", "gaussian", "--mean", "0", "--std", "0.4", "--shape", "3,32,32"];
         let made = self.folder.path().join(MADE);
         fs::create_dir(&made).unwrap();
         let run = |verb: &[&str], out: &str| {
             let out = format!("{MADE}/{out}");
-            let all = [verb, &model, &["--steps", "1", "--quiet", "--out", &out]].concat();
+            let all = [verb, &model, &["--steps", "10", "--quiet", "--out", &out]].concat();
             self.run(&all.into_iter().map(str::to_owned).collect::<Vec<_>>()).unwrap();
         };
         run(&["encode", "faces"], "z.safetensors");
-        for name in ["noise.npy", "x_T.npy"] {
+        for name in ["x0.npy", "noise.npy", "x_T.npy"] {
             run(&["sample", "--samples", "40"], name);
         }
-        // Of the range of images.
-        run(&["sample", "--samples", "40", "--set", "model.std=0.4"], "x0.npy");
     }
 
     /// Puts these files back where an earlier command wrote over them.

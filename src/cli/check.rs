@@ -61,7 +61,11 @@ impl Check {
                     self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
                 }
                 let models = plan.cells.iter().map(|cell| &cell.spec.model);
-                for model in build::to_download(models)? {
+                let missing = build::to_download(models)?;
+                if missing.is_empty() {
+                    self.talk.about_models(&plan);
+                }
+                for model in missing {
                     self.talk.say(|| {
                         format!("{}: {model} is not here; a run downloads it", path.display())
                     });
