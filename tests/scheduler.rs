@@ -232,6 +232,15 @@ fn what_the_folder_says_is_in_the_cell() {
             "zero_terminal_snr": true
         })
     );
+    // Rounding to f32 is no other rule, and T is the network's whatever the rule.
+    let short = json!({ "beta_end": 0.012, "num_train_timesteps": 500 });
+    let rounded = cell(short.clone(), &["--schedule", "linear-f32"]);
+    assert_eq!(
+        rounded["schedule"],
+        json!({ "kind": "linear-f32", "beta_start": 1e-4, "beta_end": 0.012, "horizon": 500 })
+    );
+    let other = cell(short, &["--schedule", "cosine"]);
+    assert_eq!(other["schedule"], json!({ "kind": "cosine", "horizon": 500 }));
     // What is written of a rule leaves the rest of it as the folder says.
     let written = cell(
         json!({ "beta_schedule": "scaled_linear", "beta_end": 0.012, "num_train_timesteps": 500 }),

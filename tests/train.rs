@@ -365,6 +365,15 @@ fn a_trained_folder_is_a_model_with_a_card() {
     let (other, log) = sample("eps.npy", &["--prediction", "eps"]);
     assert!(read != other && log.contains("model.prediction is v in "), "{log}");
     assert!(out.join("model/model_index.json").is_file());
+    // Trained on for something else, it is said to have been of v.
+    let own = "channels = [8, 8]\nlayers = 1\nattention = [1]\ngroups = 4";
+    let text = fs::read_to_string(&manifest).unwrap().replace("\"tiny\"", "\"on\"");
+    let text = text.replace(own, "start = \"training/tiny/model\"");
+    fs::write(folder.path().join("on.toml"), text).unwrap();
+    let on = ["train", "on.toml", "--set", "budget.images=8", "--threads", "1"];
+    let (code, _, log) = ddim(&on, folder.path());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("predicts v; cosine, T = 1000; x0 not clipped; it is trained on for: predicts eps; linear"), "{log}");
     // Nothing is left to do, and another recipe is another training.
     let again = [&["train", path][..], &short].concat();
     assert_eq!(ddim(&again, folder.path()).0, 0);

@@ -31,6 +31,11 @@ pub type StatedBy = fn(&str) -> Result<Option<Stated>, String>;
 /// Which of the keys that a folder may state were written, by their dotted paths.
 pub(super) type Written = BTreeSet<&'static str>;
 
+/// The rule of a schedule: rounding the same betas to f32 is no other one.
+pub(super) fn rule(kind: &str) -> &str {
+    kind.trim_end_matches("-f32")
+}
+
 impl Stated {
     /// One line for each written key that contradicts the file, and for each field not known.
     pub(super) fn remarks(
@@ -42,8 +47,6 @@ impl Stated {
         let there = &self.schedule;
         let number = |n: Option<f64>| n.map_or("none".to_owned(), |n| n.to_string());
         let listed = |betas: &[f64]| format!("{betas:?}");
-        // Rounding the same betas to f32 contradicts nothing.
-        let rule = |kind: &str| kind.trim_end_matches("-f32").to_owned();
         let clips = |on: bool| if on { "true" } else { "false" }.to_owned();
         let name = |kind: PredictionKind| kind.name().to_owned();
         let keys = [
@@ -54,7 +57,7 @@ impl Stated {
                 number(Some(model.clip_range)),
                 number(self.clip.or(Some(model.clip_range))),
             ),
-            ("schedule.kind", rule(&schedule.kind), rule(&there.kind)),
+            ("schedule.kind", rule(&schedule.kind).to_owned(), rule(&there.kind).to_owned()),
             ("schedule.beta_start", number(schedule.beta_start), number(there.beta_start)),
             ("schedule.beta_end", number(schedule.beta_end), number(there.beta_end)),
             ("schedule.betas", listed(&schedule.betas), listed(&there.betas)),

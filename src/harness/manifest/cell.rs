@@ -280,13 +280,14 @@ fn read_model(
     let raw = r.own("raw", kind, models).unwrap_or(false);
     let reads_scheduler = r.own("scheduler", kind, models).unwrap_or(true);
     let stated = match vocabulary.stated {
-        Some(stated_by) if reads_scheduler && exact.is_none() && is_path => stated_by(&source)
-            .unwrap_or_else(|problem| {
+        Some(stated_by) if reads_scheduler && exact.is_none() && is_path => {
+            stated_by(named.as_deref().unwrap_or(&source)).unwrap_or_else(|problem| {
                 let help = "`model.scheduler = false` leaves that file unread: say \
                             `model.prediction` and `[schedule]` then";
                 r.report(Diagnostic::error(r.place("source"), problem).help(help));
                 None
-            }),
+            })
+        }
         _ => None,
     };
     let default = stated.as_ref().map_or(PredictionKind::Eps, |stated| stated.prediction);
@@ -374,8 +375,11 @@ pub(super) fn read_schedule(
 ) -> ScheduleSpec {
     let default = stated.map_or("linear", |stated| stated.kind.as_str());
     let kind = r.kind("kind", "schedule", Some(default), kinds);
-    // Numbers belong to their rule: another rule has the numbers of its own defaults.
-    let stated = stated.filter(|stated| kind.is_some_and(|kind| kind.name == stated.kind));
+    // Betas belong to their rule, however it is rounded: another rule has those of its own defaults.
+    let same = |stated: &&ScheduleSpec| {
+        kind.is_some_and(|kind| stated::rule(&kind.name) == stated::rule(&stated.kind))
+    };
+    let of_rule = stated.filter(same);
     let mut beta = |key, stated: Option<f64>, default| {
         let value = r.own::<f64>(key, kind, kinds);
         let default = stated.unwrap_or(default);
@@ -384,8 +388,8 @@ pub(super) fn read_schedule(
         r.ensure(key, inside, "between 0 and 1", "a beta is the variance one training step adds");
         value
     };
-    let beta_start = beta("beta_start", stated.and_then(|s| s.beta_start), 1e-4);
-    let beta_end = beta("beta_end", stated.and_then(|s| s.beta_end), 0.02);
+    let beta_start = beta("beta_start", of_rule.and_then(|s| s.beta_start), 1e-4);
+    let beta_end = beta("beta_end", of_rule.and_then(|s| s.beta_end), 0.02);
     if let (Some(start), Some(end)) = (beta_start, beta_end)
         && start > end
     {
@@ -395,7 +399,7 @@ pub(super) fn read_schedule(
         r.report(Diagnostic::error(place, message).help(help));
     }
     let betas: Option<Vec<f64>> = r.own("betas", kind, kinds);
-    let betas = betas.or_else(|| Some(stated?.betas.clone())).unwrap_or_default();
+    let betas = betas.or_else(|| Some(of_rule?.betas.clone())).unwrap_or_default();
     let horizon: Option<usize> = r.get("horizon");
     let listed = kind.is_some_and(|kind| kind.keys.contains(&"betas"));
     let default = if listed { betas.len() } else { stated.map_or(1000, |s| s.horizon) };

@@ -134,8 +134,8 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         },
         grid: false,
     };
-    for problem in broken {
-        training.progress.line(&problem);
+    for line in broken.into_iter().chain(model::another_meaning(recipe)?) {
+        training.progress.line(&line);
     }
     if let Some(Checkpoint { state, diary, budget, seconds }) = checkpoint {
         training.progress.line(&format!("going on from image {}", state.seen));

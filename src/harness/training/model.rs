@@ -15,7 +15,7 @@ use crate::{
     models::{
         classifier::Architecture,
         conversion::{Converted, serialise},
-        scheduler_config::{self, PIPELINE, Predicts, SCHEDULER},
+        scheduler_config::{self, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError},
         weights::sha256,
     },
     train::{
@@ -50,6 +50,22 @@ pub(super) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result
     sink::write_atomically(&folder.join("config.json"), &json)?;
     sink::write_atomically(&folder.join(name), &bytes)?;
     Ok(sha256(&bytes))
+}
+
+/// What the folder that a training begins from says, where that is not what it is trained for now.
+///
+/// # Errors
+/// A scheduler's file that cannot be read.
+pub(super) fn another_meaning(recipe: &Recipe) -> Result<Option<String>> {
+    let TaskSpec::Denoiser(spec) = &recipe.task else { return Ok(None) };
+    let Some(folder) = spec.network.start_folder() else { return Ok(None) };
+    let input = |error: SchedulerError| Error::input(error.to_string());
+    let Some(file) = SchedulerConfig::find(&folder).map_err(input)? else { return Ok(None) };
+    let there = SchedulerConfig { clip: None, ..SchedulerConfig::read(&file).map_err(input)? };
+    let (there, here) =
+        (there.to_string(), build::scheduler_of(&spec.schedule, predicts(spec.target)).to_string());
+    Ok((there != here)
+        .then(|| format!("note: {} says: {there}; it is trained on for: {here}", file.display())))
 }
 
 fn predicts(target: Target) -> Predicts {
