@@ -524,7 +524,7 @@ fn an_order_of_points_that_bend_says_so() {
     let text = table.markdown();
     let lines: Vec<&str> = text.lines().skip(6).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-small, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
+    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
 
     | variance | order of fd against S | bends from, to | order of the method |
     | --- | ---: | ---: | ---: |

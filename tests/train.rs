@@ -370,7 +370,7 @@ fn a_trained_folder_is_a_model_with_a_card() {
     let text = fs::read_to_string(&manifest).unwrap().replace("\"tiny\"", "\"on\"");
     let text = text.replace(own, "start = \"training/tiny/model\"");
     fs::write(folder.path().join("on.toml"), text).unwrap();
-    let on = ["train", "on.toml", "--set", "budget.images=8", "--threads", "1"];
+    let on = ["train", "on.toml", "--set", "budget.images=8", "--set", "optimiser.warmup=8"];
     let (code, _, log) = ddim(&on, folder.path());
     assert_eq!(code, 0, "{log}");
     assert!(log.contains("predicts v; cosine, T = 1000; x0 not clipped; it is trained on for: predicts eps; linear"), "{log}");

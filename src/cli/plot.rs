@@ -10,8 +10,8 @@ use crate::harness::{error::Result, folder::Folder, overview::Show, registry::Re
 #[derive(Debug, Args)]
 #[command(
     after_help = "Every [[plot]] of the folder's manifest.toml is drawn as SVG and PNG; edit it there to have it\n\
-    drawn otherwise. A fitted line is written to NAME-fit.csv besides. Nothing but the folder is\n\
-    read: no model, no weights.\n\nExamples:\n  \
+    drawn otherwise. A fitted line is written to NAME-fit.csv besides, and the sheets of samples are\n\
+    drawn again of strips/. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
     ddim plot results/table1\n  \
     ddim plot results/table1 --out figures"
 )]
@@ -32,8 +32,9 @@ impl Plot {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let folder = Folder::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
-        let mut files =
-            Show::new(&folder.plan, registry).plots(&folder.records, &folder.timings)?;
+        let show = Show::new(&folder.plan, registry);
+        let mut files = show.plots(&folder.records, &folder.timings)?;
+        files.extend(show.draw_sheets(|cell| folder.strip_of(&self.folder, cell))?);
         files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
         redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
     }

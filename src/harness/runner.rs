@@ -219,7 +219,9 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     }
     show.write_tables(&sink)?;
     show.write_plots(&sink)?;
-    show.write_sheets(&sink, &strips)?;
+    for (name, bytes) in show.draw_sheets(|cell| strips.get(cell.index).cloned())? {
+        sink.write(&name, &bytes)?;
+    }
     report::write(&options.folder, &options.folder, options.registry)?;
     Ok(show.summary(&sink.records()))
 }

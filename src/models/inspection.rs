@@ -310,10 +310,12 @@ impl Inspection {
             line("architecture", &architecture(config, self.known));
             line("known from", self.known_from.as_deref().unwrap_or_default());
         }
-        line("meaning", &self.scheduler);
         let program = self.container == Container::TorchScript.to_string();
         if program {
             line("architecture", "a program, forward(x, t) -> eps");
+        }
+        if program || self.network.is_some() {
+            line("meaning", &self.scheduler);
         }
         match self.shape {
             Some(shape) => line("images", &format!("{shape:?}")),

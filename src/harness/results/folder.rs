@@ -13,7 +13,7 @@ use crate::harness::{
     build,
     error::{Error, Result},
     manifest::Manifest,
-    plan::Plan,
+    plan::{Cell, Plan},
     record::{Columns, Record, ResultsError, read_csv},
     registry::Registry,
     sink::{Timing, read_timing},
@@ -40,6 +40,12 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Where the samples of a cell that are kept to be looked at would be, in the folder it was read
+    /// from; nothing of a cell that was not run.
+    pub fn strip_of(&self, folder: &Path, cell: &Cell) -> Option<PathBuf> {
+        Some(strip_path(folder, &self.record(&cell.params)?.key))
+    }
+
     /// Reads a folder.
     ///
     /// # Errors
@@ -104,9 +110,12 @@ impl Folder {
         Ok(Self { plan, columns, records, timings, provenance, strips, hashes })
     }
 
-    /// The record of a planned cell, found by its labels.
+    /// The record of a planned cell, found by its labels in whatever order.
     pub fn record(&self, params: &[(String, String)]) -> Option<&Record> {
-        self.records.iter().find(|record| record.params == params)
+        let is_of = |record: &&Record| {
+            params.iter().all(|(axis, label)| record.label(axis) == Some(label.as_str()))
+        };
+        self.records.iter().find(is_of)
     }
 
     /// The timing of a record.

@@ -16,7 +16,7 @@ use crate::harness::{
     fold::Fold,
     measure::Statistic,
     page::{named, pretty},
-    plan::{METRICS, Metric, MetricsSpec, Plan},
+    plan::{Cell, METRICS, Metric, MetricsSpec, Plan},
     plot::{Figure, PlotError},
     presentation::{PlotSpec, SECONDS, TableSpec},
     ranks::Ranks,
@@ -288,24 +288,28 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Writes a sheet of samples for every label of the table's columns: a row of samples for each
+    /// A sheet of samples for every label of the table's columns: a row of samples for each
     /// of the table's rows, and of the labels of further axes where there are some, the same x_T down
     /// every column.
     ///
     /// # Errors
-    /// A folder that cannot be written, or a strip that cannot be read.
-    pub fn write_sheets(&self, sink: &Sink, strips: &[PathBuf]) -> Result<()> {
-        let Some(spec) = &self.table else { return Ok(()) };
+    /// A strip that cannot be read.
+    pub fn draw_sheets(&self, strip_of: impl Fn(&Cell) -> Option<PathBuf>) -> Result<Vec<File>> {
+        let Some(spec) = &self.table else { return Ok(vec![]) };
+        let mut files = vec![];
         for Sheet { column, title, file } in self.sheets() {
             let mut rows = vec![];
-            for (cell, strip) in self.plan.cells.iter().zip(strips) {
+            for cell in &self.plan.cells {
                 let label = |axis: &str| cell.params.iter().find(|(name, _)| name == axis);
                 let here = label(&spec.columns).is_some_and(|(_, label)| label == column);
                 // Of a folded axis, the samples of its first label.
                 let first = self.fold.as_ref().is_none_or(|fold| {
                     label(&fold.axis).is_none_or(|(_, label)| Some(label) == fold.labels.first())
                 });
-                if here && first && strip.exists() {
+                if here
+                    && first
+                    && let Some(strip) = strip_of(cell).filter(|strip| strip.exists())
+                {
                     let further = self.axes.iter().filter(|(axis, labels)| {
                         *axis != spec.rows && *axis != spec.columns && labels.len() > 1
                     });
@@ -318,14 +322,14 @@ impl<'a> Show<'a> {
                         Err(_) => pretty(label),
                     });
                     let parts: Vec<String> = own.into_iter().chain(further).collect();
-                    rows.push(Row { label: parts.join(", "), strip: strip.clone() });
+                    rows.push(Row { label: parts.join(", "), strip });
                 }
             }
             if !rows.is_empty() {
-                sink.write(&file, &sheet::sheet(&title, &rows)?)?;
+                files.push((file, sheet::sheet(&title, &rows)?));
             }
         }
-        Ok(())
+        Ok(files)
     }
 
     fn sheets(&self) -> Vec<Sheet<'_>> {
