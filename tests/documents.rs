@@ -394,3 +394,37 @@ fn every_shipped_manifest_is_planned_under_every_profile_by_a_few_calls() {
     }
     assert_eq!(estimator.calls(), CALLS * estimator.timed() as u64);
 }
+
+#[test]
+fn what_documents_quote_is_what_is_committed() {
+    let mut quoted = 0;
+    for (name, text) in documents() {
+        for (marker, rest) in text
+            .match_indices("<!-- results/")
+            .map(|(at, _)| text[at..].split_once(" -->").unwrap())
+        {
+            let path = marker.trim_start_matches("<!-- ");
+            let file = fs::read_to_string(repository().join(path)).unwrap();
+            assert!(rest.trim_start().starts_with(file.trim()), "{name} quotes another {path}");
+            quoted += 1;
+        }
+    }
+    assert!(quoted > 0);
+}
+
+#[test]
+fn the_results_that_documents_name_are_there() {
+    let mut documents = documents();
+    for name in ["paper-notes.md", "CHANGELOG.md"] {
+        documents.push((name.to_owned(), fs::read_to_string(repository().join(name)).unwrap()));
+    }
+    for (name, text) in documents {
+        // In back quotes or behind a link; what a reader's own run would make has no folder here.
+        for quoted in text.split(['`', '(', ')']).filter(|word| word.starts_with("results/")) {
+            let is_path = quoted.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let path = repository().join(quoted);
+            let is_any = quoted.contains("NAME");
+            assert!(!is_path || is_any || path.exists(), "{name} names {quoted}, not there");
+        }
+    }
+}
