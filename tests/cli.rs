@@ -197,7 +197,10 @@ fn redrawn_to_the_byte(ddim: &Ddim) {
     // Elsewhere, the folder stays as it is.
     ddim.succeeds(&["plot", "results/n", "--out", "figures"]);
     assert_eq!(ddim.read("figures/curve.svg"), before[2]);
-    assert_eq!(fs::read_dir(ddim.path("figures")).unwrap().count(), 3);
+    // The plot twice, the report, and a sheet of samples for each column.
+    assert_eq!(fs::read_dir(ddim.path("figures")).unwrap().count(), 5);
+    let sheet = "samples-steps-3.png";
+    assert_eq!(ddim.read(&format!("figures/{sheet}")), ddim.read(&format!("results/n/{sheet}")));
     let markdown = ddim.succeeds(&["table", "results/n", "--format", "md"]);
     assert_eq!(markdown.trim_end().as_bytes(), before[0].trim_ascii_end());
 }
