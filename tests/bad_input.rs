@@ -955,7 +955,7 @@ fn weights_in_a_folder_that_is_none() {
     fs::create_dir(ddim.path("net")).unwrap();
     assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights");
     config(&ddim, "", "");
-    assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no diffusion_pytorch_model.safetensors (or .bin); save the model in that format (diffusers' save_pretrained does), or name the file of weights itself");
+    assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no diffusion_pytorch_model.safetensors (or .bin) and no single file of weights by another name; save the model in that format (diffusers' save_pretrained does), or name the file that is meant");
     ddim.write("net/config.json", "{\"sample_size\": 32,");
     assert_snapshot!(ddim.refuses_network(), @"error: ./net/config.json is not a JSON object: EOF while parsing a value at line 1 column 19; restore it or save the model again");
     config(&ddim, "\"silu\"", "\"gelu\"");

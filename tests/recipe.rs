@@ -118,7 +118,9 @@ fn what_is_not_written_has_these_defaults() {
                 beta_end: Some(
                     0.02,
                 ),
+                betas: [],
                 horizon: 1000,
+                zero_terminal_snr: false,
             },
             target: Eps,
             weight_cap: 1.0,
@@ -208,7 +210,9 @@ fn every_value_reaches_its_place() {
                 kind: "cosine",
                 beta_start: None,
                 beta_end: None,
+                betas: [],
                 horizon: 500,
+                zero_terminal_snr: false,
             },
             target: V,
             weight_cap: 1.0,
@@ -929,7 +933,7 @@ fn the_schedule_is_one() {
     15 | beta_end = 0.02
        | ^^^^^^^^
        |
-       = help: it belongs to linear, linear-f32, scaled-linear; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set schedule.beta_end=` removes it)
+       = help: it belongs to linear, linear-f32, scaled-linear, sigmoid; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set schedule.beta_end=` removes it)
     "#);
 }
 

@@ -459,6 +459,8 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
         "checkpoint-500",
         "process/ckpt.pt",
         "averaged_model/ckpt.pt",
+        "process",
+        "averaged_model",
         "shards",
         "shards_bin",
         "f64/ckpt.pt",

@@ -78,6 +78,7 @@ impl ModelFiles {
             () => Role::Only,
         };
         let file = WEIGHTS.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+        let file = file.or_else(|| only_weights_in(folder));
         // Its configuration is what makes a folder a model: what is wrong with it is said first.
         let config = folder.join(CONFIG);
         match file {
@@ -159,6 +160,18 @@ fn averages_in(folder: &Path) -> Vec<PathBuf> {
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(average).collect();
     found.sort();
     found
+}
+
+/// The one file of weights of a folder, whatever it is called; none where there are several.
+fn only_weights_in(folder: &Path) -> Option<PathBuf> {
+    let is_weights = |path: &PathBuf| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending))
+    };
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_weights);
+    let only = files.next()?;
+    (files.next().is_none() && folder.join(CONFIG).is_file()).then_some(only)
 }
 
 /// The averages beside a single file that have its name but for the word: `model_ema.pt`.

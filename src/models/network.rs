@@ -41,8 +41,9 @@ pub enum OpenError {
     },
     /// The folder holds no weights.
     #[error(
-        "{} holds no diffusion_pytorch_model.safetensors (or .bin); save the model in that format \
-         (diffusers' save_pretrained does), or name the file of weights itself",
+        "{} holds no diffusion_pytorch_model.safetensors (or .bin) and no single file of weights by \
+         another name; save the model in that format (diffusers' save_pretrained does), or name the \
+         file that is meant",
         folder.display()
     )]
     NoWeights {
