@@ -209,7 +209,8 @@ impl Scratch {
     /// What runs in place of a command: itself with small sizes, or the check of what it would do.
     fn reduced(&self, words: &[String]) -> Vec<String> {
         let verb = words[1].as_str();
-        let is_long = ["run", "train", "plan"].contains(&verb) && !self.full;
+        let for_a_gpu = words.iter().any(|word| word == "cuda");
+        let is_long = ["run", "train", "plan"].contains(&verb) && (!self.full || for_a_gpu);
         let kept = ["--profile", "--set", "--seed", "--precision"];
         let mut reduced = vec![if is_long { "check".to_owned() } else { verb.to_owned() }];
         let mut rest = words[2..].iter().peekable();
@@ -263,7 +264,7 @@ fn smaller(flag: &str, value: &str) -> Option<String> {
         "--set" => {
             let (path, _) = value.split_once('=')?;
             let small = match path {
-                "samples" => "40",
+                "samples" => "64",
                 "budget.minutes" => "0.02",
                 _ => return Some(value.to_owned()),
             };
@@ -292,7 +293,7 @@ fn copy(from: &Path, to: &Path, small: bool) {
         } else if small && path.extension().is_some_and(|ending| ending == "toml") {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().map(|line| match line.split_once(" = ") {
-                Some((key @ ("samples" | "fd_samples"), _)) => format!("{key} = 40"),
+                Some((key @ ("samples" | "fd_samples"), _)) => format!("{key} = 64"),
                 Some(("images", _)) => "images = 640".to_owned(),
                 Some(("minutes", _)) => "minutes = 0.02".to_owned(),
                 Some(("warmup", _)) => "warmup = 32".to_owned(),
