@@ -75,30 +75,6 @@ struct Scheduler {
     origin: String,
 }
 
-/// What a network predicts, by its name in manifests.
-fn predicts(name: &str) -> Result<Predicts> {
-    Ok(match name {
-        "eps" => Predicts::Eps,
-        "v" => Predicts::V,
-        "x0" => Predicts::X0,
-        _ => return Err(Error::input(format!("--prediction {name}: eps, v or x0"))),
-    })
-}
-
-/// The rule of a schedule, by its name in manifests.
-fn rule(name: &str) -> Result<Betas> {
-    Ok(match name {
-        "linear" => Betas::Linear,
-        "scaled-linear" => Betas::ScaledLinear,
-        "cosine" => Betas::Cosine,
-        "sigmoid" => Betas::Sigmoid,
-        _ => {
-            let message = format!("--schedule {name}: linear, scaled-linear, cosine or sigmoid");
-            return Err(Error::input(message));
-        }
-    })
-}
-
 impl Convert {
     pub(super) fn run(&self) -> Result<()> {
         self.check_folder()?;
@@ -148,10 +124,13 @@ impl Convert {
             None => SchedulerConfig::ddpm(),
         };
         if let Some(name) = &self.prediction {
-            config.predicts = predicts(name)?;
+            let unknown = || Error::input(format!("--prediction {name}: eps, v or x0"));
+            config.predicts = Predicts::named(name).ok_or_else(unknown)?;
         }
         if let Some(name) = &self.schedule {
-            config.betas = rule(name)?;
+            let rules = "linear, scaled-linear, cosine or sigmoid";
+            let unknown = || Error::input(format!("--schedule {name}: {rules}"));
+            config.betas = Betas::named(name).ok_or_else(unknown)?;
         }
         let by = if said { "flags" } else { "the official code" };
         let origin = format!("{config}, as {by} {}", if said { "say" } else { "has it" });

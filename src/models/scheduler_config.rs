@@ -51,6 +51,34 @@ pub enum Betas {
     Listed(Vec<f64>),
 }
 
+impl Predicts {
+    const NAMES: [(&str, Self); 3] = [("eps", Self::Eps), ("v", Self::V), ("x0", Self::X0)];
+
+    /// By the name that it has in manifests.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find_map(|(known, predicts)| (known == name).then_some(predicts))
+    }
+}
+
+impl Betas {
+    /// A rule by the name that it has in manifests; a list has no rule.
+    pub fn named(name: &str) -> Option<Self> {
+        let rules = [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid];
+        rules.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// The name that it has in manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::ScaledLinear => "scaled-linear",
+            Self::Cosine => "cosine",
+            Self::Sigmoid => "sigmoid",
+            Self::Listed(_) => "betas",
+        }
+    }
+}
+
 /// What a scheduler's file says about the network beside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {

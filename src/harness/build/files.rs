@@ -9,7 +9,7 @@ use crate::{
         features, home,
         plan::{Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, ScheduleSpec},
         published::is_published,
-        stated::Stated,
+        stated::{self, Stated},
     },
     models::{
         hub::{self, HubModel},
@@ -66,19 +66,12 @@ pub(super) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
 
 /// A scheduler's levels in the words of a manifest.
 fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
-    let (kind, betas) = match &config.betas {
-        Betas::Linear => ("linear", vec![]),
-        Betas::ScaledLinear => ("scaled-linear", vec![]),
-        Betas::Cosine => ("cosine", vec![]),
-        Betas::Sigmoid => ("sigmoid", vec![]),
-        Betas::Listed(betas) => ("betas", betas.clone()),
-    };
     let ranged = !matches!(config.betas, Betas::Cosine | Betas::Listed(_));
     ScheduleSpec {
-        kind: kind.to_owned(),
+        kind: config.betas.name().to_owned(),
         beta_start: ranged.then_some(config.beta_start),
         beta_end: ranged.then_some(config.beta_end),
-        betas,
+        betas: if let Betas::Listed(betas) = &config.betas { betas.clone() } else { vec![] },
         horizon: config.horizon,
         zero_terminal_snr: config.zero_terminal_snr,
     }
@@ -89,12 +82,9 @@ pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> Scheduler
     SchedulerConfig {
         predicts,
         betas: match spec.kind.as_str() {
-            "scaled-linear" => Betas::ScaledLinear,
-            "cosine" => Betas::Cosine,
-            "sigmoid" => Betas::Sigmoid,
             "betas" => Betas::Listed(spec.betas.clone()),
             // Rounding to f32 has no name of its own there.
-            _ => Betas::Linear,
+            kind => Betas::named(stated::rule(kind)).unwrap_or(Betas::Linear),
         },
         beta_start: spec.beta_start.unwrap_or(1e-4),
         beta_end: spec.beta_end.unwrap_or(0.02),
