@@ -5,7 +5,7 @@
 use std::{hint::black_box, path::Path};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ddim::models::{
+use ddim::networks::{
     network::Network,
     placement::{Layout, Placement, Precision},
 };

@@ -11,11 +11,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ddim::{
     backends::array::Array,
     core::{Denoiser, Draw, End, Grid, KeyedNoise, Noise, Schedule, Solver, State, Tau, integrate},
-    harness::{
-        plan::{Inversion, SolverSpec},
-        registry::Registry,
-    },
-    models::gaussian::CentredGaussian,
+    exact::CentredGaussian,
+    plan::{Inversion, SolverSpec},
+    run::registry::Registry,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -29,7 +27,7 @@ const SIZES: [[usize; 4]; 2] = [[1, 3, 32, 32], [64, 3, 32, 32]];
 fn trajectories<S: State + 'static>(
     criterion: &mut Criterion,
     state: &str,
-    pick: fn(Rc<dyn ddim::harness::registry::Everywhere>) -> Rc<dyn Solver<S>>,
+    pick: fn(Rc<dyn ddim::run::registry::Everywhere>) -> Rc<dyn Solver<S>>,
     zeros: fn([usize; 4]) -> S,
 ) where
     KeyedNoise: Noise<S>,

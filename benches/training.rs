@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ddim::{
     core::Schedule,
     data::ImageSet,
-    models::{placement::Precision, unet_config::UnetConfig},
+    networks::{placement::Precision, unet_config::UnetConfig},
     train::{
         batch::Feed,
         settings::{Augmentation, Budget, Denoiser, Optimiser, Settings, Target, Task},

@@ -1,7 +1,7 @@
 //! A solver of one's own: `cargo run --release --example own_solver -- run examples/own_solver.toml`
 
 use ddim::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
-use ddim::harness::registry::Registry;
+use ddim::run::registry::Registry;
 
 /// The midpoint rule in sigma on x-bar = x / sqrt(alpha_bar): order 2, two calls a step.
 pub struct Midpoint(Schedule);

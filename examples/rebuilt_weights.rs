@@ -14,7 +14,7 @@ use std::{
 
 use ddim::{
     data::npy,
-    models::{
+    networks::{
         checkpoint::{architecture::KNOWN, names},
         inception::Inception,
     },

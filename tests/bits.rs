@@ -10,8 +10,8 @@ use assert_cmd::Command;
 use ddim::{
     core::{At, Denoiser, Grid, KeyedNoise, Prediction, Result, Step, Tau},
     data::npy,
+    exact::Gaussian,
     likelihood::VariationalBound,
-    models::gaussian::Gaussian,
     solvers::Variance,
 };
 use insta::assert_snapshot;

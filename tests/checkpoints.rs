@@ -12,7 +12,7 @@ use std::{
 
 use ddim::{
     core::{CLEAN, Denoiser, Level},
-    models::{
+    networks::{
         checkpoint::{
             self, Checkpoint, CheckpointError, Container, Role, Which, names::Convention,
         },
@@ -380,11 +380,11 @@ fn shards_are_read_through_their_index() {
     let files = std::iter::once(&index).chain(&opened.shards);
     let list: Vec<String> = files
         .map(|file| {
-            let hash = ddim::models::weights::sha256(&fs::read(file).unwrap());
+            let hash = ddim::networks::weights::sha256(&fs::read(file).unwrap());
             format!("{hash}  {}\n", file.file_name().unwrap().to_str().unwrap())
         })
         .collect();
-    assert_eq!(opened.sha256, ddim::models::weights::sha256(list.concat().as_bytes()));
+    assert_eq!(opened.sha256, ddim::networks::weights::sha256(list.concat().as_bytes()));
 
     let text = fs::read_to_string(&index).unwrap();
     let problem = || {

@@ -5,15 +5,17 @@
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;
-use ddim::harness::{
-    build::{Models, vocabulary},
-    features::Extractors,
+use ddim::{
     hardware::Hardware,
     manifest::Manifest,
-    record::read_csv,
-    registry::Registry,
-    runner::planned,
-    tasks::Pictures,
+    measure::features::Extractors,
+    results::record::read_csv,
+    run::{
+        assemble::{Models, vocabulary},
+        registry::Registry,
+        runner::planned,
+        tasks::Pictures,
+    },
 };
 use tempfile::TempDir;
 

@@ -13,7 +13,7 @@ use approx::assert_relative_eq;
 use assert_cmd::Command;
 use ddim::{
     data::{Split, cifar10::Cifar10, npy},
-    harness::record::Columns,
+    results::record::Columns,
 };
 use flate2::{Compression, write::GzEncoder};
 use image::{Rgb, RgbImage};
@@ -225,7 +225,7 @@ fn statistics_of_any_set_serve_as_a_reference_and_say_what_was_done() {
         "--quiet",
     ]);
     let reference =
-        ddim::harness::reference::Reference::read(&ddim.path("ref.safetensors")).unwrap();
+        ddim::measure::reference::Reference::read(&ddim.path("ref.safetensors")).unwrap();
     let origin = &reference.origin;
     assert_eq!(
         (origin.dataset.as_str(), origin.split.as_str(), origin.images),
@@ -379,7 +379,7 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let stats = |data: &str, out: &str| {
         let flags = ["stats", "--data", data, "--features", &features, "--out", out];
         ddim.succeeds(&flags);
-        ddim::harness::reference::Reference::read(&ddim.path(out)).unwrap()
+        ddim::measure::reference::Reference::read(&ddim.path(out)).unwrap()
     };
     let python = stats("10_batches-py", "python.safetensors");
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));

@@ -18,11 +18,11 @@ use std::{
 use assert_cmd::Command;
 use ddim::{
     cli,
-    harness::{
-        build,
+    hardware::Hardware,
+    manifest::Manifest,
+    run::{
+        assemble,
         estimate::{CALLS, Estimator},
-        hardware::Hardware,
-        manifest::Manifest,
         registry::Registry,
         runner,
     },
@@ -357,7 +357,7 @@ fn every_printed_command_runs() {
 #[test]
 fn every_shipped_manifest_is_planned_under_every_profile_by_a_few_calls() {
     let registry = Registry::shipped();
-    let vocabulary = build::vocabulary(&registry);
+    let vocabulary = assemble::vocabulary(&registry);
     let mut estimator = Estimator::new(Hardware::open("cpu", Some(2)).unwrap(), &registry);
     let mut planned = BTreeSet::new();
     for entry in fs::read_dir(repository().join("experiments")).unwrap() {

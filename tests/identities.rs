@@ -11,10 +11,7 @@ use ddim::{
         At, CLEAN, ClipX0, Denoiser, Draw, End, Error, Eval, FromV, FromX0, Grid, KeyedNoise, Kind,
         Level, NoNoise, Noise, Result, Solver, State, Step, Tau, integrate,
     },
-    models::{
-        gaussian::Gaussian,
-        mixture::{Component, Mixture},
-    },
+    exact::{Component, Gaussian, Mixture},
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use ddim::models::{
+use ddim::networks::{
     checkpoint,
     features::{self, FeatureError, FeatureExtractor},
     inception::Inception,

@@ -10,10 +10,7 @@ use approx::assert_relative_eq;
 use ddim::{
     backends::array::Array,
     core::{Affine, Denoiser, End, Error, Grid, Level, NoNoise, Solver, Tau, integrate},
-    models::{
-        gaussian::Gaussian,
-        mixture::{Component, Mixture},
-    },
+    exact::{Component, Gaussian, Mixture},
     solvers::{Ddim, Euler, Heun, Inverse, Variance},
 };
 use support::{ClosedForm, fill, grid, linear, max_abs_diff};

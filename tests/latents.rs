@@ -16,7 +16,7 @@ use assert_cmd::Command;
 use ddim::{
     core::{CLEAN, Draw, KeyedNoise, Level, Noise as _, slerp},
     data::npy,
-    harness::latents::{self, Latents},
+    run::latents::{self, Latents},
 };
 use image::RgbImage;
 use insta::assert_snapshot;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use ddim::harness::diagnostic::{Diagnostic, Diagnostics};
-use ddim::harness::manifest::{Kind, Manifest, Vocabulary};
-use ddim::harness::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
-use ddim::harness::presentation::{ClaimCheck, Fitted};
-use ddim::harness::registry::Registry;
+use ddim::manifest::diagnostic::{Diagnostic, Diagnostics};
+use ddim::manifest::{Kind, Manifest, Vocabulary};
+use ddim::plan::presentation::{ClaimCheck, Fitted};
+use ddim::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
+use ddim::run::registry::Registry;
 
 fn vocabulary() -> Vocabulary {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
@@ -601,7 +601,7 @@ fn a_switch_that_is_off_leaves_the_key_of_a_cell_as_it_was() {
     let json = |sets: &[&str]| {
         let sets = [&["solver.eta=", "solver.kind=unipc-bh2"], sets].concat();
         let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-        let vocabulary = ddim::harness::build::vocabulary(&Registry::shipped());
+        let vocabulary = ddim::run::assemble::vocabulary(&Registry::shipped());
         let plan = Manifest::parse("below.toml", BELOW).unwrap().plan(None, &sets, &vocabulary);
         plan.map(|plan| plan.cells[0].spec.canonical_json()).map_err(|e| e.render(false))
     };

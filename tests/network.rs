@@ -11,7 +11,7 @@ use std::{
 
 use ddim::{
     core::{CLEAN, Denoiser, Level},
-    models::{
+    networks::{
         checkpoint::{Which, architecture::KNOWN, names},
         classifier::Classifier,
         features::{self, FeatureError, FeatureExtractor},

@@ -17,14 +17,9 @@ use std::{collections::BTreeMap, rc::Rc};
 use ddim::{
     backends::array::Array,
     core::{CLEAN, Denoiser, Grid, Kind, Level, NoNoise, Solver, integrate},
-    harness::{
-        plan::{Inversion, SolverSpec},
-        registry::Registry,
-    },
-    models::{
-        gaussian::Gaussian,
-        mixture::{Component, Mixture},
-    },
+    exact::{Component, Gaussian, Mixture},
+    plan::{Inversion, SolverSpec},
+    run::registry::Registry,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, Heun, Inverse, Plms, Rk4, UniPc, UniPcB, Variance,

@@ -4,13 +4,15 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ddim::harness::{
-    build,
+use ddim::{
     hardware::Hardware,
     manifest::Manifest,
-    progress::Mode,
-    registry::Registry,
-    runner::{self, Options},
+    run::{
+        assemble,
+        registry::Registry,
+        runner::{self, Options},
+    },
+    terminal::progress::Mode,
 };
 
 #[allow(dead_code, reason = "its main is the example's")]
@@ -33,11 +35,12 @@ solver = {}
 fn a_solver_of_the_readers_own_runs_through_a_manifest() {
     let manifest = Manifest::parse("own.toml", MANIFEST).unwrap();
     let mut registry = Registry::shipped();
-    let unknown = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap_err().to_string();
+    let unknown =
+        manifest.plan(None, &[], &assemble::vocabulary(&registry)).unwrap_err().to_string();
     assert!(unknown.contains("there is no solver called `midpoint`"), "{unknown}");
 
     own_solver::register(&mut registry);
-    let plan = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap();
+    let plan = manifest.plan(None, &[], &assemble::vocabulary(&registry)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         registry: &registry,
@@ -63,6 +66,6 @@ fn the_examples_manifest_is_right_under_its_registry() {
     own_solver::register(&mut registry);
     let text = include_str!("../examples/own_solver.toml");
     let manifest = Manifest::parse("examples/own_solver.toml", text).unwrap();
-    let plan = manifest.plan(None, &[], &build::vocabulary(&registry)).unwrap();
+    let plan = manifest.plan(None, &[], &assemble::vocabulary(&registry)).unwrap();
     assert_eq!(runner::check(&plan, &registry).unwrap().len(), 4);
 }

@@ -7,15 +7,13 @@ use std::{fs, path::Path};
 
 use assert_cmd::Command;
 use ddim::{
-    harness::{
-        build,
-        diagnostic::Diagnostics,
-        manifest::Manifest,
+    manifest::{Manifest, diagnostic::Diagnostics},
+    networks::unet_config::UnetConfig,
+    run::{assemble, registry::Registry},
+    train::{
         recipe::{Recipe, TaskSpec},
-        registry::Registry,
+        settings::{Budget, Task},
     },
-    models::unet_config::UnetConfig,
-    train::settings::{Budget, Task},
 };
 use insta::assert_snapshot;
 
@@ -399,7 +397,7 @@ fn an_experiment_is_no_training_and_a_training_no_experiment() {
        |
        = help: train once for each value: `--set PATH=VALUE`
     ");
-    let vocabulary = build::vocabulary(&Registry::shipped());
+    let vocabulary = assemble::vocabulary(&Registry::shipped());
     let manifest = Manifest::parse("small.toml", DENOISER).unwrap();
     assert!(manifest.plan(None, &[], &vocabulary).is_err());
 }

@@ -7,21 +7,21 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ddim::harness::claims::{Cross, Verdict, judge};
-use ddim::harness::compare::{best, differences_csv};
-use ddim::harness::fold::Fold;
-use ddim::harness::folder::Folder;
-use ddim::harness::measure::Statistic;
-use ddim::harness::overview::{Format, Show};
-use ddim::harness::plot::Figure;
-use ddim::harness::presentation::{
+use ddim::metrics::Jackknife;
+use ddim::plan::presentation::{
     Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
-use ddim::harness::record::{Columns, Record, Status, read_csv, to_csv};
-use ddim::harness::registry::Registry;
-use ddim::harness::sink::{Planned, Sink};
-use ddim::harness::table::{Facts, Input, Table};
-use ddim::metrics::Jackknife;
+use ddim::report::claims::{Cross, Verdict, judge};
+use ddim::report::compare::{best, differences_csv};
+use ddim::report::fold::Fold;
+use ddim::report::measure::Statistic;
+use ddim::report::overview::{Format, Show};
+use ddim::report::plot::Figure;
+use ddim::report::table::{Facts, Input, Table};
+use ddim::results::folder::Folder;
+use ddim::results::record::{Columns, Record, Status, read_csv, to_csv};
+use ddim::results::sink::{Planned, Sink};
+use ddim::run::registry::Registry;
 
 /// A metric of eight groups with this value, standard error and noise in common with all others.
 fn metric(value: f64, error: f64) -> Jackknife {
@@ -850,7 +850,7 @@ fn structure(html: &str) -> String {
 fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
-    let html = ddim::harness::report::html(
+    let html = ddim::report::html::html(
         &Folder::read(folder.path(), &Registry::shipped()).unwrap(),
         &Registry::shipped(),
     )
@@ -1024,7 +1024,7 @@ fn a_line_through_times_has_its_numbers_in_the_note_and_in_a_file() {
     let registry = Registry::shipped();
     let plots = || {
         let folder = Folder::read(folder.path(), &registry).unwrap();
-        let report = ddim::harness::report::html(&folder, &registry).unwrap();
+        let report = ddim::report::html::html(&folder, &registry).unwrap();
         let plots = Show::new(&folder.plan, &registry).plots(&folder.records, &folder.timings);
         (plots.unwrap(), report)
     };

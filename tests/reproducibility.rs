@@ -7,10 +7,7 @@ mod support;
 use ddim::{
     backends::array::Array,
     core::{Denoiser, Draw, KeyedNoise, Noise, Solver, Tau, integrate},
-    models::{
-        gaussian::Gaussian,
-        mixture::{Component, Mixture},
-    },
+    exact::{Component, Gaussian, Mixture},
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use ddim::harness::build::{Route, vocabulary};
-use ddim::harness::manifest::Manifest;
-use ddim::harness::plan::{CellSpec, Inversion, Plan, SolverSpec, Steps};
-use ddim::harness::registry::Registry;
-use ddim::harness::runner;
+use ddim::manifest::Manifest;
+use ddim::plan::{CellSpec, Inversion, Plan, SolverSpec, Steps};
+use ddim::run::assemble::{Route, vocabulary};
+use ddim::run::registry::Registry;
+use ddim::run::runner;
 
 const BASE: &str = r#"
 name = "routes"

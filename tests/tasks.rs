@@ -4,12 +4,12 @@
 
 use approx::assert_abs_diff_eq;
 use ddim::core::{KeyedNoise, slerp};
-use ddim::harness::build::{Models, Samples, vocabulary};
-use ddim::harness::hardware::Hardware;
-use ddim::harness::manifest::Manifest;
-use ddim::harness::plan::Plan;
-use ddim::harness::registry::Registry;
-use ddim::harness::{runner, tasks};
+use ddim::hardware::Hardware;
+use ddim::manifest::Manifest;
+use ddim::plan::Plan;
+use ddim::run::assemble::{Models, Samples, vocabulary};
+use ddim::run::registry::Registry;
+use ddim::run::{runner, tasks};
 use ndarray::Axis;
 
 const ROUND_TRIP: &str = r#"

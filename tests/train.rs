@@ -20,7 +20,7 @@ use std::{
 
 use assert_cmd::cargo::cargo_bin;
 use ddim::{
-    models::{
+    networks::{
         placement::{Placement, Precision},
         unet::Unet,
         unet_config::UnetConfig,

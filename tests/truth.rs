@@ -4,14 +4,14 @@
 
 use approx::assert_abs_diff_eq;
 use ddim::core::KeyedNoise;
-use ddim::harness::build::{Models, Samples, vocabulary};
-use ddim::harness::features::{self, Extractors};
-use ddim::harness::hardware::Hardware;
-use ddim::harness::instruments::Instruments;
-use ddim::harness::manifest::Manifest;
-use ddim::harness::plan::Plan;
-use ddim::harness::registry::Registry;
-use ddim::harness::runner;
+use ddim::hardware::Hardware;
+use ddim::manifest::Manifest;
+use ddim::measure::features::{self, Extractors};
+use ddim::measure::instruments::Instruments;
+use ddim::plan::Plan;
+use ddim::run::assemble::{Models, Samples, vocabulary};
+use ddim::run::registry::Registry;
+use ddim::run::runner;
 
 const BASE: &str = r#"
 name = "truth"

@@ -1,5 +1,7 @@
 //! `State` and `Noise` for one tensor type each.
 
 pub mod array;
+#[cfg(feature = "torch")]
 pub mod cuda;
+#[cfg(feature = "torch")]
 pub mod torch;

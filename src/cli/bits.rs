@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ndarray::Array4;
 
-use super::{
+use crate::cli::{
     Compute, INTERRUPTED, Talk, check_output,
     images::{Images, SplitName},
     latents::Pictures,
@@ -14,15 +14,12 @@ use super::{
 };
 use crate::{
     core::KeyedNoise,
-    harness::{
-        error::{Error, Result},
-        progress::Progress,
-        record::csv_bytes,
-        registry::Registry,
-        runner, sink,
-    },
+    error::{Error, Result},
     likelihood::Bits as Bound,
     metrics::Mean,
+    results::{record::csv_bytes, sink},
+    run::{registry::Registry, runner},
+    terminal::progress::Progress,
 };
 
 #[derive(Debug, Args)]

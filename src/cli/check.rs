@@ -4,13 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Changes, Talk};
-use crate::harness::{
-    build,
+use crate::cli::{Changes, Talk};
+use crate::{
     error::{Error, Result},
-    recipe::Recipe,
-    registry::Registry,
-    runner,
+    run::{assemble, registry::Registry, runner},
+    train::recipe::Recipe,
 };
 
 #[derive(Debug, Args)]
@@ -43,25 +41,25 @@ impl Check {
         let arguments = self.changes.arguments()?;
         let mut failed = None;
         for path in &self.manifests {
-            let checked = super::read_manifest(path).and_then(|manifest| {
+            let checked = crate::cli::read_manifest(path).and_then(|manifest| {
                 if manifest.is_training() {
                     let recipe = Recipe::of(&manifest, self.profile.as_deref(), &arguments)
                         .map_err(Error::Manifest)?;
                     recipe.check_files()?;
                     return Ok(format!("trains {}", recipe.aim()));
                 }
-                let vocabulary = build::vocabulary(registry);
+                let vocabulary = assemble::vocabulary(registry);
                 let plan = manifest
                     .plan(self.profile.as_deref(), &arguments, &vocabulary)
                     .map_err(Error::Manifest)?;
                 let routes = runner::check(&plan, registry)?;
-                super::warn(&plan, registry, &self.talk)?;
+                crate::cli::warn(&plan, registry, &self.talk)?;
                 for (cell, route) in plan.cells.iter().zip(&routes) {
                     self.talk.note(|| runner::describe(cell, route));
                     self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
                 }
                 let models = plan.cells.iter().map(|cell| &cell.spec.model);
-                let missing = build::to_download(models)?;
+                let missing = assemble::to_download(models)?;
                 if missing.is_empty() {
                     self.talk.about_models(&plan);
                 }
@@ -76,7 +74,7 @@ impl Check {
                 Ok(what) => println!("{}: ok, {what}", path.display()),
                 Err(error) => {
                     if let Some(earlier) = failed.replace(error) {
-                        super::report(&earlier);
+                        crate::cli::report(&earlier);
                     }
                 }
             }

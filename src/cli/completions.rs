@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use crate::harness::registry::Registry;
+use crate::run::registry::Registry;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -18,7 +18,12 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(&self, registry: &Registry) {
         let mut script = vec![];
-        clap_complete::generate(self.shell, &mut super::command(registry), "ddim", &mut script);
+        clap_complete::generate(
+            self.shell,
+            &mut crate::cli::command(registry),
+            "ddim",
+            &mut script,
+        );
         print!("{}", String::from_utf8_lossy(&script));
     }
 }

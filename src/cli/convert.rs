@@ -7,13 +7,10 @@ use std::{
 
 use clap::Args;
 
-use super::{Talk, fetch};
+use crate::cli::{Talk, fetch};
 use crate::{
-    harness::{
-        error::{Error, Result},
-        sink,
-    },
-    models::{
+    error::{Error, Result},
+    networks::{
         checkpoint::Which,
         conversion::{Converted, convert},
         files,
@@ -21,6 +18,7 @@ use crate::{
             Betas, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError, pipeline_json,
         },
     },
+    results::sink,
 };
 
 #[derive(Debug, Args)]

@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{
+use crate::cli::{
     Compute, Talk,
     images::{Images, SplitName},
 };
 use crate::{
     data::Split,
-    harness::{
-        error::{Error, Result},
+    error::{Error, Result},
+    measure::{
         evaluate::{Against, Ruler, evaluate},
-        plan::Measured,
         reference::is_statistics,
-        sink,
     },
     metrics::DEFAULT_BLOCKS,
+    plan::Measured,
+    results::sink,
 };
 
 #[derive(Debug, Args)]

@@ -3,26 +3,26 @@
 
 use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
 
-use super::{INTERRUPTED, Talk};
+use crate::cli::{INTERRUPTED, Talk};
 use crate::{
     data::{
         self, Places,
         download::{self, Watch},
     },
-    harness::{
-        build,
-        error::{Error, Result},
-        home, plan,
-        progress::Progress,
-        tasks,
+    error::{Error, Result},
+    networks::{
+        home,
+        hub::{Event, HubModel},
     },
-    models::hub::{Event, HubModel},
+    plan,
+    run::{assemble, tasks},
+    terminal::progress::Progress,
 };
 
 /// Downloads the models that cells name and that this machine lacks; says whether there were any: the
 /// plan is then to be made again, because a model says what it predicts and for which levels.
 pub(super) fn models(plan: &plan::Plan, talk: &Talk) -> Result<bool> {
-    let missing = build::to_download(plan.cells.iter().map(|cell| &cell.spec.model))?;
+    let missing = assemble::to_download(plan.cells.iter().map(|cell| &cell.spec.model))?;
     for model in &missing {
         fetch(model, talk)?;
     }
@@ -83,7 +83,7 @@ pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T
 
 /// The folder or file of a source, downloaded if it is of the Hub and not here yet.
 pub(super) fn source(source: &str, talk: &Talk) -> Result<PathBuf> {
-    match build::hub_model(source)? {
+    match assemble::hub_model(source)? {
         Some(model) => fetch(&model, talk),
         None => Ok(home::locate(source)),
     }

@@ -4,10 +4,10 @@ use std::{ops::Range, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{Talk, fetch};
+use crate::cli::{Talk, fetch};
 use crate::{
     data::{self, Filter, Fit, ImageSet, Places, Request, Resize, Split, ValueRange},
-    harness::error::{Error, Result},
+    error::{Error, Result},
 };
 
 /// What of a set is read, and what is done to it.

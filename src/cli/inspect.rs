@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::{Talk, fetch};
+use crate::cli::{Talk, fetch};
 use crate::{
-    harness::error::{Error, Result},
-    models::{checkpoint::Which, inspection::Inspection},
+    error::{Error, Result},
+    networks::{checkpoint::Which, inspection::Inspection},
 };
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! interruption.
 
 mod bits;
+pub mod catalogue;
 mod check;
 mod completions;
 mod convert;
@@ -12,6 +13,7 @@ mod evaluate;
 mod fetch;
 mod images;
 mod inspect;
+pub mod inventory;
 mod latents;
 mod models;
 mod names;
@@ -38,18 +40,14 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 
 use crate::{
     data::atomic,
-    harness::{
-        build,
-        error::{Error, Result},
-        hardware::Hardware,
-        manifest::Manifest,
-        plan::Plan,
-        progress,
-        recipe::Recipe,
-        registry::Registry,
-    },
-    models::reading::Remark,
-    terminal,
+    error::{Error, Result},
+    hardware::Hardware,
+    manifest::Manifest,
+    networks::reading::Remark,
+    plan::Plan,
+    run::{assemble, registry::Registry},
+    terminal::{self, progress},
+    train::recipe::Recipe,
 };
 
 /// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
@@ -187,7 +185,7 @@ impl Experiment {
                 format!("{path} describes a training, not an experiment: `ddim train {path}`");
             return Err(Error::input(message));
         }
-        let vocabulary = build::vocabulary(registry);
+        let vocabulary = assemble::vocabulary(registry);
         let arguments = self.changes.arguments()?;
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
@@ -211,7 +209,7 @@ impl Experiment {
 fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
-        if let Some(warning) = build::warning(&cell.spec, registry)?
+        if let Some(warning) = assemble::warning(&cell.spec, registry)?
             && said.insert(warning.clone())
         {
             talk.say(|| format!("warning: {warning}"));

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
+    cli::inventory,
     data::Places,
-    harness::{build, error::Result, home, inventory, registry::Registry},
+    error::Result,
+    networks::home,
+    run::{assemble, registry::Registry},
 };
 
 #[derive(Debug, Args)]
@@ -27,7 +30,7 @@ impl Models {
             items.extend(inventory::models(folder)?);
         }
         items.extend(inventory::hub_models());
-        let names = build::vocabulary(registry).models.into_iter().map(|kind| kind.name);
+        let names = assemble::vocabulary(registry).models.into_iter().map(|kind| kind.name);
         items.extend(inventory::exact_scores(names));
         items.extend(inventory::data_sets(&places));
         print!("{}", inventory::table(&items));

@@ -5,8 +5,11 @@ use clap::{
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
 
-use crate::harness::{
-    build, error::Result, manifest::Kind, names::Names as Listed, registry::Registry,
+use crate::{
+    cli::catalogue::Names as Listed,
+    error::Result,
+    manifest::Kind,
+    run::{assemble, registry::Registry},
 };
 
 /// What a list is of.
@@ -64,7 +67,7 @@ impl TypedValueParser for Word {
 
 /// The command line with the names that flags know, as the registry has them.
 pub(super) fn known(command: Command, registry: &Registry) -> Command {
-    let vocabulary = build::vocabulary(registry);
+    let vocabulary = assemble::vocabulary(registry);
     let names = |kinds: &[Kind]| kinds.iter().map(|kind| kind.name.clone()).collect::<Vec<_>>();
     let flags = [
         ("solver", names(&vocabulary.solvers)),

@@ -9,15 +9,13 @@ use std::{
 use ndarray::{Array4, ArrayView4, Axis, concatenate};
 use tempfile::TempDir;
 
-use super::{Talk, check_output, check_place};
+use crate::cli::{Talk, check_output, check_place};
 use crate::{
     data::{ArrayWriter, Element, STDOUT},
-    harness::{
-        build::single,
-        error::{Error, Result},
-        image_grid::{self, Layout},
-        sink,
-    },
+    error::{Error, Result},
+    report::image_grid::{self, Layout},
+    results::sink,
+    run::assemble::single,
 };
 
 /// Whether a path has an ending.

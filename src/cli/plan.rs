@@ -4,12 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 
-use super::{Compute, Experiment, Talk, warn};
-use crate::harness::{
+use crate::cli::{Compute, Experiment, Talk, warn};
+use crate::{
     error::Result,
-    estimate::{Estimate, Estimator, TruthCost},
-    registry::Registry,
-    runner,
+    run::{
+        estimate::{Estimate, Estimator, TruthCost},
+        registry::Registry,
+        runner,
+    },
 };
 
 #[derive(Debug, Args)]

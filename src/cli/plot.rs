@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Talk, redraw};
-use crate::harness::{error::Result, folder::Folder, overview::Show, registry::Registry, report};
+use crate::cli::{Talk, redraw};
+use crate::{
+    error::Result,
+    report::{html, overview::Show},
+    results::folder::Folder,
+    run::registry::Registry,
+};
 
 #[derive(Debug, Args)]
 #[command(
@@ -35,7 +40,7 @@ impl Plot {
         let show = Show::new(&folder.plan, registry);
         let mut files = show.plots(&folder.records, &folder.timings)?;
         files.extend(show.draw_sheets(|cell| folder.strip_of(&self.folder, cell))?);
-        files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
+        files.push((html::FILE.to_owned(), html::html(&folder, registry)?.into_bytes()));
         redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
     }
 }

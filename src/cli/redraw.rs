@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use super::Talk;
-use crate::harness::{
+use crate::cli::Talk;
+use crate::{
     error::{Error, Result},
-    folder::Folder,
-    overview::File,
-    sink::write_atomically,
+    report::overview::File,
+    results::{folder::Folder, sink::write_atomically},
 };
 
 /// Says what was read of a folder.

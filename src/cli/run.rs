@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk, fetch, warn};
-use crate::harness::{
+use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, fetch, warn};
+use crate::{
     error::Result,
-    registry::Registry,
-    runner::{self, Options},
+    run::{
+        registry::Registry,
+        runner::{self, Options},
+    },
 };
 
 #[derive(Debug, Args)]

@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ndarray::{ArrayView4, s};
 
-use super::{
+use crate::cli::{
     Compute, Talk,
     outputs::{self, Outputs},
     setting::{Bench, Setting},
     warn,
 };
-use crate::harness::{
+use crate::{
     error::{Error, Result},
-    latents::{self, Latents},
-    progress::Progress,
-    registry::Registry,
-    runner,
+    run::{
+        latents::{self, Latents},
+        registry::Registry,
+        runner,
+    },
+    terminal::progress::Progress,
 };
 
 #[derive(Debug, Args)]

@@ -8,18 +8,18 @@ use std::path::Path;
 use clap::Args;
 use ndarray::{Array4, ArrayView4, s};
 
-use super::{Compute, INTERRUPTED, Talk, fetch};
+use crate::cli::{Compute, INTERRUPTED, Talk, fetch};
 use crate::{
     core::KeyedNoise,
-    harness::{
-        build::{self, Models, Sampler, Way},
-        error::{Error, Result},
+    error::{Error, Result},
+    manifest::Manifest,
+    plan::{CellSpec, Plan, StateKind},
+    run::{
+        assemble::{self, Models, Sampler, Way},
         latents::{Latents, Origin},
-        manifest::Manifest,
-        plan::{CellSpec, Plan, StateKind},
-        progress::Progress,
         registry::Registry,
     },
+    terminal::progress::Progress,
 };
 
 /// What the flags are laid over where nothing else says it.
@@ -179,7 +179,7 @@ impl Setting {
         let make = || {
             Manifest::parse(name, manifest)
                 .map(|manifest| manifest.giving_way_to(&set))
-                .and_then(|manifest| manifest.plan(None, &set, &build::vocabulary(registry)))
+                .and_then(|manifest| manifest.plan(None, &set, &assemble::vocabulary(registry)))
                 .map_err(Error::Manifest)
         };
         let plan = make()?;

@@ -4,18 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{
+use crate::cli::{
     Compute, Talk,
     images::{Images, SplitName},
     outputs::is,
 };
 use crate::{
     data::Split,
-    harness::{
-        error::{Error, Result},
-        reference::Origin,
-        stats,
-    },
+    error::{Error, Result},
+    measure::{reference::Origin, stats},
 };
 
 #[derive(Debug, Args)]

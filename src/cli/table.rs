@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Talk, redraw};
-use crate::harness::{
+use crate::cli::{Talk, redraw};
+use crate::{
     error::{Error, Result},
-    folder::Folder,
-    overview::{Format, Show},
-    registry::Registry,
-    report,
+    report::{
+        html,
+        overview::{Format, Show},
+    },
+    results::folder::Folder,
+    run::registry::Registry,
 };
 
 #[derive(Debug, Args)]
@@ -78,7 +80,7 @@ impl Table {
         };
         if form.is_none() {
             let mut files = show.tables(&folder.records);
-            files.push((report::FILE.to_owned(), report::html(&folder, registry)?.into_bytes()));
+            files.push((html::FILE.to_owned(), html::html(&folder, registry)?.into_bytes()));
             redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;
         }
         println!("{}", text.trim_end());

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Compute, Experiment, INTERRUPTED, Talk, fetch};
+use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, fetch};
 use crate::{
     data::{self, Places, Request, Split},
-    harness::{
-        error::Result,
+    error::Result,
+    run::registry::Registry,
+    train::{
+        job::{self, Images, Options},
         recipe::{Recipe, TaskSpec},
-        registry::Registry,
-        training::{self, Images, Options},
     },
 };
 
@@ -69,7 +69,7 @@ impl Train {
         recipe.check_files()?;
         let images = self.images(&recipe)?;
         let shown = folder.display().to_string();
-        let card = training::train(
+        let card = job::train(
             &recipe,
             &images,
             &Options {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Error, Level, Result, State};
+use crate::core::{Error, Level, Result, State};
 
 /// Where the state is, and the level whose label the model is asked with.
 ///

@@ -1,6 +1,6 @@
 //! Errors of the numerical core.
 
-use super::Level;
+use crate::core::Level;
 
 /// Shorthand for results of the numerical core.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering::Less;
 
-use super::{CLEAN, Error, Level, Result, Schedule};
+use crate::core::{CLEAN, Error, Level, Result, Schedule};
 
 /// A family of spacings, by its name in manifests.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! The only loop.
 
-use super::{
+use crate::core::{
     At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Level, Noise, Prediction, Result, Solver,
     State, Step,
 };

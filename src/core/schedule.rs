@@ -5,7 +5,7 @@
 //! Heun scheduler does with `linspace`), and the label of a given sigma is found linearly in log
 //! sigma (as it does for Karras spacings). The two are different rules; both are the peers'.
 
-use super::{CLEAN, Error, Level, Result};
+use crate::core::{CLEAN, Error, Level, Result};
 
 /// A noise schedule: $\bar\alpha$ for the labels 0 .. T-1.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Interpolation along an arc: what lies between two latents is a latent.
 
-use super::{Error, Result};
+use crate::core::{Error, Result};
 
 /// The point at `alpha` on the arc from `a` to `b`.
 ///

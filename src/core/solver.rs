@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{At, Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step};
+use crate::core::{At, Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step};
 
 /// Whether a method draws noise, and its order of convergence if it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a sampler needs of a tensor.
 
-use super::Result;
+use crate::core::Result;
 
 /// A tensor as a sampler sees it: one linear combination, a clamp, a scaling, a norm and a sanity
 /// check.

@@ -14,7 +14,7 @@ use std::{fs::File, io::BufReader, path::Path};
 
 use ndarray::{Array4, ArrayD, Axis, Ix4};
 
-use super::{
+use crate::data::{
     Error, Result, ValueRange,
     numpy::{self, Npz, Values},
     to_u8, value_range,

@@ -11,7 +11,7 @@ use std::{
 
 use ndarray::Array4;
 
-use super::{Error, Fit, Result, Split, folder};
+use crate::data::{Error, Fit, Result, Split, folder};
 
 /// The name on the command line and in metadata, and the folder in the cache.
 pub const NAME: &str = "celeba";

@@ -20,8 +20,8 @@ use flate2::read::GzDecoder;
 use ndarray::Array4;
 use sha2::{Digest, Sha256};
 
-pub use super::Split;
-use super::cifar10_python;
+pub use crate::data::Split;
+use crate::data::cifar10_python;
 
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";

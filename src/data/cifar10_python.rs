@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::cifar10::PIXELS;
-use crate::models::checkpoint::pickle::{Document, Id, Node};
+use crate::data::cifar10::PIXELS;
+use crate::networks::checkpoint::pickle::{Document, Id, Node};
 
 /// The records of the binary version: for each image the label, then the pixels.
 ///

@@ -20,7 +20,7 @@ use image::{
     codecs::pnm::PnmDecoder,
 };
 
-use super::{Error, Result};
+use crate::data::{Error, Result};
 
 /// The endings of files that are read, in lower case.
 const ENDINGS: [&str; 14] = [

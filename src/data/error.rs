@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{cifar10, download};
+use crate::data::{cifar10, download};
 
 /// The result of reading images.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

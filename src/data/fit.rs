@@ -11,7 +11,10 @@ use image::{DynamicImage, GenericImageView, GrayImage, RgbImage, imageops};
 use ndarray::{Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 
-use super::{Error, ImageSet, Result, resample::Filter, resample::resample};
+use crate::data::{
+    Error, ImageSet, Result,
+    resample::{Filter, resample},
+};
 
 /// What is done about the size of images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use image::{DynamicImage, GenericImageView};
 use ndarray::Array4;
 use rayon::prelude::*;
 
-use super::{
+use crate::data::{
     Error, Fit, Result,
     decode::{FORMATS, decode, is_image},
     fit::to_array,

@@ -14,7 +14,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use ndarray::{Array4, Axis};
 
-use super::{Error, Result, Split};
+use crate::data::{Error, Result, Split};
 
 /// Bytes, three axes.
 const IMAGES: u32 = 0x0803;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use ndarray::{Array4, Axis, Slice};
 use sha2::{Digest, Sha256};
 
-use super::cifar10::Cifar10;
+use crate::data::cifar10::Cifar10;
 
 /// A part of a published set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

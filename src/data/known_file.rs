@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
+use crate::data::{
     Missing, Places, Remote, Result,
     download::{Checksum, Downloader, Watch},
 };

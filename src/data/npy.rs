@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array4, ArrayView4, Ix4};
 use ndarray_npy::{WriteNpyError, WriteNpyExt};
 
-use super::{
+use crate::data::{
     atomic,
     numpy::{self, Problem, Values},
 };

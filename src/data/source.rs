@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
+use crate::data::{
     Error, Fit, ImageSet, Missing, Result, Split, ValueRange, array, celeba,
     cifar10::{Cifar10, Exclusions},
     decode,

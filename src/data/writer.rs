@@ -15,7 +15,7 @@ use ndarray::ArrayView4;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{
+use crate::data::{
     atomic,
     npy::{Error, io_error},
 };

@@ -53,7 +53,9 @@
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use super::{Error, FrechetReference, Jackknife, Moments, Result, jackknife::block_moments};
+use crate::metrics::{
+    Error, FrechetReference, Jackknife, Moments, Result, jackknife::block_moments,
+};
 
 /// The fewest blocks that give two sizes of which the smaller can miss a block.
 pub const EXTRAPOLATION_BLOCKS: usize = 4;
@@ -72,7 +74,7 @@ const HALVINGS: u32 = 2;
 ///
 /// # Errors
 /// Fewer than [`EXTRAPOLATION_BLOCKS`] blocks, and as for
-/// [`frechet_jackknife`](super::frechet_jackknife).
+/// [`frechet_jackknife`](crate::metrics::frechet_jackknife).
 ///
 /// # References
 /// Chong, Forsyth, *Effectively unbiased FID and Inception Score and where to find them*, CVPR

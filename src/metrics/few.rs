@@ -10,9 +10,9 @@ use faer::Mat;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::{Error, FrechetReference, Jackknife, Result};
+use crate::metrics::{Error, FrechetReference, Jackknife, Result};
 
-/// As [`frechet_jackknife`](super::frechet_jackknife), which chooses this for N < D.
+/// As [`frechet_jackknife`](crate::metrics::frechet_jackknife), which chooses this for N < D.
 pub(super) fn jackknife<A>(
     features: ArrayView2<'_, A>,
     blocks: usize,

@@ -9,7 +9,7 @@
 use faer::{Mat, Side};
 use ndarray::{Array1, ArrayView2};
 
-use super::{Error, Moments, Result};
+use crate::metrics::{Error, Moments, Result};
 
 /// Eigenvalues of a covariance down to minus this share of the largest are rounding.
 const NEGATIVE_BY_ROUNDING: f64 = 1e-6;
@@ -103,7 +103,7 @@ impl FrechetReference {
 ///
 /// The squared distance, as FID is always quoted; no ridge is added to a singular covariance. It is
 /// biased upwards by an amount of the order of D / N: never compare values of different N, and see
-/// [`frechet_jackknife`](super::frechet_jackknife) for the correction.
+/// [`frechet_jackknife`](crate::metrics::frechet_jackknife) for the correction.
 ///
 /// - Units: those of the features, squared.
 ///

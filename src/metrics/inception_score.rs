@@ -6,7 +6,7 @@
 
 use ndarray::{Array1, ArrayView2, Axis, Slice};
 
-use super::{Error, Jackknife, Result};
+use crate::metrics::{Error, Jackknife, Result};
 
 /// The number of parts that the literature uses.
 pub const SPLITS: usize = 10;

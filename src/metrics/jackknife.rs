@@ -68,7 +68,7 @@ use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::{Error, FrechetReference, Moments, Result, few};
+use crate::metrics::{Error, FrechetReference, Moments, Result, few};
 
 /// The number of blocks unless something else is asked for.
 ///

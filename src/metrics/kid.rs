@@ -54,7 +54,7 @@
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
-use super::{Error, Jackknife, Result};
+use crate::metrics::{Error, Jackknife, Result};
 
 /// Rows of a tile of the kernel matrix: its products stay in the cache.
 const TILE: usize = 256;
@@ -104,7 +104,7 @@ impl KidReference {
 /// $$\hat d = \frac{1}{N(N-1)}\sum_{i\ne j} k(x_i, x_j) + \frac{1}{K(K-1)}\sum_{i\ne j} k(y_i, y_j)
 /// \- \frac{2}{NK}\sum_{i,j} k(x_i, y_j), \qquad k(x, y) = \Bigl(\frac{x\cdot y}{D} + 1\Bigr)^3$$
 ///
-/// The blocks are those of [`frechet_jackknife`](super::frechet_jackknife).
+/// The blocks are those of [`frechet_jackknife`](crate::metrics::frechet_jackknife).
 ///
 /// - Shape: `features` `[N, D]`.
 /// - Cost: N (N / 2 + K) D multiplications, whatever B is.

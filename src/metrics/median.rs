@@ -1,6 +1,6 @@
 //! The median of one number per sample, with an uncertainty that pairs like that of a mean.
 
-use super::{Error, Jackknife, Result};
+use crate::metrics::{Error, Jackknife, Result};
 
 impl Jackknife {
     /// The median of one number per sample, over the same blocks of samples as every other metric.

@@ -1,17 +1,17 @@
 //! How far two sets of as many samples are apart in mean and in covariance.
 //!
 //! Both are squared and per dimension, on the scale of the squared
-//! [`sliced_wasserstein`](super::sliced_wasserstein): for isotropic Gaussians the first is
+//! [`sliced_wasserstein`](crate::metrics::sliced_wasserstein): for isotropic Gaussians the first is
 //! $(\mu_x - \mu_y)^2$ and the second $(s_x^2 - s_y^2)^2$. They say which moment a sampler gets
 //! wrong; equal moments do not make equal distributions. The blocks are left out of both sets, so
 //! that the interval is that of both sides' chance.
 //!
-//! The table of the module of [`sliced_wasserstein`](super::sliced_wasserstein) says how often it
+//! The table of the module of [`sliced_wasserstein`](crate::metrics::sliced_wasserstein) says how often it
 //! holds the truth.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
-use super::{Jackknife, Moments, Result, sides::Sides};
+use crate::metrics::{Jackknife, Moments, Result, sides::Sides};
 
 /// The squared difference of two sets' means per dimension, and without each of B blocks of both.
 ///

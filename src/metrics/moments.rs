@@ -8,7 +8,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::{Error, Result};
+use crate::metrics::{Error, Result};
 
 /// The number, mean and covariance of a set of feature vectors, growing batch by batch.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,7 +32,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::{Error, Jackknife, Result, sides::Sides};
+use crate::metrics::{Error, Jackknife, Result, sides::Sides};
 
 /// k: a ball reaches to the k-th nearest other sample of its set.
 pub const NEIGHBOURS: usize = 3;

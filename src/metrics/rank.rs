@@ -8,7 +8,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::Jackknife;
+use crate::metrics::Jackknife;
 
 /// Spearman's correlation of two measures over the same sets.
 #[derive(Clone, Copy, Debug, PartialEq)]

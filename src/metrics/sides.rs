@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::{Error, Result};
+use crate::metrics::{Error, Result};
 
 /// Block b of either side holds the rows from `b * N / B` up to `(b + 1) * N / B`.
 pub(super) struct Sides {

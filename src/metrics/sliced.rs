@@ -41,7 +41,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::{Jackknife, Result, sides::Sides};
+use crate::metrics::{Jackknife, Result, sides::Sides};
 
 /// The number of directions; a few more where it is no multiple of the dimension.
 pub const DIRECTIONS: usize = 128;

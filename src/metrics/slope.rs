@@ -1,6 +1,6 @@
 //! The slope of a straight line through logarithms: an order of convergence as measured.
 
-use super::{Error, Jackknife, Result};
+use crate::metrics::{Error, Jackknife, Result};
 
 /// The slope of $\log y$ against $\log x$ by least squares, and without each block of samples.
 ///

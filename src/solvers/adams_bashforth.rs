@@ -1,10 +1,10 @@
 //! Adams-Bashforth: slopes of earlier steps instead of new calls.
 
-use super::{
+use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
+use crate::solvers::{
     check_order, heun, rk4,
     weights::{moment, weights},
 };
-use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
 
 /// Adams and Bashforth's method of order 2 to 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, with
 /// the coefficients of the grid's own, uneven steps.
@@ -17,7 +17,7 @@ use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
 ///
 /// A first step of order q leaves an error of $h^{q+1}$ in everything that follows, so a method of
 /// order p starts with steps of at least order p - 1: order 2 with Euler's, order 3 with
-/// [`Heun`](super::Heun)'s, order 4 with two of [`Rk4`](super::Rk4); then one step of the order
+/// [`Heun`](crate::solvers::Heun)'s, order 4 with two of [`Rk4`](crate::solvers::Rk4); then one step of the order
 /// below. Cost: one model call a step, and 0, 1 or 6 more in all for the start; memory: p - 1
 /// predictions. On a reversed grid whose steps grow fast the polynomial extrapolates far: expect
 /// less of the high orders there.

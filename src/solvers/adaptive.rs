@@ -163,7 +163,9 @@ impl<S: State> Solver<S> for DormandPrince {
 mod tests {
     use approx::assert_abs_diff_eq;
 
-    use super::{ERROR, NODES, STAGES};
+    use super::ERROR;
+    use super::NODES;
+    use super::STAGES;
 
     #[test]
     fn the_tableau_meets_the_order_conditions_of_its_quadratures() {

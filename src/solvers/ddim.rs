@@ -1,7 +1,7 @@
 //! The generalised update of Denoising Diffusion Implicit Models.
 
-use super::Variance;
 use crate::core::{Affine, Error, Eval, Grid, Kind, Level, Result, Solver, State, Step};
+use crate::solvers::Variance;
 
 /// DDIM, with the noise of any [`Variance`].
 ///
@@ -43,7 +43,7 @@ impl<S: State> Solver<S> for Ddim {
     /// Without noise, the step is Euler's in sigma (Eq. 13).
     fn affine(&self, from: Level, to: Level) -> Option<Affine> {
         let deterministic = self.variance.kind() != Kind::Stochastic;
-        deterministic.then(|| super::euler::Euler::Sigma.factors(from, to))
+        deterministic.then(|| crate::solvers::euler::Euler::Sigma.factors(from, to))
     }
 
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {

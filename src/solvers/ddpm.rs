@@ -1,7 +1,7 @@
 //! Ancestral sampling in the posterior form.
 
-use super::{Variance, variance::learned};
 use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
+use crate::solvers::{Variance, variance::learned};
 
 /// DDPM: a draw from the posterior $q(x_\text{to} \mid x, \hat x_0)$.
 ///

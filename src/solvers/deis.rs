@@ -1,10 +1,10 @@
 //! DEIS: the multistep exponential integrator of eps in the logarithm of sigma.
 
-use super::{
+use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
+use crate::solvers::{
     check_order, lowered,
     weights::{moment, weights},
 };
-use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 
 /// DEIS of order 2 or 3 with its polynomial in $\log\sigma$ (the "log-rho" form).
 ///
@@ -14,7 +14,7 @@ use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 /// h = \log\frac{\sigma'}{\sigma}$$
 ///
 /// where P interpolates the prediction $\epsilon_0$ at $\sigma$ and those of the steps before. With
-/// a polynomial in sigma instead this is [`AdamsBashforth`](super::AdamsBashforth).
+/// a polynomial in sigma instead this is [`AdamsBashforth`](crate::solvers::AdamsBashforth).
 ///
 /// Steps that touch the clean end, where $\log\sigma$ is infinite, take the first-order form, which
 /// is DDIM. So does the first step of order 2; that of order 3 is the two-call step of the same

@@ -1,7 +1,7 @@
 //! The singlestep DPM-Solver of orders 1 to 3.
 
-use super::{check_order, weights::moment};
 use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
+use crate::solvers::{check_order, weights::moment};
 
 /// DPM-Solver-1, -2 and -3: exponential Runge-Kutta steps of eps in $\lambda = -\log\sigma$.
 ///

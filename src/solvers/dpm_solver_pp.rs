@@ -1,7 +1,7 @@
 //! The multistep DPM-Solver++ of order 2.
 
-use super::lowered;
 use crate::core::{Eval, Kind, Result, Solver, State, Step};
+use crate::solvers::lowered;
 
 /// DPM-Solver++(2M): the exponential integrator of x0 in $\lambda = -\log\sigma$, with the slope
 /// taken from the step before.

@@ -1,7 +1,7 @@
 //! The stochastic sampler of EDM.
 
-use super::Heun;
 use crate::core::{Error, Eval, Kind, Result, Schedule, Solver, State, Step};
+use crate::solvers::Heun;
 
 /// How much noise an [`Edm`] adds, and where; the names of the paper in brackets.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
 ///
 /// A network is asked by label, and no grid holds the midpoint's: the schedule is what turns its
 /// sigma into one. Cost: four model calls, one on a step to the clean end, which is Euler's as
-/// [`Heun`](super::Heun)'s is. Order 4.
+/// [`Heun`](crate::solvers::Heun)'s is. Order 4.
 ///
 /// # References
 /// Kutta, *Beitrag zur näherungsweisen Integration totaler Differentialgleichungen*, Zeitschrift

@@ -1,10 +1,10 @@
 //! UniPC: a multistep predictor whose corrector costs no call.
 
-use super::{
+use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
+use crate::solvers::{
     check_order,
     weights::{moment, weights},
 };
-use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
 
 /// The function B(h) of a [`UniPc`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub enum Variance {
     /// deterministic part of $\eta = 1$ (Song et al. 2021, appendix D.3; "fixed large" elsewhere).
     SigmaHat,
     /// Predicted by the model element by element, between the variances of `Eta(1.0)` and
-    /// `SigmaHat`, on the mean of both (Nichol and Dhariwal 2021, Eq. 15); of [`super::Ddpm`] alone.
+    /// `SigmaHat`, on the mean of both (Nichol and Dhariwal 2021, Eq. 15); of [`crate::solvers::Ddpm`] alone.
     Learned,
 }
 

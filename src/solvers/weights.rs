@@ -50,7 +50,8 @@ pub(super) fn moment(z: f64, k: usize) -> f64 {
 mod tests {
     use approx::assert_relative_eq;
 
-    use super::{moment, weights};
+    use super::moment;
+    use super::weights;
 
     #[test]
     fn weights_are_those_of_the_textbooks() {

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::settings::Optimiser;
+use crate::train::settings::Optimiser;
 
 /// The moments of the gradient, and how many steps they hold.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use ndarray::{ArrayView3, Axis};
 use rand::Rng;
 use rayon::prelude::*;
 
-use super::{order::Order, settings::Augmentation};
+use crate::train::{order::Order, settings::Augmentation};
 use crate::{
     core::{Draw, KeyedNoise, generator},
     data::ImageSet,

@@ -1,21 +1,21 @@
 //! The loss of a classifier: the cross entropy of its class scores.
 //!
-//! The network is [`crate::models::classifier`]'s with batch normalisation as it is trained: by the
+//! The network is [`crate::networks::classifier`]'s with batch normalisation as it is trained: by the
 //! statistics of the batch, which running means follow for later use.
 
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::{
-    batch::Batch,
-    objective::{Loss, Objective},
-    settings::Classifier,
-};
-use crate::models::{
+use crate::networks::{
     classifier::{Architecture, Layer},
     placement::Placement,
     unet::UnetError,
+};
+use crate::train::{
+    batch::Batch,
+    objective::{Loss, Objective},
+    settings::Classifier,
 };
 
 /// How far running statistics move to those of a batch.

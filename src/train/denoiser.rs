@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use super::{
+use crate::networks::{
+    placement::Placement,
+    unet::{Unet, UnetError},
+};
+use crate::train::{
     batch::Batch,
     dropout::{self, Dropout},
     objective::{Loss, Objective},
     settings::{Denoiser, Target},
-};
-use crate::models::{
-    placement::Placement,
-    unet::{Unet, UnetError},
 };
 
 /// Parts of the labels whose mean losses are reported beside the whole: equal quarters of t.

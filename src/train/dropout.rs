@@ -8,8 +8,8 @@ use rand::RngCore;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::settings::Denoiser;
 use crate::core::{Draw, generator};
+use crate::train::settings::Denoiser;
 
 const KEYS: Draw = Draw::Training { sub: 2 };
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use super::{batch::Batch, classifier::ClassifierLoss, denoiser::DenoiserLoss, settings::Task};
-use crate::models::{
+use crate::networks::{
     placement::{Placement, Precision},
     unet::UnetError,
+};
+use crate::train::{
+    batch::Batch, classifier::ClassifierLoss, denoiser::DenoiserLoss, settings::Task,
 };
 
 /// The loss of one batch.

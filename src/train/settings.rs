@@ -2,7 +2,7 @@
 
 use crate::{
     core::Schedule,
-    models::{placement::Precision, unet_config::UnetConfig},
+    networks::{placement::Precision, unet_config::UnetConfig},
 };
 
 /// A training, whole.

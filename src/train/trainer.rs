@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{
+use crate::networks::{
+    placement::{Layout, Placement},
+    unet::UnetError,
+};
+use crate::train::{
     adam::Moments,
     batch::Batch,
     objective::{self, Objective},
     parameters::Parameters,
     settings::Settings,
     workers::Workers,
-};
-use crate::models::{
-    placement::{Layout, Placement},
-    unet::UnetError,
 };
 
 /// Everything that a training carries from one step to the next.

@@ -24,7 +24,7 @@ pub fn write(name: &str, folder: &Path) -> PathBuf {
             place.copy_from_slice(&(value as f32).to_le_bytes());
         }
     }
-    assert_eq!(ddim::models::weights::sha256(&bytes), cut["sha256"].as_str().unwrap(), "{name}");
+    assert_eq!(ddim::networks::weights::sha256(&bytes), cut["sha256"].as_str().unwrap(), "{name}");
     let path = folder.join(name);
     fs::write(&path, bytes).unwrap();
     path

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::check_latents;
+use crate::cli::latents::check_latents;
 use crate::{
     cli::{
         Compute, Talk,
@@ -12,7 +12,9 @@ use crate::{
         setting::{Bench, Setting},
         warn,
     },
-    harness::{error::Result, latents, progress::Progress, registry::Registry, runner},
+    error::Result,
+    run::{latents, registry::Registry, runner},
+    terminal::progress::Progress,
 };
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Pictures, calls_to_latent};
+use crate::cli::latents::{Pictures, calls_to_latent};
 use crate::{
     cli::{
         Compute, Talk, check_output,
@@ -12,14 +12,14 @@ use crate::{
         outputs,
         setting::{Bench, Inverting, Setting},
     },
-    harness::{
-        build::Way,
-        error::{Error, Result},
+    error::{Error, Result},
+    run::{
+        assemble::Way,
         latents::{LatentsWriter, Origin, is_latents},
-        progress::Progress,
         registry::Registry,
         runner,
     },
+    terminal::progress::Progress,
 };
 
 #[derive(Debug, Args)]

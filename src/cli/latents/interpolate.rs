@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ndarray::{Array4, ArrayView3, Axis, stack};
 
-use super::{Pictures, calls_to_latent, check_latents};
+use crate::cli::latents::{Pictures, calls_to_latent, check_latents};
 use crate::{
     cli::{
         Compute, Talk,
@@ -15,14 +15,9 @@ use crate::{
         warn,
     },
     core::{self, KeyedNoise, slerp},
-    harness::{
-        build::Way,
-        error::{Error, Result},
-        latents,
-        progress::Progress,
-        registry::Registry,
-        runner,
-    },
+    error::{Error, Result},
+    run::{assemble::Way, latents, registry::Registry, runner},
+    terminal::progress::Progress,
 };
 
 #[derive(Debug, Args)]

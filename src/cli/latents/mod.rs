@@ -13,18 +13,15 @@ use std::{
 use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 use sha2::{Digest, Sha256};
 
-use super::{
+use crate::cli::{
     Talk,
     images::{Images, SplitName},
 };
 use crate::{
     data::{ImageSet, Split, array},
-    harness::{
-        build::Route,
-        error::{Error, Result},
-        plan::CellSpec,
-        registry::Registry,
-    },
+    error::{Error, Result},
+    plan::CellSpec,
+    run::{assemble::Route, registry::Registry},
 };
 
 /// Images in memory, in the range they were stored in.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ndarray::{Array4, Axis, concatenate, s};
 
-use super::{Pictures, calls_to_latent, single};
+use crate::cli::latents::{Pictures, calls_to_latent, single};
 use crate::{
     cli::{
         Compute, Talk, check_output,
@@ -13,16 +13,12 @@ use crate::{
         outputs::{self, Outputs, is},
         setting::{Bench, Inverting, Setting},
     },
-    harness::{
-        build::Way,
-        error::{Error, Result},
-        image_grid::{self, Layout},
-        progress::Progress,
-        record::csv_bytes,
-        registry::Registry,
-        runner, sink,
-    },
+    error::{Error, Result},
     metrics::{LatentStatistics, Mean, mean_squared_error},
+    report::image_grid::{self, Layout},
+    results::{record::csv_bytes, sink},
+    run::{assemble::Way, registry::Registry, runner},
+    terminal::progress::Progress,
 };
 
 /// Factor of the differences that are shown.

@@ -1,0 +1,10 @@
+//! Models whose data is known, so that their score is exact: a Gaussian and its limit, the Dirac
+//! distribution, and mixtures of Gaussians. They give every solver a ground truth without weights.
+
+mod gaussian;
+mod mixture;
+mod model;
+
+pub use gaussian::{CentredGaussian, Gaussian, GaussianFlow};
+pub use mixture::{Component, Mixture};
+pub use model::{ExactModel, draws};

@@ -1,0 +1,735 @@
+//! A cell's tree read as a [`CellSpec`], defaults filled in.
+
+use std::collections::BTreeMap;
+
+use crate::manifest::diagnostic::{Diagnostic, Place, suggest};
+use crate::manifest::overlay::{Table, Value};
+use crate::manifest::reader::{OneOrMany, Problems, Reader};
+use crate::manifest::{Kind, Vocabulary, known_names};
+use crate::measure::features::column_name;
+use crate::metrics::EXTRAPOLATION_BLOCKS;
+use crate::plan::stated::{self, Stated, Written};
+use crate::plan::{
+    AlsoSpec, CellSpec, End, ExactSpec, FD, FD_INFINITY, GridSpec, ImagesSpec, Inversion, Measured,
+    MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
+    Task, Tau, TruthSpec, VarianceSpec,
+};
+
+/// Top-level keys that are the same for every cell.
+pub(crate) const SHARED: [&str; 7] =
+    ["name", "sweep", "profile", "table", "paper", "claim", "plot"];
+
+/// A cell as it was read.
+pub(crate) struct ReadCell {
+    pub(crate) spec: CellSpec,
+    pub(crate) stated: Option<Stated>,
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Reads everything that decides the cell's numbers, and reports what belongs nowhere.
+pub(crate) fn read(
+    tree: &Table,
+    whole: &Place,
+    vocabulary: &Vocabulary,
+    problems: &mut Problems,
+) -> ReadCell {
+    let mut root = Reader::new(tree, whole.clone(), problems);
+    let seed = root.get("seed").unwrap_or(0);
+    let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
+    root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
+    let batch: usize = root
+        .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
+    root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
+    let precision = root
+        .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
+        .unwrap_or(Precision::F32);
+    let mut written = Written::default();
+    let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
+    let state = read_state(&mut root, &model);
+    let levels = stated.as_ref().map(|stated| &stated.schedule);
+    let schedule =
+        root.section("schedule", |r| read_schedule(r, &vocabulary.schedules, levels, &mut written));
+    let remarks = match &stated {
+        Some(stated) => stated.remarks(&model, &schedule, &written),
+        None if model.exact.is_some() || vocabulary.stated.is_none() => vec![],
+        None => stated::unstated(&model, &schedule, &written).into_iter().collect(),
+    };
+    let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
+    let solver = root.section("solver", |r| read_solver(r, vocabulary));
+    let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
+    let truth = root
+        .entry("truth")
+        .map(|_| root.section("truth", |r| read_truth(r, schedule.horizon, vocabulary)));
+    let task = read_task(&mut root);
+    check_task(&mut root, &task, metrics.as_ref(), truth.as_ref());
+    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid, &task);
+    if let Some(metrics) = &metrics
+        && root.sound("samples")
+        && samples < 2 * metrics.blocks
+    {
+        let blocks = metrics.blocks;
+        let message = format!("{samples} samples are too few for {blocks} blocks");
+        let help = format!(
+            "an interval needs at least two samples in each block: `samples` of at least {}, or \
+             fewer `metrics.blocks`",
+            2 * blocks
+        );
+        root.report(Diagnostic::error(root.place("samples"), message).help(help));
+    }
+    root.known(&SHARED);
+    root.finish();
+    let spec = CellSpec {
+        seed,
+        samples,
+        batch,
+        precision,
+        state,
+        model,
+        schedule,
+        grid,
+        solver,
+        metrics,
+        truth,
+        task,
+    };
+    ReadCell { spec, stated, remarks }
+}
+
+/// What a cell does, with what belongs to it alone.
+fn read_task(root: &mut Reader<'_>) -> Task {
+    let names = [("sample", 0), ("reconstruct", 1), ("interpolate", 2)];
+    let chosen = root.choice("task", &names).unwrap_or(0);
+    for (key, owner) in [("images", 1), ("points", 2)] {
+        if root.entry(key).is_some() && chosen != owner {
+            let message = format!("`{key}` means nothing to this task");
+            let (task, _) = names[owner];
+            let help = format!("it belongs to `task = \"{task}\"`; remove it, or choose that");
+            root.report(Diagnostic::error(root.place(key), message).help(help));
+        }
+    }
+    match chosen {
+        1 => Task::Reconstruct(root.section("images", |r| {
+            let split = r.choice("split", &[("train", "train"), ("test", "test")]);
+            ImagesSpec {
+                source: r.need(
+                    "source",
+                    "a data set's name or path, or `truth`: what the truth \
+                                          makes of the noise",
+                ),
+                split: split.map(str::to_owned),
+                exclude: r.get("exclude"),
+            }
+        })),
+        2 => {
+            let points = root.get("points").unwrap_or(9);
+            let help = "the images along the arc, its two ends among them";
+            root.ensure("points", points >= 3, "at least 3", help);
+            Task::Interpolate(points)
+        }
+        _ => Task::Sample,
+    }
+}
+
+/// Every measure belongs to the task, and a reconstruction of the truth's images has a truth.
+fn check_task(
+    root: &mut Reader<'_>,
+    task: &Task,
+    metrics: Option<&MetricsSpec>,
+    truth: Option<&TruthSpec>,
+) {
+    let name = match task {
+        Task::Sample => "sample",
+        Task::Reconstruct(_) => "reconstruct",
+        Task::Interpolate(_) => "interpolate",
+    };
+    for measure in metrics.iter().flat_map(|metrics| &metrics.measures) {
+        if measure.task() != name {
+            let (measure, owner) = (measure.name(), measure.task());
+            let message = format!("`{measure}` is measured where `task = \"{owner}\"`");
+            let place = if root.sound("task") { root.place("task") } else { root.place("metrics") };
+            let help = format!("this cell's task is \"{name}\": list measures of that");
+            root.report(Diagnostic::error(place, message).help(help));
+        }
+    }
+    let Task::Reconstruct(images) = task else { return };
+    if images.is_truth() && truth.is_none() {
+        let message = "the images are the truth's, and there is no `[truth]`";
+        let help = "add `[truth]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
+                    `steps = 1000`, or name a data set";
+        root.report(Diagnostic::error(root.place("images"), message).help(help));
+    }
+    let known = images.is_truth() && truth.is_some_and(|truth| truth.grid.is_none());
+    if metrics.is_some_and(|metrics| metrics.asks_for(Measured::LatentError)) && !known {
+        let message = "`latent-error` needs images whose latent at the grid's first level is known";
+        let help = "take `images.source = \"truth\"`, and a truth without steps of its own";
+        root.report(Diagnostic::error(root.place("metrics"), message).help(help));
+    }
+}
+
+/// What needs a truth has one, and there is none that nothing is measured to.
+fn check_truth(
+    root: &mut Reader<'_>,
+    metrics: Option<&MetricsSpec>,
+    truth: Option<&TruthSpec>,
+    grid: &GridSpec,
+    task: &Task,
+) {
+    let encoded = matches!(task, Task::Reconstruct(images) if images.is_truth());
+    let measured = metrics.and_then(MetricsSpec::measured_to_truth).map(Measured::name);
+    let write = "add `[truth]` with the method that counts as exact, for instance \
+                 `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
+    match truth {
+        None if measured.is_some() || grid.window.is_some() => {
+            let (section, why) = match measured {
+                Some(name) => ("metrics", format!("`{name}` is the distance to a truth")),
+                None => ("grid", "x_T is carried to the window by the truth".to_owned()),
+            };
+            let why = format!("{why}, and there is no `[truth]`");
+            root.report(Diagnostic::error(root.place(section), why).help(write));
+        }
+        Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
+            let message = "nothing is measured to the truth";
+            let help = "add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`";
+            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        }
+        Some(TruthSpec { grid: Some(_), .. }) if grid.window.is_some() => {
+            let message = "a truth with steps of its own cannot follow `grid.window`";
+            let help = "leave `truth.steps` out and let an adaptive method cross the window";
+            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        }
+        _ => {}
+    }
+    if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
+        && !images.is_truth()
+    {
+        let message = format!("images lie at the clean end, and this window ends at sigma = {to}");
+        let help = "remove `grid.window`, or encode what the truth makes of noise: \
+                    `images.source = \"truth\"`";
+        root.report(Diagnostic::error(root.place("grid"), message).help(help));
+    }
+}
+
+/// A method with its options, and the grid of one that does not choose its own steps.
+fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> TruthSpec {
+    let gridded = r.entry("steps").is_some() || r.entry("tau").is_some();
+    TruthSpec {
+        solver: read_method(r, &vocabulary.truths),
+        grid: gridded.then(|| read_grid(r, horizon, vocabulary)),
+    }
+}
+
+/// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
+fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
+    let state = r.choice("state", &[("f32", StateKind::F32), ("f64", StateKind::F64)]);
+    if model.exact.is_none() {
+        return state.unwrap_or_default();
+    }
+    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models know no other");
+    StateKind::default()
+}
+
+fn read_model(
+    r: &mut Reader<'_>,
+    vocabulary: &Vocabulary,
+    written: &mut Written,
+) -> (ModelSpec, Option<Stated>) {
+    let models = &vocabulary.models;
+    r.chosen_by = "source";
+    let source: String = r.need(
+        "source",
+        "a folder or file of weights, `hf:owner/name`, or the name of an exact-score model",
+    );
+    let clip_x0: Option<bool> = r.get("clip_x0");
+    let clip_range: Option<f64> = r.get("clip_range");
+    r.ensure("clip_range", clip_range.is_none_or(|bound| bound > 0.0), "positive", "images: 1");
+    let predictions = [PredictionKind::Eps, PredictionKind::V, PredictionKind::X0];
+    let prediction = r.choice("prediction", &predictions.map(|kind| (kind.name(), kind)));
+    let keys = [
+        ("model.prediction", prediction.is_some()),
+        ("model.clip_x0", clip_x0.is_some()),
+        ("model.clip_range", clip_range.is_some()),
+    ];
+    written.extend(keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key));
+    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler"]);
+    let exact = models.iter().find(|kind| kind.name == source);
+    let named = match &vocabulary.weights {
+        Some(weights) if !source.contains(['/', '\\', '.', ':']) => weights.get(&source).cloned(),
+        _ => Some(source.clone()),
+    };
+    let is_path = exact.is_none() && named.is_some();
+    if exact.is_none() && named.is_none() && r.sound("source") {
+        let message =
+            format!("there is no model called `{source}`, here or among the project's own");
+        let weights = vocabulary.weights.iter().flat_map(BTreeMap::keys).map(String::as_str);
+        let help = format!(
+            "{} (weights elsewhere are named by a path: `../{source}`)",
+            suggest(&source, known_names(models).chain(weights))
+        );
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
+    if let Some(repository) = source.strip_prefix("hf:")
+        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
+    {
+        let message = format!("`{source}` does not name a repository");
+        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
+    // A misspelled source says nothing about which of the other keys belong to it.
+    let kind = exact.or(is_path.then_some(&weights));
+    let shape: Option<Vec<usize>> = r.own("shape", kind, models);
+    let raw = r.own("raw", kind, models).unwrap_or(false);
+    let reads_scheduler = r.own("scheduler", kind, models).unwrap_or(true);
+    let stated = match vocabulary.stated {
+        Some(stated_by) if reads_scheduler && exact.is_none() && is_path => {
+            stated_by(named.as_deref().unwrap_or(&source)).unwrap_or_else(|problem| {
+                let help = "`model.scheduler = false` leaves that file unread: say \
+                            `model.prediction` and `[schedule]` then";
+                r.report(Diagnostic::error(r.place("source"), problem).help(help));
+                None
+            })
+        }
+        _ => None,
+    };
+    let default = stated.as_ref().map_or(PredictionKind::Eps, |stated| stated.prediction);
+    let prediction = prediction.unwrap_or(default);
+    let bound = stated.as_ref().and_then(|stated| stated.clip);
+    let clip_x0 = clip_x0.unwrap_or(bound.is_some());
+    if !clip_x0 && clip_range.is_some() {
+        let problem = Diagnostic::error(r.place("clip_range"), "nothing is clipped");
+        r.report(problem.help("add `clip_x0 = true`, or remove `clip_range`"));
+    }
+    let clip_range = if clip_x0 { clip_range.or(bound).unwrap_or(1.0) } else { 1.0 };
+    let mean: Option<OneOrMany> = r.own("mean", kind, models);
+    let std: Option<OneOrMany> = r.own("std", kind, models);
+    let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
+    let exact = exact.map(|kind| {
+        for (key, help) in [
+            ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
+            ("mean", "a number, or one per component"),
+            ("std", "a number, or one per component"),
+        ] {
+            if kind.keys.contains(&key) && r.entry(key).is_none() {
+                r.missing(key, help);
+            }
+        }
+        let mean = mean.unwrap_or_default().0;
+        let mut std = std.unwrap_or_default().0;
+        if let [one] = std[..] {
+            std = vec![one; mean.len().max(1)];
+        }
+        let spec = ExactSpec {
+            shape: shape.clone().unwrap_or_default(),
+            mean,
+            std,
+            weights: component_weights.unwrap_or_default(),
+        };
+        check_exact(r, kind, &spec);
+        spec
+    });
+    let shape = shape.filter(|_| exact.is_none()).unwrap_or_default();
+    if exact.is_none() && !shape.is_empty() {
+        check_shape(r, &shape);
+    }
+    let source = if is_path { named.unwrap_or(source) } else { source };
+    (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
+}
+
+fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
+    let sized = shape.len() == 3 && shape.iter().all(|&length| length > 0);
+    let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
+    r.ensure("shape", sized, "three positive lengths", help);
+}
+
+fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
+    check_shape(r, &spec.shape);
+    for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
+        for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
+            let message = format!("`{}` must be positive, not `{number}`", r.path(key));
+            let help = "a component has some spread and some weight, or is left out";
+            r.report(Diagnostic::error(r.item_place(key, index), message).help(help));
+        }
+    }
+    let components = spec.mean.len();
+    if kind.keys.contains(&"weights") {
+        r.ensure("mean", components > 0, "one number per component", "name at least one");
+    } else {
+        let help = format!("`{}` has a single component", kind.name);
+        r.ensure("mean", components == 1, "a single number", &help);
+    }
+    for (key, length) in [("std", spec.std.len()), ("weights", spec.weights.len())] {
+        if length > 0 && components > 0 && length != components {
+            let message = format!("{components} means, but {length} in `{}`", r.path(key));
+            let problem = Diagnostic::error(r.place(key), message)
+                .also(r.place("mean"), "the means")
+                .help("give one number per component");
+            r.report(problem);
+        }
+    }
+}
+
+pub(crate) fn read_schedule(
+    r: &mut Reader<'_>,
+    kinds: &[Kind],
+    stated: Option<&ScheduleSpec>,
+    written: &mut Written,
+) -> ScheduleSpec {
+    let default = stated.map_or("linear", |stated| stated.kind.as_str());
+    let kind = r.kind("kind", "schedule", Some(default), kinds);
+    // Betas belong to their rule, however it is rounded: another rule has those of its own defaults.
+    let same = |stated: &&ScheduleSpec| {
+        kind.is_some_and(|kind| stated::rule(&kind.name) == stated::rule(&stated.kind))
+    };
+    let of_rule = stated.filter(same);
+    let mut beta = |key, stated: Option<f64>, default| {
+        let value = r.own::<f64>(key, kind, kinds);
+        let default = stated.unwrap_or(default);
+        let value = value.or_else(|| kind?.keys.contains(&key).then_some(default));
+        let inside = value.is_none_or(|beta| beta > 0.0 && beta < 1.0);
+        r.ensure(key, inside, "between 0 and 1", "a beta is the variance one training step adds");
+        value
+    };
+    let beta_start = beta("beta_start", of_rule.and_then(|s| s.beta_start), 1e-4);
+    let beta_end = beta("beta_end", of_rule.and_then(|s| s.beta_end), 0.02);
+    if let (Some(start), Some(end)) = (beta_start, beta_end)
+        && start > end
+    {
+        let message = format!("the betas fall from {start} to {end}");
+        let place = if r.sound("beta_start") { r.place("beta_start") } else { r.place("beta_end") };
+        let help = "`beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)";
+        r.report(Diagnostic::error(place, message).help(help));
+    }
+    let betas: Option<Vec<f64>> = r.own("betas", kind, kinds);
+    let betas = betas.or_else(|| Some(of_rule?.betas.clone())).unwrap_or_default();
+    let horizon: Option<usize> = r.get("horizon");
+    let listed = kind.is_some_and(|kind| kind.keys.contains(&"betas"));
+    let default = if listed { betas.len() } else { stated.map_or(1000, |s| s.horizon) };
+    let horizon = horizon.unwrap_or(default);
+    if listed && betas.is_empty() {
+        r.missing("betas", "the T betas themselves, from label 0 on");
+    } else if listed && betas.len() != horizon {
+        let message = format!("T = {horizon}, but `schedule.betas` lists {}", betas.len());
+        let help = "leave out `horizon`: the list says it";
+        r.report(Diagnostic::error(r.place("horizon"), message).help(help));
+    }
+    r.ensure("horizon", horizon > 0, "at least 1", "the number of training levels T, often 1000");
+    let zero_terminal_snr: Option<bool> = r.get("zero_terminal_snr");
+    for (path, key) in [
+        ("schedule.kind", "kind"),
+        ("schedule.beta_start", "beta_start"),
+        ("schedule.beta_end", "beta_end"),
+        ("schedule.betas", "betas"),
+        ("schedule.horizon", "horizon"),
+        ("schedule.zero_terminal_snr", "zero_terminal_snr"),
+    ] {
+        if r.entry(key).is_some() {
+            written.insert(path);
+        }
+    }
+    ScheduleSpec {
+        kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
+        beta_start,
+        beta_end,
+        betas: if listed { betas } else { vec![] },
+        horizon,
+        zero_terminal_snr: zero_terminal_snr
+            .unwrap_or_else(|| stated.is_some_and(|stated| stated.zero_terminal_snr)),
+    }
+}
+
+fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> GridSpec {
+    let kinds = &vocabulary.taus;
+    let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");
+    let list = Kind::new("an explicit list", &[]);
+    let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
+    let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
+    let kind = if is_list { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
+    let rho = r.own::<f64>("rho", kind, kinds);
+    let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(7.0));
+    r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
+    let calls: Option<u64> = r.get("calls");
+    let steps = if is_list || calls.is_some() {
+        r.get("steps")
+    } else {
+        Some(r.need("steps", "the number of steps S: `steps = 50`"))
+    };
+    r.ensure("calls", calls != Some(0), "at least 1", "every solver asks the model at least once");
+    if let (Some(_), true) = (calls, steps.is_some() || is_list) {
+        let key = if steps.is_some() { "steps" } else { "tau" };
+        let message = "model calls are to decide the number of steps, which is given";
+        let problem = Diagnostic::error(r.place("calls"), message)
+            .also(r.place(key), "given here")
+            .help("remove one of them");
+        r.report(problem);
+    }
+    r.ensure("steps", steps != Some(0), "at least 1", "S = 0 would return the noise");
+    if let Some(labels) = &labels {
+        check_labels(r, labels, horizon);
+        if let Some(steps) = steps
+            && r.sound("steps")
+            && steps != labels.len()
+        {
+            let message = format!("{steps} steps, but `grid.tau` lists {} labels", labels.len());
+            let problem = Diagnostic::error(r.place("steps"), message)
+                .also(r.place("tau"), "the labels")
+                .help("leave out `grid.steps`: the list says how many there are");
+            r.report(problem);
+        }
+    }
+    let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
+    let steps = calls.map_or(Steps::Number(steps), Steps::Calls);
+    let rule = || Tau::Rule(kind.map(|kind| kind.name.clone()).unwrap_or_default());
+    let end = r
+        .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])
+        .unwrap_or(End::Clean);
+    let window = read_window(r);
+    r.chosen_by = chosen_by;
+    GridSpec { tau: labels.map_or_else(rule, Tau::Labels), steps, end, rho, window }
+}
+
+fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
+    let ends: Vec<f64> = r.get("window")?;
+    let falls = matches!(ends[..], [from, to] if from > to && to > 0.0);
+    let help = "from the noisier sigma to the other: `window = [10.0, 1.0]`";
+    r.ensure("window", falls, "two falling positive numbers", help);
+    if r.entry("end").is_some() {
+        let problem = Diagnostic::error(r.place("end"), "a window ends at its second sigma");
+        r.report(problem.also(r.place("window"), "the window").help("remove `end`"));
+    }
+    <[f64; 2]>::try_from(ends).ok()
+}
+
+fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
+    if labels.is_empty() && r.sound("tau") {
+        let help = "labels from the noisiest down: `tau = [999, 500, 0]`";
+        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no labels");
+        r.report(problem.help(help));
+    }
+    let last = horizon.saturating_sub(1) as f64;
+    for (index, &label) in labels.iter().enumerate() {
+        let place = r.item_place("tau", index);
+        if label < 0.0 || label > last {
+            let message = format!("the label {label} does not lie between 0 and {last}");
+            let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
+            r.report(Diagnostic::error(place.clone(), message).help(help));
+        }
+        if index > 0 && label >= labels[index - 1] {
+            let message =
+                format!("the label {label} does not lie below {}, before it", labels[index - 1]);
+            let help = "list labels from the noisiest down, each once: `tau = [999, 500, 0]`";
+            r.report(Diagnostic::error(place, message).help(help));
+        }
+    }
+}
+
+fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
+    let kinds = &vocabulary.solvers;
+    let variance = read_variance(r, vocabulary);
+    let inversion = read_inversion(r);
+    SolverSpec { variance, inversion, ..read_method(r, kinds) }
+}
+
+/// How much noise a step adds, for methods with that choice.
+fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<VarianceSpec> {
+    let kinds = &vocabulary.solvers;
+    // An unknown name is reported with the method.
+    let name = r.entry("kind").and_then(|entry| match &entry.node.value {
+        Value::String(name) => Some(name),
+        _ => None,
+    });
+    let kind = kinds.iter().find(|kind| Some(&kind.name) == name);
+    let eta = r.own::<f64>("eta", kind, kinds);
+    let help = "0 is deterministic DDIM, 1 has DDPM's posterior variance";
+    r.ensure("eta", eta.is_none_or(|eta| eta >= 0.0), "0 or more", help);
+    let variance = r.own::<String>("variance", kind, kinds);
+    if let Some(name) = &variance
+        && !vocabulary.variances.contains(name)
+    {
+        let message = format!("there is no variance called `{name}`");
+        let known = vocabulary.variances.iter().map(String::as_str);
+        let help = format!("{} (or give a number: `eta`)", suggest(name, known));
+        r.report(Diagnostic::error(r.place("variance"), message).help(help));
+    }
+    match (eta, variance) {
+        (Some(_), Some(_)) => {
+            let message = "`solver.eta` and `solver.variance` are both given";
+            let problem = Diagnostic::error(r.place("variance"), message)
+                .also(r.place("eta"), "`eta` is given here")
+                .note(
+                    "the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores \
+                     `--eta`; here the noise of a step is one choice",
+                )
+                .help("remove one of them");
+            r.report(problem);
+            None
+        }
+        (Some(eta), None) => Some(VarianceSpec::Eta(eta)),
+        (None, Some(name)) => Some(VarianceSpec::Named(name)),
+        // What gave the method its name.
+        (None, None) => kind
+            .filter(|kind| kind.keys.contains(&"eta"))
+            .map(|kind| VarianceSpec::Eta(kind.default_eta)),
+    }
+}
+
+/// A method by its name, with its own numbers.
+fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
+    let kind = r.kind("kind", "solver", None, kinds);
+    let mut all: Vec<&str> = kinds.iter().flat_map(|kind| &kind.options).map(|o| o.0).collect();
+    all.sort_unstable();
+    all.dedup();
+    let mut options: BTreeMap<String, f64> = kind
+        .iter()
+        .flat_map(|kind| &kind.options)
+        .map(|&(key, default)| (key.to_owned(), default))
+        .collect();
+    for key in all {
+        if let Some(value) = r.own::<f64>(key, kind, kinds) {
+            options.insert(key.to_owned(), value);
+        }
+    }
+    let mut switches: Vec<&str> = kinds.iter().flat_map(|kind| &kind.switches).copied().collect();
+    switches.sort_unstable();
+    switches.dedup();
+    for key in switches {
+        if r.own::<bool>(key, kind, kinds) == Some(true) {
+            options.insert(key.to_owned(), 1.0);
+        }
+    }
+    let kind = kind.map(|kind| kind.name.clone()).unwrap_or_default();
+    SolverSpec { kind, variance: None, options, inversion: Inversion::Current }
+}
+
+/// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
+const ITERATIONS: usize = 5;
+
+fn read_inversion(r: &mut Reader<'_>) -> Inversion {
+    let names = [
+        ("current", Inversion::Current),
+        ("next", Inversion::Next),
+        ("fixed-point", Inversion::FixedPoint(ITERATIONS)),
+    ];
+    let inversion = r.choice("inversion", &names);
+    let iterations: Option<usize> = r.get("iterations");
+    r.ensure("iterations", iterations != Some(0), "at least 1", "one alone is \"next\"");
+    match (inversion.unwrap_or_default(), iterations) {
+        (Inversion::FixedPoint(default), given) => Inversion::FixedPoint(given.unwrap_or(default)),
+        (other, None) => other,
+        (other, Some(_)) => {
+            let message = "`solver.iterations` means nothing to this convention of inversion";
+            let mut problem = Diagnostic::error(r.place("iterations"), message)
+                .help("it belongs to `inversion = \"fixed-point\"`; remove it, or choose that");
+            if r.sound("inversion") {
+                problem = problem.also(r.place("inversion"), "chosen here");
+            }
+            r.report(problem);
+            other
+        }
+    }
+}
+
+fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
+    let measures = read_measures(r);
+    // An empty list was reported already, and says nothing about the rest.
+    let any = |of: fn(Measured) -> bool| measures.is_empty() || measures.iter().copied().any(of);
+    let mut needed = |key, is_needed, help| {
+        if is_needed {
+            return Some(r.need(key, help));
+        }
+        let given: Option<String> = r.get(key);
+        if given.is_some() {
+            let message = format!("`metrics.{key}` is used by no measure");
+            let help = "remove it, or measure `fd` or `kid`";
+            r.report(Diagnostic::error(r.place(key), message).help(help));
+        }
+        None
+    };
+    let (featured, compared) = (any(Measured::needs_features), any(Measured::needs_reference));
+    let features = needed("features", featured, "the folder or file of the feature network");
+    let reference = needed("reference", compared, "the file with the features of the data set");
+    let also = read_also(r, &measures, compared, features.as_deref());
+    let blocks = r.get("blocks").unwrap_or(crate::metrics::DEFAULT_BLOCKS);
+    r.ensure(
+        "blocks",
+        blocks >= 2,
+        "at least 2",
+        "the interval comes from leaving out one at a time",
+    );
+    let quantise = r.get("quantise").unwrap_or(true);
+    let extrapolate = r.get("extrapolate").unwrap_or(false);
+    if extrapolate && !measures.contains(&Measured::Fd) {
+        let problem = Diagnostic::error(r.place("extrapolate"), "there is nothing to extrapolate")
+            .also(r.place("measures"), "`fd` is not measured")
+            .help("the kernel distance does not move with N: remove `extrapolate`, or add `fd`");
+        r.report(problem);
+    }
+    if extrapolate && r.sound("blocks") && (2..EXTRAPOLATION_BLOCKS).contains(&blocks) {
+        let message = format!("{blocks} blocks are too few to extrapolate in N");
+        let help = format!(
+            "at least {EXTRAPOLATION_BLOCKS}: the distance is fitted at N, N / 2 and N / 4"
+        );
+        r.report(Diagnostic::error(r.place("blocks"), message).help(help));
+    }
+    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate, also }
+}
+
+/// Further networks for the measures that compare distributions.
+fn read_also(
+    r: &mut Reader<'_>,
+    measures: &[Measured],
+    compared: bool,
+    features: Option<&str>,
+) -> BTreeMap<String, AlsoSpec> {
+    let read = r.named("also", |r| {
+        let features: String = r.need("features", "the folder or file of the feature network");
+        let help = "the file with its features of the data set, by `ddim stats`";
+        AlsoSpec { features, reference: compared.then(|| r.need("reference", help)) }
+    });
+    if read.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut refuse = |message: String, help: &str| {
+        r.report(Diagnostic::error(r.place("also"), message).help(help));
+    };
+    if !measures.is_empty() && !measures.iter().any(|measure| measure.is_of_features()) {
+        let message = "`metrics.also` is used by no measure".to_owned();
+        refuse(message, "remove it, or measure `fd`, `kid` or `is`");
+    }
+    let column = |features: &str| column_name(FD, Some(features));
+    let mut columns: Vec<String> = features.into_iter().map(column).collect();
+    for (name, also) in &read {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !name.chars().all(fits) || FD_INFINITY.ends_with(&format!(".{name}")) {
+            let message = format!("`{name}` cannot be the name of a network in `metrics.also`");
+            refuse(message, "its metrics are called `fd.NAME`: use letters, digits, `-` and `_`");
+        }
+        let column = column(&also.features);
+        if columns.contains(&column) && !also.features.is_empty() {
+            let message = format!("two networks of `[metrics]` have the column `{column}`");
+            refuse(message, "columns are named after folders and files: rename one of the two");
+        }
+        columns.push(column);
+    }
+    read.into_iter().collect()
+}
+
+/// The measures without their order, which means nothing: two orders are the same cell.
+fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
+    const ALL: [Measured; 22] = Measured::ALL;
+    let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
+    if names.is_empty() {
+        let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");
+        r.report(problem.help("name what is to be measured: `measures = [\"fd\", \"kid\"]`"));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let place = r.item_place("measures", index);
+        if !ALL.iter().any(|measure| measure.name() == name) {
+            let message = format!("there is no measure called `{name}`");
+            let help = suggest(name, ALL.iter().map(|measure| measure.name()));
+            r.report(Diagnostic::error(place, message).help(help));
+        } else if names[..index].contains(name) {
+            let problem = Diagnostic::error(place, format!("`{name}` is listed twice"));
+            r.report(problem.help("name each measure once"));
+        }
+    }
+    ALL.into_iter().filter(|measure| names.iter().any(|name| name == measure.name())).collect()
+}

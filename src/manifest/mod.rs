@@ -1,0 +1,492 @@
+//! From a manifest's text to a [`Plan`], or to every problem it has.
+//!
+//! Two layers, as in ripgrep's arguments. [`Manifest`] is low: TOML that parsed, and nothing
+//! believed about it. [`Plan`] is high: names known, numbers in range, cells enumerated. Between
+//! them, [`Manifest::plan`] lays the profile, the `--set` arguments and each cell's values over
+//! the base, and reads each resulting tree leaf by leaf.
+//!
+//! All profiles are read whichever is asked for, so that a manifest is right or wrong as a whole.
+//! What needs a file system or a model to be decided is checked by `harness/build`, which
+//! reports at the same places through [`Cell::locate`].
+
+pub(crate) mod cell;
+pub mod diagnostic;
+pub mod overlay;
+mod peers;
+pub(crate) mod presentation;
+pub(crate) mod reader;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::manifest::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
+use crate::manifest::overlay::Table;
+use crate::plan::stated::StatedBy;
+use crate::plan::{Axis, Cell, MetricsSpec, Plan};
+use presentation::Labels;
+use reader::Problems;
+use sweep::SweepAxis;
+
+/// The names a manifest may use; whoever can build the things they stand for supplies them.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
+    pub models: Vec<Kind>,
+    /// The models of weights that a bare name can mean, with the path that stands for each; none where
+    /// any name is believed to be one.
+    pub weights: Option<BTreeMap<String, String>>,
+    /// What the folder of a model says about it; none where no folder is looked into.
+    pub stated: Option<StatedBy>,
+    /// Noise schedules, with those of `beta_start`, `beta_end`, `betas` that they have.
+    pub schedules: Vec<Kind>,
+    /// Rules for tau, with `rho` if they have it.
+    pub taus: Vec<Kind>,
+    /// Solvers, with those of `eta`, `variance` that they have.
+    pub solvers: Vec<Kind>,
+    /// Methods that can be a truth: deterministic solvers, and `exact`.
+    pub truths: Vec<Kind>,
+    /// Named variances, for instance `sigma-hat`.
+    pub variances: Vec<String>,
+    /// Metrics, for instance `fd`.
+    pub metrics: Vec<String>,
+    /// Columns of `metrics.csv` that a plot can have on its horizontal axis, for instance `calls`.
+    pub columns: Vec<String>,
+}
+
+/// A name, and the keys of its section that mean something to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kind {
+    /// The name.
+    pub name: String,
+    /// The keys; any other would be silently ignored, and is an error instead.
+    pub keys: Vec<&'static str>,
+    /// The eta of a solver that has one where the manifest gives none.
+    pub default_eta: f64,
+    /// Further numbers of a solver's section, with their defaults.
+    pub options: Vec<(&'static str, f64)>,
+    /// What can be switched on in a solver's section. One that is off is in no cell's JSON, so that a
+    /// new one leaves old keys as they are.
+    pub switches: Vec<&'static str>,
+}
+
+impl Kind {
+    /// A name with its keys.
+    pub fn new(name: impl Into<String>, keys: &[&'static str]) -> Self {
+        Self {
+            name: name.into(),
+            keys: keys.to_vec(),
+            default_eta: 0.0,
+            options: vec![],
+            switches: vec![],
+        }
+    }
+
+    /// The same with numbers of its own.
+    #[must_use]
+    pub fn with_options(mut self, options: &[(&'static str, f64)]) -> Self {
+        self.keys.extend(options.iter().map(|(key, _)| key));
+        self.options = options.to_vec();
+        self
+    }
+
+    /// The same with something to switch on.
+    #[must_use]
+    pub fn with_switches(mut self, switches: &[&'static str]) -> Self {
+        self.keys.extend(switches);
+        self.switches = switches.to_vec();
+        self
+    }
+
+    /// The same with another eta where the manifest gives none.
+    #[must_use]
+    pub fn with_default_eta(self, default_eta: f64) -> Self {
+        Self { default_eta, ..self }
+    }
+}
+
+fn known_names(kinds: &[Kind]) -> impl Iterator<Item = &str> + Clone {
+    kinds.iter().map(|kind| kind.name.as_str())
+}
+
+/// A manifest that is valid TOML.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub(crate) source: Arc<Source>,
+    pub(crate) base: Table,
+    pub(crate) profiles: Table,
+    pub(crate) of_a_run: bool,
+}
+
+impl Manifest {
+    /// Parses the text of a manifest; `name` is what problems call it, usually its path.
+    ///
+    /// # Errors
+    /// The text is not TOML, or `profile` is not a table of tables.
+    pub fn parse(name: impl Into<String>, text: impl Into<String>) -> Result<Self, Diagnostics> {
+        let source = Source::file(name, text);
+        let (mut base, mut problems) = Table::parse(&source);
+        if problems.is_empty() {
+            base.flatten_sweep();
+        }
+        let mut profiles = Table::default();
+        if let Some(entry) = base.take("profile") {
+            match entry.node.as_table() {
+                None => problems.push(not_a_profile(&entry.node.place)),
+                Some(table) => profiles = table.clone(),
+            }
+        }
+        problems.extend(profiles.remove_named());
+        for profile in profiles.entries() {
+            match profile.node.as_table() {
+                None => problems.push(not_a_profile(&profile.node.place)),
+                Some(table) => problems.extend(table.get("profile").map(|entry| {
+                    Diagnostic::error(entry.place.clone(), "a profile inside a profile")
+                        .help("each profile is laid over the base: `[profile.NAME]`")
+                })),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { source, base, profiles, of_a_run: false })
+        } else {
+            Err(Diagnostics::new(problems))
+        }
+    }
+
+    /// The same as a run left it: without the profiles and the axes that it replaced, and so without
+    /// labels that claims and plots may name all the same.
+    #[must_use]
+    pub fn of_a_run(self) -> Self {
+        Self { of_a_run: true, ..self }
+    }
+
+    /// The same without what gives way to these arguments: of values that exclude each other, those
+    /// that are given win over those that were there, as defaults are.
+    ///
+    /// Another method, model or schedule goes with its own numbers alone. Arguments that cannot be read
+    /// are left for [`Manifest::plan`] to refuse.
+    #[must_use]
+    pub fn giving_way_to(mut self, arguments: &[String]) -> Self {
+        let mut given = Table::default();
+        for argument in arguments {
+            given.overlay(&Table::parse_argument(0, argument).unwrap_or_default());
+        }
+        let value = |tree: &Table, path: &str| Some(tree.lookup(path)?.node.value.clone());
+        let changes = |path: &str| {
+            given.lookup(path).is_some() && value(&given, path) != value(&self.base, path)
+        };
+        let mut gone: Vec<String> = [
+            ("grid.rho", changes("grid.tau")),
+            ("schedule.beta_start", changes("schedule.kind")),
+            ("schedule.beta_end", changes("schedule.kind")),
+        ]
+        .into_iter()
+        .filter(|(_, goes)| *goes)
+        .map(|(path, _)| path.to_owned())
+        .collect();
+        for (section, chosen_by, kept) in [
+            ("solver", "kind", &["kind", "inversion", "iterations"][..]),
+            ("model", "source", &["source"]),
+        ] {
+            let table = self.base.get(section).and_then(|entry| entry.node.as_table());
+            if let (Some(table), true) = (table, changes(&format!("{section}.{chosen_by}"))) {
+                let keys = table.entries().iter().map(|entry| entry.key.as_str());
+                let own = keys.filter(|key| !kept.contains(key));
+                gone.extend(own.map(|key| format!("{section}.{key}")));
+            }
+        }
+        for path in gone {
+            self.base.remove(&path);
+        }
+        self
+    }
+
+    /// The names of its profiles, in file order.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.entries().iter().map(|entry| entry.key.as_str())
+    }
+
+    /// Reads the manifest under a profile and with `path=value` arguments laid over it.
+    ///
+    /// # Errors
+    /// Every problem of the manifest, its other profiles included, and of the arguments.
+    pub fn plan(
+        &self,
+        profile: Option<&str>,
+        arguments: &[String],
+        vocabulary: &Vocabulary,
+    ) -> Result<Plan, Diagnostics> {
+        let mut problems = Problems::default();
+        let overlays = self.overlays(profile, arguments, &mut problems);
+        // What a run was made of need not be on the machine that shows it.
+        let any = Vocabulary { weights: None, ..vocabulary.clone() };
+        let vocabulary = if self.of_a_run { &any } else { vocabulary };
+        let labels = (!self.of_a_run).then(|| self.labels(&overlays));
+        let labels = labels.as_ref();
+        let plan = self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
+            self.read(over, labels, vocabulary, problems)
+        });
+        if problems.list.is_empty() {
+            let text = self.as_run(profile, arguments, &overlays);
+            Ok(Plan { profile: profile.map(str::to_owned), text, ..plan })
+        } else {
+            Err(Diagnostics::new(problems.list))
+        }
+    }
+
+    /// What is laid over the base: the profile, then the arguments.
+    pub(crate) fn overlays(
+        &self,
+        profile: Option<&str>,
+        arguments: &[String],
+        problems: &mut Problems,
+    ) -> Vec<Table> {
+        let mut overlays = Vec::new();
+        if let Some(name) = profile {
+            match self.profile(name) {
+                Some(table) => overlays.push(table.clone()),
+                None => problems.push(self.unknown_profile(name)),
+            }
+        }
+        for (index, argument) in arguments.iter().enumerate() {
+            match Table::parse_argument(index + 1, argument) {
+                Ok(table) => {
+                    if let Some(entry) = table.get("profile") {
+                        let message = "an argument cannot change a profile";
+                        problems.push(
+                            Diagnostic::error(entry.place.clone(), message)
+                                .help("set the value itself: arguments are laid over the profile"),
+                        );
+                    }
+                    overlays.push(table);
+                }
+                Err(errors) => problems.list.extend(errors),
+            }
+        }
+        overlays
+    }
+
+    /// Reads under the profile that was asked for, and under the others for their problems alone
+    /// and without the arguments.
+    pub(crate) fn under_every_profile<T>(
+        &self,
+        profile: Option<&str>,
+        overlays: &[Table],
+        problems: &mut Problems,
+        read: impl Fn(&[Table], &mut Problems) -> T,
+    ) -> T {
+        let asked_for = read(overlays, problems);
+        for other in std::iter::once(None).chain(self.profiles().map(Some)) {
+            if other == profile {
+                continue;
+            }
+            let overlay: Vec<Table> =
+                other.and_then(|name| self.profile(name)).cloned().into_iter().collect();
+            problems.incomplete = false;
+            problems.note = Some(other.map_or_else(
+                || "found without a profile".to_owned(),
+                |name| format!("found under `--profile {name}`"),
+            ));
+            read(&overlay, problems);
+        }
+        asked_for
+    }
+
+    fn profile(&self, name: &str) -> Option<&Table> {
+        self.profiles.get(name)?.node.as_table()
+    }
+
+    fn unknown_profile(&self, name: &str) -> Diagnostic {
+        const FLAG: &str = "--profile ";
+        let argument = Source::argument(0, format!("{FLAG}{name}"));
+        let place = Place::new(&argument, FLAG.len()..argument.text().len());
+        let help = match self.profiles().next() {
+            None => format!("{} has no profiles", self.source.name()),
+            Some(_) => suggest(name, self.profiles()),
+        };
+        Diagnostic::error(place, format!("there is no profile `{name}`")).help(help)
+    }
+
+    /// Every label of every axis, in the base and in all profiles.
+    fn labels(&self, overlays: &[Table]) -> Labels {
+        let profiles = self.profiles.entries().iter().filter_map(|entry| entry.node.as_table());
+        let mut labels = Labels::new();
+        let mut trees = vec![self.base.clone(), self.laid_over(overlays)];
+        trees.extend(profiles.map(|profile| self.laid_over(std::slice::from_ref(profile))));
+        for tree in trees {
+            for axis in sweep::read_axes(&tree, &mut Problems::default()) {
+                let known = labels.entry(axis.name).or_default();
+                for point in axis.points {
+                    if !known.contains(&point.label) {
+                        known.push(point.label);
+                    }
+                }
+            }
+        }
+        labels
+    }
+
+    pub(crate) fn laid_over(&self, overlays: &[Table]) -> Table {
+        let mut tree = self.base.clone();
+        for over in overlays {
+            tree.lay(over);
+        }
+        tree
+    }
+
+    fn read(
+        &self,
+        overlays: &[Table],
+        labels: Option<&Labels>,
+        vocabulary: &Vocabulary,
+        problems: &mut Problems,
+    ) -> Plan {
+        let tree = self.laid_over(overlays);
+        let whole = Place::whole(&self.source);
+        let axes = sweep::read_axes(&tree, problems);
+        report_without_effect(overlays, &axes, problems);
+        let cells: Vec<Cell> = sweep::combinations(&axes, problems)
+            .iter()
+            .enumerate()
+            .map(|(index, values)| {
+                let tree = sweep::cell_tree(&tree, &axes, values);
+                let cell::ReadCell { spec, stated, remarks } =
+                    cell::read(&tree, &whole, vocabulary, problems);
+                let params = axes
+                    .iter()
+                    .zip(values)
+                    .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
+                    .collect();
+                Cell { index, params, spec, stated, remarks, tree, whole: whole.clone() }
+            })
+            .collect();
+        // A cell with problems is full of stand-ins, which resemble each other.
+        if problems.list.is_empty() {
+            report_duplicates(&axes, &cells, problems);
+        }
+        report_uneven_metrics(&cells, problems);
+        let metrics = cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
+        let measured = metrics.map(MetricsSpec::metrics);
+        let show = presentation::read(
+            &tree,
+            &whole,
+            labels,
+            vocabulary,
+            measured.as_deref(),
+            &cells,
+            problems,
+        );
+        Plan {
+            name: show.name,
+            profile: None,
+            axes: axes
+                .into_iter()
+                .map(|axis| Axis {
+                    name: axis.name,
+                    labels: axis.points.into_iter().map(|point| point.label).collect(),
+                })
+                .collect(),
+            cells,
+            table: show.table,
+            paper: show.paper,
+            claims: show.claims,
+            plots: show.plots,
+            text: String::new(),
+        }
+    }
+
+    /// The text that gives the same plan by itself: the file, or what became of it.
+    pub(crate) fn as_run(
+        &self,
+        profile: Option<&str>,
+        arguments: &[String],
+        overlays: &[Table],
+    ) -> String {
+        if overlays.is_empty() {
+            return self.source.text().to_owned();
+        }
+        // The opening comment is the question and the expected answer: it outlives the overlay.
+        let opening = self.source.text().lines().take_while(|line| line.starts_with('#'));
+        let mut command = format!("# As run: {}", self.source.name());
+        for (flag, value) in profile
+            .map(|name| ("--profile", name))
+            .into_iter()
+            .chain(arguments.iter().map(|argument| ("--set", argument.as_str())))
+        {
+            command = format!("{command} {flag} {}", value.replace('\n', " "));
+        }
+        let mut lines: Vec<&str> = opening.collect();
+        lines.extend(["#", &command, "\n"]);
+        let mut text = lines.join("\n");
+        text.push_str(&self.laid_over(overlays).to_toml());
+        text
+    }
+}
+
+fn not_a_profile(place: &Place) -> Diagnostic {
+    Diagnostic::error(place.clone(), "a profile must be a table")
+        .help("write it as sections: `[profile.NAME]`, `[profile.NAME.model]`")
+}
+
+/// A profile or an argument that sets what the sweep sets in every cell would be lost silently.
+fn report_without_effect(overlays: &[Table], axes: &[SweepAxis], problems: &mut Problems) {
+    for (path, entry) in overlays.iter().flat_map(Table::leaves) {
+        let Some(axis) = axes.iter().find(|axis| axis.always_sets(&path)) else { continue };
+        problems.push(
+            Diagnostic::error(
+                entry.place.clone(),
+                format!("`{path}` has no effect: the sweep sets it in every cell"),
+            )
+            .also(axis.place.clone(), "set by this axis")
+            .help(format!("change the axis instead: `sweep.{}`", axis.name)),
+        );
+    }
+}
+
+/// The columns of `metrics.csv` are the same for every row.
+fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
+    let mut measured = cells.iter().filter_map(|cell| Some((cell, cell.spec.metrics.as_ref()?)));
+    let Some((_, first)) = measured.next() else { return };
+    for (cell, metrics) in measured {
+        let differs = [
+            ("metrics.features", metrics.features != first.features),
+            ("metrics.measures", metrics.measures != first.measures),
+            ("metrics.extrapolate", metrics.extrapolate != first.extrapolate),
+            ("metrics.also", metrics.also != first.also),
+        ];
+        if let Some((path, _)) = differs.into_iter().find(|(_, differs)| *differs) {
+            let message = format!("the sweep changes `{path}`");
+            let help = "every cell is measured alike; compare networks by `[metrics.also.NAME]`";
+            problems.push(Diagnostic::error(cell.locate(path), message).help(help));
+            return;
+        }
+    }
+}
+
+fn report_duplicates(axes: &[SweepAxis], cells: &[Cell], problems: &mut Problems) {
+    let mut seen: BTreeMap<String, &Cell> = BTreeMap::new();
+    for cell in cells {
+        let json = cell.spec.canonical_json();
+        let Some(&first) = seen.get(&json) else {
+            seen.insert(json, cell);
+            continue;
+        };
+        // The axis on which the two differ; the same pair repeats along the other axes.
+        let differs = (0..axes.len()).rev().find(|&i| cell.params[i] != first.params[i]);
+        let Some(axis) = differs else { continue };
+        let place = |cell: &Cell| {
+            let label = &cell.params[axis].1;
+            axes[axis].points.iter().find(|point| point.label == *label).map(|p| p.place.clone())
+        };
+        let (Some(here), Some(there)) = (place(cell), place(first)) else { continue };
+        let message = format!(
+            "`{}` and `{}` of the axis `{}` mean the same cell",
+            first.params[axis].1, cell.params[axis].1, axes[axis].name
+        );
+        problems.push(
+            Diagnostic::error(here, message)
+                .also(there, "the first")
+                .help("remove one: they would give the same numbers"),
+        );
+    }
+}

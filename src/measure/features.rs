@@ -1,0 +1,214 @@
+//! Feature extractors and reference statistics, loaded once and shared by cells.
+
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use ndarray::{Array2, ArrayView4};
+
+use crate::{
+    backends::torch,
+    data,
+    metrics::{FrechetReference, KidReference},
+    networks::{
+        features::{self, FeatureExtractor},
+        inception, weights,
+    },
+};
+use crate::{
+    error::{Error, Result},
+    hardware::Hardware,
+    measure::reference::{Extractor, Reference},
+    networks::home,
+    plan::{CellSpec, FD, FEATURE_ERROR, Measured, PRECISION, RECALL},
+    report::image_grid,
+};
+
+/// The extractors and references in use.
+pub struct Extractors {
+    hardware: Hardware,
+    networks: BTreeMap<String, Rc<dyn FeatureExtractor>>,
+    references: BTreeMap<String, Rc<Loaded>>,
+}
+
+/// A reference in the forms that distances need.
+pub(crate) struct Loaded {
+    pub(crate) reference: Reference,
+    /// Made when it is first asked for: it costs the number of features cubed.
+    frechet: OnceCell<FrechetReference>,
+    /// The same: it costs the number of kept samples squared.
+    kid: OnceCell<KidReference>,
+    sha256: String,
+}
+
+impl Loaded {
+    /// A reference, and the hash of its file where it has one.
+    pub(crate) fn new(reference: Reference, sha256: String) -> Self {
+        Self { reference, frechet: OnceCell::new(), kid: OnceCell::new(), sha256 }
+    }
+
+    pub(crate) fn frechet(&self) -> Result<&FrechetReference> {
+        if let Some(frechet) = self.frechet.get() {
+            return Ok(frechet);
+        }
+        let frechet = FrechetReference::new(&self.reference.moments()?)?;
+        Ok(self.frechet.get_or_init(|| frechet))
+    }
+
+    pub(crate) fn kid(&self) -> Result<&KidReference> {
+        if let Some(kid) = self.kid.get() {
+            return Ok(kid);
+        }
+        let kid = KidReference::new(self.reference.features()?)?;
+        Ok(self.kid.get_or_init(|| kid))
+    }
+}
+
+impl Extractors {
+    /// None loaded yet.
+    pub fn new(hardware: Hardware) -> Self {
+        Self { hardware, networks: BTreeMap::new(), references: BTreeMap::new() }
+    }
+
+    /// An extractor: `inception`, a file of Inception weights, or a classifier's folder or file.
+    ///
+    /// # Errors
+    /// A file or folder that is not there or not one, or weights that do not fit.
+    pub fn extractor(&mut self, source: &str) -> Result<Rc<dyn FeatureExtractor>> {
+        if let Some(extractor) = self.networks.get(source) {
+            return Ok(Rc::clone(extractor));
+        }
+        let path = locate(source)?;
+        let extractor: Rc<dyn FeatureExtractor> =
+            features::open(&path, self.hardware.device())?.into();
+        self.networks.insert(source.to_owned(), Rc::clone(&extractor));
+        Ok(extractor)
+    }
+
+    /// A reference for the extractor of a folder.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read, or that do not belong together.
+    pub(crate) fn reference(&mut self, features: &str, reference: &str) -> Result<Rc<Loaded>> {
+        let extractor = self.extractor(features)?;
+        let key = format!("{reference} {}", extractor.sha256());
+        if let Some(reference) = self.references.get(&key) {
+            return Ok(Rc::clone(reference));
+        }
+        let path = home::locate(reference);
+        let reference = Reference::read_for(&path, &describe(&*extractor))?;
+        let loaded = Rc::new(Loaded::new(reference, file_sha256(&path)?));
+        self.references.insert(key, Rc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// The hashes of what a cell is measured with, by role.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read, or that do not belong together.
+    pub fn hashes(&mut self, spec: &CellSpec) -> Result<BTreeMap<String, String>> {
+        let mut hashes = BTreeMap::new();
+        let Some(metrics) = &spec.metrics else { return Ok(hashes) };
+        for (at, features, reference) in metrics.networks() {
+            let extractor = self.extractor(features)?;
+            hashes.insert(format!("{at}features"), extractor.sha256().to_owned());
+            if let Some(reference) = reference {
+                let reference = self.reference(features, reference)?;
+                hashes.insert(format!("{at}reference"), reference.sha256.clone());
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// The device that features are computed on.
+    pub(crate) fn device(&self) -> tch::Device {
+        self.hardware.device()
+    }
+}
+
+/// The features of images in [-1, 1].
+///
+/// # Errors
+/// Images the extractor does not take.
+pub fn features(
+    extractor: &dyn FeatureExtractor,
+    images: ArrayView4<'_, f32>,
+    quantise: bool,
+    device: tch::Device,
+) -> Result<Array2<f32>> {
+    let unit = images.mapv(|x| {
+        if quantise {
+            f32::from(image_grid::to_u8(x)) / 255.0
+        } else {
+            f32::midpoint(x, 1.0).clamp(0.0, 1.0)
+        }
+    });
+    let features = extractor.features(&torch::from_images(&unit, device)?)?;
+    torch::to_matrix(&features).map_err(Error::from)
+}
+
+/// What a reference says of the extractor it was made with.
+pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
+    Extractor {
+        id: extractor.id().to_owned(),
+        sha256: extractor.sha256().to_owned(),
+        dimension: extractor.dim(),
+    }
+}
+
+/// Whether a metric, `fd` or `fd.NAME`, is a mean of one number per sample.
+pub fn is_mean(metric: &str) -> bool {
+    !Measured::of(metric).is_some_and(Measured::is_of_distribution)
+}
+
+/// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
+pub fn is_ranked(column: &str) -> bool {
+    !column.starts_with("latent-") || column == Measured::LatentError.name()
+}
+
+/// Whether a column is one in which higher is better.
+pub fn is_score(column: &str) -> bool {
+    let named = |name: &str| column.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+    column == "IS" || ["IS", PRECISION, RECALL].into_iter().any(named)
+}
+
+fn file_sha256(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
+    Ok(weights::sha256(&bytes))
+}
+
+/// Where an extractor's weights are.
+///
+/// # Errors
+/// `inception` that is not on this machine, with how to get it.
+pub fn locate(source: &str) -> Result<PathBuf> {
+    if source == inception::NAME && !Path::new(source).exists() {
+        return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
+    }
+    Ok(home::locate(source))
+}
+
+/// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
+/// `IS` of Inception's features alone. A metric without features is its own column, and a distance
+/// between single features none that has a name elsewhere: `feature-error-cifar10-features`. Nor
+/// have precision and recall, whose features are VGG's in one paper and Inception's in the next:
+/// `precision-inception`.
+pub fn column_name(metric: &str, features: Option<&str>) -> String {
+    let Some(features) = features else { return metric.to_owned() };
+    let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
+    let dot = if variant.is_empty() { "" } else { "." };
+    let is_inception = features::is_inception(features);
+    let name = features::name_of(Path::new(features));
+    if [FEATURE_ERROR, PRECISION, RECALL].contains(&metric) {
+        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
+    }
+    if is_inception {
+        let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };
+        return format!("{measure}{dot}{variant}");
+    }
+    format!("{}-{name}{dot}{variant}", measure.to_uppercase())
+}

@@ -1,0 +1,392 @@
+//! What a cell is measured with.
+//!
+//! An instrument reads some numbers off every sample of a batch, and at the end makes metrics of
+//! the numbers of all samples. The numbers are what an interrupted run keeps; one instrument knows
+//! nothing of another.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
+use ndarray_rand::rand_distr::{Distribution as _, StandardNormal};
+
+use crate::{
+    backends::torch,
+    core::{Draw, generator},
+    exact::{ExactModel, draws},
+    metrics::{
+        Jackknife, SPLITS, covariance_error, directions, frechet_extrapolation, frechet_jackknife,
+        inception_score, kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
+    },
+    networks::features::FeatureExtractor,
+};
+use crate::{
+    error::{Error, Result},
+    measure::features::{Extractors, Loaded, column_name, features},
+    plan::{
+        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured,
+        PRECISION, RECALL,
+    },
+    run::assemble::{Samples, exact_model},
+};
+
+/// Metrics by their columns.
+pub type Metrics = BTreeMap<String, Jackknife>;
+
+/// One way of measuring samples.
+trait Instrument {
+    /// How many numbers it reads off a sample.
+    fn width(&self) -> usize;
+
+    /// The numbers of a batch, a row for each sample.
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>>;
+
+    /// The metrics of all samples' numbers.
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics>;
+}
+
+/// All instruments of a cell.
+pub struct Instruments(Vec<Box<dyn Instrument>>);
+
+impl Instruments {
+    /// Those that a cell asks for; none if nothing is to be measured.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read, or that do not belong together.
+    pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
+        let mut all: Vec<Box<dyn Instrument>> = vec![];
+        let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
+        let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
+        let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
+        let names: Vec<_> = names.map(|measure| measure.name()).chain(extrapolated).collect();
+        for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
+            let names = names.clone();
+            all.push(Box::new(Distribution {
+                ruler: FeatureRuler::new(names, source, reference, metrics.blocks, extractors)?,
+                quantise: metrics.quantise,
+                device: extractors.device(),
+            }));
+        }
+        let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
+        let drawn: Vec<Measured> = drawn.collect();
+        if !drawn.is_empty() {
+            let model = exact_model(&spec.model)?;
+            all.push(Box::new(Drawn::new(drawn, model, spec, metrics.blocks)));
+        }
+        let of_samples = metrics.measures.iter().copied();
+        let of_samples = of_samples.filter(|m| !m.needs_features() && !m.needs_draws());
+        let names: Vec<&'static str> = of_samples.map(Measured::name).collect();
+        if !names.is_empty() {
+            all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
+        }
+        if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
+        {
+            all.push(Box::new(FeaturesToTruth {
+                column: column_name(FEATURE_ERROR, Some(source)),
+                extractor: extractors.extractor(source)?,
+                quantise: metrics.quantise,
+                device: extractors.device(),
+                blocks: metrics.blocks,
+            }));
+        }
+        Ok(Self(all))
+    }
+
+    /// Numbers per sample.
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|instrument| instrument.width()).sum()
+    }
+
+    /// The numbers of a batch, a row for each of its `rows` samples.
+    ///
+    /// # Errors
+    /// Samples that an instrument cannot read.
+    ///
+    /// # Panics
+    /// Never: every instrument gives a row for each sample.
+    pub fn read(&self, samples: &Samples, rows: usize) -> Result<Array2<f32>> {
+        let read = self.0.iter().map(|instrument| instrument.read(samples));
+        let parts = read.collect::<Result<Vec<_>>>()?;
+        let views: Vec<_> = parts.iter().map(Array2::view).collect();
+        if views.is_empty() {
+            return Ok(Array2::zeros((rows, 0)));
+        }
+        Ok(concatenate(Axis(1), &views).expect("invariant: a row for each sample"))
+    }
+
+    /// The metrics of all samples' numbers.
+    ///
+    /// # Errors
+    /// Numbers that are not finite, or too few samples.
+    pub fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let (mut all, mut first) = (Metrics::new(), 0);
+        for instrument in &self.0 {
+            let last = first + instrument.width();
+            all.extend(instrument.metrics(numbers.slice(s![.., first..last]))?);
+            first = last;
+        }
+        Ok(all)
+    }
+}
+
+/// What is measured on features, whoever's they are.
+pub(crate) struct FeatureRuler {
+    names: Vec<&'static str>,
+    source: String,
+    blocks: usize,
+    pub(crate) extractor: Rc<dyn FeatureExtractor>,
+    pub(crate) reference: Option<Rc<Loaded>>,
+    head: Option<LogitHead>,
+}
+
+/// The last layer of the extractor's classifier.
+pub(crate) struct LogitHead {
+    /// `[D, classes]`
+    weight: Array2<f32>,
+    bias: Option<Array2<f32>>,
+}
+
+impl LogitHead {
+    /// The head of an extractor for what is measured of its class scores.
+    ///
+    /// # Errors
+    /// An extractor without one.
+    pub(crate) fn of(
+        extractor: &dyn FeatureExtractor,
+        source: &str,
+        measure: &str,
+    ) -> Result<Self> {
+        let head = extractor.head().ok_or_else(|| {
+            Error::input(format!(
+                "{source} gives features and no class scores: measure `{measure}` with pytorch-fid's \
+                 weights, features = \"inception\""
+            ))
+        })?;
+        let matrix = |x: &tch::Tensor| torch::to_matrix(&x.reshape([-1, x.size()[x.dim() - 1]]));
+        Ok(Self {
+            weight: matrix(&head.weight)?.reversed_axes(),
+            bias: head.bias.as_ref().map(matrix).transpose()?,
+        })
+    }
+
+    /// The class scores `[N, classes]` of features `[N, D]`.
+    pub(crate) fn logits(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
+        let logits = features.dot(&self.weight);
+        match &self.bias {
+            Some(bias) => logits + bias,
+            None => logits,
+        }
+    }
+}
+
+impl FeatureRuler {
+    /// Reads the extractor and, where a measure compares with it, the reference.
+    ///
+    /// # Errors
+    /// An extractor or a reference that cannot be read or do not belong together, or a score asked
+    /// of an extractor without a classifier.
+    pub(crate) fn new(
+        names: Vec<&'static str>,
+        source: &str,
+        reference: Option<&str>,
+        blocks: usize,
+        extractors: &mut Extractors,
+    ) -> Result<Self> {
+        let extractor = extractors.extractor(source)?;
+        let head =
+            names.contains(&IS).then(|| LogitHead::of(&*extractor, source, IS)).transpose()?;
+        let reference =
+            reference.map(|reference| extractors.reference(source, reference)).transpose()?;
+        Ok(Self { names, source: source.to_owned(), blocks, extractor, reference, head })
+    }
+
+    /// The metrics of features `[N, D]`.
+    ///
+    /// # Errors
+    /// Features that are not finite, too few of them, or a reference without features for `kid`,
+    /// `precision` and `recall`.
+    ///
+    /// # Panics
+    /// Never: distances are asked of a ruler with a reference.
+    pub(crate) fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let reference = || self.reference.as_ref().expect("invariant: distances have a reference");
+        let metric = |name: &str| -> Result<Jackknife> {
+            Ok(match name {
+                KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
+                FD_INFINITY => {
+                    frechet_extrapolation(features, self.blocks, reference().frechet()?)?
+                }
+                PRECISION | RECALL => {
+                    // As many on both sides: balls about samples shrink as their number grows.
+                    let data = reference().reference.evenly(features.nrows())?;
+                    let share = if name == PRECISION { precision } else { recall };
+                    share(features, data.view(), self.blocks)?
+                }
+                IS => {
+                    let head = self.head.as_ref().expect("invariant: a score has a head");
+                    inception_score(head.logits(features).view(), SPLITS)?
+                }
+                _ => frechet_jackknife(features, self.blocks, reference().frechet()?)?,
+            })
+        };
+        let metrics = self
+            .names
+            .iter()
+            .map(|name| Ok((column_name(name, Some(&self.source)), metric(name)?)));
+        metrics.collect()
+    }
+}
+
+/// Distances of the samples' features to those of a data set, and scores.
+struct Distribution {
+    ruler: FeatureRuler,
+    quantise: bool,
+    device: tch::Device,
+}
+
+impl Instrument for Distribution {
+    fn width(&self) -> usize {
+        self.ruler.extractor.dim()
+    }
+
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        features(&*self.ruler.extractor, samples.images.view(), self.quantise, self.device)
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        self.ruler.metrics(numbers)
+    }
+}
+
+/// Distances of the samples to exact draws of their model's data, and of other draws to these.
+struct Drawn {
+    measures: Vec<Measured>,
+    model: Rc<dyn ExactModel>,
+    seed: u64,
+    elements: usize,
+    blocks: usize,
+}
+
+impl Drawn {
+    fn new(
+        measures: Vec<Measured>,
+        model: Rc<dyn ExactModel>,
+        spec: &CellSpec,
+        blocks: usize,
+    ) -> Self {
+        let shape = spec.model.exact.iter().flat_map(|exact| &exact.shape);
+        Self { measures, model, seed: spec.seed, elements: shape.product(), blocks }
+    }
+
+    fn distance(
+        &self,
+        measure: Measured,
+        x: ArrayView2<'_, f64>,
+        y: ArrayView2<'_, f64>,
+    ) -> Result<Jackknife> {
+        Ok(match measure {
+            Measured::MeanError => mean_error(x, y, self.blocks)?,
+            Measured::CovarianceError => covariance_error(x, y, self.blocks)?,
+            _ => {
+                // The same for every cell and seed: differences have no chance of directions.
+                let mut generator = generator(0, 0, Draw::Directions);
+                let along = directions(self.elements, || StandardNormal.sample(&mut generator));
+                sliced_wasserstein(x, y, self.blocks, along.view())?
+            }
+        })
+    }
+}
+
+impl Instrument for Drawn {
+    fn width(&self) -> usize {
+        self.elements
+    }
+
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let rows = samples.images.len_of(Axis(0));
+        let flat = samples.images.as_standard_layout().into_owned();
+        flat.into_shape_with_order((rows, self.elements))
+            .map_err(|error| Error::input(error.to_string()))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let samples = numbers.mapv(f64::from);
+        let draws = |sub| draws(&*self.model, self.seed, [samples.nrows(), self.elements], sub);
+        let (exact, others) = (draws(0), draws(1));
+        let mut metrics = Metrics::new();
+        for &measure in &self.measures {
+            let to_exact = |x: &Array2<f64>| self.distance(measure, x.view(), exact.view());
+            metrics.insert(measure.name().to_owned(), to_exact(&samples)?);
+            metrics.insert(format!("{}{FLOOR}", measure.name()), to_exact(&others)?);
+        }
+        Ok(metrics)
+    }
+}
+
+/// Means and medians over samples of numbers that come with them.
+struct PerSample {
+    names: Vec<&'static str>,
+    blocks: usize,
+}
+
+impl Instrument for PerSample {
+    fn width(&self) -> usize {
+        self.names.len()
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let source = |name| if name == ERROR_MEDIAN { ERROR } else { name };
+        let of = |name| samples.numbers.get(source(name)).map_or(&[][..], Vec::as_slice);
+        let columns: Vec<&[f64]> = self.names.iter().copied().map(of).collect();
+        let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
+        Ok(Array2::from_shape_fn((rows, self.names.len()), |(row, k)| columns[k][row] as f32))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let metric = |(k, name): (usize, &&'static str)| {
+            let (numbers, blocks) = (doubles(numbers.column(k)), self.blocks);
+            let metric = match *name {
+                ERROR_MEDIAN => Jackknife::of_median(&numbers, blocks)?,
+                _ => Jackknife::of_mean(&numbers, blocks)?,
+            };
+            Ok(((*name).to_owned(), metric))
+        };
+        self.names.iter().enumerate().map(metric).collect()
+    }
+}
+
+/// The mean over samples of the Euclidean distance from the features of the truth.
+struct FeaturesToTruth {
+    column: String,
+    extractor: Rc<dyn FeatureExtractor>,
+    quantise: bool,
+    device: tch::Device,
+    blocks: usize,
+}
+
+impl Instrument for FeaturesToTruth {
+    fn width(&self) -> usize {
+        1
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let truth = samples.truth.as_ref().expect("invariant: what it asks for has a truth");
+        let features = |images: &Array4<f32>| {
+            features(&*self.extractor, images.view(), self.quantise, self.device)
+        };
+        let difference = features(&samples.images)? - features(truth)?;
+        let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
+        Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let mean = Jackknife::of_mean(&doubles(numbers.column(0)), self.blocks)?;
+        Ok(Metrics::from([(self.column.clone(), mean)]))
+    }
+}
+
+/// One number of each sample, in the precision that statistics are computed in.
+fn doubles(numbers: ArrayView1<'_, f32>) -> Vec<f64> {
+    numbers.iter().copied().map(f64::from).collect()
+}

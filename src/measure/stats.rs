@@ -1,0 +1,114 @@
+//! Reference statistics of an image set, made by `ddim stats`.
+
+use std::path::Path;
+
+use ndarray::{Array2, Axis, concatenate, s};
+
+use crate::{data::ImageSet, networks::features::FeatureExtractor};
+use crate::{
+    error::{Error, Result},
+    hardware::Hardware,
+    measure::{
+        features::{Extractors, describe, features},
+        reference::{Origin, Reference},
+    },
+    terminal::progress::{Mode, Progress},
+};
+
+const BATCH: usize = 250;
+
+/// Computes the features of a set and writes their moments, with `keep` of them, to a file.
+///
+/// # Errors
+/// Images the extractor does not take, or a file that cannot be written.
+pub fn write(
+    set: &ImageSet,
+    extractor: &str,
+    keep: usize,
+    out: &Path,
+    hardware: Hardware,
+    mode: Mode,
+) -> Result<Reference> {
+    let device = hardware.device();
+    let extractor = Extractors::new(hardware).extractor(extractor)?;
+    let reference = of(set, &*extractor, keep, device, mode)?;
+    reference.write(out)?;
+    Ok(reference)
+}
+
+/// The moments of a set's features, and `keep` of these.
+///
+/// # Errors
+/// Images the extractor does not take.
+pub(crate) fn of(
+    set: &ImageSet,
+    extractor: &dyn FeatureExtractor,
+    keep: usize,
+    device: tch::Device,
+    mode: Mode,
+) -> Result<Reference> {
+    let all = set_features(set, extractor, device, mode)?;
+    let origin = Origin {
+        extractor: describe(extractor),
+        dataset: set.name.clone(),
+        dataset_sha256: set.sha256(),
+        split: set.split.clone(),
+        images: set.len(),
+        excluded: set.excluded.clone(),
+        quantisation: "u8".to_owned(),
+    };
+    Ok(Reference::new(all.view(), keep, origin)?)
+}
+
+/// The features of a set `[N, D]`.
+pub(crate) fn set_features(
+    set: &ImageSet,
+    extractor: &dyn FeatureExtractor,
+    device: tch::Device,
+    mode: Mode,
+) -> Result<Array2<f32>> {
+    check_shape(set, extractor)?;
+    let progress = Progress::new(set.len() as u64, mode);
+    progress.cell(&format!("features of {} images", set.len()));
+    let mut all: Vec<Array2<f32>> = vec![];
+    for first in (0..set.len()).step_by(BATCH) {
+        let rows = BATCH.min(set.len() - first);
+        let batch = set.images.slice(s![first..first + rows, .., .., ..]);
+        // To the range of samples: both sides of a distance take one road.
+        let batch = batch.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
+        all.push(features(extractor, batch.view(), true, device)?);
+        progress.advance(rows as u64);
+    }
+    progress.finish();
+    let views: Vec<_> = all.iter().map(Array2::view).collect();
+    concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
+}
+
+/// A network would take images of another size and describe something else.
+fn check_shape(set: &ImageSet, extractor: &dyn FeatureExtractor) -> Result<()> {
+    let [c, h, w] = set.shape();
+    let side = extractor.side();
+    let size_fits = side.is_none_or(|side| (h, w) == (side, side));
+    if c == 3 && size_fits {
+        return Ok(());
+    }
+    let mut remedies = vec![];
+    if let Some(side) = side.filter(|_| !size_fits) {
+        remedies.push(if h <= side && w <= side {
+            format!("--resize pad:{side} or squash:{side}")
+        } else {
+            format!("--resize center-crop:{side} or squash:{side}")
+        });
+    }
+    if c == 1 {
+        remedies.push("--rgb".to_owned());
+    }
+    let side = side.map_or_else(String::new, |side| format!(" of {side} x {side}"));
+    Err(Error::input(format!(
+        "the images of {} are {c} x {h} x {w} (channels x height x width), and {} takes colour \
+         images{side}; add {}",
+        set.name,
+        extractor.id(),
+        remedies.join(", and ")
+    )))
+}

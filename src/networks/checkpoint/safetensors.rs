@@ -1,0 +1,85 @@
+//! Safetensors files: a header in JSON that names every tensor, and the numbers.
+
+use std::{collections::BTreeMap, path::Path};
+
+use safetensors::{Dtype, SafeTensors};
+use tch::{Kind, Tensor};
+
+use crate::networks::checkpoint::{
+    Result,
+    error::CheckpointError,
+    parts::Named,
+    pickle::{Storage, TensorNode},
+};
+
+fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Damaged {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    })
+}
+
+/// What the header says about each tensor.
+pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
+    let mut tensors = vec![];
+    for (name, view) in parse(bytes, path)?.iter() {
+        let Some(kind) = kind(view.dtype()) else {
+            return Err(CheckpointError::ElementType {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                found: format!("{:?}", view.dtype()),
+            });
+        };
+        let shape = signed(view.shape());
+        let storage = Storage {
+            key: name.to_owned(),
+            kind,
+            len: view.shape().iter().product::<usize>() as u64,
+            start: 0,
+        };
+        let strides = vec![]; // the numbers lie in order
+        tensors.push((name.to_owned(), TensorNode { storage, offset: 0, shape, strides }));
+    }
+    Ok(tensors)
+}
+
+/// Reads the tensors whose storages are named.
+pub(super) fn load(
+    bytes: &[u8],
+    path: &Path,
+    wanted: &BTreeMap<String, TensorNode>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let file = parse(bytes, path)?;
+    let tensor = |(name, node): (&String, &TensorNode)| {
+        let view = file.tensor(&node.storage.key).map_err(|error| CheckpointError::Damaged {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        let tensor = Tensor::f_from_data_size(view.data(), &node.shape, node.storage.kind)?;
+        Ok((name.clone(), tensor))
+    };
+    wanted.iter().map(tensor).collect()
+}
+
+fn signed(shape: &[usize]) -> Vec<i64> {
+    let side = |&side| i64::try_from(side).expect("invariant: a file's sides are below 2^63");
+    shape.iter().map(side).collect()
+}
+
+fn kind(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F64 => Kind::Double,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::I16 => Kind::Int16,
+        Dtype::I8 => Kind::Int8,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::BOOL => Kind::Bool,
+        Dtype::F8_E4M3 => Kind::Float8e4m3fn,
+        Dtype::F8_E5M2 => Kind::Float8e5m2,
+        _ => return None,
+    })
+}

@@ -1,0 +1,274 @@
+//! The two containers of `torch.save`: a zip archive, and what was written before PyTorch 1.6.
+//!
+//! Both hold a pickle whose tensors point at runs of numbers outside of it. A zip archive has one
+//! record for each run, `NAME/data/KEY`. A legacy file has five pickles one after the other (a
+//! magic number, the protocol, the machine, the values, the keys) and behind them, for each key,
+//! the number of elements and the elements.
+//!
+//! # References
+//! `_save`, `_legacy_save` and their counterparts in `torch/serialization.py`.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use tch::{Kind, Tensor};
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
+
+use crate::networks::checkpoint::{
+    Container,
+    error::CheckpointError,
+    pickle::{Document, Node, PickleError, Storage, TensorNode},
+};
+
+type Result<T> = std::result::Result<T, CheckpointError>;
+
+/// The first pickle of a legacy file: the number 0x1950a86a20f9469cfc6c.
+pub(super) const LEGACY_MAGIC: &[u8] =
+    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
+
+/// The version of the legacy format, unchanged since 2016.
+const LEGACY_PROTOCOL: i64 = 1001;
+
+/// An opened file: its values, and where its runs of numbers lie.
+#[derive(Debug)]
+pub(super) struct TorchFile {
+    pub(super) container: Container,
+    pub(super) document: Document,
+    path: PathBuf,
+    bytes: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// The records `prefix/data/KEY` of the archive.
+    Zip { prefix: String },
+    /// First byte of each key.
+    Legacy(BTreeMap<String, u64>),
+}
+
+fn broken(path: &Path, problem: impl Into<String>) -> CheckpointError {
+    CheckpointError::Damaged { path: path.to_owned(), problem: problem.into() }
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        std::io::ErrorKind::UnexpectedEof => broken(&path, "it ends too early"),
+        _ => CheckpointError::Read { path: path.clone(), source },
+    }
+}
+
+impl TorchFile {
+    /// Opens a zip archive.
+    pub(super) fn open_zip(path: &Path) -> Result<Self> {
+        let (mut archive, bytes) = archive(path)?;
+        let names: Vec<&str> = archive.file_names().collect();
+        let prefix = names.iter().find_map(|name| name.strip_suffix("/data.pkl"));
+        let Some(prefix) = prefix.map(str::to_owned) else {
+            return Err(CheckpointError::Foreign {
+                path: path.to_owned(),
+                what: "a zip archive without data.pkl, which torch.save writes".to_owned(),
+            });
+        };
+        // A program has its constants and its code beside its values.
+        let program = names.contains(&format!("{prefix}/constants.pkl").as_str());
+        let container = if program { Container::TorchScript } else { Container::Zip };
+        if names.contains(&format!("{prefix}/byteorder").as_str()) {
+            let order = record(&mut archive, &format!("{prefix}/byteorder"), path)?;
+            if order.starts_with(b"big") {
+                return Err(CheckpointError::BigEndian { path: path.to_owned() });
+            }
+        }
+        let values = record(&mut archive, &format!("{prefix}/data.pkl"), path)?;
+        let document =
+            Document::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
+        let place = Place::Zip { prefix };
+        Ok(Self { container, document, path: path.to_owned(), bytes, place })
+    }
+
+    /// Opens a legacy file.
+    pub(super) fn open_legacy(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(io(path))?;
+        let bytes = file.metadata().map_err(io(path))?.len();
+        let mut input = BufReader::new(file);
+        let mut next =
+            || Document::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
+        let (_magic, protocol, machine) = (next()?, next()?, next()?);
+        if protocol.root() != &Node::Int(LEGACY_PROTOCOL) {
+            return Err(broken(path, format!("protocol {:?} is not known", protocol.root())));
+        }
+        if machine.item(machine.root(), "little_endian") == Some(&Node::Bool(false)) {
+            return Err(CheckpointError::BigEndian { path: path.to_owned() });
+        }
+        let (document, keys) = (next()?, next()?);
+        let mut position = input.stream_position().map_err(io(path))?;
+        let storages = storages(&document, path)?;
+        let mut starts = BTreeMap::new();
+        let Node::List(ids) = keys.root() else {
+            return Err(broken(path, "it has no list of its storages"));
+        };
+        for &id in ids {
+            let Node::Text(key) = keys.get(id) else {
+                return Err(broken(path, "a storage without a key"));
+            };
+            let Some(&(kind, len)) = storages.get(key.as_str()) else {
+                return Err(broken(path, format!("no tensor says what storage {key} holds")));
+            };
+            // The number of elements stands before them once more.
+            starts.insert(key.clone(), position.saturating_add(8));
+            position = position.saturating_add(8).saturating_add(size(kind, len));
+            if position > bytes {
+                return Err(broken(path, format!("it ends within storage {key}")));
+            }
+        }
+        let place = Place::Legacy(starts);
+        Ok(Self { container: Container::Legacy, document, path: path.to_owned(), bytes, place })
+    }
+
+    /// Reads tensors; those that share a storage in the file share it in memory.
+    ///
+    /// - Units: element types are those of the file.
+    pub(super) fn load<'a>(
+        &self,
+        tensors: impl Iterator<Item = (&'a String, &'a TensorNode)>,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut source = Source::open(self)?;
+        let mut storages: BTreeMap<&str, Tensor> = BTreeMap::new();
+        let mut loaded = BTreeMap::new();
+        let mut elements = 0_u64;
+        for (name, node) in tensors {
+            let wrong = |problem: &str| broken(&self.path, format!("`{name}` {problem}"));
+            let count = extent(node).ok_or_else(|| wrong("reaches beyond its storage"))?;
+            // Tensors may overlap, but not so that a small file fills the memory.
+            elements = elements.saturating_add(count);
+            if elements > self.bytes {
+                return Err(wrong("repeats elements more often than any network does"));
+            }
+            let storage = match storages.entry(&node.storage.key) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(source.storage(self, &node.storage)?)
+                }
+            };
+            if storage.kind() != node.storage.kind || storage.numel() as u64 != node.storage.len {
+                return Err(wrong("sees its storage otherwise than another tensor does"));
+            }
+            let tensor = if count == 0 {
+                Tensor::f_zeros(node.shape.as_slice(), (node.storage.kind, tch::Device::Cpu))?
+            } else {
+                let offset = i64::try_from(node.offset).unwrap_or(i64::MAX);
+                storage.f_as_strided(node.shape.as_slice(), node.strides.as_slice(), offset)?
+            };
+            loaded.insert(name.clone(), tensor);
+        }
+        Ok(loaded)
+    }
+}
+
+/// The file, open to read storages from.
+enum Source {
+    Zip(ZipArchive<BufReader<File>>),
+    Legacy(File),
+}
+
+impl Source {
+    fn open(file: &TorchFile) -> Result<Self> {
+        Ok(match file.place {
+            Place::Zip { .. } => Self::Zip(archive(&file.path)?.0),
+            Place::Legacy(_) => Self::Legacy(File::open(&file.path).map_err(io(&file.path))?),
+        })
+    }
+
+    /// One storage, as a tensor of one axis.
+    fn storage(&mut self, file: &TorchFile, storage: &Storage) -> Result<Tensor> {
+        let (key, expected) = (&storage.key, size(storage.kind, storage.len));
+        let bytes = match (self, &file.place) {
+            (Self::Zip(archive), Place::Zip { prefix }) => {
+                record(archive, &format!("{prefix}/data/{key}"), &file.path)?
+            }
+            (Self::Legacy(input), Place::Legacy(starts)) => {
+                let Some(&start) = starts.get(key) else {
+                    return Err(broken(&file.path, format!("it lacks storage {key}")));
+                };
+                input.seek(SeekFrom::Start(start)).map_err(io(&file.path))?;
+                let mut bytes = vec![];
+                input.take(expected).read_to_end(&mut bytes).map_err(io(&file.path))?;
+                bytes
+            }
+            _ => unreachable!("invariant: a source is opened as the file was"),
+        };
+        if bytes.len() as u64 != expected {
+            let found = bytes.len();
+            let problem = format!("storage {key} has {found} bytes instead of {expected}");
+            return Err(broken(&file.path, problem));
+        }
+        let len = i64::try_from(storage.len).unwrap_or(i64::MAX);
+        Ok(Tensor::f_from_data_size(&bytes, &[len], storage.kind)?)
+    }
+}
+
+/// What each key holds, as the tensors say.
+fn storages<'a>(document: &'a Document, path: &Path) -> Result<BTreeMap<&'a str, (Kind, u64)>> {
+    let mut storages = BTreeMap::new();
+    for node in document.nodes() {
+        let Node::Storage(storage) = node else { continue };
+        let holds = (storage.kind, storage.len);
+        if *storages.entry(storage.key.as_str()).or_insert(holds) != holds {
+            let problem = format!("storage {} has two element types or lengths", storage.key);
+            return Err(broken(path, problem));
+        }
+    }
+    Ok(storages)
+}
+
+/// Bytes of so many elements.
+fn size(kind: Kind, len: u64) -> u64 {
+    len.saturating_mul(kind.elt_size_in_bytes() as u64)
+}
+
+/// The number of elements of a tensor, if all of them lie in its storage.
+fn extent(node: &TensorNode) -> Option<u64> {
+    let mut count = 1_u64;
+    let mut last = node.offset;
+    for (&side, &stride) in node.shape.iter().zip(&node.strides) {
+        let (side, stride) = (u64::try_from(side).ok()?, u64::try_from(stride).ok()?);
+        if side == 0 {
+            return Some(0);
+        }
+        count = count.checked_mul(side)?;
+        last = last.checked_add((side - 1).checked_mul(stride)?)?;
+    }
+    (last < node.storage.len).then_some(count)
+}
+
+fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
+    let file = File::open(path).map_err(io(path))?;
+    let bytes = file.metadata().map_err(io(path))?.len();
+    let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
+        ZipError::Io(error) => io(path)(error),
+        other => broken(path, other.to_string()),
+    })?;
+    Ok((archive, bytes))
+}
+
+/// The bytes of one record, their checksum compared.
+fn record<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, path: &Path) -> Result<Vec<u8>> {
+    let mut file = archive.by_name(name).map_err(|error| match error {
+        ZipError::FileNotFound => broken(path, format!("it lacks the record {name}")),
+        other => broken(path, other.to_string()),
+    })?;
+    // A compressed record could be larger than the file by any factor; torch.save stores plainly.
+    if file.compression() != CompressionMethod::Stored {
+        return Err(broken(path, format!("its record {name} is compressed")));
+    }
+    let mut bytes = vec![];
+    match file.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(broken(path, format!("record {name}: {error}"))),
+    }
+}

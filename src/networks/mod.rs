@@ -1,0 +1,21 @@
+//! Denoisers and feature extractors.
+
+pub mod checkpoint;
+pub mod classifier;
+pub mod conversion;
+pub mod features;
+pub mod files;
+mod folded;
+pub mod home;
+pub mod hub;
+pub mod inception;
+pub mod inception_script;
+pub mod inspection;
+pub mod network;
+pub mod placement;
+pub mod reading;
+pub mod scheduler_config;
+pub mod torchscript;
+pub mod unet;
+pub mod unet_config;
+pub mod weights;

@@ -1,0 +1,337 @@
+//! A trained network as a denoiser.
+
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+
+use crate::core::{At, Denoiser, Error, Prediction, Result};
+use crate::networks::{
+    checkpoint::{Checkpoint, CheckpointError, Container, Which, architecture::Unrecognised},
+    files::ModelFiles,
+    placement::{Placement, Precision},
+    reading::{Reading, Remark},
+    torchscript::{Script, ScriptError},
+    unet::Unet,
+    unet_config::{ConfigError, UnetConfig},
+    weights::{Weights, WeightsError},
+};
+
+/// Why a network could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Its program.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The folder is no model.
+    #[error(
+        "{} holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder \
+         with both, as diffusers' save_pretrained writes it, or a single file of weights",
+        folder.display()
+    )]
+    NoModel {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder holds no weights.
+    #[error(
+        "{} holds no diffusion_pytorch_model.safetensors (or .bin) and no single file of weights by \
+         another name; save the model in that format (diffusers' save_pretrained does), or name the \
+         file that is meant",
+        folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The average of a checkpoint of diffusers' training scripts cannot be read.
+    #[error(
+        "{} should be an average: {error}; --raw (`model.raw = true`) takes the network beside it",
+        folder.display()
+    )]
+    AverageFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        error: Box<OpenError>,
+    },
+    /// The tensors of a file without a configuration are not those of a network known here.
+    #[error("{}: {why}", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the way.
+        why: Unrecognised,
+    },
+    /// It predicts something else than one or two values for each value of the image.
+    #[error(
+        "{name}: the network has {out} output channels and {image} input channels; supported: as many \
+         (eps), or twice as many (eps, and the range of a learned variance)"
+    )]
+    Channels {
+        /// The network.
+        name: String,
+        /// Channels of its output.
+        out: i64,
+        /// Channels of its input.
+        image: i64,
+    },
+    /// Images of that shape do not go through it.
+    #[error(
+        "{name}: images of shape {shape:?} do not go through the network, which takes \
+         [{channels}, H, W] with H and W multiples of {factor}"
+    )]
+    Shape {
+        /// The network.
+        name: String,
+        /// The shape that was asked for.
+        shape: [usize; 3],
+        /// The channels that it takes.
+        channels: i64,
+        /// What the sides must be multiples of.
+        factor: usize,
+    },
+    /// A program has its own precision.
+    #[error("{name} is a TorchScript program, which has a precision of its own: ask for none")]
+    Precision {
+        /// The program.
+        name: String,
+    },
+    /// A program has its own weights.
+    #[error(
+        "{name} is a TorchScript program, which has one set of weights: do not ask for raw ones"
+    )]
+    NoRaw {
+        /// The program.
+        name: String,
+    },
+}
+
+impl From<CheckpointError> for OpenError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Weights(error.into())
+    }
+}
+
+/// What is wanted of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which weights, where a file has several.
+    pub which: Which,
+    /// The shape of its images `[C, H, W]`, where the files do not say it or another one is meant.
+    pub shape: Option<[usize; 3]>,
+    /// Where and how it runs.
+    pub placement: Placement,
+}
+
+impl From<Placement> for Wanted {
+    fn from(placement: Placement) -> Self {
+        Self { placement, ..Self::default() }
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    Unet(Box<Unet>),
+    Script(Script),
+}
+
+/// A network that predicts eps, and maybe the range of a learned variance, with what a record of a run says about it.
+#[derive(Debug)]
+pub struct Network {
+    body: Body,
+    name: String,
+    shape: Option<[usize; 3]>,
+    sha256: String,
+    tensors: usize,
+    parameters: usize,
+    remarks: Vec<Remark>,
+}
+
+impl Network {
+    /// Opens a diffusers folder, a single file of weights in any container, or a program.
+    ///
+    /// A saved pipeline keeps its network in its `unet` folder, which is looked into as well. A
+    /// `config.json` beside a single file counts; without one the official code's networks are
+    /// recognised from the names and shapes of the tensors. Of `unet` and `unet_ema` in one folder,
+    /// the second is the average. An index of shards stands for all of them.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, the configuration asks for something not supported, or
+    /// weights and configuration do not fit each other.
+    pub fn open(path: &Path, wanted: &Wanted) -> std::result::Result<Self, OpenError> {
+        let files = ModelFiles::find(path, wanted.which)?;
+        let name = files.weights.display().to_string();
+        // A wrong configuration is found without the weights, which may be large.
+        let config = files.read_config()?;
+        let checkpoint = Checkpoint::open(&files.weights)?;
+        if checkpoint.container == Container::TorchScript {
+            return Self::script(&checkpoint, name, wanted);
+        }
+        let reading = Reading::of(&files, &checkpoint, wanted.which)?;
+        let config = reading.config(config)?;
+        let weights = Weights::from_state_dict(checkpoint.load(reading.part)?)?;
+        let name = path.display().to_string();
+        let network = Self {
+            remarks: reading.remarks(&config),
+            ..Self::new(&name, &config, &weights, wanted.placement)?
+        };
+        match wanted.shape {
+            Some(shape) => network.with_shape(&config, shape),
+            None => Ok(network),
+        }
+    }
+
+    fn script(
+        checkpoint: &Checkpoint,
+        name: String,
+        wanted: &Wanted,
+    ) -> std::result::Result<Self, OpenError> {
+        if wanted.placement.precision != Precision::F32 {
+            return Err(OpenError::Precision { name });
+        }
+        if wanted.which == Which::Raw {
+            return Err(OpenError::NoRaw { name });
+        }
+        let script = Script::open(&checkpoint.origin, wanted.placement.device)?;
+        let parameters = script.parameters()?;
+        let count = |shape: &[i64]| {
+            shape.iter().map(|&s| usize::try_from(s).unwrap_or(0)).product::<usize>()
+        };
+        Ok(Self {
+            name,
+            shape: wanted.shape,
+            sha256: checkpoint.sha256.clone(),
+            tensors: parameters.len(),
+            parameters: parameters.iter().map(|(_, shape, _)| count(shape)).sum(),
+            body: Body::Script(script),
+            remarks: vec![],
+        })
+    }
+
+    /// Builds a network from its configuration and weights; `name` is for messages and records.
+    ///
+    /// # Errors
+    /// When they do not fit each other, or the network predicts something else than eps, alone or
+    /// with the range of a learned variance.
+    pub fn new(
+        name: &str,
+        config: &UnetConfig,
+        weights: &Weights,
+        placement: Placement,
+    ) -> std::result::Result<Self, OpenError> {
+        if config.predicts_range().is_none() {
+            return Err(OpenError::Channels {
+                name: name.to_owned(),
+                out: config.out_channels,
+                image: config.in_channels,
+            });
+        }
+        let shape = || {
+            let side = usize::try_from(config.sample_size?).ok()?;
+            Some([usize::try_from(config.in_channels).ok()?, side, side])
+        };
+        Ok(Self {
+            body: Body::Unet(Box::new(Unet::new(config, weights, placement)?)),
+            name: name.to_owned(),
+            shape: shape(),
+            sha256: weights.sha256.clone(),
+            tensors: weights.tensors.len(),
+            parameters: weights.parameters(),
+            remarks: vec![],
+        })
+    }
+
+    fn with_shape(
+        self,
+        config: &UnetConfig,
+        shape: [usize; 3],
+    ) -> std::result::Result<Self, OpenError> {
+        let factor = 1 << (config.levels() - 1);
+        let [channels, sides @ ..] = shape;
+        let fits = |side: &usize| *side > 0 && side.is_multiple_of(factor);
+        if i64::try_from(channels) == Ok(config.in_channels) && sides.iter().all(fits) {
+            return Ok(Self { shape: Some(shape), ..self });
+        }
+        Err(OpenError::Shape { name: self.name, shape, channels: config.in_channels, factor })
+    }
+
+    /// The UNet; none if it is a program.
+    pub fn unet(&self) -> Option<&Unet> {
+        match &self.body {
+            Body::Unet(unet) => Some(unet),
+            Body::Script(_) => None,
+        }
+    }
+
+    /// Whether it predicts the range of a learned variance beside eps; a program does not say before
+    /// it runs.
+    pub fn predicts_range(&self) -> Option<bool> {
+        self.unet()?.config().predicts_range()
+    }
+
+    /// The folder, the file or the name that it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Shape of the images it was made for, `[C, H, W]`; none if nothing says so.
+    pub fn shape(&self) -> Option<[usize; 3]> {
+        self.shape
+    }
+
+    /// What there is to say of how it was read.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
+    }
+
+    /// SHA-256 of the weights file; of shards, of the list of theirs.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The number of weight tensors.
+    pub fn tensors(&self) -> usize {
+        self.tensors
+    }
+
+    /// The number of parameters in them.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+}
+
+impl Denoiser for Network {
+    type State = Tensor;
+
+    /// Asks the network with one label for the whole batch.
+    ///
+    /// The clean end has label -1, which no network was trained on: it is asked with label 0.
+    fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
+        Ok(self.predict_with_range(x, at)?.eps)
+    }
+
+    /// Of twice as many output channels, the first half is eps and the second the range.
+    fn predict_with_range(&self, x: &Tensor, at: At) -> Result<Prediction<Tensor>> {
+        let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
+        let kind = x.f_kind().map_err(Error::model)?;
+        let out = match &self.body {
+            Body::Unet(unet) => unet.forward(x, &label).map_err(Error::model)?,
+            Body::Script(script) => script.forward(x, &label).map_err(Error::model)?,
+        };
+        let out = out.f_to_kind(kind).map_err(Error::model)?;
+        let (image, channels) = (x.size(), out.size());
+        if image == channels {
+            return Ok(out.into());
+        }
+        let half = |first| out.f_narrow(1, first, image[1])?.f_contiguous();
+        let halves = || Ok(Prediction { range: Some(half(image[1])?), ..half(0)?.into() });
+        halves().map_err(|error: tch::TchError| Error::model(error))
+    }
+}

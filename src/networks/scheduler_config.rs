@@ -1,0 +1,687 @@
+//! What a network means, read from diffusers' `scheduler_config.json`.
+//!
+//! A file of weights does not say whether its network predicts eps, x0 or v, nor for which noise
+//! levels; sampled on a guess it still makes images, only wrong ones. diffusers keeps this in the
+//! configuration of the scheduler that the network was trained with. What belongs to the network is
+//! read from it (prediction, betas, T, zero terminal SNR, clipping); what is the choice of that
+//! pipeline's own sampler (spacing of the steps, order, variance) is told apart and said, and
+//! decides nothing here. A value that is not implemented is refused by name, all of a file together.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+
+use crate::networks::files::NETWORK_FOLDER;
+
+/// What diffusers calls a scheduler's configuration.
+pub const SCHEDULER: &str = "scheduler_config.json";
+
+/// What diffusers calls the list of a pipeline's parts.
+pub const PIPELINE: &str = "model_index.json";
+
+/// Where a saved pipeline keeps its scheduler.
+pub(super) const SCHEDULER_FOLDER: &str = "scheduler";
+
+/// What a network predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Predicts {
+    /// The noise: `epsilon`.
+    Eps,
+    /// The clean sample: `sample`.
+    X0,
+    /// The velocity of Salimans and Ho 2022: `v_prediction`.
+    V,
+}
+
+/// The rule behind the betas.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Betas {
+    /// `linear`.
+    Linear,
+    /// `scaled_linear`: linear in the roots.
+    ScaledLinear,
+    /// `squaredcos_cap_v2`: the cosine schedule of Nichol and Dhariwal 2021.
+    Cosine,
+    /// `sigmoid`.
+    Sigmoid,
+    /// `trained_betas`: a list.
+    Listed(Vec<f64>),
+}
+
+impl Predicts {
+    const NAMES: [(&str, Self); 3] = [("eps", Self::Eps), ("v", Self::V), ("x0", Self::X0)];
+
+    /// By the name that it has in manifests.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find_map(|(known, predicts)| (known == name).then_some(predicts))
+    }
+}
+
+impl Betas {
+    /// A rule by the name that it has in manifests; a list has no rule.
+    pub fn named(name: &str) -> Option<Self> {
+        let rules = [Self::Linear, Self::ScaledLinear, Self::Cosine, Self::Sigmoid];
+        rules.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// The name that it has in manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::ScaledLinear => "scaled-linear",
+            Self::Cosine => "cosine",
+            Self::Sigmoid => "sigmoid",
+            Self::Listed(_) => "betas",
+        }
+    }
+}
+
+/// What a scheduler's file says about the network beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchedulerConfig {
+    /// The scheduler's class.
+    pub class: String,
+    /// What the network predicts.
+    pub predicts: Predicts,
+    /// The rule behind the betas.
+    pub betas: Betas,
+    /// The first beta, of rules that have one.
+    pub beta_start: f64,
+    /// The last beta, of rules that have one.
+    pub beta_end: f64,
+    /// T, the number of labels.
+    pub horizon: usize,
+    /// Whether the schedule is rescaled to alpha_bar = 0 at its last label.
+    pub zero_terminal_snr: bool,
+    /// The bound of the predicted x0, if it is clipped.
+    pub clip: Option<f64>,
+    /// Choices of the pipeline's own sampler, `field = value`: not the network's, not used here.
+    pub own_sampler: Vec<String>,
+    /// Fields that are not known here.
+    pub unknown: Vec<String>,
+}
+
+/// Why a scheduler's file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchedulerError {
+    /// The file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a JSON object.
+    #[error("{} is not a JSON object: {message}; restore it or save the model again", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+    /// The pipeline names a scheduler whose file is missing.
+    #[error(
+        "{} names a scheduler ({class}), and there is no {SCHEDULER} beside it or in {SCHEDULER_FOLDER}/: \
+         restore it",
+        path.display()
+    )]
+    Missing {
+        /// The pipeline's `model_index.json`.
+        path: PathBuf,
+        /// The scheduler's class.
+        class: String,
+    },
+    /// The file describes what is not implemented.
+    #[error("{} describes what is not supported:{}", path.display(), bullets(problems))]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Every field that stands in the way.
+        problems: Vec<Unsupported>,
+    },
+}
+
+fn bullets(problems: &[Unsupported]) -> String {
+    problems.iter().fold(String::new(), |text, problem| text + "\n  " + &problem.to_string())
+}
+
+/// A field whose value is not implemented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The field.
+    pub field: &'static str,
+    /// Its value, as JSON.
+    pub value: String,
+    /// What would be accepted.
+    pub supported: String,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is {}; supported: {}", self.field, self.value, self.supported)
+    }
+}
+
+/// Schedulers on a table of alpha_bar over integer labels: the class, the betas where the file gives
+/// none, and whether x0 is clipped where the file does not say.
+const CLASSES: [(&str, (f64, f64), bool); 19] = {
+    const DDPM: (f64, f64) = (1e-4, 0.02);
+    const LATENT: (f64, f64) = (0.00085, 0.012);
+    [
+        ("DDPMScheduler", DDPM, true),
+        ("DDPMParallelScheduler", DDPM, true),
+        ("DDIMScheduler", DDPM, true),
+        ("DDIMParallelScheduler", DDPM, true),
+        ("DDIMInverseScheduler", DDPM, true),
+        ("RePaintScheduler", DDPM, true),
+        ("PNDMScheduler", DDPM, false),
+        ("DEISMultistepScheduler", DDPM, false),
+        ("DPMSolverMultistepScheduler", DDPM, false),
+        ("DPMSolverMultistepInverseScheduler", DDPM, false),
+        ("DPMSolverSinglestepScheduler", DDPM, false),
+        ("UniPCMultistepScheduler", DDPM, false),
+        ("SASolverScheduler", DDPM, false),
+        ("EulerDiscreteScheduler", DDPM, false),
+        ("EulerAncestralDiscreteScheduler", DDPM, false),
+        ("LMSDiscreteScheduler", DDPM, false),
+        ("HeunDiscreteScheduler", LATENT, false),
+        ("KDPM2DiscreteScheduler", LATENT, false),
+        ("KDPM2AncestralDiscreteScheduler", LATENT, false),
+    ]
+};
+
+/// What a sampler chooses, and no network is trained with.
+const OWN_SAMPLER: [&str; 30] = [
+    "algorithm_type",
+    "corrector_order",
+    "disable_corrector",
+    "eta",
+    "euler_at_final",
+    "final_sigmas_type",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "predict_x0",
+    "predictor_order",
+    "set_alpha_to_one",
+    "set_alpha_to_zero",
+    "shift_terminal",
+    "sigma_max",
+    "sigma_min",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "steps_offset",
+    "tau_func",
+    "time_shift_type",
+    "timestep_spacing",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+    "variance_type",
+    "flow_shift",
+];
+
+impl SchedulerConfig {
+    /// The scheduler's file of a model: a network's folder, a pipeline, or a file of weights.
+    ///
+    /// It stands beside the network, in the pipeline's `scheduler` folder, or beside its
+    /// `model_index.json`; a network inside a pipeline is looked up from its own folder too.
+    ///
+    /// # Errors
+    /// A pipeline whose `model_index.json` names a scheduler that is not there.
+    pub fn find(model: &Path) -> Result<Option<PathBuf>, SchedulerError> {
+        let folder = if model.is_dir() { model } else { model.parent().unwrap_or(Path::new("")) };
+        let mut folders = vec![folder.to_owned()];
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(NETWORK_FOLDER)
+            && let Some(pipeline) = folder.parent()
+        {
+            folders.push(pipeline.to_owned());
+        }
+        let places = folders
+            .iter()
+            .flat_map(|f| [f.join(SCHEDULER), f.join(SCHEDULER_FOLDER).join(SCHEDULER)]);
+        if let Some(found) = places.into_iter().find(|path| path.is_file()) {
+            return Ok(Some(found));
+        }
+        for folder in &folders {
+            let path = folder.join(PIPELINE);
+            if path.is_file()
+                && let Value::Object(parts) = Value::Object(object(&path)?)
+                && let Some(class) = parts.get("scheduler").and_then(|part| part.get(1)?.as_str())
+            {
+                return Err(SchedulerError::Missing { class: class.to_owned(), path });
+            }
+        }
+        Ok(None)
+    }
+
+    /// What DDPM's networks were trained for (Ho et al. 2020, section 4); nothing clipped.
+    pub fn ddpm() -> Self {
+        Self {
+            class: "DDPMScheduler".to_owned(),
+            predicts: Predicts::Eps,
+            betas: Betas::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            horizon: 1000,
+            zero_terminal_snr: false,
+            clip: None,
+            own_sampler: vec![],
+            unknown: vec![],
+        }
+    }
+
+    /// The class that a file names, whatever else is in it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no JSON object.
+    pub fn class_of(path: &Path) -> Result<String, SchedulerError> {
+        let class = object(path)?.get("_class_name").and_then(Value::as_str).map(str::to_owned);
+        Ok(class.unwrap_or_else(|| "DDPMScheduler".to_owned()))
+    }
+
+    /// Reads a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no JSON object, or asks for what is not implemented (all of it
+    /// is listed).
+    pub fn read(path: &Path) -> Result<Self, SchedulerError> {
+        let mut reader = Reader { fields: object(path)?, problems: vec![] };
+        let config = reader.config();
+        if reader.problems.is_empty() {
+            return Ok(config);
+        }
+        Err(SchedulerError::Unsupported { path: path.to_owned(), problems: reader.problems })
+    }
+
+    /// All of it in a line, what was left to the pipeline's own sampler included.
+    pub fn whole(&self) -> String {
+        match self.own_sampler.as_slice() {
+            [] => self.to_string(),
+            own => format!("{self}; its pipeline's own sampler: {} (not used)", own.join(", ")),
+        }
+    }
+
+    /// The text of a `scheduler_config.json` that diffusers' `DDPMScheduler` opens, and that reads as
+    /// this.
+    pub fn to_json(&self) -> String {
+        let listed = if let Betas::Listed(betas) = &self.betas { Some(betas) } else { None };
+        let fields = serde_json::json!({
+            "_class_name": "DDPMScheduler",
+            "beta_end": self.beta_end,
+            "beta_schedule": match self.betas {
+                Betas::Linear | Betas::Listed(_) => "linear",
+                Betas::ScaledLinear => "scaled_linear",
+                Betas::Cosine => "squaredcos_cap_v2",
+                Betas::Sigmoid => "sigmoid",
+            },
+            "beta_start": self.beta_start,
+            "clip_sample": self.clip.is_some(),
+            "clip_sample_range": self.clip.unwrap_or(1.0),
+            "num_train_timesteps": self.horizon,
+            "prediction_type": match self.predicts {
+                Predicts::Eps => "epsilon",
+                Predicts::X0 => "sample",
+                Predicts::V => "v_prediction",
+            },
+            "rescale_betas_zero_snr": self.zero_terminal_snr,
+            "thresholding": false,
+            "trained_betas": listed,
+        });
+        format!("{fields:#}\n")
+    }
+}
+
+/// The text of a `model_index.json`, with which diffusers' `DDPMPipeline` opens a folder that holds
+/// the network and a scheduler of that class side by side.
+pub fn pipeline_json(class: &str) -> String {
+    let fields = serde_json::json!({
+        "_class_name": "DDPMPipeline",
+        "scheduler": ["diffusers", class],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    format!("{fields:#}\n")
+}
+
+impl fmt::Display for SchedulerConfig {
+    /// `predicts v; cosine, T = 1000; x0 not clipped`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let predicts = match self.predicts {
+            Predicts::Eps => "eps",
+            Predicts::X0 => "x0",
+            Predicts::V => "v",
+        };
+        let (start, end) = (self.beta_start, self.beta_end);
+        write!(f, "predicts {predicts}; ")?;
+        match &self.betas {
+            Betas::Linear => write!(f, "linear betas {start} to {end}")?,
+            Betas::ScaledLinear => write!(f, "scaled-linear betas {start} to {end}")?,
+            Betas::Cosine => f.write_str("cosine")?,
+            Betas::Sigmoid => write!(f, "sigmoid betas {start} to {end}")?,
+            Betas::Listed(_) => f.write_str("betas listed")?,
+        }
+        write!(f, ", T = {}", self.horizon)?;
+        if self.zero_terminal_snr {
+            f.write_str(", zero terminal SNR")?;
+        }
+        match self.clip {
+            None => f.write_str("; x0 not clipped"),
+            Some(bound) => write!(f, "; x0 clipped to [-{bound}, {bound}]"),
+        }
+    }
+}
+
+fn object(path: &Path) -> Result<Map<String, Value>, SchedulerError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SchedulerError::Read { path: path.to_owned(), source })?;
+    let syntax = |message: String| SchedulerError::Syntax { path: path.to_owned(), message };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(syntax("it holds another value".to_owned())),
+        Err(error) => Err(syntax(error.to_string())),
+    }
+}
+
+/// Takes fields out one by one; what is left at the end is not known.
+struct Reader {
+    fields: Map<String, Value>,
+    problems: Vec<Unsupported>,
+}
+
+impl Reader {
+    fn config(&mut self) -> SchedulerConfig {
+        let class = self.text("_class_name").unwrap_or_else(|| "DDPMScheduler".to_owned());
+        let known = CLASSES.iter().find(|(name, ..)| *name == class);
+        let &(_, (beta_start, beta_end), clips) = known.unwrap_or_else(|| {
+            let names: Vec<&str> = CLASSES.iter().map(|(name, ..)| *name).collect();
+            self.problem("_class_name", class.as_str(), &names.join(", "));
+            &CLASSES[0]
+        });
+        let predicts = self.predicts();
+        let horizon =
+            self.number("num_train_timesteps", 1000.0, "a whole number from 2 to 10,000,000");
+        let horizon = self.count(horizon);
+        let beta_start = self.number("beta_start", beta_start, "a number in (0, 1)");
+        let beta_end = self.number("beta_end", beta_end, "a number in (0, 1)");
+        let betas = self.betas(horizon);
+        let zero_terminal_snr = self.flag("rescale_betas_zero_snr", false);
+        let clips = self.flag("clip_sample", clips);
+        let range = self.number("clip_sample_range", 1.0, "a positive number");
+        if range <= 0.0 {
+            self.problem("clip_sample_range", range, "a positive number");
+        }
+        self.flow_and_thresholding();
+        let mut own_sampler = vec![];
+        for field in OWN_SAMPLER {
+            match self.fields.remove(field) {
+                None | Some(Value::Null) => {}
+                Some(value) => own_sampler.push(format!("{field} = {value}")),
+            }
+        }
+        let unknown = std::mem::take(&mut self.fields).into_iter();
+        let unknown = unknown.filter(|(field, value)| !field.starts_with('_') && !value.is_null());
+        let unknown = unknown.map(|(field, value)| format!("{field} = {value}")).collect();
+        SchedulerConfig {
+            class,
+            predicts,
+            betas,
+            beta_start,
+            beta_end,
+            horizon,
+            zero_terminal_snr,
+            clip: clips.then_some(range),
+            own_sampler,
+            unknown,
+        }
+    }
+
+    fn predicts(&mut self) -> Predicts {
+        const FIELD: &str = "prediction_type";
+        // Before 0.12, diffusers wrote this in its place.
+        let old = self.fields.remove("predict_epsilon").and_then(|value| value.as_bool());
+        match self.text(FIELD).as_deref() {
+            None if old == Some(false) => Predicts::X0,
+            None | Some("epsilon") => Predicts::Eps,
+            Some("sample") => Predicts::X0,
+            Some("v_prediction") => Predicts::V,
+            Some(other) => {
+                self.problem(FIELD, other, "epsilon, sample, v_prediction");
+                Predicts::Eps
+            }
+        }
+    }
+
+    fn betas(&mut self, horizon: usize) -> Betas {
+        const LIST: &str = "trained_betas";
+        let rule = self.text("beta_schedule");
+        match self.fields.remove(LIST) {
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                let listed: Option<Vec<f64>> =
+                    value.as_array().and_then(|list| list.iter().map(Value::as_f64).collect());
+                return match listed {
+                    Some(betas) if betas.len() == horizon => Betas::Listed(betas),
+                    Some(betas) => {
+                        let found = format!("a list of {}", betas.len());
+                        let wanted = format!("num_train_timesteps of them, {horizon}");
+                        self.problem(LIST, found, &wanted);
+                        Betas::Linear
+                    }
+                    None => {
+                        self.problem(LIST, "no list of numbers", "a list of numbers, or null");
+                        Betas::Linear
+                    }
+                };
+            }
+        }
+        match rule.as_deref() {
+            None | Some("linear") => Betas::Linear,
+            Some("scaled_linear") => Betas::ScaledLinear,
+            Some("squaredcos_cap_v2") => Betas::Cosine,
+            Some("sigmoid") => Betas::Sigmoid,
+            Some(other) => {
+                let supported =
+                    "linear, scaled_linear, squaredcos_cap_v2, sigmoid, or trained_betas";
+                self.problem("beta_schedule", other, supported);
+                Betas::Linear
+            }
+        }
+    }
+
+    /// What changes the network's meaning and is not implemented.
+    fn flow_and_thresholding(&mut self) {
+        for field in ["thresholding", "use_flow_sigmas", "use_dynamic_shifting"] {
+            if self.flag(field, false) {
+                self.problem(field, true, "false");
+            }
+        }
+        if let Some(kind) = self.text("timestep_type").filter(|kind| kind != "discrete") {
+            self.problem("timestep_type", kind, "discrete");
+        }
+        // They belong to thresholding alone.
+        self.fields.remove("dynamic_thresholding_ratio");
+        self.fields.remove("sample_max_value");
+    }
+
+    fn count(&mut self, number: f64) -> usize {
+        const MOST: f64 = 1e7;
+        if number.fract().abs() > 0.0 || !(2.0..=MOST).contains(&number) {
+            let supported = "a whole number from 2 to 10,000,000";
+            self.problem("num_train_timesteps", number, supported);
+            return 1000;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        let count = number as usize;
+        count
+    }
+
+    fn problem(&mut self, field: &'static str, value: impl Into<Value>, supported: &str) {
+        let value = value.into().to_string();
+        self.problems.push(Unsupported { field, value, supported: supported.to_owned() });
+    }
+
+    /// Takes a field; null counts as absent.
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, field: &'static str) -> Option<String> {
+        match self.take(field)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.problem(field, other, "a name");
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, field: &'static str, default: bool) -> bool {
+        match self.take(field) {
+            None => default,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.problem(field, other, "true or false");
+                default
+            }
+        }
+    }
+
+    fn number(&mut self, field: &'static str, default: f64, supported: &str) -> f64 {
+        match self.take(field) {
+            None => default,
+            Some(value) => value.as_f64().unwrap_or_else(|| {
+                self.problem(field, value, supported);
+                default
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(fields: &Value) -> Result<SchedulerConfig, SchedulerError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SCHEDULER);
+        std::fs::write(&path, fields.to_string()).unwrap();
+        SchedulerConfig::read(&path)
+    }
+
+    fn problems(fields: &Value) -> Vec<String> {
+        match read(fields).unwrap_err() {
+            SchedulerError::Unsupported { problems, .. } => {
+                problems.iter().map(Unsupported::to_string).collect()
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_is_absent_has_the_default_of_its_class() {
+        let ddpm = read(&serde_json::json!({ "_class_name": "DDPMScheduler" })).unwrap();
+        assert_eq!(
+            ddpm.to_string(),
+            "predicts eps; linear betas 0.0001 to 0.02, T = 1000; x0 clipped to [-1, 1]"
+        );
+        let heun = read(&serde_json::json!({ "_class_name": "HeunDiscreteScheduler" })).unwrap();
+        assert_eq!(
+            heun.to_string(),
+            "predicts eps; linear betas 0.00085 to 0.012, T = 1000; x0 not clipped"
+        );
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same() {
+        let all = [Betas::Linear, Betas::ScaledLinear, Betas::Cosine, Betas::Sigmoid];
+        for betas in all.into_iter().chain([Betas::Listed(vec![0.1, 0.2])]) {
+            for predicts in [Predicts::Eps, Predicts::X0, Predicts::V] {
+                let config = SchedulerConfig {
+                    class: "DDPMScheduler".to_owned(),
+                    predicts,
+                    betas: betas.clone(),
+                    beta_start: 0.001,
+                    beta_end: 0.03,
+                    horizon: 2,
+                    zero_terminal_snr: predicts == Predicts::V,
+                    clip: (predicts == Predicts::X0).then_some(1.5),
+                    own_sampler: vec![],
+                    unknown: vec![],
+                };
+                let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+                assert_eq!(read(&written).unwrap(), config);
+            }
+        }
+    }
+
+    #[test]
+    fn the_choices_of_a_sampler_are_told_from_the_network() {
+        let config = read(&serde_json::json!({
+            "_class_name": "UniPCMultistepScheduler", "timestep_spacing": "linspace",
+            "steps_offset": 1, "solver_order": 3, "brand_new": 7, "_diffusers_version": "9",
+        }))
+        .unwrap();
+        assert_eq!(
+            config.own_sampler,
+            ["solver_order = 3", "steps_offset = 1", "timestep_spacing = \"linspace\""]
+        );
+        assert_eq!(config.unknown, ["brand_new = 7"]);
+    }
+
+    #[test]
+    fn what_is_not_implemented_is_refused_by_name_all_of_it() {
+        let found = problems(&serde_json::json!({
+            "_class_name": "FlowMatchEulerDiscreteScheduler", "prediction_type": "flow_prediction",
+            "beta_schedule": "laplace", "thresholding": true, "use_flow_sigmas": true,
+            "num_train_timesteps": 0.5, "trained_betas": null, "clip_sample_range": -1,
+        }));
+        let named: Vec<&str> = found.iter().map(|line| line.split('`').nth(1).unwrap()).collect();
+        assert_eq!(
+            named,
+            [
+                "_class_name",
+                "prediction_type",
+                "num_train_timesteps",
+                "beta_schedule",
+                "clip_sample_range",
+                "thresholding",
+                "use_flow_sigmas"
+            ]
+        );
+        let found =
+            problems(&serde_json::json!({ "trained_betas": [0.1], "num_train_timesteps": 2 }));
+        assert_eq!(
+            found,
+            ["`trained_betas` is \"a list of 1\"; supported: num_train_timesteps of them, 2"]
+        );
+    }
+
+    #[test]
+    fn a_pipeline_is_searched_from_any_of_its_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("unet")).unwrap();
+        std::fs::create_dir_all(at("scheduler")).unwrap();
+        assert!(SchedulerConfig::find(folder.path()).unwrap().is_none());
+        std::fs::write(at(PIPELINE), pipeline_json("DDPMScheduler")).unwrap();
+        let missing = SchedulerConfig::find(&at("unet")).unwrap_err().to_string();
+        assert!(missing.contains("names a scheduler (DDPMScheduler)"), "{missing}");
+        let inner = at("scheduler").join(SCHEDULER);
+        std::fs::write(&inner, "{}").unwrap();
+        for place in ["", "unet", "unet/diffusion_pytorch_model.safetensors", "net.ckpt"] {
+            assert_eq!(SchedulerConfig::find(&at(place)).unwrap(), Some(inner.clone()), "{place}");
+        }
+        let outer = at(SCHEDULER);
+        std::fs::write(&outer, "{}").unwrap();
+        assert_eq!(SchedulerConfig::find(folder.path()).unwrap(), Some(outer));
+    }
+}

@@ -1,0 +1,296 @@
+//! The UNet of DDPM, run and trained by LibTorch.
+//!
+//! The network of Ho, Jain and Abbeel (2020) with the parameterisation of diffusers' `UNet2DModel`:
+//! a way down and a way up over the resolutions, residual blocks that add a projection of the
+//! noise label, self-attention at chosen levels and in the middle, and every output of the way
+//! down concatenated to the way up.
+//!
+//! Activations are kept channels-last, the layout in which oneDNN convolves and attention reads
+//! without a copy. Weights that meet the same input are joined when the network is built: the
+//! label projections of all residual blocks are one product, and so are query, key and value.
+//! The state and the result are f32 whatever the precision inside.
+//!
+//! In training the network is a function of its weights: built anew for every step, so that
+//! gradients flow through the joining and the casts to the f32 weights they were made from.
+
+mod builder;
+mod layers;
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use self::builder::Builder;
+use self::layers::Attention;
+use self::layers::Conv;
+use self::layers::Level;
+use self::layers::Linear;
+use self::layers::Norm;
+use self::layers::Resnet;
+use self::layers::Upsample;
+use self::layers::silu;
+use crate::networks::{
+    placement::Placement,
+    unet_config::UnetConfig,
+    weights::{Weights, WeightsError, first_line},
+};
+
+/// Why a forward pass failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnetError {
+    /// The images do not have the shape that the network takes.
+    #[error(
+        "images have shape {found:?}; the network takes [N, {channels}, H, W] with H and W \
+         multiples of {factor}"
+    )]
+    Images {
+        /// The shape given.
+        found: Vec<i64>,
+        /// The channels that the network takes.
+        channels: i64,
+        /// What the sides must be multiples of.
+        factor: i64,
+    },
+    /// The labels do not belong to the images.
+    #[error("labels have shape {found:?}; {images} images take [{images}] or [1]")]
+    Labels {
+        /// The shape given.
+        found: Vec<i64>,
+        /// The number of images.
+        images: i64,
+    },
+    /// LibTorch refused an operation.
+    #[error("LibTorch: {}", first_line(.0))]
+    Torch(#[from] tch::TchError),
+}
+
+/// What is applied inside a residual block, before its second convolution: the block's position in
+/// the network and the values, `[N, C, H, W]`.
+pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
+
+/// A DDPM UNet, ready to run.
+#[derive(Debug)]
+pub struct Unet {
+    config: UnetConfig,
+    placement: Placement,
+    frequencies: Tensor,
+    label1: Linear,
+    label2: Linear,
+    label_projections: Linear,
+    /// The width of each residual block's part of them.
+    widths: Vec<i64>,
+    conv_in: Conv,
+    down: Vec<Level<Conv>>,
+    middle: (Resnet, Attention, Resnet),
+    up: Vec<Level<Upsample>>,
+    norm_out: Norm,
+    conv_out: Conv,
+}
+
+impl Unet {
+    /// Builds the network of that configuration from its weights.
+    ///
+    /// # Errors
+    /// When the weights lack a tensor, have one too many or one of another shape (all are listed),
+    /// or do not fit on the device.
+    pub fn new(
+        config: &UnetConfig,
+        weights: &Weights,
+        placement: Placement,
+    ) -> Result<Self, WeightsError> {
+        weights.check(&config.tensors())?;
+        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement))?)
+    }
+
+    /// Builds the network as a differentiable function of its weights.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    ///
+    /// # Panics
+    /// If a tensor of [`UnetConfig::tensors`] is missing.
+    pub fn of_parameters(
+        config: &UnetConfig,
+        parameters: &BTreeMap<String, Tensor>,
+        placement: Placement,
+    ) -> Result<Self, UnetError> {
+        Ok(Self::build(config, parameters, placement)?)
+    }
+
+    fn build(
+        config: &UnetConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        placement: Placement,
+    ) -> Result<Self, tch::TchError> {
+        let mut builder = Builder { config, tensors, placement, projections: Vec::new() };
+        let levels = config.levels();
+        let conv_in = builder.conv("conv_in", 1, 1)?;
+        let mut down = Vec::with_capacity(levels);
+        for l in 0..levels {
+            let name = format!("down_blocks.{l}");
+            let mut level =
+                builder.level(&name, config.layers_per_block, config.down_attention[l])?;
+            if l + 1 < levels {
+                let name = format!("{name}.downsamplers.0.conv");
+                level.sampler = Some(builder.conv(&name, 2, config.downsample_padding)?);
+            }
+            down.push(level);
+        }
+        let middle = (
+            builder.resnet("mid_block.resnets.0")?,
+            builder.attention("mid_block.attentions.0")?,
+            builder.resnet("mid_block.resnets.1")?,
+        );
+        let mut up = Vec::with_capacity(levels);
+        for u in 0..levels {
+            let name = format!("up_blocks.{u}");
+            let mut level =
+                builder.level(&name, config.layers_per_block + 1, config.up_attention[u])?;
+            if u + 1 < levels {
+                level.sampler = Some(builder.upsample(&format!("{name}.upsamplers.0.conv"))?);
+            }
+            up.push(level);
+        }
+        Ok(Self {
+            frequencies: frequencies(config)?.f_to_device(placement.device)?,
+            label1: builder.linear("time_embedding.linear_1")?,
+            label2: builder.linear("time_embedding.linear_2")?,
+            norm_out: builder.norm("conv_norm_out")?,
+            conv_out: builder.conv("conv_out", 1, 1)?,
+            label_projections: builder.label_projections()?,
+            widths: builder.projections.iter().map(|(weight, _)| weight.size()[0]).collect(),
+            config: config.clone(),
+            placement,
+            conv_in,
+            down,
+            middle,
+            up,
+        })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &UnetConfig {
+        &self.config
+    }
+
+    /// Where and how it runs.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// Runs the network without keeping track of gradients.
+    ///
+    /// - Shape: images `[N, C, H, W]`, labels `[N]`, or `[1]` for one label that all images share
+    ///   (faster: its projection becomes part of a convolution's bias); result `[N, C_out, H, W]`.
+    /// - Units: labels are the 0-based t, real numbers; images and result are f32.
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or LibTorch refuses an operation.
+    pub fn forward(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, UnetError> {
+        self.check(images, labels)?;
+        Ok(tch::no_grad(|| self.run(images, labels, None))?)
+    }
+
+    /// Runs the network for training, with a label for each image and maybe dropout.
+    ///
+    /// # Errors
+    /// As [`Unet::forward`].
+    pub fn forward_train(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        drop: Option<Drop<'_>>,
+    ) -> Result<Tensor, UnetError> {
+        self.check(images, labels)?;
+        Ok(self.run(images, labels, drop)?)
+    }
+
+    fn check(&self, images: &Tensor, labels: &Tensor) -> Result<(), UnetError> {
+        let found = images.size();
+        let factor = 1 << (self.config.levels() - 1);
+        let channels = self.config.in_channels;
+        let &[n, c, h, w] = found.as_slice() else {
+            return Err(UnetError::Images { found, channels, factor });
+        };
+        if c != channels || h % factor != 0 || w % factor != 0 {
+            return Err(UnetError::Images { found, channels, factor });
+        }
+        let shape = labels.size();
+        if shape != [n] && shape != [1] {
+            return Err(UnetError::Labels { found: shape, images: n });
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        drop: Option<Drop<'_>>,
+    ) -> Result<Tensor, tch::TchError> {
+        let Placement { device, precision, layout } = self.placement;
+        let kind = precision.kind();
+        let added = self.label(labels)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
+        let images = layout.of(&images.f_to_device(device)?.f_to_kind(kind)?)?;
+
+        let mut x = self.conv_in.apply(&images, None)?;
+        let mut skips = vec![x.shallow_clone()];
+        for level in &self.down {
+            for (resnet, attention) in level.blocks() {
+                x = resnet.apply(&x, &added, drop)?;
+                if let Some(attention) = attention {
+                    x = attention.apply(&x)?;
+                }
+                skips.push(x.shallow_clone());
+            }
+            if let Some(conv) = &level.sampler {
+                // Zeros on the right and at the bottom only: TensorFlow's "same" at stride 2.
+                if self.config.downsample_padding == 0 {
+                    x = x.f_constant_pad_nd([0, 1, 0, 1])?;
+                }
+                x = conv.apply(&x, None)?;
+                skips.push(x.shallow_clone());
+            }
+        }
+        let (before, attention, after) = &self.middle;
+        x = attention.apply(&before.apply(&x, &added, drop)?)?;
+        x = after.apply(&x, &added, drop)?;
+        for level in &self.up {
+            for (resnet, attention) in level.blocks() {
+                let skip = skips.pop().expect("invariant: the way up has a block for each skip");
+                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &added, drop)?;
+                if let Some(attention) = attention {
+                    x = attention.apply(&x)?;
+                }
+            }
+            if let Some(upsample) = &level.sampler {
+                x = upsample.apply(&x, layout)?;
+            }
+        }
+        let x = self.conv_out.apply(&self.norm_out.silu(&x)?, None)?;
+        x.f_to_kind(Kind::Float)?.f_contiguous()
+    }
+
+    /// What each residual block adds for the labels, side by side: `[N]` to `[N, sum of widths]`.
+    ///
+    /// The features are taken in f64: a label near 1000 loses three digits of the phase in f32.
+    fn label(&self, labels: &Tensor) -> Result<Tensor, tch::TchError> {
+        let labels = labels.f_to_device(self.placement.device)?.f_to_kind(Kind::Double)?;
+        let phase = labels.f_unsqueeze(1)?.f_mul(&self.frequencies)?;
+        let (sin, cos) = (phase.f_sin()?, phase.f_cos()?);
+        let features = if self.config.flip_sin_to_cos { [cos, sin] } else { [sin, cos] };
+        let features = Tensor::f_cat(&features, 1)?.f_to_kind(Kind::Float)?;
+        let hidden = silu(self.label1.apply(&features)?)?;
+        let embedding = silu(self.label2.apply(&hidden)?)?;
+        self.label_projections.apply(&embedding)
+    }
+}
+
+/// The label's frequencies, `10000^(-i / (half - shift))` for `i < half`, in f64.
+fn frequencies(config: &UnetConfig) -> Result<Tensor, tch::TchError> {
+    let half = config.base() / 2;
+    let scale = -(10_000_f64.ln()) / (half as f64 - config.freq_shift);
+    let frequencies: Vec<f64> = (0..half).map(|i| (scale * i as f64).exp()).collect();
+    Tensor::f_from_slice(&frequencies)
+}

@@ -1,0 +1,120 @@
+//! What a model's folder says about its network, and what a manifest says otherwise.
+//!
+//! The folder's word is the default of `[model]` and `[schedule]`; a key that is written wins, and
+//! where the two differ, or where nobody says anything, a remark says so in one line.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{ModelSpec, PredictionKind, ScheduleSpec};
+
+/// What the scheduler's file of a model says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// The file.
+    pub file: String,
+    /// All of it in a line, what was left to the grid that the manifest names included.
+    pub summary: String,
+    /// What the network predicts.
+    pub prediction: PredictionKind,
+    /// The bound of the predicted x0, if it is clipped.
+    pub clip: Option<f64>,
+    /// The levels it was trained for.
+    pub schedule: ScheduleSpec,
+    /// Fields that are not known here.
+    pub unknown: Vec<String>,
+}
+
+/// What a vocabulary asks about a model: nothing for one that is not on this machine or says
+/// nothing, or what is wrong with its file.
+pub type StatedBy = fn(&str) -> Result<Option<Stated>, String>;
+
+/// Which of the keys that a folder may state were written, by their dotted paths.
+pub(crate) type Written = BTreeSet<&'static str>;
+
+/// The rule of a schedule: rounding the same betas to f32 is no other one.
+pub(crate) fn rule(kind: &str) -> &str {
+    kind.trim_end_matches("-f32")
+}
+
+impl Stated {
+    /// One line for each written key that contradicts the file, and for each field not known.
+    pub(crate) fn remarks(
+        &self,
+        model: &ModelSpec,
+        schedule: &ScheduleSpec,
+        written: &Written,
+    ) -> Vec<String> {
+        let there = &self.schedule;
+        let number = |n: Option<f64>| n.map_or("none".to_owned(), |n| n.to_string());
+        let listed = |betas: &[f64]| format!("{betas:?}");
+        let clips = |on: bool| if on { "true" } else { "false" }.to_owned();
+        let name = |kind: PredictionKind| kind.name().to_owned();
+        let keys = [
+            ("model.prediction", name(model.prediction), name(self.prediction)),
+            ("model.clip_x0", clips(model.clip_x0), clips(self.clip.is_some())),
+            (
+                "model.clip_range",
+                number(Some(model.clip_range)),
+                number(self.clip.or(Some(model.clip_range))),
+            ),
+            ("schedule.kind", rule(&schedule.kind).to_owned(), rule(&there.kind).to_owned()),
+            ("schedule.beta_start", number(schedule.beta_start), number(there.beta_start)),
+            ("schedule.beta_end", number(schedule.beta_end), number(there.beta_end)),
+            ("schedule.betas", listed(&schedule.betas), listed(&there.betas)),
+            ("schedule.horizon", schedule.horizon.to_string(), there.horizon.to_string()),
+            (
+                "schedule.zero_terminal_snr",
+                clips(schedule.zero_terminal_snr),
+                clips(there.zero_terminal_snr),
+            ),
+        ];
+        let contradictions = keys
+            .into_iter()
+            .filter(|(key, here, there)| written.contains(key) && here != there)
+            .map(|(key, here, there)| {
+                format!("{key} is {there} in {}, and {here} as written: that is used", self.file)
+            });
+        let unknown = self.unknown.iter().map(|field| {
+            format!("{} has `{field}`, which is not known here and not used", self.file)
+        });
+        contradictions.chain(unknown).collect()
+    }
+
+    /// For those who ask: what was read.
+    pub(crate) fn detail(&self) -> String {
+        format!("{}: {}", self.file, self.summary)
+    }
+}
+
+/// What is assumed of a network without a scheduler's file, as far as nothing says it.
+pub(crate) fn unstated(
+    model: &ModelSpec,
+    schedule: &ScheduleSpec,
+    written: &Written,
+) -> Option<String> {
+    let prediction = (!written.contains("model.prediction")).then(|| {
+        let name = model.prediction.name();
+        (format!("that it predicts {name}"), "`model.prediction`")
+    });
+    let levels = (!written.contains("schedule.kind")).then(|| {
+        let (start, end) = (schedule.beta_start, schedule.beta_end);
+        let betas = match (start, end) {
+            (Some(start), Some(end)) => format!("betas {start} to {end}, "),
+            _ => String::new(),
+        };
+        let ScheduleSpec { kind, horizon, .. } = schedule;
+        (format!("the {kind} schedule, {betas}T = {horizon}"), "`schedule.kind`")
+    });
+    let assumed: Vec<(String, &str)> = prediction.into_iter().chain(levels).collect();
+    if assumed.is_empty() {
+        return None;
+    }
+    let what: Vec<&str> = assumed.iter().map(|(what, _)| what.as_str()).collect();
+    let keys: Vec<&str> = assumed.iter().map(|(_, key)| *key).collect();
+    Some(format!(
+        "{} has no scheduler_config.json; assumed: {}. If that is right, say so: {}",
+        model.source,
+        what.join("; "),
+        keys.join(", ")
+    ))
+}

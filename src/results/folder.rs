@@ -1,0 +1,153 @@
+//! A folder of results, read back: all that tables, plots and the report are made of.
+//!
+//! No model and no weights are needed. `manifest.toml` says how things are shown, `metrics.csv`
+//! what was measured; `timing.csv`, `provenance.json` and the strips of samples may be missing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::networks::weights::sha256;
+use crate::{
+    error::{Error, Result},
+    manifest::Manifest,
+    plan::{Cell, Plan},
+    results::{
+        record::{Columns, Record, ResultsError, read_csv},
+        sink::{Timing, read_timing},
+    },
+    run::{assemble, registry::Registry},
+};
+
+/// What a results folder holds.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// The plan of `manifest.toml`.
+    pub plan: Plan,
+    /// The columns of `metrics.csv`.
+    pub columns: Columns,
+    /// The rows of `metrics.csv`, in the order of the plan.
+    pub records: Vec<Record>,
+    /// The rows of `timing.csv`; none if there is no such file.
+    pub timings: Vec<Timing>,
+    /// `provenance.json`, if it is there.
+    pub provenance: Option<serde_json::Value>,
+    /// PNG files of samples, by the key of their cell.
+    pub strips: BTreeMap<String, Vec<u8>>,
+    /// SHA-256 of the files that were read, by name.
+    pub hashes: Vec<(String, String)>,
+}
+
+impl Folder {
+    /// Where the samples of a cell that are kept to be looked at would be, in the folder it was read
+    /// from; nothing of a cell that was not run.
+    pub fn strip_of(&self, folder: &Path, cell: &Cell) -> Option<PathBuf> {
+        Some(strip_path(folder, &self.record(&cell.params)?.key))
+    }
+
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// A path that is no folder of results, or files in it that are not what a run writes.
+    pub fn read(path: &Path, registry: &Registry) -> Result<Self> {
+        let manifest = path.join("manifest.toml");
+        let metrics = path.join("metrics.csv");
+        let problem = if !path.exists() {
+            Some("does not exist".to_owned())
+        } else if !path.is_dir() {
+            Some("is a file".to_owned())
+        } else {
+            let missing: Vec<&str> = [("manifest.toml", &manifest), ("metrics.csv", &metrics)]
+                .into_iter()
+                .filter_map(|(name, path)| (!path.is_file()).then_some(name))
+                .collect();
+            (!missing.is_empty()).then(|| format!("has no {}", missing.join(" and no ")))
+        };
+        if let Some(problem) = problem {
+            return Err(Error::input(format!(
+                "{} {problem}; a folder of results is what `ddim run MANIFEST` leaves, for instance \
+                 results/table1",
+                path.display()
+            )));
+        }
+        let mut hashes = vec![];
+        let mut read = |name: &str| -> Result<Option<Vec<u8>>> {
+            let path = path.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => {
+                    hashes.push((name.to_owned(), sha256(&bytes)));
+                    Ok(Some(bytes))
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(ResultsError::Io { path, action: "read", source }.into()),
+            }
+        };
+        let text = read("manifest.toml")?.unwrap_or_default();
+        let text = String::from_utf8(text)
+            .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
+        let plan = plan_of(&manifest, text, registry)?;
+        read("metrics.csv")?;
+        let (columns, rows) = read_csv(&metrics)?;
+        let timings = match read("timing.csv")? {
+            Some(_) => read_timing(&path.join("timing.csv"))?,
+            None => vec![],
+        };
+        let provenance = match read("provenance.json")? {
+            Some(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| {
+                let path = path.join("provenance.json");
+                Error::input(format!("{}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+        let records: Vec<Record> = rows.into_iter().map(|(_, record)| record).collect();
+        let mut strips = BTreeMap::new();
+        for record in &records {
+            if let Ok(bytes) = fs::read(strip_path(path, &record.key)) {
+                strips.insert(record.key.clone(), bytes);
+            }
+        }
+        Ok(Self { plan, columns, records, timings, provenance, strips, hashes })
+    }
+
+    /// The record of a planned cell, found by its labels in whatever order.
+    pub fn record(&self, params: &[(String, String)]) -> Option<&Record> {
+        let is_of = |record: &&Record| {
+            params.iter().all(|(axis, label)| record.label(axis) == Some(label.as_str()))
+        };
+        self.records.iter().find(is_of)
+    }
+
+    /// The timing of a record.
+    pub fn timing(&self, record: &Record) -> Option<&Timing> {
+        self.timings.iter().find(|timing| timing.key == record.key)
+    }
+}
+
+fn plan_of(manifest: &Path, text: String, registry: &Registry) -> Result<Plan> {
+    Manifest::parse(manifest.display().to_string(), text)
+        .and_then(|manifest| manifest.of_a_run().plan(None, &[], &assemble::vocabulary(registry)))
+        .map_err(Error::Manifest)
+}
+
+/// The plan that a folder was last run with; none of a folder without a run, or with one that this
+/// version cannot read.
+pub(crate) fn last_plan(path: &Path, registry: &Registry) -> Option<Plan> {
+    let manifest = path.join("manifest.toml");
+    let text = fs::read_to_string(&manifest).ok()?;
+    plan_of(&manifest, text, registry).ok()
+}
+
+/// The folder of strips, and what stands in a strip's name around the start of its cell's key.
+pub(crate) const STRIPS: &str = "strips";
+pub(crate) const STRIP: [&str; 2] = ["", ".png"];
+
+/// How many digits of a key are in names of files.
+pub(crate) const KEY: usize = 16;
+
+/// Where the first samples of a cell are kept.
+pub(crate) fn strip_path(folder: &Path, key: &str) -> PathBuf {
+    let name = STRIP.join(key.get(..KEY).unwrap_or(key));
+    folder.join(STRIPS).join(name)
+}

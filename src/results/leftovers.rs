@@ -1,0 +1,101 @@
+//! What earlier runs left in a folder for cells that are gone.
+//!
+//! Deleted is only what those runs would have written over: files that are called by a cell's key,
+//! and those that the last run's manifest named. All else in the folder is somebody's own.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use crate::results::{folder, partial, record::ResultsError, sink::Planned};
+
+/// Deletes the strips of cells that are not planned, the drawn samples of unfinished cells, and of
+/// the files called `before` those that are not called so `now`.
+///
+/// # Errors
+/// A file that cannot be deleted.
+pub(crate) fn remove(
+    path: &Path,
+    planned: &[Planned],
+    before: &[String],
+    now: &[String],
+) -> Result<(), ResultsError> {
+    let keep: Vec<PathBuf> =
+        planned.iter().map(|cell| folder::strip_path(path, &cell.key)).collect();
+    let strips = called_by_key(&path.join(folder::STRIPS), folder::STRIP);
+    let partials = called_by_key(path, partial::NAME);
+    let named = before.iter().filter(|name| !now.contains(name)).map(|name| path.join(name));
+    for file in
+        strips.into_iter().filter(|strip| !keep.contains(strip)).chain(partials).chain(named)
+    {
+        match fs::remove_file(&file) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(ResultsError::Io { path: file, action: "remove", source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The files of a folder that have the start of a key between the two parts of their name.
+fn called_by_key(folder: &Path, [before, after]: [&str; 2]) -> Vec<PathBuf> {
+    let is_called = |name: &str| {
+        let key = name.strip_prefix(before).and_then(|name| name.strip_suffix(after));
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        key.is_some_and(|key| key.len() == folder::KEY && key.bytes().all(is_digit))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_called))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_run_made_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = ("0123456789abcdef", "fedcba9876543210");
+        let made = [
+            format!("strips/{old}.png"),
+            format!("partial-{old}.f32"),
+            format!("partial-{new}.f32"),
+            "curve.png".into(),
+        ];
+        let kept = [
+            format!("strips/{new}.png"),
+            "table.md".into(),
+            // Somebody's own, by names that no run gives.
+            "strips/0123456789ABCDEF.png".into(),
+            "strips/best.png".into(),
+            format!("strips/{old}0.png"),
+            format!("{old}.png"),
+            "partial-results.f32".into(),
+            "notes.png".into(),
+        ];
+        fs::create_dir(dir.path().join("strips")).unwrap();
+        for name in made.iter().chain(&kept) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let planned = [Planned { key: new.repeat(4), params: vec![] }];
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let before = names(&["curve.png", "curve.svg", "table.md"]);
+        remove(dir.path(), &planned, &before, &names(&["table.md"])).unwrap();
+        assert!(made.iter().all(|name| !dir.path().join(name).exists()));
+        for name in &kept {
+            assert!(dir.path().join(name).exists(), "{name} is gone");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_leftovers_needs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        remove(&dir.path().join("new"), &[], &["table.md".into()], &[]).unwrap();
+    }
+}

@@ -1,0 +1,113 @@
+//! Where results came from: `provenance.json`.
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+use crate::results::date;
+
+/// Everything about a run that its numbers may depend on and a reader may want to check.
+#[derive(Clone, Debug, Serialize)]
+pub struct Provenance {
+    /// Arguments of the command.
+    pub command: Vec<String>,
+    /// Version of this program.
+    pub ddim: &'static str,
+    /// Version of the numerics, part of every cell's key.
+    pub numerics: &'static str,
+    /// Commit of the working tree, if it is one.
+    pub commit: Option<String>,
+    /// Whether tracked files, results aside, differed from the commit.
+    pub dirty: Option<bool>,
+    /// LibTorch's version that the build binds.
+    pub libtorch: &'static str,
+    /// `cpu` or `cuda`, with the device's name.
+    pub device: String,
+    /// The processor.
+    pub processor: String,
+    /// Threads of LibTorch and of this program.
+    pub threads: usize,
+    /// Whether TF32 may round the inputs of matrix products and convolutions.
+    pub tf32: bool,
+    /// SHA-256 of what was read, by role.
+    pub inputs: BTreeMap<String, String>,
+    /// What the folders of the models say about them, and which files say it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stated: Vec<String>,
+    /// Where manifest and folder differ, and what was assumed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// When the last run ended that computed something: `2026-11-22T14:59:50Z`.
+    pub finished: String,
+}
+
+impl Provenance {
+    /// What is known as a run begins: what is committed meanwhile did not compute it.
+    pub fn here(device: String, threads: usize, inputs: BTreeMap<String, String>) -> Self {
+        // Results are what a run writes: they do not make the code another.
+        let status =
+            git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"]);
+        Self {
+            // The first argument is the program's own path.
+            command: std::iter::once("ddim".to_owned()).chain(std::env::args().skip(1)).collect(),
+            ddim: env!("CARGO_PKG_VERSION"),
+            numerics: crate::run::assemble::NUMERICS,
+            commit: git(&["rev-parse", "HEAD"]),
+            dirty: status.map(|status| !status.is_empty()),
+            libtorch: "2.11.0",
+            tf32: device != "cpu" && std::env::var("NVIDIA_TF32_OVERRIDE").as_deref() != Ok("0"),
+            device,
+            processor: processor(),
+            threads,
+            inputs,
+            stated: vec![],
+            remarks: vec![],
+            finished: date::iso(unix_time()),
+        }
+    }
+
+    /// The same with what is said about the models of a plan.
+    #[must_use]
+    pub fn of(self, plan: &Plan) -> Self {
+        let remarks = plan.remarks().into_iter().map(str::to_owned).collect();
+        Self { stated: plan.stated(), remarks, ..self }
+    }
+
+    /// The same as the run ends.
+    #[must_use]
+    pub fn finished(self) -> Self {
+        Self { finished: date::iso(unix_time()), ..self }
+    }
+
+    /// The record as JSON with a line per entry.
+    ///
+    /// # Panics
+    /// Never: plain data serialises.
+    pub fn json(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("invariant: plain data serialises");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find(|line| line.starts_with("model name"));
+    name.and_then(|line| line.split_once(':'))
+        .map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
+}

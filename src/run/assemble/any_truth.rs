@@ -1,0 +1,131 @@
+//! A cell's truth as the manifest gives it, before it is known what its states are.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use crate::run::assemble::{
+    denoiser::gaussian,
+    grid::{build_grid, build_schedule},
+    solver::on_grid,
+};
+use crate::{
+    backends::array::Array,
+    core::{self, Ghost, Grid, Level, Solver, count_calls},
+    error::{Error, Result},
+    exact::{Gaussian, GaussianFlow},
+    plan::{CellSpec, Steps},
+    run::{
+        registry::{Everywhere, Registry},
+        truth::{Known, Truth},
+    },
+};
+
+/// The method that is the exact flow of an exact-score model.
+pub(crate) const EXACT: &str = "exact";
+
+/// A method and its way, for whatever states the cell turns out to have.
+pub(crate) struct AnyTruth {
+    key: String,
+    method: Method,
+    lead: Option<Grid>,
+    grid: Grid,
+}
+
+/// What counts as exact.
+enum Method {
+    /// The flow of an exact-score model that has one.
+    Exact(Gaussian),
+    Solver(Rc<dyn Everywhere>),
+}
+
+impl AnyTruth {
+    /// The truth of a cell on its grid, if it has one: from x_T to where the cell starts, if that is
+    /// elsewhere, and on.
+    ///
+    /// # Errors
+    /// A grid that cannot be built or that the method does not admit, or an exact flow that is not
+    /// known.
+    pub(crate) fn of(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<Option<Self>> {
+        let Some(truth) = &spec.truth else { return Ok(None) };
+        let refuse = |error: Error| Error::Truth(error.to_string());
+        let schedule = build_schedule(&spec.schedule)?;
+        let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
+        let across = || two(grid.first(), grid.last());
+        let (way, method) = if truth.solver.kind == EXACT {
+            let Some(gaussian) = gaussian(&spec.model) else {
+                return Err(Error::Truth(format!(
+                    "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
+                     `dormand-prince` comes as close as its tolerance",
+                    spec.model.source
+                )));
+            };
+            let way = match &truth.grid {
+                None => across()?,
+                Some(own) => match own.steps {
+                    Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
+                    Steps::Calls(_) => {
+                        let problem = "the exact flow makes no calls: give `steps`";
+                        return Err(Error::Truth(problem.into()));
+                    }
+                },
+            };
+            (way, Method::Exact(gaussian))
+        } else {
+            let (way, solver) = if let Some(own) = &truth.grid {
+                on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?
+            } else {
+                let way = across()?;
+                let solver = registry.build(&truth.solver, &schedule, way.requested());
+                (way, solver.map_err(refuse)?)
+            };
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            counted.admits(&way).map_err(|error| refuse(error.into()))?;
+            (way, Method::Solver(solver))
+        };
+        let top = schedule.level((schedule.horizon() - 1) as f64)?;
+        let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;
+        let lead = lead.then(|| two(top, grid.first())).transpose()?;
+        // Everything a solution depends on, and nothing of the cell's own solver and steps.
+        let level = |level: Level| level.alpha_bar.to_bits();
+        let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
+        let key = format!(
+            "{:?} {:?} {:?} {:?} {:?} {} {ends:?}",
+            spec.model, spec.schedule, truth, spec.precision, spec.state, spec.seed
+        );
+        Ok(Some(Self { key, method, lead, grid: way }))
+    }
+
+    /// What solves it, so that cells that share it are told, and its model calls per sample; at least
+    /// so many for a method that chooses its own steps.
+    ///
+    /// # Errors
+    /// As the method's own steps.
+    pub(crate) fn cost(&self) -> Result<(String, u64)> {
+        let calls = match &self.method {
+            Method::Exact(_) => 0,
+            Method::Solver(solver) => {
+                let solver: Rc<dyn Solver<Ghost>> = Rc::clone(solver) as _;
+                let ways = self.lead.iter().chain([&self.grid]);
+                ways.map(|way| count_calls(&*solver, way)).sum::<core::Result<u64>>()?
+            }
+        };
+        Ok((self.key.clone(), calls))
+    }
+
+    pub(crate) fn on_arrays(self, known: &Known<Array>) -> Truth<Array> {
+        let solver = match self.method {
+            Method::Exact(gaussian) => Rc::new(GaussianFlow(gaussian)) as Rc<dyn Solver<Array>>,
+            Method::Solver(solver) => solver,
+        };
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+    }
+
+    pub(crate) fn on_tensors(self, known: &Known<Tensor>) -> Truth<Tensor> {
+        let solver = match self.method {
+            Method::Exact(_) => unreachable!("invariant: a network is no exact-score model"),
+            Method::Solver(solver) => solver as Rc<dyn Solver<Tensor>>,
+        };
+        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+    }
+}

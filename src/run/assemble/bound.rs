@@ -1,0 +1,169 @@
+//! A cell's method and model bound to one kind of state, arrays or tensors.
+
+use std::{collections::BTreeMap, rc::Rc, time::Instant};
+
+use ndarray::{Array4, Ix4};
+
+use crate::run::assemble::sampler::{Carried, Sampler, Samples, Way, single};
+use crate::{
+    backends::array::Array,
+    core::{
+        self, At, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State, integrate,
+    },
+    likelihood::{Bits, VariationalBound},
+    plan::Measured,
+    run::truth::Truth,
+    solvers::Variance,
+};
+
+/// A way between host images and a state.
+pub(crate) struct Exchange<S> {
+    pub(crate) into: Box<dyn Fn(Array4<f64>) -> core::Result<S>>,
+    pub(crate) out: fn(&S) -> core::Result<Array4<f64>>,
+}
+
+/// Everything a [`Sampler`] needs, on states `S`.
+pub(crate) struct Bound<S: State> {
+    pub(crate) solver: Rc<dyn Solver<S>>,
+    pub(crate) variance: Variance,
+    pub(crate) inverse: Rc<dyn Solver<S>>,
+    pub(crate) denoiser: Rc<dyn Denoiser<State = S>>,
+    pub(crate) grid: Grid,
+    pub(crate) shape: [usize; 3],
+    pub(crate) exchange: Exchange<S>,
+    pub(crate) truth: Option<Truth<S>>,
+}
+
+impl<S: State> Bound<S>
+where
+    KeyedNoise: Noise<S>,
+{
+    fn draw(&self, noise: KeyedNoise, rows: usize) -> core::Result<S> {
+        let [c, h, w] = self.shape;
+        noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)
+    }
+}
+
+impl<S: State> Sampler for Bound<S>
+where
+    KeyedNoise: Noise<S>,
+{
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn sample(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Samples> {
+        let x = self.draw(noise, rows)?;
+        let solution = match &self.truth {
+            None => None,
+            Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
+        };
+        let clock = Instant::now();
+        let x = match &solution {
+            Some(solution) => S::lincomb(&[(1.0, &solution.start)])?,
+            None => x,
+        };
+        let outcome =
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
+                observe(calls)
+            })?;
+        let to_host = |x: &S| single((self.exchange.out)(x)?.view(), noise.first);
+        let images = to_host(&outcome.x)?;
+        let time = clock.elapsed(); // on a GPU, nothing is done before the images are here
+        let mut numbers = BTreeMap::new();
+        if let Some(solution) = &solution {
+            let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?;
+            numbers.insert(Measured::Error.name(), difference.rms()?);
+        }
+        let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
+        Ok(Samples { images, calls: outcome.calls, numbers, truth, time })
+    }
+
+    fn carry(
+        &self,
+        way: Way,
+        x: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Carried> {
+        let x = (self.exchange.into)(x)?;
+        let x = match (way, &self.truth) {
+            (Way::Sample, Some(truth)) => {
+                truth.lead(&self.denoiser, &noise, x, &mut || observe(0))?
+            }
+            _ => x,
+        };
+        let observe = |_, _: &S, calls| observe(calls);
+        let outcome = if way == Way::Encode {
+            let grid = self.grid.clone().reversed();
+            integrate(&*self.inverse, &self.denoiser, &noise, &grid, x, observe)
+        } else {
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe)
+        }?;
+        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+    }
+
+    fn bits(
+        &self,
+        images: Array4<f64>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Bits> {
+        let model = OnHost(self);
+        let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
+        bound.bits(&images.into_dyn(), &noise, observe)
+    }
+
+    fn truth(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        observe: &mut dyn FnMut() -> core::Result<()>,
+    ) -> core::Result<(Array4<f64>, Array4<f64>)> {
+        let Some(truth) = &self.truth else {
+            return Err(core::Error::model("this cell has no truth"));
+        };
+        let x = self.draw(noise, rows)?;
+        let solution = truth.solve(&self.denoiser, &noise, &x, rows, observe)?;
+        let out = self.exchange.out;
+        Ok((out(&solution.start)?, out(&solution.end)?))
+    }
+
+    fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>> {
+        (self.exchange.out)(&self.draw(noise, rows)?)
+    }
+}
+
+/// A model as one of arrays on the host.
+struct OnHost<'a, S: State>(&'a Bound<S>);
+
+impl<S: State> OnHost<'_, S> {
+    fn into(&self, x: &Array) -> core::Result<S> {
+        let images = x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model)?;
+        (self.0.exchange.into)(images)
+    }
+
+    fn out(&self, x: &S) -> core::Result<Array> {
+        Ok((self.0.exchange.out)(x)?.into_dyn())
+    }
+}
+
+impl<S: State> Denoiser for OnHost<'_, S> {
+    type State = Array;
+
+    fn predict(&self, x: &Array, at: At) -> core::Result<Array> {
+        self.out(&self.0.denoiser.predict(&self.into(x)?, at)?)
+    }
+
+    fn predict_with_range(&self, x: &Array, at: At) -> core::Result<Prediction<Array>> {
+        let Prediction { eps, x0, range } =
+            self.0.denoiser.predict_with_range(&self.into(x)?, at)?;
+        let out = |x: Option<S>| x.map(|x| self.out(&x)).transpose();
+        Ok(Prediction { eps: self.out(&eps)?, x0: out(x0)?, range: out(range)? })
+    }
+}

@@ -1,0 +1,163 @@
+//! The stock of loaded models, and the samplers of cells.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use ndarray::Ix4;
+use tch::Tensor;
+
+use crate::run::assemble::{
+    any_truth::AnyTruth,
+    bound::{Bound, Exchange},
+    denoiser::{adapt, exact_model},
+    files::weights_path,
+    sampler::Sampler,
+    solver::{grid_and_solver, learned},
+};
+use crate::{
+    backends::{array::Array, torch},
+    core::{self, Denoiser, Solver},
+    error::{Error, Result},
+    hardware::Hardware,
+    networks::{
+        checkpoint::Which,
+        network::{Network, Wanted},
+        placement::{Placement, Precision},
+        reading::Remark,
+    },
+    plan::{self, CellSpec},
+    run::{registry::Registry, truth::Known},
+};
+
+/// Loads each model once, and hands out samplers for cells.
+pub struct Models<'a> {
+    registry: &'a Registry,
+    hardware: Hardware,
+    networks: BTreeMap<(String, bool, Vec<usize>, plan::Precision), Rc<Network>>,
+    known_arrays: Known<Array>,
+    known_tensors: Known<Tensor>,
+}
+
+impl<'a> Models<'a> {
+    /// An empty stock on some hardware.
+    pub fn new(hardware: Hardware, registry: &'a Registry) -> Self {
+        Self {
+            registry,
+            hardware,
+            networks: BTreeMap::new(),
+            known_arrays: Known::default(),
+            known_tensors: Known::default(),
+        }
+    }
+
+    /// What models run on.
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
+    }
+
+    /// Hash of the weights of a model, for keys and provenance; none for exact-score models.
+    ///
+    /// # Errors
+    /// As [`Models::sampler`].
+    pub fn weights_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
+        match spec.model.exact {
+            Some(_) => Ok(None),
+            None => Ok(Some(self.network(spec)?.sha256().to_owned())),
+        }
+    }
+
+    /// What there is to say of how a model was read; nothing of exact-score models.
+    ///
+    /// # Errors
+    /// As [`Models::sampler`].
+    pub fn remarks(&mut self, spec: &CellSpec) -> Result<Vec<Remark>> {
+        match spec.model.exact {
+            Some(_) => Ok(vec![]),
+            None => Ok(self.network(spec)?.remarks().to_vec()),
+        }
+    }
+
+    /// The sampler of a cell.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, or an exact-score model that makes no sense.
+    pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
+        let (grid, solver) = grid_and_solver(spec, self.registry)?;
+        let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
+        let variance = Registry::variance(&spec.solver)?;
+        let truth = AnyTruth::of(spec, self.registry, &grid)?;
+        if let Some(exact) = &spec.model.exact {
+            let &[c, h, w] = exact.shape.as_slice() else {
+                return Err(Error::input(format!(
+                    "model.shape is {:?}: samples are images, `shape = [C, H, W]`",
+                    exact.shape
+                )));
+            };
+            return Ok(Box::new(Bound {
+                solver: solver as Rc<dyn Solver<Array>>,
+                variance,
+                inverse: inverse as Rc<dyn Solver<Array>>,
+                denoiser: adapt(exact_model(&spec.model)? as _, &spec.model),
+                grid,
+                shape: [c, h, w],
+                truth: truth.map(|truth| truth.on_arrays(&self.known_arrays)),
+                exchange: Exchange {
+                    into: Box::new(|images| Ok(images.into_dyn())),
+                    out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
+                },
+            }));
+        }
+        let network = self.network(spec)?;
+        if learned(spec) && network.predicts_range() == Some(false) {
+            return Err(core::Error::NoRange.into());
+        }
+        let shape = network.shape().ok_or_else(|| {
+            Error::input(format!(
+                "{}: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` \
+                 (--shape 3,32,32), or `sample_size` in its config.json",
+                spec.model.source
+            ))
+        })?;
+        let device = self.hardware.device();
+        let kind = match spec.state {
+            plan::StateKind::F32 => tch::Kind::Float,
+            plan::StateKind::F64 => tch::Kind::Double,
+        };
+        Ok(Box::new(Bound {
+            solver: solver as Rc<dyn Solver<Tensor>>,
+            variance,
+            inverse: inverse as Rc<dyn Solver<Tensor>>,
+            denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
+            grid,
+            shape,
+            truth: truth.map(|truth| truth.on_tensors(&self.known_tensors)),
+            exchange: Exchange {
+                into: Box::new(move |images| torch::from_states(&images, kind, device)),
+                out: torch::to_states,
+            },
+        }))
+    }
+
+    fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
+        let model = &spec.model;
+        let key = (model.source.clone(), model.raw, model.shape.clone(), spec.precision);
+        if let Some(network) = self.networks.get(&key) {
+            return Ok(Rc::clone(network));
+        }
+        let precision = match spec.precision {
+            plan::Precision::F32 => Precision::F32,
+            plan::Precision::Bf16 => Precision::Bf16,
+        };
+        let wanted = Wanted {
+            which: if model.raw { Which::Raw } else { Which::Ema },
+            shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
+            placement: Placement {
+                device: self.hardware.device(),
+                precision,
+                ..Placement::default()
+            },
+        };
+        let network = Rc::new(Network::open(&weights_path(&model.source)?, &wanted)?);
+        self.networks.insert(key, Rc::clone(&network));
+        Ok(network)
+    }
+}

@@ -1,0 +1,209 @@
+//! What a cell will visit and cost, and why one cannot run, without its model.
+
+use std::rc::Rc;
+
+use crate::run::assemble::{any_truth::AnyTruth, grid::build_schedule, solver::grid_and_solver};
+use crate::{
+    core::{self, Ghost, Grid, Solver, count_calls},
+    error::{Error, Result},
+    manifest::diagnostic::Diagnostic,
+    plan::{Cell, CellSpec, FD, MetricsSpec, PredictionKind, SLICED_WASSERSTEIN, Task},
+    run::registry::Registry,
+};
+
+/// A cell's grid and cost, found without its model.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The levels.
+    pub grid: Grid,
+    /// Model calls per sample.
+    pub calls: u64,
+    /// The solver's order of convergence; none for one that draws noise.
+    pub order: Option<u32>,
+    /// What the truth is solved by, equal for cells that share it, and its calls per sample.
+    pub truth: Option<(String, u64)>,
+}
+
+impl Route {
+    /// The way of a cell's images to their latents: the grid reversed.
+    ///
+    /// # Errors
+    /// As [`Route::new`], and a method that does not run backwards or not by this convention.
+    pub fn inverse(spec: &CellSpec, registry: &Registry) -> Result<Self> {
+        let (grid, solver) = grid_and_solver(spec, registry)?;
+        let solver: Rc<dyn Solver<Ghost>> = Registry::inverse(&spec.solver, solver)?;
+        let grid = grid.reversed();
+        let calls = count_calls(&*solver, &grid)?;
+        Ok(Self { grid, calls, order: order_of(solver.kind()), truth: None })
+    }
+
+    /// The route of a cell.
+    ///
+    /// # Errors
+    /// As [`build_grid`](crate::run::assemble::build_grid), and a grid the solver does not admit.
+    pub fn new(spec: &CellSpec, registry: &Registry) -> Result<Self> {
+        let (grid, solver) = grid_and_solver(spec, registry)?;
+        let solver: Rc<dyn Solver<Ghost>> = solver;
+        let calls = count_calls(&*solver, &grid)?;
+        let of_eps = spec.model.exact.is_none() && spec.model.prediction == PredictionKind::Eps;
+        if of_eps && grid.first().is_pure_noise() {
+            return Err(core::Error::NoX0.into());
+        }
+        let calls = match spec.task {
+            Task::Sample => calls,
+            Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
+            Task::Interpolate(points) => calls * points as u64,
+        };
+        let truth = AnyTruth::of(spec, registry, &grid)?;
+        let truth = truth.map(|truth| truth.cost()).transpose()?;
+        Ok(Self { grid, calls, order: order_of(solver.kind()), truth })
+    }
+
+    /// The route of a planned cell, its problem reported where the manifest wrote the cause.
+    ///
+    /// # Errors
+    /// As [`Route::new`].
+    pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
+        let measured = cell.spec.metrics.as_ref();
+        let compared = measured.and_then(MetricsSpec::measured_to_truth);
+        let route = Self::new(&cell.spec, registry);
+        if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
+            let kind = &cell.spec.solver.kind;
+            let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let instead = match cell.spec.model.exact {
+                Some(_) => SLICED_WASSERSTEIN,
+                None => FD,
+            };
+            let help = format!(
+                "`{}` is for deterministic methods; compare distributions instead (`{instead}`)",
+                measure.name()
+            );
+            return Err(Box::new(
+                Diagnostic::error(cell.locate("solver.kind"), message).help(help),
+            ));
+        }
+        if let Some(problem) = undrawable(cell) {
+            return Err(Box::new(problem));
+        }
+        route.map_err(|error| {
+            let (path, help) = match &error {
+                Error::Core(core::Error::EtaTooLarge { .. }) => (
+                    "solver.eta",
+                    "the variance of a step cannot exceed what is left of 1 - alpha_bar",
+                ),
+                Error::Core(core::Error::Setting { problem, .. }) => {
+                    return Box::new(refused_option(cell, problem, &error, registry));
+                }
+                Error::Core(core::Error::EtaNegative { .. }) => {
+                    ("solver.eta", "0 is DDIM, 1 is DDPM")
+                }
+                Error::Core(core::Error::LearnedVariance { .. }) => {
+                    ("solver.variance", "`kind = \"ddpm\"` takes it")
+                }
+                Error::Core(core::Error::NoRange) => {
+                    ("solver.variance", "exact scores are those of eps alone")
+                }
+                Error::Core(core::Error::NoX0) => {
+                    ("model.prediction", "zero terminal SNR goes with v or x0")
+                }
+                Error::Core(core::Error::InfiniteSigma { .. }) => {
+                    ("solver.kind", "`tau` decides whether the last label is visited")
+                }
+                Error::Core(core::Error::StochasticReversed { .. }) => {
+                    ("solver.kind", "images are encoded by methods that draw no noise")
+                }
+                Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
+                Error::Truth(_) => {
+                    ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
+                }
+                _ if cell.spec.grid.window.is_some() => {
+                    ("grid.window", "tau and window together decide which levels are visited")
+                }
+                Error::Core(core::Error::Label { .. }) => {
+                    ("grid.tau", "labels are the network's, counted from 0")
+                }
+                _ => ("grid.steps", "S and tau together decide which levels are visited"),
+            };
+            Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
+        })
+    }
+}
+
+/// The largest alpha_bar at which samples may start from pure noise: a tenth of an image's amplitude.
+///
+/// Twice what any schedule in wide use leaves at its last label: Stable Diffusion's, 0.0047, which limits
+/// how bright and how dark samples get (Lin et al., *Common Diffusion Noise Schedules and Sample Steps
+/// are Flawed*, WACV 2024); linear betas up to 0.02 leave 4e-5.
+const NEAR_NOISE: f64 = 0.01;
+
+/// Why the samples of a cell are not those of its model: it starts from pure noise where the model knows
+/// an image's remains.
+///
+/// # Errors
+/// As [`Route::new`].
+pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
+    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_truth()) {
+        return Ok(None);
+    }
+    let schedule = build_schedule(&spec.schedule)?;
+    let top = schedule.level((schedule.horizon() - 1) as f64)?;
+    let (start, remedy) = if top.alpha_bar > NEAR_NOISE {
+        (top, "the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`")
+    } else if spec.grid.window.is_some() {
+        return Ok(None); // x_T is carried there from the top
+    } else {
+        let (grid, _) = grid_and_solver(spec, registry)?;
+        (grid.first(), "choose a `grid.tau` that starts at a higher label, or more steps")
+    };
+    Ok((start.alpha_bar > NEAR_NOISE).then(|| {
+        format!(
+            "samples start from pure noise at t = {}, where alpha_bar = {:.3} leaves {:.2} of the \
+             image's amplitude: {remedy}",
+            start.t,
+            start.alpha_bar,
+            start.signal()
+        )
+    }))
+}
+
+/// Why samples cannot be compared with draws of the data, where that is asked for.
+fn undrawable(cell: &Cell) -> Option<Diagnostic> {
+    let measures = &cell.spec.metrics.as_ref()?.measures;
+    let name = measures.iter().find(|measure| measure.needs_draws())?.name();
+    if cell.spec.model.exact.is_none() {
+        let message = format!("`{name}` compares samples with exact draws of the model's own data");
+        let help = "a network's data is not known that way: measure `fd` or `kid`, or take \
+                    `gaussian`, `mixture` or `dirac`";
+        let place = cell.locate("metrics.measures");
+        return Some(Diagnostic::error(place, message).help(help));
+    }
+    cell.spec.grid.window.map(|_| {
+        let message = format!("`{name}` compares with data, and a window ends at a noisy level");
+        let help = "measure `error` there, or remove `window`";
+        Diagnostic::error(cell.locate("grid.window"), message).help(help)
+    })
+}
+
+fn order_of(kind: core::Kind) -> Option<u32> {
+    match kind {
+        core::Kind::Deterministic { order } => Some(order),
+        core::Kind::Stochastic => None,
+    }
+}
+
+/// An option that its method refuses, shown where it was written, with what the section may hold.
+fn refused_option(cell: &Cell, problem: &str, error: &Error, registry: &Registry) -> Diagnostic {
+    let kind = &cell.spec.solver.kind;
+    let options = registry.kinds().into_iter().find(|known| known.name == *kind);
+    let options = options.map(|known| known.options).unwrap_or_default();
+    let section = cell.locate("solver.?"); // where what is not written is shown
+    let written = options.iter().filter(|(key, _)| problem.contains(key)).find_map(|(key, _)| {
+        let place = cell.locate(&format!("solver.{key}"));
+        (place != section).then_some(place)
+    });
+    let defaults: Vec<String> =
+        options.iter().map(|(key, default)| format!("`{key} = {default}`")).collect();
+    let place = written.unwrap_or_else(|| cell.locate("solver.kind"));
+    Diagnostic::error(place, error.to_string())
+        .help(format!("the defaults of {kind} are {}", defaults.join(", ")))
+}

@@ -1,0 +1,72 @@
+//! A solver on its grid: S steps, or as many as a budget of model calls pays for.
+//!
+//! A solver may depend on its grid and the cost of a grid on its solver, so the two are built
+//! together.
+
+use std::rc::Rc;
+
+use crate::run::assemble::grid::{build_grid, build_schedule};
+use crate::{
+    core::{self, Ghost, Grid, Schedule, Solver, count_calls},
+    error::{Error, Result},
+    plan::{CellSpec, GridSpec, SolverSpec, Steps, VarianceSpec},
+    run::registry::{Everywhere, LEARNED, Registry},
+};
+
+/// Whether the variance of a cell's steps is its model's.
+pub(crate) fn learned(spec: &CellSpec) -> bool {
+    matches!(&spec.solver.variance, Some(VarianceSpec::Named(name)) if name == LEARNED)
+}
+
+/// A cell's grid and the solver for it.
+///
+/// # Errors
+/// As [`build_grid`] and [`Registry::build`], and the learned variance of an exact-score model.
+pub(crate) fn grid_and_solver(
+    spec: &CellSpec,
+    registry: &Registry,
+) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    if spec.model.exact.is_some() && learned(spec) {
+        return Err(core::Error::NoRange.into());
+    }
+    on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
+}
+
+/// A grid and a solver for it; a budget of calls is spent as far as it goes.
+pub(crate) fn on_grid(
+    grid: &GridSpec,
+    solver: &SolverSpec,
+    schedule: &Schedule,
+    registry: &Registry,
+) -> Result<(Grid, Rc<dyn Everywhere>)> {
+    let with = |steps: usize| {
+        let grid = build_grid(grid, steps, schedule)?;
+        let solver = registry.build(solver, schedule, grid.requested())?;
+        Ok((grid, solver))
+    };
+    let budget = match grid.steps {
+        Steps::Number(steps) => return with(steps),
+        Steps::Calls(budget) => budget,
+    };
+    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    let most =
+        usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
+    let mut refused = None;
+    for steps in (1..=most).rev() {
+        let found = with(steps).and_then(|(grid, solver)| {
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            let calls = count_calls(&*counted, &grid)?;
+            Ok(((grid, solver), calls))
+        });
+        match found {
+            Ok((found, calls)) if calls <= budget => return Ok(found),
+            Ok(_) => {}
+            // What is wrong with few steps only hides what is wrong with any.
+            Err(error) => refused = Some(refused.unwrap_or(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        let kind = &solver.kind;
+        Error::input(format!("{budget} model calls are too few for one step of `{kind}` here"))
+    }))
+}

@@ -1,0 +1,220 @@
+//! What an experiment will cost: its cells, their model calls, and the time they take here.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::core::KeyedNoise;
+use crate::{
+    error::Result,
+    hardware::Hardware,
+    plan::{CellSpec, End, GridSpec, Inversion, Plan, SolverSpec, Steps, Task, Tau, VarianceSpec},
+    run::{
+        assemble::{Models, Route},
+        registry::Registry,
+    },
+};
+
+/// Samples of the first call, which warms up and says how many the timed ones can have.
+const FIRST: usize = 4;
+
+/// Seconds that a timed call may take.
+const LONGEST: f64 = 2.0;
+
+/// Model calls by which a network is timed: the first, and two of which the faster counts.
+pub const CALLS: u64 = 3;
+
+/// The cost of an experiment on some hardware.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// The experiment.
+    pub name: String,
+    /// The profile laid over it, if any.
+    pub profile: Option<String>,
+    /// `cpu` or `cuda`, with the device's name.
+    pub device: String,
+    /// Threads of LibTorch.
+    pub threads: usize,
+    /// Its cells, in order.
+    pub cells: Vec<CellCost>,
+    /// What cells are compared with, each solved once for all that share it.
+    pub truths: Vec<TruthCost>,
+    /// Seconds of model calls of all of them.
+    pub seconds: f64,
+    /// The most main memory that this process held, in MiB, if the system says it.
+    pub memory_mib: Option<u64>,
+}
+
+/// The cost of a cell.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellCost {
+    /// Position in the plan.
+    pub index: usize,
+    /// Its labels by axis.
+    pub params: BTreeMap<String, String>,
+    /// Number of samples N.
+    pub samples: usize,
+    /// S as asked for.
+    pub steps: usize,
+    /// Distinct noisy levels.
+    pub levels: usize,
+    /// Entries of the sequence that were dropped.
+    pub dropped: usize,
+    /// Model calls per sample.
+    pub calls: u64,
+    /// Whether calls and seconds are the least: the method chooses its own steps.
+    pub at_least: bool,
+    /// Seconds of model calls.
+    pub seconds: f64,
+}
+
+/// The cost of a truth.
+#[derive(Clone, Debug, Serialize)]
+pub struct TruthCost {
+    /// How many cells share it.
+    pub cells: usize,
+    /// The most samples that one of them has.
+    pub samples: usize,
+    /// Model calls per sample.
+    pub calls: u64,
+    /// Whether calls and seconds are the least: the method chooses its own steps.
+    pub at_least: bool,
+    /// Seconds of model calls.
+    pub seconds: f64,
+}
+
+/// Times each network once, by [`CALLS`] calls of bounded length, whatever the cells ask of it.
+pub struct Estimator<'a> {
+    models: Models<'a>,
+    seconds: BTreeMap<String, f64>,
+    calls: u64,
+}
+
+impl<'a> Estimator<'a> {
+    /// Nothing timed yet; the registry has DDIM, by which networks are timed.
+    pub fn new(hardware: Hardware, shipped: &'a Registry) -> Self {
+        Self { models: Models::new(hardware, shipped), seconds: BTreeMap::new(), calls: 0 }
+    }
+
+    /// The cost of a plan whose cells take these routes.
+    ///
+    /// # Errors
+    /// Models that cannot be loaded or run.
+    pub fn estimate(&mut self, plan: &Plan, routes: &[Route]) -> Result<Estimate> {
+        let mut cells = vec![];
+        let mut truths: BTreeMap<&str, TruthCost> = BTreeMap::new();
+        for (cell, route) in plan.cells.iter().zip(routes) {
+            let spec = &cell.spec;
+            let per_call = self.per_call(spec)?;
+            let seconds = |calls: u64, samples: usize| per_call * calls as f64 * samples as f64;
+            cells.push(CellCost {
+                index: cell.index,
+                params: cell.params.iter().cloned().collect(),
+                samples: spec.samples,
+                steps: route.grid.requested(),
+                levels: route.grid.distinct(),
+                dropped: route.grid.dropped(),
+                calls: route.calls,
+                at_least: chooses_its_steps(&spec.solver),
+                seconds: seconds(route.calls, spec.samples),
+            });
+            if let Some((key, calls)) = route.truth.as_ref().filter(|(_, calls)| *calls > 0) {
+                let at_least = spec.truth.as_ref().is_some_and(|t| chooses_its_steps(&t.solver));
+                let none =
+                    TruthCost { cells: 0, samples: 0, calls: *calls, at_least, seconds: 0.0 };
+                let truth = truths.entry(key).or_insert(none);
+                truth.cells += 1;
+                truth.samples = truth.samples.max(spec.samples);
+                truth.seconds = seconds(*calls, truth.samples);
+            }
+        }
+        let truths: Vec<TruthCost> = truths.into_values().collect();
+        let each = cells.iter().map(|cell| cell.seconds);
+        let seconds = each.chain(truths.iter().map(|truth| truth.seconds)).sum();
+        let hardware = self.models.hardware();
+        Ok(Estimate {
+            name: plan.name.clone(),
+            profile: plan.profile.clone(),
+            device: hardware.name(),
+            threads: hardware.threads(),
+            cells,
+            truths,
+            seconds,
+            memory_mib: peak_memory(),
+        })
+    }
+
+    /// Model calls made so far.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Networks timed so far.
+    pub fn timed(&self) -> usize {
+        self.seconds.len()
+    }
+
+    /// Hash of the weights of a cell's model; none for an exact-score model.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn weights_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
+        self.models.weights_sha256(spec)
+    }
+
+    /// Seconds per sample and model call.
+    fn per_call(&mut self, spec: &CellSpec) -> Result<f64> {
+        let key = format!("{:?} {:?} {:?} {}", spec.model, spec.precision, spec.state, spec.batch);
+        if let Some(&seconds) = self.seconds.get(&key) {
+            return Ok(seconds);
+        }
+        let last = (spec.schedule.horizon - 1) as f64;
+        let one_call = CellSpec {
+            grid: GridSpec {
+                tau: Tau::Labels(vec![last]),
+                steps: Steps::Number(1),
+                end: End::Clean,
+                rho: None,
+                window: None,
+            },
+            solver: SolverSpec {
+                kind: "ddim".to_owned(),
+                variance: Some(VarianceSpec::Eta(0.0)),
+                options: BTreeMap::new(),
+                inversion: Inversion::Current,
+            },
+            metrics: None,
+            truth: None,
+            task: Task::Sample,
+            ..spec.clone()
+        };
+        let sampler = self.models.sampler(&one_call)?;
+        let mut time = |rows: usize| -> Result<f64> {
+            let noise = KeyedNoise { seed: spec.seed, first: 0 };
+            let samples = sampler.sample(noise, rows, &mut |_| Ok(()))?;
+            self.calls += samples.calls;
+            Ok(samples.time.as_secs_f64() / rows as f64)
+        };
+        let most = spec.batch.min(spec.samples);
+        let first = time(most.min(FIRST))?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few samples")]
+        let affordable = (LONGEST / first.max(1e-9)) as usize;
+        let rows = most.min(affordable).max(1);
+        let seconds = time(rows)?.min(time(rows)?);
+        self.seconds.insert(key, seconds);
+        Ok(seconds)
+    }
+}
+
+/// Whether a method divides a step as its tolerance needs.
+fn chooses_its_steps(solver: &SolverSpec) -> bool {
+    solver.options.contains_key("rtol")
+}
+
+/// The most main memory this process has held, in MiB: after the timed calls, what a run will need
+/// beside its features.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}

@@ -1,0 +1,9 @@
+//! From a plan to finished cells: what a plan names is assembled, and the cells are run.
+
+pub mod assemble;
+pub mod estimate;
+pub mod latents;
+pub mod registry;
+pub mod runner;
+pub mod tasks;
+mod truth;

@@ -1,0 +1,245 @@
+//! What a cell does with a batch: samples, round trips, and paths between draws of noise.
+//!
+//! Each ends in [`Samples`]: pictures to be looked at, model calls, and numbers per sample by the
+//! names that manifests have for them.
+
+use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
+
+use ndarray::{Array4, Axis, s};
+
+use crate::{
+    core::{self, KeyedNoise, slerp},
+    data::{self, Fit, ImageSet, KNOWN, Known, Places, Request, Split},
+    metrics::{LatentStatistics, mean_squared_error},
+};
+use crate::{
+    error::{Error, Result},
+    plan::{CellSpec, ImagesSpec, Measured, Task},
+    run::assemble::{Carried, Sampler, Samples, Way, single},
+};
+
+/// The latents' numbers, in the order of [`LatentStatistics::values`].
+const LATENT: [Measured; 6] = [
+    Measured::LatentMean,
+    Measured::LatentStd,
+    Measured::LatentKurtosis,
+    Measured::LatentHorizontal,
+    Measured::LatentVertical,
+    Measured::LatentNorm,
+];
+
+/// What is encoded where a manifest does not say which part of a set.
+const DEFAULT_SPLIT: Split = Split::Test;
+
+/// What downloads the sets that manifests name.
+const RUN: &str = "`ddim run --download`";
+
+/// Told of the model calls per sample so far; an error of its ends the work.
+pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
+
+/// Image sets that cells encode, each read and hashed once.
+#[derive(Default)]
+pub struct Pictures(BTreeMap<String, Rc<Encoded>>);
+
+/// Images to encode.
+pub struct Encoded {
+    /// The images.
+    pub set: ImageSet,
+    /// SHA-256 of them, as hex.
+    pub sha256: String,
+}
+
+impl Pictures {
+    /// What is to be said of how the sets were read, each line once.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        let notes = self.0.values().flat_map(|read| &read.set.notes);
+        notes.map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter()
+    }
+
+    /// The images of a cell that encodes a data set; none for any other.
+    ///
+    /// # Errors
+    /// A set that is not on this machine, cannot be read, or has too few images.
+    pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
+        let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
+        if images.is_truth() {
+            return Ok(None);
+        }
+        let ImagesSpec { source, exclude, .. } = images;
+        let key = format!("{images:?} {}", spec.samples);
+        if let Some(set) = self.0.get(&key) {
+            return Ok(Some(Rc::clone(set)));
+        }
+        let request = Request {
+            data: source,
+            split: split(images),
+            default_split: DEFAULT_SPLIT,
+            exclude: exclude.as_deref().map(Path::new),
+            limit: Some(spec.samples),
+            fit: Fit::default(),
+            value_range: None,
+            download: false,
+        };
+        let places = Places::from_env();
+        let set = data::load(&request, &places, &mut |_| std::ops::ControlFlow::Continue(()));
+        let set = set.map_err(|error| match error {
+            data::Error::Missing(missing) => {
+                data::Error::from(Box::new(data::Missing { command: RUN, ..*missing }))
+            }
+            other => other,
+        })?;
+        if set.len() < spec.samples {
+            return Err(Error::input(format!(
+                "{source} has {} images, and the cell encodes {}: lower `samples`",
+                set.len(),
+                spec.samples
+            )));
+        }
+        let encoded = Rc::new(Encoded { sha256: set.sha256(), set });
+        self.0.insert(key, Rc::clone(&encoded));
+        Ok(Some(encoded))
+    }
+}
+
+/// The part of its set that a cell asks for.
+fn split(images: &ImagesSpec) -> Option<Split> {
+    images.split.as_deref().map(|split| match split {
+        "train" => Split::Train,
+        _ => Split::Test,
+    })
+}
+
+/// The set known by name that a cell encodes, and which part of it; none of a cell that encodes
+/// nothing or something else.
+pub fn known_set(spec: &CellSpec) -> Option<(&'static Known, Split)> {
+    let Task::Reconstruct(images) = &spec.task else { return None };
+    let known = KNOWN.iter().find(|known| known.name == images.source)?;
+    Some((known, split(images).unwrap_or(DEFAULT_SPLIT)))
+}
+
+/// Does what a cell does for the samples `first .. first + rows`.
+///
+/// # Errors
+/// Whatever the model returns, a state that is not finite, images of another shape, or the
+/// observer's error.
+pub fn perform(
+    sampler: &dyn Sampler,
+    spec: &CellSpec,
+    images: Option<&Encoded>,
+    (first, rows): (usize, usize),
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
+    match &spec.task {
+        Task::Sample => sampler.sample(noise, rows, observe),
+        Task::Interpolate(points) => interpolate(sampler, noise, rows, *points, observe),
+        Task::Reconstruct(_) => {
+            if let Some(Encoded { set, .. }) = images {
+                let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
+                let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
+                check_shape(sampler.shape(), &images)?;
+                reconstruct(sampler, noise, &images, None, observe)
+            } else {
+                let (latents, images) = sampler.truth(noise, rows, &mut || observe(0))?;
+                reconstruct(sampler, noise, &images, Some(&latents), observe)
+            }
+        }
+    }
+}
+
+fn check_shape([c, h, w]: [usize; 3], images: &Array4<f64>) -> core::Result<()> {
+    let (_, channels, height, width) = images.dim();
+    if [channels, height, width] == [c, h, w] {
+        return Ok(());
+    }
+    Err(core::Error::model(format!(
+        "the images are {channels} x {height} x {width}, the model's {c} x {h} x {w}"
+    )))
+}
+
+/// Encodes and decodes; the pictures are the reconstructions.
+fn reconstruct(
+    sampler: &dyn Sampler,
+    noise: KeyedNoise,
+    images: &Array4<f64>,
+    latents: Option<&Array4<f64>>,
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let clock = Instant::now();
+    let there = sampler.carry(Way::Encode, images.clone(), noise, observe)?;
+    let back = sampler
+        .carry(Way::Decode, there.x.clone(), noise, &mut |calls| observe(there.calls + calls))?;
+    let time = clock.elapsed();
+    let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    let mut note = |measure: Measured, value: f64| {
+        numbers.entry(measure.name()).or_default().push(value);
+    };
+    for (index, latent) in there.x.outer_iter().enumerate() {
+        for (measure, value) in LATENT.into_iter().zip(LatentStatistics::of(latent).values()) {
+            note(measure, value);
+        }
+        let error = mean_squared_error(
+            images.index_axis(Axis(0), index),
+            back.x.index_axis(Axis(0), index),
+        );
+        note(Measured::Mse, 0.25 * error);
+        note(Measured::MseRaw, error);
+        if let Some(latents) = latents {
+            let truth = latents.index_axis(Axis(0), index);
+            note(Measured::LatentError, mean_squared_error(latent, truth).sqrt());
+        }
+    }
+    Ok(Samples {
+        images: single(back.x.view(), noise.first)?,
+        calls: there.calls + back.calls,
+        numbers,
+        truth: None,
+        time,
+    })
+}
+
+/// Decodes the arc between the draws 2 i and 2 i + 1; the pictures are the first path's.
+fn interpolate(
+    sampler: &dyn Sampler,
+    noise: KeyedNoise,
+    paths: usize,
+    points: usize,
+    observe: &mut Observe<'_>,
+) -> core::Result<Samples> {
+    let KeyedNoise { seed, first } = noise;
+    let ends = sampler.initial(KeyedNoise { seed, first: 2 * first }, 2 * paths)?;
+    let [c, h, w] = sampler.shape();
+    let mut arc = vec![];
+    for path in 0..paths {
+        let end = |i: usize| ends.index_axis(Axis(0), 2 * path + i).iter().copied().collect();
+        let (a, b): (Vec<f64>, Vec<f64>) = (end(0), end(1));
+        for point in 0..points {
+            arc.extend(slerp(&a, &b, point as f64 / (points - 1) as f64)?);
+        }
+    }
+    let arc = Array4::from_shape_vec((paths * points, c, h, w), arc).map_err(core::Error::model)?;
+    // Every point is a sample of its own to a method that draws noise.
+    let own = KeyedNoise { seed, first: first * points as u64 };
+    let each = points as u64;
+    let clock = Instant::now();
+    let Carried { x, calls } =
+        sampler.carry(Way::Sample, arc, own, &mut |calls| observe(calls * each))?;
+    let time = clock.elapsed();
+    let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    for path in 0..paths {
+        let at = |point: usize| x.index_axis(Axis(0), path * points + point);
+        let apart = |a: usize, b: usize| mean_squared_error(at(a), at(b)).sqrt();
+        let steps: Vec<f64> = (1..points).map(|point| apart(point - 1, point)).collect();
+        let length: f64 = steps.iter().sum();
+        let longest = steps.iter().copied().fold(0.0, f64::max);
+        let mean = length / steps.len() as f64;
+        for (measure, value) in [
+            (Measured::PathLength, length / apart(0, points - 1)),
+            (Measured::PathJump, longest / mean),
+        ] {
+            numbers.entry(measure.name()).or_default().push(value);
+        }
+    }
+    let images = single(x.slice(s![..points, .., .., ..]), own.first)?;
+    Ok(Samples { images, calls: calls * each, numbers, truth: None, time })
+}

@@ -1,0 +1,440 @@
+//! Runs a training: the loop around [`crate::train`]'s steps, with everything that needs a file, a
+//! clock or a terminal.
+//!
+//! A training's folder holds `model/`, what others open; `checkpoints/`, what it goes on from;
+//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by images seen; the recipe as run and
+//! `provenance.json`. Called again, it goes on from the newest checkpoint, and on the CPU with the
+//! same number of threads ends at the same bytes as if it had never stopped.
+
+mod curves;
+mod exam;
+mod model;
+mod store;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use tch::Tensor;
+
+use self::exam::Examiner;
+use self::exam::Findings;
+use self::model::Card;
+use self::model::failed;
+use self::store::Checkpoint;
+use self::store::Diary;
+use self::store::Store;
+use crate::{
+    data::ImageSet,
+    networks::{checkpoint::Which, files::ModelFiles, network::OpenError, weights::Weights},
+    train::{
+        batch::{Batch, Feed},
+        settings::{Budget, Settings, Task},
+        trainer::Trainer,
+    },
+};
+use crate::{
+    error::{Error, Result},
+    hardware::Hardware,
+    results::{
+        provenance::Provenance,
+        sink::{self, Lock},
+    },
+    run::registry::Registry,
+    terminal::progress::{Mode, Progress},
+    train::recipe::{Recipe, TaskSpec},
+};
+
+/// Batches that are made ahead of the step that sees them.
+const AHEAD: usize = 2;
+
+/// Steps before a budget of minutes looks at the clock: the first ones allocate.
+const UNTIMED: u64 = 3;
+
+/// The part of a budget of minutes by which its number of images is found.
+const TIMED: f64 = 0.05;
+
+/// Where a training happens and what it says.
+pub struct Options<'a> {
+    /// The known solvers.
+    pub registry: &'a Registry,
+    /// The folder of the training.
+    pub folder: PathBuf,
+    /// Where it computes.
+    pub hardware: Hardware,
+    /// What it shows.
+    pub progress: Mode,
+    /// Begin anew, whatever the folder holds.
+    pub fresh: bool,
+    /// Set when the user wants it to stop.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// The images of a training.
+pub struct Images {
+    /// Those that are learned from.
+    pub set: ImageSet,
+    /// Those that a classifier is tested on.
+    pub test: Option<ImageSet>,
+}
+
+/// Trains what a recipe asks for, or goes on where it stopped; gives what is worth saying at the end.
+///
+/// # Errors
+/// Images that do not fit the recipe, a folder of another training, a loss that is not finite, or an
+/// interruption, after which the same call goes on.
+pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<String> {
+    let classes = images.set.labels.iter().max().map_or(0, |&label| i64::from(label) + 1);
+    let settings = recipe.settings(images.set.shape(), classes)?;
+    check(&settings, images, recipe)?;
+    let start = start(recipe, &settings)?;
+    fs::create_dir_all(&options.folder).map_err(|error| {
+        Error::input(format!("cannot create {}: {error}", options.folder.display()))
+    })?;
+    let lock = Lock::acquire(&options.folder)?;
+    let data = images.set.sha256();
+    let hash = start.as_ref().map(|(_, hash)| hash.as_str());
+    let store = Store::new(&options.folder, fingerprint(&settings, recipe, &data, hash));
+    if options.fresh {
+        store.forget()?;
+    }
+    let (checkpoint, broken) = store.newest()?;
+    if checkpoint.is_none() && !options.fresh && options.folder.join("model/README.md").exists() {
+        return Err(Error::input(format!(
+            "{} holds a finished model and no checkpoint to go on from: give another --out, or --fresh to \
+             replace it",
+            options.folder.display()
+        )));
+    }
+    let device = options.hardware.device();
+    let first = start.as_ref().map(|(tensors, _)| tensors);
+    let mut trainer = Trainer::new(settings.clone(), device, first).map_err(failed)?;
+    let mut training = Training {
+        recipe,
+        images,
+        options,
+        store,
+        progress: Progress::new(0, options.progress),
+        examiner: Examiner {
+            recipe,
+            registry: options.registry,
+            hardware: &options.hardware,
+            test: images.test.as_ref(),
+            interrupted: options.interrupted,
+        },
+        diary: Diary::default(),
+        clock: Clock { before: 0.0, since: Instant::now() },
+        budget: match settings.budget {
+            Budget::Images(images) => Some(whole(images, settings.batch)),
+            Budget::Minutes(_) => None,
+        },
+        grid: false,
+    };
+    for line in broken.into_iter().chain(model::another_meaning(recipe)?) {
+        training.progress.line(&line);
+    }
+    if let Some(Checkpoint { state, diary, budget, seconds }) = checkpoint {
+        training.progress.line(&format!("going on from image {}", state.seen));
+        trainer.restore(state).map_err(failed)?;
+        training.diary = diary;
+        training.clock.before = seconds;
+        training.budget = training.budget.or(budget);
+    }
+    sink::write_atomically(&options.folder.join("recipe.toml"), recipe.to_toml().as_bytes())?;
+    let mut inputs = BTreeMap::from([("images".to_owned(), data)]);
+    inputs.extend(start.map(|(_, hash)| ("start".to_owned(), hash)));
+    let Options { hardware, .. } = options;
+    let provenance = Provenance::here(hardware.name(), hardware.threads(), inputs);
+    training.run(&mut trainer)?;
+    let summary = training.finish(&mut trainer, &provenance.finished());
+    drop(lock);
+    summary
+}
+
+/// What cannot be said of the recipe or the images alone.
+fn check(settings: &Settings, images: &Images, recipe: &Recipe) -> Result<()> {
+    let set = &images.set;
+    if set.is_empty() {
+        return Err(Error::input(format!("{} holds no images", set.name)));
+    }
+    if matches!(settings.task, Task::Classifier(_)) && set.labels.len() != set.len() {
+        return Err(Error::input(format!(
+            "{} has no classes, and a classifier learns them: take a set that has, for instance cifar10",
+            recipe.data.source
+        )));
+    }
+    if matches!(settings.budget, Budget::Minutes(_)) && settings.optimiser.decay > 1.0 - 2.0 * TIMED
+    {
+        return Err(Error::input(format!(
+            "optimiser.decay is {}: with a budget of minutes the rate cannot fall before the number of \
+             images is known; give at most {}, or budget.images",
+            settings.optimiser.decay,
+            1.0 - 2.0 * TIMED
+        )));
+    }
+    Ok(())
+}
+
+/// The weights a recipe begins from, and the hash of their file.
+fn start(
+    recipe: &Recipe,
+    settings: &Settings,
+) -> Result<Option<(BTreeMap<String, Tensor>, String)>> {
+    let (TaskSpec::Denoiser(spec), Task::Denoiser(task)) = (&recipe.task, &settings.task) else {
+        return Ok(None);
+    };
+    let Some(folder) = spec.network.start_folder() else { return Ok(None) };
+    let weights = || -> std::result::Result<Weights, OpenError> {
+        let weights = Weights::read(&ModelFiles::find(&folder, Which::Ema)?.weights, Which::Ema)?;
+        weights.check(&task.network.tensors())?;
+        Ok(weights)
+    };
+    let weights = weights()?;
+    Ok(Some((weights.tensors, weights.sha256)))
+}
+
+/// The hash of everything that decides the weights and the log.
+fn fingerprint(settings: &Settings, recipe: &Recipe, data: &str, start: Option<&str>) -> String {
+    let all = format!("{settings:?} {} {data} {start:?}", recipe.watch.log);
+    format!("{:x}", Sha256::digest(all))
+}
+
+/// The images of so many whole batches as hold that many.
+fn whole(images: u64, batch: usize) -> u64 {
+    images.div_ceil(batch as u64) * batch as u64
+}
+
+/// The seconds of training alone, over all calls.
+struct Clock {
+    before: f64,
+    since: Instant,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.since.elapsed().as_secs_f64()
+    }
+
+    /// Runs something whose time is not training's.
+    fn stopped<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.before = self.seconds();
+        let value = work();
+        self.since = Instant::now();
+        value
+    }
+}
+
+struct Training<'a> {
+    recipe: &'a Recipe,
+    images: &'a Images,
+    options: &'a Options<'a>,
+    store: Store,
+    progress: Progress,
+    examiner: Examiner<'a>,
+    diary: Diary,
+    clock: Clock,
+    /// Images at the end, once known.
+    budget: Option<u64>,
+    /// Whether there is a grid of samples.
+    grid: bool,
+}
+
+impl Training<'_> {
+    fn run(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let Recipe { seed, batch, augmentation, .. } = *self.recipe;
+        let first = trainer.seen();
+        self.progress.total(self.budget);
+        self.progress.advance(first);
+        if self.budget.is_some_and(|budget| first >= budget) {
+            return Ok(());
+        }
+        let mut feed = Feed::new(&self.images.set, (seed, batch), augmentation, trainer.horizon());
+        self.clock.since = Instant::now();
+        std::thread::scope(|scope| {
+            let (send, receive) = sync_channel::<Batch>(AHEAD);
+            scope.spawn(move || {
+                let mut counter = first;
+                // The other end hangs up when enough images were seen.
+                while send.send(feed.batch(counter)).is_ok() {
+                    counter += batch as u64;
+                }
+            });
+            self.steps(trainer, &mut receive.into_iter())
+        })
+    }
+
+    fn steps(
+        &mut self,
+        trainer: &mut Trainer,
+        batches: &mut dyn Iterator<Item = Batch>,
+    ) -> Result<()> {
+        let watch = &self.recipe.watch;
+        let begun = (trainer.seen(), self.clock.seconds());
+        let (mut timed_from, mut spoken) = (None, begun);
+        let mut kept = Instant::now();
+        for batch in batches {
+            let (before, n) = (trainer.seen(), batch.shape[0] as u64);
+            trainer.step(&batch, self.budget.unwrap_or(u64::MAX)).map_err(failed)?;
+            let seen = trainer.seen();
+            self.progress.advance(n);
+            let passed = |every: u64| every > 0 && before / every != seen / every;
+            let done = self.budget.is_some_and(|budget| seen >= budget);
+            let mut keep = kept.elapsed() >= Duration::from_secs_f64(watch.checkpoint);
+            if passed(watch.log) || done {
+                self.write_down(trainer, &mut spoken)?;
+            }
+            if self.budget.is_none() {
+                if seen - begun.0 >= UNTIMED * n && timed_from.is_none() {
+                    timed_from = Some((seen, self.clock.seconds()));
+                }
+                keep |= self.fix_budget(trainer, timed_from);
+            }
+            if done || watch.every.is_some_and(passed) {
+                self.look(trainer)?;
+                keep = true;
+            }
+            let stop = self.options.interrupted.load(Ordering::Relaxed);
+            if keep || stop {
+                let known = (self.budget, self.clock.seconds());
+                self.store.write(trainer.state().map_err(failed)?, &self.diary, known)?;
+                kept = Instant::now();
+            }
+            if done {
+                break;
+            }
+            if stop {
+                self.progress.finish();
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// A row of the log, and a line about it.
+    fn write_down(&mut self, trainer: &mut Trainer, spoken: &mut (u64, f64)) -> Result<()> {
+        let row = trainer.row().map_err(failed)?;
+        let loss = row.means.first().copied().unwrap_or(f64::NAN);
+        if !loss.is_finite() || !trainer.is_finite().map_err(failed)? {
+            return Err(failed(format!(
+                "the loss is {loss} after {} images: the training diverged; a smaller optimiser.rate, a \
+                 longer warm-up or a smaller optimiser.clip steadies it",
+                row.seen
+            )));
+        }
+        let now = (row.seen, self.clock.seconds());
+        let speed = (now.0 - spoken.0) as f64 / (now.1 - spoken.1).max(1e-9);
+        *spoken = now;
+        let left = self.budget.map_or_else(String::new, |budget| {
+            let seconds = budget.saturating_sub(row.seen) as f64 / speed;
+            format!(
+                " of {budget}, {} left",
+                indicatif::HumanDuration(Duration::from_secs_f64(seconds))
+            )
+        });
+        self.progress
+            .line(&format!("{} images{left}: loss {loss:.5}, {speed:.0} images/s", row.seen));
+        self.diary.rows.push(row);
+        self.write_curves(trainer)
+    }
+
+    fn write_curves(&self, trainer: &Trainer) -> Result<()> {
+        let measure = self.examiner.measure();
+        let files = curves::files(&self.diary, &trainer.columns(), measure.as_deref())?;
+        for (name, bytes) in files {
+            sink::write_atomically(&self.options.folder.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Turns minutes into images, once enough of them have passed.
+    fn fix_budget(&mut self, trainer: &Trainer, timed_from: Option<(u64, f64)>) -> bool {
+        let (Budget::Minutes(minutes), Some((images, seconds))) = (self.recipe.budget, timed_from)
+        else {
+            return false;
+        };
+        let (spent, whole_time) = (self.clock.seconds() - seconds, 60.0 * minutes);
+        if spent < TIMED * whole_time || trainer.seen() == images {
+            return false;
+        }
+        let speed = (trainer.seen() - images) as f64 / spent;
+        let rest = (whole_time - self.clock.seconds()).max(0.0) * speed;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // minutes of images
+        let budget = whole(trainer.seen() + rest as u64, self.recipe.batch);
+        self.progress.line(&format!(
+            "{speed:.0} images/s: {minutes} minutes are {budget} images (budget.images = {budget} \
+             repeats this training)"
+        ));
+        self.budget = Some(budget);
+        self.progress.total(self.budget);
+        true
+    }
+
+    /// Writes the model, and draws from it.
+    fn look(&mut self, trainer: &mut Trainer) -> Result<()> {
+        let Self { clock, examiner, options, .. } = self;
+        let seen = trainer.seen();
+        let Findings { grid, exam } = clock.stopped(|| {
+            let folder = options.folder.join("model");
+            model::write(trainer, self.recipe, &folder)?;
+            examiner.look(&folder, seen)
+        })?;
+        if let Some(grid) = grid {
+            let folder = options.folder.join("samples");
+            fs::create_dir_all(&folder).map_err(|error| {
+                Error::input(format!("cannot create {}: {error}", folder.display()))
+            })?;
+            sink::write_atomically(&folder.join(format!("{seen:012}.png")), &grid)?;
+            sink::write_atomically(&options.folder.join("model/samples.png"), &grid)?;
+            self.grid = true;
+        }
+        if let Some(exam) = exam {
+            let measure = self.examiner.measure().unwrap_or_default();
+            self.progress
+                .line(&format!("{seen} images: {measure} {}, N = {}", exam.estimate, exam.n));
+            self.diary.exams.push(exam);
+            self.write_curves(trainer)?;
+        }
+        Ok(())
+    }
+
+    /// The model with its card, and the record of where it comes from.
+    fn finish(&mut self, trainer: &mut Trainer, provenance: &Provenance) -> Result<String> {
+        let folder = self.options.folder.join("model");
+        let sha256 = model::write(trainer, self.recipe, &folder)?;
+        self.write_curves(trainer)?;
+        let (columns, measure) = (trainer.columns(), self.examiner.measure());
+        let start = match &self.recipe.task {
+            TaskSpec::Denoiser(spec) => spec.network.start.as_deref().and_then(Path::to_str),
+            TaskSpec::Classifier(_) => None,
+        };
+        let card = Card {
+            name: &self.recipe.name,
+            settings: trainer.settings(),
+            set: &self.images.set,
+            start,
+            diary: &self.diary,
+            columns: &columns,
+            measure: measure.as_deref(),
+            steps: self.recipe.watch.steps,
+            grid: self.grid || folder.join("samples.png").exists(),
+            seen: trainer.seen(),
+            seconds: self.clock.seconds(),
+            parameters: trainer.parameters().count(),
+            sha256: &sha256,
+            provenance,
+        };
+        let text = card.markdown();
+        sink::write_atomically(&folder.join("README.md"), text.as_bytes())?;
+        sink::write_atomically(&self.options.folder.join("provenance.json"), &provenance.json())?;
+        self.progress.finish();
+        Ok(text)
+    }
+}
