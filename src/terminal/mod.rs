@@ -5,8 +5,6 @@
 //! reader that has gone away is no error, and what goes to stderr is never one; that stdout took
 //! less than all for another reason, such as a full disk, is told by [`refused`] at the end.
 
-pub mod progress;
-
 use std::{
     fmt::Arguments,
     io::{self, ErrorKind, Write},
@@ -49,3 +47,6 @@ macro_rules! println {
 macro_rules! eprintln {
     ($($text:tt)*) => { $crate::terminal::err(format_args!("{}\n", format_args!($($text)*))) };
 }
+
+// After the macros, which it uses.
+pub mod progress;
