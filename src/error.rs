@@ -1,6 +1,6 @@
 //! What a command can end with, and whose turn it is then.
 
-use crate::{manifest::diagnostic::Diagnostics, results::record::ResultsError};
+use crate::{diagnostic::Diagnostics, results::record::ResultsError};
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;

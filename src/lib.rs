@@ -16,6 +16,8 @@ pub mod cli;
 #[cfg(feature = "harness")]
 pub mod data;
 #[cfg(feature = "harness")]
+pub mod diagnostic;
+#[cfg(feature = "harness")]
 pub mod error;
 #[cfg(feature = "harness")]
 pub mod hardware;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ddim::manifest::diagnostic::{Diagnostic, Diagnostics};
+use ddim::diagnostic::{Diagnostic, Diagnostics};
 use ddim::manifest::{Kind, Manifest, Vocabulary};
 use ddim::plan::presentation::{ClaimCheck, Fitted};
 use ddim::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};

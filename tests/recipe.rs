@@ -7,7 +7,8 @@ use std::{fs, path::Path};
 
 use assert_cmd::Command;
 use ddim::{
-    manifest::{Manifest, diagnostic::Diagnostics},
+    diagnostic::Diagnostics,
+    manifest::Manifest,
     networks::unet_config::UnetConfig,
     run::{assemble, registry::Registry},
     train::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::diagnostic::{Diagnostic, Place, suggest};
+use crate::diagnostic::{Diagnostic, Place, suggest};
 use crate::manifest::overlay::{Table, Value};
 use crate::manifest::reader::{OneOrMany, Problems, Reader};
 use crate::manifest::{Kind, Vocabulary, known_names};

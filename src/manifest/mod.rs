@@ -10,9 +10,7 @@
 //! reports at the same places through [`Cell::locate`].
 
 pub(crate) mod cell;
-pub mod diagnostic;
 pub mod overlay;
-mod peers;
 pub(crate) mod presentation;
 pub(crate) mod reader;
 mod sweep;
@@ -20,7 +18,7 @@ mod sweep;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::manifest::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use crate::manifest::overlay::Table;
 use crate::plan::stated::StatedBy;
 use crate::plan::{Axis, Cell, MetricsSpec, Plan};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::manifest::diagnostic::{Diagnostic, Place, Source};
+use crate::diagnostic::{Diagnostic, Place, Source};
 
 /// Values of which a cell or a training has one: given over the manifest, it replaces the other.
 const ONE_OF: [[&str; 2]; 3] = [

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnostic::{Diagnostic, Place, suggest};
 use crate::manifest::Vocabulary;
-use crate::manifest::diagnostic::{Diagnostic, Place, suggest};
 use crate::manifest::overlay::Table;
 use crate::manifest::reader::{FromNode, Problems, Published, Reader};
 use crate::plan::presentation::{

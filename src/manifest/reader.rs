@@ -5,7 +5,7 @@
 //! for when a section has been read is an unknown key, and what was asked for is what it may have
 //! been meant to be.
 
-use crate::manifest::diagnostic::{Diagnostic, Place, nearest, suggest};
+use crate::diagnostic::{Diagnostic, Place, nearest, suggest};
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::{Kind, known_names};
 

@@ -1,7 +1,7 @@
 //! `[sweep]`: its axes, and the trees of its cells.
 
+use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::cell::SHARED;
-use crate::manifest::diagnostic::{Diagnostic, Place};
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::reader::Problems;
 

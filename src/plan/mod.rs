@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::manifest::diagnostic::Place;
+use crate::diagnostic::Place;
 use crate::manifest::overlay::Table;
 use crate::plan::presentation::{ClaimSpec, PaperValues, PlotSpec, TableSpec};
 use crate::plan::stated::Stated;

@@ -16,9 +16,9 @@ use ndarray::{ArrayView4, Axis, s};
 
 use crate::{core, networks::reading::Remark};
 use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     hardware::Hardware,
-    manifest::diagnostic::{Diagnostic, Diagnostics},
     measure::{features::Extractors, instruments::Instruments},
     plan::{Cell, Inversion, MetricsSpec, Plan, Task},
     report::{

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
+    diagnostic::Diagnostic,
     error::{Error, Result},
-    manifest::diagnostic::Diagnostic,
     measure::{features, published::is_published},
     networks::{
         home,

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use crate::run::assemble::{any_truth::AnyTruth, grid::build_schedule, solver::grid_and_solver};
 use crate::{
     core::{self, Ghost, Grid, Solver, count_calls},
+    diagnostic::Diagnostic,
     error::{Error, Result},
-    manifest::diagnostic::Diagnostic,
     plan::{Cell, CellSpec, FD, MetricsSpec, PredictionKind, SLICED_WASSERSTEIN, Task},
     run::registry::Registry,
 };

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use crate::train::recipe::{DistanceSpec, NetworkSpec, Recipe, TaskSpec};
 use crate::{
     data::{self, ImageSet, Places},
+    diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
-    manifest::diagnostic::{Diagnostic, Diagnostics},
     measure::features,
     networks::{home, unet_config::UnetConfig},
 };

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use crate::{
     core::Schedule,
     data::{Fit, Request, Resize, Split},
+    diagnostic::{Diagnostics, Place},
     networks::{placement::Precision, unet_config::UnetConfig},
     train::settings::{
         Augmentation, Budget, Classifier, Denoiser, Optimiser, Settings, Target, Task,
@@ -21,11 +22,7 @@ use crate::{
 };
 use crate::{
     error::{Error, Result},
-    manifest::{
-        Manifest,
-        diagnostic::{Diagnostics, Place},
-        overlay::Table,
-    },
+    manifest::{Manifest, overlay::Table},
     networks::home,
     plan::ScheduleSpec,
     run::assemble::{self, build_schedule},

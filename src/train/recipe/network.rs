@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::manifest::reader::Reader;
 use crate::{
-    manifest::diagnostic::Diagnostic,
+    diagnostic::Diagnostic,
     networks::{
         hub,
         unet_config::{MOST_LAYERS, MOST_LEVELS},

@@ -12,10 +12,8 @@ use crate::manifest::{
 };
 use crate::{
     data::{Resize, Split},
-    manifest::{
-        diagnostic::{Diagnostic, Diagnostics, Place},
-        overlay::{Table, Value},
-    },
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    manifest::overlay::{Table, Value},
     networks::placement::Precision,
     plan::{ScheduleSpec, stated::Written},
     train::{

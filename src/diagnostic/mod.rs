@@ -5,11 +5,12 @@
 //! it and not where it was used. Problems are collected, never thrown at the first: a sweep that
 //! runs overnight should be wrong about everything before it starts.
 
+mod peers;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::manifest::peers;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// A text that values are read from.

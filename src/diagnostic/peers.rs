@@ -118,7 +118,7 @@ pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        manifest::diagnostic::suggest,
+        diagnostic::suggest,
         run::{assemble, registry::Registry},
     };
 
