@@ -2,32 +2,19 @@
 
 use std::path::Path;
 
+use ddim::core::Tau;
 use ddim::diagnostic::{Diagnostic, Diagnostics};
 use ddim::manifest::{Kind, Manifest, Vocabulary};
+use ddim::plan::outline::Outline;
 use ddim::plan::presentation::{ClaimCheck, Fitted};
-use ddim::plan::{METRICS, Plan, Steps, Tau, VarianceSpec};
+use ddim::plan::{Plan, Rule, Steps};
 use ddim::run::registry::Registry;
+use ddim::solvers::Variance;
 
 fn vocabulary() -> Vocabulary {
-    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     Vocabulary {
         stated: None,
-        models: vec![
-            Kind::new("gaussian", &["shape", "mean", "std"]),
-            Kind::new("mixture", &["shape", "mean", "std", "weights"]),
-            Kind::new("dirac", &["shape", "mean"]),
-        ],
         weights: Some([("own".to_owned(), "models/own".to_owned())].into()),
-        schedules: vec![
-            Kind::new("linear", &["beta_start", "beta_end"]),
-            Kind::new("linear-f32", &["beta_start", "beta_end"]),
-            Kind::new("cosine", &[]),
-        ],
-        taus: vec![
-            Kind::new("official-quad", &[]),
-            Kind::new("official-uniform", &[]),
-            Kind::new("karras", &["rho"]),
-        ],
         solvers: vec![
             Kind::new("ddim", &["eta", "variance"]),
             Kind::new("euler", &[]),
@@ -38,9 +25,6 @@ fn vocabulary() -> Vocabulary {
             Kind::new("heun", &[]),
             Kind::new("dormand-prince", &[]).with_options(&[("rtol", 1e-4), ("atol", 1e-4)]),
         ],
-        variances: names(&["sigma-hat", "learned"]),
-        metrics: METRICS.map(String::from).to_vec(),
-        columns: names(&["steps", "levels", "calls"]),
     }
 }
 
@@ -278,8 +262,8 @@ fn missing_keys_point_at_the_section_that_lacks_them() {
 fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
     // What is given replaces what is written; of two that are given none is the other's.
     let noise =
-        |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.solver.variance.clone();
-    let named = Some(VarianceSpec::Named("sigma-hat".to_owned()));
+        |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.solver.variance;
+    let named = Some(Variance::SigmaHat);
     assert_eq!(noise(&["solver.variance=sigma-hat"]), named);
     assert_eq!(noise(&["solver.variance=sigma-hat", "solver.eta="]), named);
     assert_eq!(noise(&["solver.eta=", "solver.variance=sigma-hat"]), named);
@@ -318,7 +302,7 @@ fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
 fn one_of_two_that_exclude_each_other_is_replaced_by_the_one_that_is_given() {
     let steps = |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.grid.clone();
     assert_eq!(steps(&["grid.calls=20"]).steps, Steps::Calls(20));
-    assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).tau, Tau::Labels(vec![900.0, 500.0, 0.0]));
+    assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).tau, Tau::Explicit(vec![900.0, 500.0, 0.0]));
     assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).steps, Steps::Number(3));
     let text = format!("{SMALL}\n[profile.short.grid]\ncalls = 5\n");
     assert_eq!(plan(&text, Some("short"), &[]).unwrap().cells[0].spec.grid.steps, Steps::Calls(5));
@@ -1132,10 +1116,9 @@ fn defaults_are_written_out_in_the_spec() {
 #[test]
 fn only_the_sigma_hat_cells_of_table_1_clip_as_the_official_code_does() {
     for cell in table1(Some("full"), &[]).cells {
-        let sigma_hat =
-            cell.spec.solver.variance == Some(VarianceSpec::Named("sigma-hat".to_owned()));
+        let sigma_hat = cell.spec.solver.variance == Some(Variance::SigmaHat);
         assert_eq!(cell.spec.model.clip_x0, sigma_hat);
-        assert_eq!(cell.spec.grid.tau, Tau::Rule("official-quad".to_owned()));
+        assert_eq!(cell.spec.grid.tau, Tau::OfficialQuad);
     }
 }
 
@@ -1152,7 +1135,7 @@ fn the_profiles_of_table_1_are_of_the_sizes_they_state() {
     assert_eq!(small.cells[0].spec.model.source, "models/cifar10-small");
     let paper = table1(Some("paper"), &[]);
     assert_eq!((paper.cells.len(), paper.cells[0].spec.samples), (25, 50_000));
-    assert_eq!(paper.cells[0].spec.schedule.kind, "linear-f32");
+    assert_eq!(paper.cells[0].spec.schedule.kind, Rule::LinearF32);
     assert_eq!(paper.name, "table1-paper");
 }
 
@@ -1220,8 +1203,8 @@ fn measures_that_are_the_default_leave_the_key_of_a_cell_as_it_was() {
         json[json.find("\"metrics\"").expect("it is measured")..].to_owned()
     };
     insta::assert_snapshot!(json(""), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true}}"#);
-    assert_eq!(json("measures = [\"fd\"]\nextrapolate = false"), json(""));
-    insta::assert_snapshot!(json("measures = [\"kid\", \"fd\"]\nextrapolate = true"), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true,"measures":["fd","kid"],"extrapolate":true}}"#);
+    assert_eq!(json("measures = [\"fd\"]"), json(""));
+    insta::assert_snapshot!(json("measures = [\"kid\", \"fd\"]"), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true,"measures":["fd","kid"]}}"#);
     assert_eq!(json("measures = [\"kid\", \"fd\"]"), json("measures = [\"fd\", \"kid\"]"));
 }
 
@@ -1254,29 +1237,15 @@ fn measures_that_make_no_sense_are_refused() {
        |
        = help: name what is to be measured: `measures = ["fd", "kid"]`
     "#);
-    insta::assert_snapshot!(wrong("measures = [\"kid\"]\nextrapolate = true"), @r#"
-    error: there is nothing to extrapolate
-      --> small.toml:24:15
+    insta::assert_snapshot!(wrong("extrapolate = false"), @r#"
+    error: `metrics.extrapolate` is gone: distances are not extrapolated in N any more
+      --> small.toml:23:15
        |
-    23 | measures = ["kid"]
-       |            ------- `fd` is not measured
-    24 | extrapolate = true
-       |               ^^^^
+    23 | extrapolate = false
+       |               ^^^^^
        |
-       = help: the kernel distance does not move with N: remove `extrapolate`, or add `fd`
+       = help: remove it: the bias-corrected value, beside every distance, is the better estimate
     "#);
-    let few = MEASURED.replace('4', "3");
-    insta::assert_snapshot!(
-        problems(&format!("{SMALL}{few}extrapolate = true"), None, &[]), @r"
-    error: 3 blocks are too few to extrapolate in N
-      --> small.toml:22:10
-       |
-    22 | blocks = 3
-       |          ^
-       |
-       = help: at least 4: the distance is fitted at N, N / 2 and N / 4
-    "
-    );
 }
 
 #[test]
@@ -1310,15 +1279,7 @@ fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
        |
        = help: `over` folds a further axis, for instance `seed`
     "#);
-    insta::assert_snapshot!(wrong("fd.infinity", "sed"), @r#"
-    error: `fd.infinity` is not measured
-      --> small.toml:29:9
-       |
-    29 | value = "fd.infinity"
-       |         ^^^^^^^^^^^^^
-       |
-       = help: set `extrapolate = true` in `[metrics]`
-
+    insta::assert_snapshot!(wrong("fd", "sed"), @r#"
     error: there is no axis `sed`
       --> small.toml:30:8
        |
@@ -1331,13 +1292,14 @@ fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
 
 #[test]
 fn a_sweep_cannot_change_what_is_measured() {
-    let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.extrapolate\" = [false, true]\n");
+    let text =
+        format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.measures\" = [[\"fd\"], [\"kid\"]]\n");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: the sweep changes `metrics.extrapolate`
-      --> small.toml:25:33
+    error: the sweep changes `metrics.measures`
+      --> small.toml:25:31
        |
-    25 | "metrics.extrapolate" = [false, true]
-       |                                 ^^^^
+    25 | "metrics.measures" = [["fd"], ["kid"]]
+       |                               ^^^^^^^
        |
        = help: every cell is measured alike; compare networks by `[metrics.also.NAME]`
     "#);
@@ -1663,6 +1625,10 @@ fn what_a_run_left_may_name_labels_that_it_did_not_run() {
     let run = plan(&text, None, &["sweep.grid.steps=[5]"]).expect("it is right");
     let left = Manifest::parse("manifest.toml", run.text.as_str()).unwrap();
     assert!(left.plan(None, &[], &vocabulary()).is_err(), "the axis has no 10 any more");
-    let plan = left.of_a_run().plan(None, &[], &vocabulary()).unwrap();
+    let plan = left.plan_of_run(&vocabulary()).unwrap();
     assert_eq!((plan.cells.len(), plan.claims.len()), (2, 1));
+    let outline = Outline::new(&plan, |_| (5, None));
+    let kept = Outline::parse(outline.json().as_bytes()).unwrap();
+    assert!(kept.claims.is_empty() && kept.cells == outline.cells);
+    assert_eq!(left.show(kept).unwrap(), outline);
 }

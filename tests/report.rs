@@ -18,9 +18,9 @@ use ddim::report::measure::Statistic;
 use ddim::report::overview::{Format, Show};
 use ddim::report::plot::Figure;
 use ddim::report::table::{Facts, Input, Table};
-use ddim::results::folder::Folder;
 use ddim::results::record::{Columns, Record, Status, read_csv, to_csv};
 use ddim::results::sink::{Planned, Sink};
+use ddim::run::outline;
 use ddim::run::registry::Registry;
 
 /// A metric of eight groups with this value, standard error and noise in common with all others.
@@ -850,11 +850,9 @@ fn structure(html: &str) -> String {
 fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
-    let html = ddim::report::html::html(
-        &Folder::read(folder.path(), &Registry::shipped()).unwrap(),
-        &Registry::shipped(),
-    )
-    .unwrap();
+    let html =
+        ddim::report::html::html(&outline::read(folder.path(), &Registry::shipped()).unwrap())
+            .unwrap();
     assert!(!html.contains("<script") && !html.contains("http:") && !html.contains("https:"));
     assert!(!html.contains("<b>eta") && !html.contains("<i>noise") && !html.contains("a < b"));
     insta::assert_snapshot!("html", structure(&html));
@@ -864,10 +862,8 @@ fn the_report_shows_the_whole_folder_and_nothing_in_it_becomes_markup() {
 fn the_table_as_csv_has_a_line_for_every_place() {
     let folder = tempfile::tempdir().unwrap();
     tiny_folder(folder.path());
-    let folder = Folder::read(folder.path(), &Registry::shipped()).unwrap();
-    let csv = Show::new(&folder.plan, &Registry::shipped())
-        .table_as(&folder.records, Format::Csv)
-        .unwrap();
+    let folder = outline::read(folder.path(), &Registry::shipped()).unwrap();
+    let csv = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
     insta::assert_snapshot!(csv, @r"
     status,param.noise,param.grid.steps,S,levels,calls,N,FD-fd,FD-fd.low,FD-fd.high,FD-fd.se,FD-fd.corrected,FD-fd.corrected.low,FD-fd.corrected.high,paper
     done,eta = 0.0,10,10,10,10,256,46.2345,44.10633817356649,48.3626618264335,0.8999999999999996,46.2345,44.10633817356649,48.3626618264335,13.36
@@ -891,10 +887,8 @@ fn csv_rows(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
 fn the_table_as_csv_and_metrics_csv_mean_the_same_by_the_same_name() {
     let dir = tempfile::tempdir().unwrap();
     tiny_folder(dir.path());
-    let folder = Folder::read(dir.path(), &Registry::shipped()).unwrap();
-    let table = Show::new(&folder.plan, &Registry::shipped())
-        .table_as(&folder.records, Format::Csv)
-        .unwrap();
+    let folder = outline::read(dir.path(), &Registry::shipped()).unwrap();
+    let table = Show::new(&folder.plan).table_as(&folder.records, Format::Csv).unwrap();
     let (names, rows) = csv_rows(&table);
     let (all_names, all_rows) =
         csv_rows(&std::fs::read_to_string(dir.path().join("metrics.csv")).unwrap());
@@ -928,7 +922,7 @@ fn a_folder_in_the_older_form_is_read_and_rewritten_without_a_loss() {
         std::fs::copy(six_columns().join(name), dir.path().join(name)).unwrap();
     }
     let registry = Registry::shipped();
-    let before = Folder::read(dir.path(), &registry).unwrap();
+    let before = outline::read(dir.path(), &registry).unwrap();
     assert_eq!((before.records.len(), before.timings.len()), (4, 4));
     let value = &before.records[0].metrics["error"];
     assert!((value.value - 0.066_204_3).abs() < 1e-7 && value.leave_out.len() == 32);
@@ -941,7 +935,7 @@ fn a_folder_in_the_older_form_is_read_and_rewritten_without_a_loss() {
     drop(sink);
     let text = std::fs::read_to_string(dir.path().join("metrics.csv")).unwrap();
     assert!(text.lines().next().unwrap().contains(",N,error,error.low,error.high,"), "{text}");
-    let after = Folder::read(dir.path(), &registry).unwrap();
+    let after = outline::read(dir.path(), &registry).unwrap();
     assert_eq!((after.records, after.timings), (before.records, before.timings));
 }
 
@@ -1023,9 +1017,9 @@ fn a_line_through_times_has_its_numbers_in_the_note_and_in_a_file() {
     timed_folder(folder.path());
     let registry = Registry::shipped();
     let plots = || {
-        let folder = Folder::read(folder.path(), &registry).unwrap();
-        let report = ddim::report::html::html(&folder, &registry).unwrap();
-        let plots = Show::new(&folder.plan, &registry).plots(&folder.records, &folder.timings);
+        let folder = outline::read(folder.path(), &registry).unwrap();
+        let report = ddim::report::html::html(&folder).unwrap();
+        let plots = Show::new(&folder.plan).plots(&folder.records, &folder.timings);
         (plots.unwrap(), report)
     };
     let (files, report) = plots();

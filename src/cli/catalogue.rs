@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::core::{End, Ghost, Grid, Kind, Schedule, Solver, Tau, count_calls};
 use crate::{
     error::Result,
-    plan::{Inversion, Measured, SolverSpec},
-    run::{assemble::taus, registry::Registry},
+    plan::{Measured, RHO, SolverSpec, taus},
+    run::registry::Registry,
 };
 
 /// The S for which model calls are counted.
@@ -37,10 +37,8 @@ impl Names {
         let row = |kind: crate::manifest::Kind| -> Result<Vec<String>> {
             let takes_eta = kind.keys.contains(&"eta");
             let spec = SolverSpec {
-                kind: kind.name.clone(),
-                variance: None,
                 options: kind.options.iter().map(|&(key, x)| (key.to_owned(), x)).collect(),
-                inversion: Inversion::Current,
+                ..SolverSpec::new(kind.name.clone())
             };
             let solver: Rc<dyn Solver<Ghost>> = registry.build(&spec, &schedule, STEPS)?;
             let order = match solver.kind() {
@@ -101,7 +99,7 @@ impl Names {
         let labels = format!("labels at S = {FEW}, T = 1000");
         Ok(Self {
             header: ["name", "options", &labels, "what it is"].map(String::from).into(),
-            rows: taus(7.0).iter().map(row).collect::<Result<_>>()?,
+            rows: taus(RHO).iter().map(row).collect::<Result<_>>()?,
         })
     }
 
@@ -116,14 +114,11 @@ impl Names {
             let needs: Vec<&str> =
                 needs.into_iter().filter_map(|(needed, what)| needed.then_some(what)).collect();
             let name = measure.name();
-            let about = METRICS_ABOUT.iter().find(|(known, _)| *known == name);
-            [name, measure.task(), &needs.join(", "), about.map_or("", |(_, about)| about)]
-                .map(String::from)
-                .into()
+            [name, measure.task(), &needs.join(", "), measure.about()].map(String::from).into()
         };
         Self {
             header: ["name", "task", "needs", "what it is"].map(String::from).into(),
-            rows: Measured::ALL.into_iter().map(row).collect(),
+            rows: Measured::all().map(row).collect(),
         }
     }
 
@@ -178,34 +173,6 @@ fn about_tau(tau: &Tau) -> &'static str {
         Tau::Explicit(_) => "the labels as listed",
     }
 }
-
-const METRICS_ABOUT: [(&str, &str); 22] = [
-    ("fd", "Frechet distance of features (FID with features = \"inception\"), lower is better"),
-    ("kid", "kernel distance of features, unbiased, lower is better"),
-    ("is", "Inception Score, higher is better"),
-    ("precision", "share of samples among the data's features, k = 3, higher is better"),
-    ("recall", "share of the data among the samples' features, k = 3, higher is better"),
-    ("sliced-wasserstein", "squared sliced 2-Wasserstein distance to exact draws, per dimension"),
-    ("mean-error", "squared difference of the means from that of exact draws, per dimension"),
-    ("covariance-error", "squared difference of the covariances likewise, per dimension"),
-    ("error", "root mean square difference from the truth of the same noise, mean of samples"),
-    ("error-median", "the median of samples of the same, which a heavy tail does not move"),
-    ("feature-error", "distance of a sample's features from those of the truth of the same noise"),
-    ("mse", "mean squared error of a reconstruction, values in [0, 1]"),
-    ("mse-raw", "the same, values in [-1, 1]"),
-    ("latent-mean", "mean of a latent's elements; noise has 0"),
-    ("latent-std", "their standard deviation; noise has 1"),
-    ("latent-kurtosis", "their excess kurtosis; noise has 0"),
-    ("latent-horizontal", "correlation of horizontal neighbours in a latent; noise has 0"),
-    ("latent-vertical", "correlation of vertical neighbours in a latent; noise has 0"),
-    ("latent-norm", "norm of a latent over the root of its dimension; noise has 1"),
-    (
-        "latent-error",
-        "root mean square difference of a latent from the noise its image was made of",
-    ),
-    ("path-length", "length of an interpolated path over the distance of its ends"),
-    ("path-jump", "longest step of such a path over its mean step"),
-];
 
 #[cfg(test)]
 mod tests {

@@ -398,7 +398,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Taus(verb) => verb.run(names::Of::Taus, registry),
         Verb::Metrics(verb) => verb.run(names::Of::Metrics, registry),
         Verb::Evaluate(verb) => verb.run(),
-        Verb::Models(verb) => verb.run(registry),
+        Verb::Models(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
     };

@@ -4,13 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{
-    cli::inventory,
-    data::Places,
-    error::Result,
-    networks::home,
-    run::{assemble, registry::Registry},
-};
+use crate::{cli::inventory, data::Places, error::Result, networks::home, plan::ExactKind};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ddim models\n  ddim models ~/my-models")]
@@ -22,7 +16,7 @@ pub(super) struct Models {
 
 impl Models {
     #[allow(clippy::print_stdout, reason = "the list is this command's data")]
-    pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let places = Places::from_env();
         let folders = [home::own(), places.cache.clone()];
         let mut items = vec![];
@@ -30,7 +24,7 @@ impl Models {
             items.extend(inventory::models(folder)?);
         }
         items.extend(inventory::hub_models());
-        let names = assemble::vocabulary(registry).models.into_iter().map(|kind| kind.name);
+        let names = ExactKind::ALL.into_iter().map(|kind| kind.name().to_owned());
         items.extend(inventory::exact_scores(names));
         items.extend(inventory::data_sets(&places));
         print!("{}", inventory::table(&items));

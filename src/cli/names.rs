@@ -8,8 +8,8 @@ use clap::{
 use crate::{
     cli::catalogue::Names as Listed,
     error::Result,
-    manifest::Kind,
-    run::{assemble, registry::Registry},
+    plan::{RHO, Rule, VARIANCES, taus},
+    run::registry::Registry,
 };
 
 /// What a list is of.
@@ -67,13 +67,11 @@ impl TypedValueParser for Word {
 
 /// The command line with the names that flags know, as the registry has them.
 pub(super) fn known(command: Command, registry: &Registry) -> Command {
-    let vocabulary = assemble::vocabulary(registry);
-    let names = |kinds: &[Kind]| kinds.iter().map(|kind| kind.name.clone()).collect::<Vec<_>>();
     let flags = [
-        ("solver", names(&vocabulary.solvers)),
-        ("tau", names(&vocabulary.taus)),
-        ("schedule", names(&vocabulary.schedules)),
-        ("variance", vocabulary.variances.clone()),
+        ("solver", registry.kinds().into_iter().map(|kind| kind.name).collect()),
+        ("tau", taus(RHO).map(|(name, _)| name.to_owned()).to_vec()),
+        ("schedule", Rule::ALL.map(|rule| rule.name().to_owned()).to_vec()),
+        ("variance", VARIANCES.map(|(name, _)| name.to_owned()).to_vec()),
         ("prediction", ["eps", "v", "x0"].map(String::from).to_vec()),
         ("precision", ["f32", "bf16"].map(String::from).to_vec()),
         ("state", ["f32", "f64"].map(String::from).to_vec()),

@@ -8,8 +8,7 @@ use crate::cli::{Talk, redraw};
 use crate::{
     error::Result,
     report::{html, overview::Show},
-    results::folder::Folder,
-    run::registry::Registry,
+    run::{outline, registry::Registry},
 };
 
 #[derive(Debug, Args)]
@@ -35,12 +34,12 @@ pub(super) struct Plot {
 
 impl Plot {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
-        let folder = Folder::read(&self.folder, registry)?;
+        let folder = outline::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
-        let show = Show::new(&folder.plan, registry);
+        let show = Show::new(&folder.plan);
         let mut files = show.plots(&folder.records, &folder.timings)?;
         files.extend(show.draw_sheets(|cell| folder.strip_of(&self.folder, cell))?);
-        files.push((html::FILE.to_owned(), html::html(&folder, registry)?.into_bytes()));
+        files.push((html::FILE.to_owned(), html::html(&folder)?.into_bytes()));
         redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
     }
 }

@@ -11,8 +11,7 @@ use crate::{
         html,
         overview::{Format, Show},
     },
-    results::folder::Folder,
-    run::registry::Registry,
+    run::{outline, registry::Registry},
 };
 
 #[derive(Debug, Args)]
@@ -61,9 +60,9 @@ enum Form {
 
 impl Table {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
-        let folder = Folder::read(&self.folder, registry)?;
+        let folder = outline::read(&self.folder, registry)?;
         redraw::say_read(&folder, &self.folder, &self.talk);
-        let show = Show::new(&folder.plan, registry);
+        let show = Show::new(&folder.plan);
         let form = if self.json { Some(Form::Json) } else { self.format };
         let format = match form {
             Some(Form::Json) => Format::Json,
@@ -80,7 +79,7 @@ impl Table {
         };
         if form.is_none() {
             let mut files = show.tables(&folder.records);
-            files.push((html::FILE.to_owned(), html::html(&folder, registry)?.into_bytes()));
+            files.push((html::FILE.to_owned(), html::html(&folder)?.into_bytes()));
             redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;
         }
         println!("{}", text.trim_end());

@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         diagnostic::suggest,
+        plan::{Measured, RHO, Rule, VARIANCES, taus},
         run::{assemble, registry::Registry},
     };
 
@@ -126,8 +127,8 @@ mod tests {
     fn the_names_of_the_peers_lead_to_the_method() {
         let vocabulary = assemble::vocabulary(&Registry::shipped());
         let solvers: Vec<&str> = vocabulary.solvers.iter().map(|kind| kind.name.as_str()).collect();
-        let taus: Vec<&str> = vocabulary.taus.iter().map(|kind| kind.name.as_str()).collect();
-        let metrics: Vec<&str> = vocabulary.metrics.iter().map(String::as_str).collect();
+        let taus = taus(RHO).map(|(name, _)| name);
+        let metrics = Measured::all().map(Measured::name);
         let solver = |name: &str| suggest(name, solvers.iter().copied());
         for (name, here) in [
             ("dpmsolver++", "dpm-solver++2m"),
@@ -159,20 +160,22 @@ mod tests {
         assert_eq!(solver("LCMScheduler"), "there is none here; the nearest is `ddim`");
         assert_eq!(solver("huen"), "did you mean `heun`?");
         assert!(suggest("uniform", taus.iter().copied()).contains("`official-uniform`"));
-        assert!(suggest("FID", metrics.iter().copied()).contains("`fd` here, with `features"));
+        assert!(suggest("FID", metrics.clone()).contains("`fd` here, with `features"));
     }
 
     #[test]
     fn every_row_leads_to_a_name_that_is_known() {
         let vocabulary = assemble::vocabulary(&Registry::shipped());
-        let kinds = [&vocabulary.solvers, &vocabulary.taus, &vocabulary.schedules];
-        let mut known: Vec<&str> =
-            kinds.into_iter().flatten().map(|kind| kind.name.as_str()).collect();
-        known.extend(vocabulary.metrics.iter().chain(&vocabulary.variances).map(String::as_str));
+        let mut known: Vec<String> = vec![];
+        known.extend(vocabulary.solvers.iter().map(|kind| kind.name.clone()));
+        known.extend(Measured::all().map(|measure| measure.name().to_owned()));
+        known.extend(taus(RHO).map(|(name, _)| name.to_owned()));
+        known.extend(Rule::ALL.map(|rule| rule.name().to_owned()));
+        known.extend(VARIANCES.map(|(name, _)| name.to_owned()));
         for (other, here) in
             ROWS.iter().map(|(a, b, _)| (a, b)).chain(NONE.iter().map(|(a, b)| (a, b)))
         {
-            assert!(known.contains(here), "{here}");
+            assert!(known.iter().any(|known| known == here), "{here}");
             assert_eq!(plain(other), *other);
         }
     }

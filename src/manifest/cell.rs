@@ -2,17 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostic, Place, suggest};
-use crate::manifest::overlay::{Table, Value};
-use crate::manifest::reader::{OneOrMany, Problems, Reader};
-use crate::manifest::{Kind, Vocabulary, known_names};
-use crate::measure::features::column_name;
-use crate::metrics::EXTRAPOLATION_BLOCKS;
-use crate::plan::stated::{self, Stated, Written};
-use crate::plan::{
-    AlsoSpec, CellSpec, End, ExactSpec, FD, FD_INFINITY, GridSpec, ImagesSpec, Inversion, Measured,
-    MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
-    Task, Tau, TruthSpec, VarianceSpec,
+use crate::{
+    core::{End, Tau},
+    data::Split,
+    diagnostic::{Diagnostic, Place, suggest},
+    manifest::{
+        Kind, Vocabulary, known_names,
+        overlay::{Table, Value},
+        reader::{OneOrMany, Problems, Reader},
+    },
+    networks::placement::Precision,
+    plan::{
+        AlsoSpec, CellSpec, ExactKind, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured,
+        MetricsSpec, ModelSpec, PredictionKind, RHO, Rule, ScheduleSpec, SolverSpec, Solves,
+        StateKind, Steps, Task, TruthSpec, VARIANCES,
+        measures::column_name,
+        stated::{self, Stated, Written},
+        taus,
+    },
+    solvers::Variance,
 };
 
 /// Top-level keys that are the same for every cell.
@@ -47,14 +55,13 @@ pub(crate) fn read(
     let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
     let state = read_state(&mut root, &model);
     let levels = stated.as_ref().map(|stated| &stated.schedule);
-    let schedule =
-        root.section("schedule", |r| read_schedule(r, &vocabulary.schedules, levels, &mut written));
+    let schedule = root.section("schedule", |r| read_schedule(r, levels, &mut written));
     let remarks = match &stated {
         Some(stated) => stated.remarks(&model, &schedule, &written),
         None if model.exact.is_some() || vocabulary.stated.is_none() => vec![],
         None => stated::unstated(&model, &schedule, &written).into_iter().collect(),
     };
-    let grid = root.section("grid", |r| read_grid(r, schedule.horizon, vocabulary));
+    let grid = root.section("grid", |r| read_grid(r, schedule.horizon));
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
     let truth = root
@@ -109,14 +116,15 @@ fn read_task(root: &mut Reader<'_>) -> Task {
     }
     match chosen {
         1 => Task::Reconstruct(root.section("images", |r| {
-            let split = r.choice("split", &[("train", "train"), ("test", "test")]);
+            let splits = [Split::Train, Split::Test].map(|split| (split.name(), split));
+            let split = r.choice("split", &splits);
             ImagesSpec {
                 source: r.need(
                     "source",
                     "a data set's name or path, or `truth`: what the truth \
                                           makes of the noise",
                 ),
-                split: split.map(str::to_owned),
+                split,
                 exclude: r.get("exclude"),
             }
         })),
@@ -212,9 +220,11 @@ fn check_truth(
 /// A method with its options, and the grid of one that does not choose its own steps.
 fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> TruthSpec {
     let gridded = r.entry("steps").is_some() || r.entry("tau").is_some();
+    let method = read_method(r, &vocabulary.truths);
+    let exact = method.kind == Solves::EXACT;
     TruthSpec {
-        solver: read_method(r, &vocabulary.truths),
-        grid: gridded.then(|| read_grid(r, horizon, vocabulary)),
+        method: if exact { Solves::Exact } else { Solves::Method(method) },
+        grid: gridded.then(|| read_grid(r, horizon)),
     }
 }
 
@@ -233,7 +243,7 @@ fn read_model(
     vocabulary: &Vocabulary,
     written: &mut Written,
 ) -> (ModelSpec, Option<Stated>) {
-    let models = &vocabulary.models;
+    let models = &exact_models();
     r.chosen_by = "source";
     let source: String = r.need(
         "source",
@@ -302,7 +312,8 @@ fn read_model(
     let mean: Option<OneOrMany> = r.own("mean", kind, models);
     let std: Option<OneOrMany> = r.own("std", kind, models);
     let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
-    let exact = exact.map(|kind| {
+    let exact_kind = ExactKind::ALL.into_iter().find(|kind| kind.name() == source);
+    let exact = exact.zip(exact_kind).map(|(kind, exact)| {
         for (key, help) in [
             ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
             ("mean", "a number, or one per component"),
@@ -318,6 +329,7 @@ fn read_model(
             std = vec![one; mean.len().max(1)];
         }
         let spec = ExactSpec {
+            kind: exact,
             shape: shape.clone().unwrap_or_default(),
             mean,
             std,
@@ -332,6 +344,11 @@ fn read_model(
     }
     let source = if is_path { named.unwrap_or(source) } else { source };
     (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
+}
+
+/// The exact-score models by their names.
+pub(crate) fn exact_models() -> Vec<Kind> {
+    ExactKind::ALL.map(|kind| Kind::new(kind.name(), kind.keys())).to_vec()
 }
 
 fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
@@ -367,17 +384,29 @@ fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
     }
 }
 
+/// The rules for betas by their names.
+pub(crate) fn schedules() -> Vec<Kind> {
+    let keys = |rule: Rule| match rule {
+        Rule::Listed => &["betas"][..],
+        rule if rule.has_ends() => &["beta_start", "beta_end"],
+        _ => &[],
+    };
+    Rule::ALL.map(|rule| Kind::new(rule.name(), keys(rule))).to_vec()
+}
+
+/// Reads `[schedule]`; what a model's folder states is the default.
 pub(crate) fn read_schedule(
     r: &mut Reader<'_>,
-    kinds: &[Kind],
     stated: Option<&ScheduleSpec>,
     written: &mut Written,
 ) -> ScheduleSpec {
-    let default = stated.map_or("linear", |stated| stated.kind.as_str());
-    let kind = r.kind("kind", "schedule", Some(default), kinds);
+    let kinds = &schedules();
+    let default = stated.map_or(Rule::Linear, |stated| stated.kind);
+    let kind = r.kind("kind", "schedule", Some(default.name()), kinds);
+    let rule = kind.and_then(|kind| Rule::ALL.into_iter().find(|rule| rule.name() == kind.name));
     // Betas belong to their rule, however it is rounded: another rule has those of its own defaults.
     let same = |stated: &&ScheduleSpec| {
-        kind.is_some_and(|kind| stated::rule(&kind.name) == stated::rule(&stated.kind))
+        rule.is_some_and(|rule| rule.unrounded() == stated.kind.unrounded())
     };
     let of_rule = stated.filter(same);
     let mut beta = |key, stated: Option<f64>, default| {
@@ -402,8 +431,8 @@ pub(crate) fn read_schedule(
     let betas = betas.or_else(|| Some(of_rule?.betas.clone())).unwrap_or_default();
     let horizon: Option<usize> = r.get("horizon");
     let listed = kind.is_some_and(|kind| kind.keys.contains(&"betas"));
-    let default = if listed { betas.len() } else { stated.map_or(1000, |s| s.horizon) };
-    let horizon = horizon.unwrap_or(default);
+    let most = if listed { betas.len() } else { stated.map_or(1000, |s| s.horizon) };
+    let horizon = horizon.unwrap_or(most);
     if listed && betas.is_empty() {
         r.missing("betas", "the T betas themselves, from label 0 on");
     } else if listed && betas.len() != horizon {
@@ -426,7 +455,7 @@ pub(crate) fn read_schedule(
         }
     }
     ScheduleSpec {
-        kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
+        kind: rule.unwrap_or(default),
         beta_start,
         beta_end,
         betas: if listed { betas } else { vec![] },
@@ -436,15 +465,21 @@ pub(crate) fn read_schedule(
     }
 }
 
-fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> GridSpec {
-    let kinds = &vocabulary.taus;
+/// The spacings by their names.
+pub(crate) fn spacings() -> Vec<Kind> {
+    let keys = |tau: &Tau| if matches!(tau, Tau::Karras { .. }) { &["rho"][..] } else { &[] };
+    taus(RHO).iter().map(|(name, tau)| Kind::new(*name, keys(tau))).collect()
+}
+
+fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
+    let kinds = &spacings();
     let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");
     let list = Kind::new("an explicit list", &[]);
     let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
     let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
     let kind = if is_list { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
     let rho = r.own::<f64>("rho", kind, kinds);
-    let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(7.0));
+    let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(RHO));
     r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
     let calls: Option<u64> = r.get("calls");
     let steps = if is_list || calls.is_some() {
@@ -477,13 +512,17 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Gri
     }
     let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
     let steps = calls.map_or(Steps::Number(steps), Steps::Calls);
-    let rule = || Tau::Rule(kind.map(|kind| kind.name.clone()).unwrap_or_default());
+    let named = || {
+        let known = taus(rho.unwrap_or(RHO)).into_iter();
+        let found = kind.and_then(|kind| known.into_iter().find(|(name, _)| *name == kind.name));
+        found.map_or(Tau::OfficialUniform, |(_, tau)| tau)
+    };
     let end = r
         .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])
         .unwrap_or(End::Clean);
     let window = read_window(r);
     r.chosen_by = chosen_by;
-    GridSpec { tau: labels.map_or_else(rule, Tau::Labels), steps, end, rho, window }
+    GridSpec { tau: labels.map_or_else(named, Tau::Explicit), steps, end, window }
 }
 
 fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
@@ -529,7 +568,7 @@ fn read_solver(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
 }
 
 /// How much noise a step adds, for methods with that choice.
-fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<VarianceSpec> {
+fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance> {
     let kinds = &vocabulary.solvers;
     // An unknown name is reported with the method.
     let name = r.entry("kind").and_then(|entry| match &entry.node.value {
@@ -540,12 +579,12 @@ fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance
     let eta = r.own::<f64>("eta", kind, kinds);
     let help = "0 is deterministic DDIM, 1 has DDPM's posterior variance";
     r.ensure("eta", eta.is_none_or(|eta| eta >= 0.0), "0 or more", help);
-    let variance = r.own::<String>("variance", kind, kinds);
-    if let Some(name) = &variance
-        && !vocabulary.variances.contains(name)
-    {
+    let name = r.own::<String>("variance", kind, kinds);
+    let known = |name: &str| VARIANCES.iter().find(|(known, _)| *known == name);
+    let variance = name.as_deref().map(|name| known(name).map(|(_, variance)| *variance));
+    if let (Some(name), Some(None)) = (&name, variance) {
         let message = format!("there is no variance called `{name}`");
-        let known = vocabulary.variances.iter().map(String::as_str);
+        let known = VARIANCES.iter().map(|(name, _)| *name);
         let help = format!("{} (or give a number: `eta`)", suggest(name, known));
         r.report(Diagnostic::error(r.place("variance"), message).help(help));
     }
@@ -562,12 +601,12 @@ fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance
             r.report(problem);
             None
         }
-        (Some(eta), None) => Some(VarianceSpec::Eta(eta)),
-        (None, Some(name)) => Some(VarianceSpec::Named(name)),
+        (Some(eta), None) => Some(Variance::Eta(eta)),
+        (None, Some(variance)) => variance,
         // What gave the method its name.
         (None, None) => kind
             .filter(|kind| kind.keys.contains(&"eta"))
-            .map(|kind| VarianceSpec::Eta(kind.default_eta)),
+            .map(|kind| Variance::Eta(kind.default_eta)),
     }
 }
 
@@ -655,21 +694,13 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         "the interval comes from leaving out one at a time",
     );
     let quantise = r.get("quantise").unwrap_or(true);
-    let extrapolate = r.get("extrapolate").unwrap_or(false);
-    if extrapolate && !measures.contains(&Measured::Fd) {
-        let problem = Diagnostic::error(r.place("extrapolate"), "there is nothing to extrapolate")
-            .also(r.place("measures"), "`fd` is not measured")
-            .help("the kernel distance does not move with N: remove `extrapolate`, or add `fd`");
-        r.report(problem);
+    if r.entry("extrapolate").is_some() {
+        let message = "`metrics.extrapolate` is gone: distances are not extrapolated in N any more";
+        let help =
+            "remove it: the bias-corrected value, beside every distance, is the better estimate";
+        r.report(Diagnostic::error(r.place("extrapolate"), message).help(help));
     }
-    if extrapolate && r.sound("blocks") && (2..EXTRAPOLATION_BLOCKS).contains(&blocks) {
-        let message = format!("{blocks} blocks are too few to extrapolate in N");
-        let help = format!(
-            "at least {EXTRAPOLATION_BLOCKS}: the distance is fitted at N, N / 2 and N / 4"
-        );
-        r.report(Diagnostic::error(r.place("blocks"), message).help(help));
-    }
-    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate, also }
+    MetricsSpec { features, reference, blocks, quantise, measures, also }
 }
 
 /// Further networks for the measures that compare distributions.
@@ -694,11 +725,11 @@ fn read_also(
         let message = "`metrics.also` is used by no measure".to_owned();
         refuse(message, "remove it, or measure `fd`, `kid` or `is`");
     }
-    let column = |features: &str| column_name(FD, Some(features));
+    let column = |features: &str| column_name(Measured::Fd.name(), Some(features));
     let mut columns: Vec<String> = features.into_iter().map(column).collect();
     for (name, also) in &read {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if !name.chars().all(fits) || FD_INFINITY.ends_with(&format!(".{name}")) {
+        if !name.chars().all(fits) {
             let message = format!("`{name}` cannot be the name of a network in `metrics.also`");
             refuse(message, "its metrics are called `fd.NAME`: use letters, digits, `-` and `_`");
         }
@@ -714,7 +745,6 @@ fn read_also(
 
 /// The measures without their order, which means nothing: two orders are the same cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
-    const ALL: [Measured; 22] = Measured::ALL;
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {
         let problem = Diagnostic::error(r.place("measures"), "`metrics.measures` is empty");
@@ -722,14 +752,14 @@ fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
     }
     for (index, name) in names.iter().enumerate() {
         let place = r.item_place("measures", index);
-        if !ALL.iter().any(|measure| measure.name() == name) {
+        if Measured::named(name).is_none() {
             let message = format!("there is no measure called `{name}`");
-            let help = suggest(name, ALL.iter().map(|measure| measure.name()));
+            let help = suggest(name, Measured::all().map(Measured::name));
             r.report(Diagnostic::error(place, message).help(help));
         } else if names[..index].contains(name) {
             let problem = Diagnostic::error(place, format!("`{name}` is listed twice"));
             r.report(problem.help("name each measure once"));
         }
     }
-    ALL.into_iter().filter(|measure| names.iter().any(|name| name == measure.name())).collect()
+    Measured::all().filter(|measure| names.iter().any(|name| name == measure.name())).collect()
 }

@@ -21,35 +21,24 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use crate::manifest::overlay::Table;
 use crate::plan::stated::StatedBy;
-use crate::plan::{Axis, Cell, MetricsSpec, Plan};
+use crate::plan::{Axis, Cell, MetricsSpec, Places, Plan, outline::Outline};
 use presentation::Labels;
 use reader::Problems;
 use sweep::SweepAxis;
 
-/// The names a manifest may use; whoever can build the things they stand for supplies them.
+/// What a manifest may name beyond what every manifest may: the solvers that a program knows, and
+/// the models on a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
-    /// Exact-score models, with those of `shape`, `mean`, `std`, `weights` that they have.
-    pub models: Vec<Kind>,
+    /// Solvers, with those of `eta`, `variance` that they have.
+    pub solvers: Vec<Kind>,
+    /// Methods that solve the probability-flow ODE: deterministic solvers, and `exact`.
+    pub truths: Vec<Kind>,
     /// The models of weights that a bare name can mean, with the path that stands for each; none where
     /// any name is believed to be one.
     pub weights: Option<BTreeMap<String, String>>,
     /// What the folder of a model says about it; none where no folder is looked into.
     pub stated: Option<StatedBy>,
-    /// Noise schedules, with those of `beta_start`, `beta_end`, `betas` that they have.
-    pub schedules: Vec<Kind>,
-    /// Rules for tau, with `rho` if they have it.
-    pub taus: Vec<Kind>,
-    /// Solvers, with those of `eta`, `variance` that they have.
-    pub solvers: Vec<Kind>,
-    /// Methods that can be a truth: deterministic solvers, and `exact`.
-    pub truths: Vec<Kind>,
-    /// Named variances, for instance `sigma-hat`.
-    pub variances: Vec<String>,
-    /// Metrics, for instance `fd`.
-    pub metrics: Vec<String>,
-    /// Columns of `metrics.csv` that a plot can have on its horizontal axis, for instance `calls`.
-    pub columns: Vec<String>,
 }
 
 /// A name, and the keys of its section that mean something to it.
@@ -113,7 +102,6 @@ pub struct Manifest {
     pub(crate) source: Arc<Source>,
     pub(crate) base: Table,
     pub(crate) profiles: Table,
-    pub(crate) of_a_run: bool,
 }
 
 impl Manifest {
@@ -145,17 +133,10 @@ impl Manifest {
             }
         }
         if problems.is_empty() {
-            Ok(Self { source, base, profiles, of_a_run: false })
+            Ok(Self { source, base, profiles })
         } else {
             Err(Diagnostics::new(problems))
         }
-    }
-
-    /// The same as a run left it: without the profiles and the axes that it replaced, and so without
-    /// labels that claims and plots may name all the same.
-    #[must_use]
-    pub fn of_a_run(self) -> Self {
-        Self { of_a_run: true, ..self }
     }
 
     /// The same without what gives way to these arguments: of values that exclude each other, those
@@ -216,13 +197,9 @@ impl Manifest {
     ) -> Result<Plan, Diagnostics> {
         let mut problems = Problems::default();
         let overlays = self.overlays(profile, arguments, &mut problems);
-        // What a run was made of need not be on the machine that shows it.
-        let any = Vocabulary { weights: None, ..vocabulary.clone() };
-        let vocabulary = if self.of_a_run { &any } else { vocabulary };
-        let labels = (!self.of_a_run).then(|| self.labels(&overlays));
-        let labels = labels.as_ref();
+        let labels = self.labels(&overlays);
         let plan = self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
-            self.read(over, labels, vocabulary, problems)
+            self.read(over, Some(&labels), vocabulary, problems)
         });
         if problems.list.is_empty() {
             let text = self.as_run(profile, arguments, &overlays);
@@ -230,6 +207,39 @@ impl Manifest {
         } else {
             Err(Diagnostics::new(problems.list))
         }
+    }
+
+    /// Reads the manifest that a run left in its folder: labels that claims and plots name may be
+    /// those of axes that an argument replaced, and weights need not be on this machine.
+    ///
+    /// # Errors
+    /// As [`Manifest::plan`].
+    pub fn plan_of_run(&self, vocabulary: &Vocabulary) -> Result<Plan, Diagnostics> {
+        let mut problems = Problems::default();
+        let any = Vocabulary { weights: None, ..vocabulary.clone() };
+        let plan = self.read(&[], None, &any, &mut problems);
+        if problems.list.is_empty() {
+            Ok(Plan { text: self.source.text().to_owned(), ..plan })
+        } else {
+            Err(Diagnostics::new(problems.list))
+        }
+    }
+
+    /// Reads into the outline of a run how this manifest shows it, and nothing else.
+    ///
+    /// # Errors
+    /// Every problem of `[table]`, `[paper]`, `[[claim]]` and `[[plot]]`.
+    pub fn show(&self, mut outline: Outline) -> Result<Outline, Diagnostics> {
+        let (mut problems, whole) = (Problems::default(), Place::whole(&self.source));
+        let columns = Some(&*outline.columns);
+        let shown = presentation::read(&self.base, &whole, None, columns, &[], &mut problems);
+        if !problems.list.is_empty() {
+            return Err(Diagnostics::new(problems.list));
+        }
+        (outline.table, outline.paper) = (shown.table, shown.paper);
+        (outline.claims, outline.plots) = (shown.claims, shown.plots);
+        self.source.text().clone_into(&mut outline.text);
+        Ok(outline)
     }
 
     /// What is laid over the base: the profile, then the arguments.
@@ -355,7 +365,9 @@ impl Manifest {
                     .zip(values)
                     .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
                     .collect();
-                Cell { index, params, spec, stated, remarks, tree, whole: whole.clone() }
+                let whole = whole.clone();
+                let places = Places::new(move |path| tree.locate(path, &whole));
+                Cell { index, params, spec, stated, remarks, places }
             })
             .collect();
         // A cell with problems is full of stand-ins, which resemble each other.
@@ -364,16 +376,8 @@ impl Manifest {
         }
         report_uneven_metrics(&cells, problems);
         let metrics = cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
-        let measured = metrics.map(MetricsSpec::metrics);
-        let show = presentation::read(
-            &tree,
-            &whole,
-            labels,
-            vocabulary,
-            measured.as_deref(),
-            &cells,
-            problems,
-        );
+        let columns = metrics.map(MetricsSpec::columns);
+        let show = presentation::read(&tree, &whole, labels, columns.as_deref(), &cells, problems);
         Plan {
             name: show.name,
             profile: None,
@@ -449,7 +453,6 @@ fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
         let differs = [
             ("metrics.features", metrics.features != first.features),
             ("metrics.measures", metrics.measures != first.measures),
-            ("metrics.extrapolate", metrics.extrapolate != first.extrapolate),
             ("metrics.also", metrics.also != first.also),
         ];
         if let Some((path, _)) = differs.into_iter().find(|(_, differs)| *differs) {

@@ -2,15 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::{Diagnostic, Place, suggest};
-use crate::manifest::Vocabulary;
-use crate::manifest::overlay::Table;
-use crate::manifest::reader::{FromNode, Problems, Published, Reader};
-use crate::plan::presentation::{
-    Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS, TableSpec,
+use crate::{
+    diagnostic::{Diagnostic, Place, suggest},
+    manifest::{
+        overlay::Table,
+        reader::{FromNode, Problems, Published, Reader},
+    },
+    plan::{
+        Cell, CellSpec, Measured, Solves,
+        measures::metrics,
+        outline::Column,
+        presentation::{
+            Against, ClaimCheck, ClaimSpec, Fitted, PaperRow, PaperValues, PlotSpec, SECONDS,
+            TableSpec, number,
+        },
+    },
+    solvers::Variance,
 };
-use crate::plan::{Cell, CellSpec, METRICS, Measured, Metric, VarianceSpec};
-use crate::report::axis::number;
+
+/// Columns of `metrics.csv` that a plot can have on its horizontal axis beside axes and metrics.
+const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
 
 /// How the results of a plan are shown and judged.
 pub(crate) struct Show {
@@ -29,15 +40,14 @@ pub(crate) fn read(
     tree: &Table,
     whole: &Place,
     labels: Option<&Labels>,
-    vocabulary: &Vocabulary,
-    metrics: Option<&[Metric<'_>]>,
+    columns: Option<&[Column]>,
     cells: &[Cell],
     problems: &mut Problems,
 ) -> Show {
     let measured: Option<Vec<&str>> =
-        metrics.map(|metrics| metrics.iter().map(|metric| metric.name.as_str()).collect());
+        columns.map(|columns| columns.iter().map(|column| column.metric.as_str()).collect());
     let measured = measured.as_deref();
-    let ranked = metrics.map(|metrics| metrics.iter().filter(|m| m.is_ranked()).count());
+    let ranked = columns.map(|columns| columns.iter().filter(|column| column.ranked).count());
     let axes: Vec<&str> = tree
         .get("sweep")
         .and_then(|entry| entry.node.as_table())
@@ -50,7 +60,7 @@ pub(crate) fn read(
     check_file_name(&mut root, "name", &name);
     let table = root
         .entry("table")
-        .map(|_| root.section("table", |r| read_table(r, &axes, vocabulary, measured, ranked)));
+        .map(|_| root.section("table", |r| read_table(r, &axes, measured, ranked)));
     let paper = root.entry("paper").map(|_| root.section("paper", read_paper));
     for key in ["paper", "claim"] {
         if let (Some(entry), None) = (root.entry(key), &table) {
@@ -96,7 +106,7 @@ pub(crate) fn read(
     });
     let mut names: Vec<String> = Vec::new();
     let plots = root.each("plot", |r| {
-        let plot = read_plot(r, &axes, vocabulary, measured);
+        let plot = read_plot(r, &axes, measured);
         if !incomplete && let Some(known) = labels.and_then(|labels| labels.get(&plot.series)) {
             for (index, label) in plot.only.iter().enumerate() {
                 let place = r.item_place("only", index);
@@ -124,7 +134,6 @@ pub(crate) fn read(
 fn read_table(
     r: &mut Reader<'_>,
     axes: &[&str],
-    vocabulary: &Vocabulary,
     measured: Option<&[&str]>,
     ranked: Option<usize>,
 ) -> TableSpec {
@@ -141,7 +150,7 @@ fn read_table(
         );
     }
     let value: String = r.need("value", "the metric in the cells: `value = \"fd\"`");
-    check_metric(r, "value", &value, &vocabulary.metrics, measured);
+    check_metric(r, "value", &value, &metrics().collect::<Vec<_>>(), measured);
     let over: Option<String> = r.get("over");
     if let Some(over) = &over {
         check_name(r, "over", "axis", over, axes);
@@ -257,26 +266,19 @@ fn belongs<T: FromNode>(
     r.get(key)
 }
 
-fn read_plot(
-    r: &mut Reader<'_>,
-    axes: &[&str],
-    vocabulary: &Vocabulary,
-    measured: Option<&[&str]>,
-) -> PlotSpec {
+fn read_plot(r: &mut Reader<'_>, axes: &[&str], measured: Option<&[&str]>) -> PlotSpec {
     let name: String = r.need("name", "the name of the file, without its ending");
     check_file_name(r, "name", &name);
     let x: String = r.need("x", "an axis, a column of `metrics.csv`, or a metric");
-    let columns = vocabulary.columns.iter().map(String::as_str);
     let known: Vec<&str> = axes
         .iter()
         .copied()
-        .chain(columns)
+        .chain(COLUMNS)
         .chain(measured.into_iter().flatten().copied())
         .collect();
     check_name(r, "x", "axis or column", &x, &known);
     let y: String = r.need("y", "the metric: `y = \"fd\"`");
-    let shown: Vec<String> =
-        vocabulary.metrics.iter().cloned().chain([SECONDS.to_owned()]).collect();
+    let shown: Vec<String> = metrics().chain([SECONDS.to_owned()]).collect();
     check_metric(r, "y", &y, &shown, measured);
     let fit = read_fit(r, &x, &y);
     let series: String = r.need("series", "the axis whose labels are the curves");
@@ -338,20 +340,15 @@ fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
     };
     let is_truth = |cell: &&Cell| {
         let CellSpec { solver, grid, truth, .. } = &cell.spec;
-        let draws_nothing = match &solver.variance {
-            None => true,
-            Some(VarianceSpec::Eta(eta)) => *eta <= 0.0,
-            Some(VarianceSpec::Named(_)) => false,
-        };
+        let draws_nothing =
+            solver.variance.is_none_or(|v| matches!(v, Variance::Eta(eta) if eta <= 0.0));
         truth.as_ref().is_some_and(|truth| {
-            let method = &truth.solver;
-            (&method.kind, &method.options) == (&solver.kind, &solver.options)
-                && draws_nothing
-                && truth.grid.as_ref() == Some(grid)
+            let same = matches!(&truth.method, Solves::Method(method)
+                if (&method.kind, &method.options) == (&solver.kind, &solver.options));
+            same && draws_nothing && truth.grid.as_ref() == Some(grid)
         }) && (plot.only.is_empty() || plot.only.contains(&label(cell)))
     };
-    let to_truth =
-        Measured::ALL.into_iter().any(|measure| measure.name() == plot.y && measure.needs_truth());
+    let to_truth = Measured::named(&plot.y).is_some_and(Measured::needs_truth);
     if !plot.log_y || !to_truth {
         return;
     }
@@ -376,7 +373,7 @@ fn label_of(shown: &str) -> String {
         "calls" => "model calls per sample".to_owned(),
         "levels" => "distinct levels".to_owned(),
         SECONDS => "seconds per sample".to_owned(),
-        other if METRICS.contains(&other.split('.').next().unwrap_or(other)) => {
+        other if Measured::of(other).is_some() => {
             format!("{{{other}}}")
         }
         other => other.to_owned(),
@@ -417,10 +414,8 @@ fn check_metric(
     check_name(r, key, "metric", name, known);
     let is_metric = name != SECONDS && known.iter().any(|metric| metric == name);
     if is_metric && measured.is_some() {
-        let help = match name.split_once('.') {
-            Some(_) => "set `extrapolate = true` in `[metrics]`".to_owned(),
-            None => format!("add it to `[metrics]`: `measures = [.., \"{name}\"]`"),
-        };
+        let measure = name.split('.').next().unwrap_or(name);
+        let help = format!("add it to `[metrics]`: `measures = [.., \"{measure}\"]`");
         let message = format!("`{name}` is not measured");
         r.report(Diagnostic::error(r.place(key), message).help(help));
     }

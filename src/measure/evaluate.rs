@@ -9,13 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::{
     data::ImageSet,
     metrics::{Jackknife, NEIGHBOURS, SPLITS, spread},
+    plan::measures::column_name,
 };
 use crate::{
     error::{Error, Result},
     hardware::Hardware,
     measure::{
         accuracy::Accuracy,
-        features::{Extractors, Loaded, column_name},
+        features::{Extractors, Loaded},
         instruments::{FeatureRuler, LogitHead},
         reference::DEFAULT_SUBSET,
         stats::{self, set_features},

@@ -23,7 +23,7 @@ use crate::{
     hardware::Hardware,
     measure::reference::{Extractor, Reference},
     networks::home,
-    plan::{CellSpec, FD, FEATURE_ERROR, Measured, PRECISION, RECALL},
+    plan::CellSpec,
     report::image_grid,
 };
 
@@ -159,22 +159,6 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
     }
 }
 
-/// Whether a metric, `fd` or `fd.NAME`, is a mean of one number per sample.
-pub fn is_mean(metric: &str) -> bool {
-    !Measured::of(metric).is_some_and(Measured::is_of_distribution)
-}
-
-/// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
-pub fn is_ranked(column: &str) -> bool {
-    !column.starts_with("latent-") || column == Measured::LatentError.name()
-}
-
-/// Whether a column is one in which higher is better.
-pub fn is_score(column: &str) -> bool {
-    let named = |name: &str| column.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-    column == "IS" || ["IS", PRECISION, RECALL].into_iter().any(named)
-}
-
 fn file_sha256(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path)
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
@@ -190,25 +174,4 @@ pub fn locate(source: &str) -> Result<PathBuf> {
         return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
     }
     Ok(home::locate(source))
-}
-
-/// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
-/// `IS` of Inception's features alone. A metric without features is its own column, and a distance
-/// between single features none that has a name elsewhere: `feature-error-cifar10-features`. Nor
-/// have precision and recall, whose features are VGG's in one paper and Inception's in the next:
-/// `precision-inception`.
-pub fn column_name(metric: &str, features: Option<&str>) -> String {
-    let Some(features) = features else { return metric.to_owned() };
-    let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
-    let dot = if variant.is_empty() { "" } else { "." };
-    let is_inception = features::is_inception(features);
-    let name = features::name_of(Path::new(features));
-    if [FEATURE_ERROR, PRECISION, RECALL].contains(&metric) {
-        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
-    }
-    if is_inception {
-        let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };
-        return format!("{measure}{dot}{variant}");
-    }
-    format!("{}-{name}{dot}{variant}", measure.to_uppercase())
 }

@@ -21,10 +21,13 @@ use crate::{
 };
 use crate::{
     error::{Error, Result},
-    measure::features::{Extractors, Loaded, column_name, features},
+    measure::features::{Extractors, Loaded, features},
     plan::{
-        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured,
-        PRECISION, RECALL,
+        CellSpec, Measured,
+        measures::{
+            ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, PRECISION, RECALL,
+            column_name,
+        },
     },
     run::assemble::{Samples, exact_model},
 };
@@ -51,13 +54,13 @@ impl Instruments {
     /// Those that a cell asks for; none if nothing is to be measured.
     ///
     /// # Errors
-    /// An extractor or a reference that cannot be read, or that do not belong together.
+    /// An extractor or a reference that cannot be read, or that do not belong together; draws asked
+    /// of a network.
     pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
         let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
-        let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
-        let names: Vec<_> = names.map(|measure| measure.name()).chain(extrapolated).collect();
+        let names: Vec<_> = names.map(|measure| measure.name()).collect();
         for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
             let names = names.clone();
             all.push(Box::new(Distribution {
@@ -69,7 +72,10 @@ impl Instruments {
         let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
         let drawn: Vec<Measured> = drawn.collect();
         if !drawn.is_empty() {
-            let model = exact_model(&spec.model)?;
+            let exact = spec.model.exact.as_ref().ok_or_else(|| {
+                Error::input("a network's own data is not known: no exact draws can be made of it")
+            })?;
+            let model = exact_model(exact)?;
             all.push(Box::new(Drawn::new(drawn, model, spec, metrics.blocks)));
         }
         let of_samples = metrics.measures.iter().copied();

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 /// The number format inside the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// 32-bit floats, the precision of a measured result.
     #[default]

@@ -148,6 +148,11 @@ pub struct PlotSpec {
     pub fit: Option<Fitted>,
 }
 
+/// The number that a label is, as a manifest may write it: `1_000` too.
+pub fn number(label: &str) -> Option<f64> {
+    label.trim().replace('_', "").parse().ok().filter(|x: &f64| x.is_finite())
+}
+
 /// What is fitted to a curve.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -162,3 +167,14 @@ pub enum Fitted {
 /// loading, measuring and writing, divided by the samples of a batch. It is never the same twice,
 /// so no table and no claim is made of it.
 pub const SECONDS: &str = "seconds";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_numbers_as_toml_writes_them() {
+        assert_eq!(["1_000", " 2.5", "1e3"].map(number), [Some(1000.0), Some(2.5), Some(1000.0)]);
+        assert_eq!(["ddim", "", "inf", "eta = 1"].map(number), [None; 4]);
+    }
+}

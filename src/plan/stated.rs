@@ -31,11 +31,6 @@ pub type StatedBy = fn(&str) -> Result<Option<Stated>, String>;
 /// Which of the keys that a folder may state were written, by their dotted paths.
 pub(crate) type Written = BTreeSet<&'static str>;
 
-/// The rule of a schedule: rounding the same betas to f32 is no other one.
-pub(crate) fn rule(kind: &str) -> &str {
-    kind.trim_end_matches("-f32")
-}
-
 impl Stated {
     /// One line for each written key that contradicts the file, and for each field not known.
     pub(crate) fn remarks(
@@ -49,6 +44,7 @@ impl Stated {
         let listed = |betas: &[f64]| format!("{betas:?}");
         let clips = |on: bool| if on { "true" } else { "false" }.to_owned();
         let name = |kind: PredictionKind| kind.name().to_owned();
+        let rule = |schedule: &ScheduleSpec| schedule.kind.unrounded().name().to_owned();
         let keys = [
             ("model.prediction", name(model.prediction), name(self.prediction)),
             ("model.clip_x0", clips(model.clip_x0), clips(self.clip.is_some())),
@@ -57,7 +53,7 @@ impl Stated {
                 number(Some(model.clip_range)),
                 number(self.clip.or(Some(model.clip_range))),
             ),
-            ("schedule.kind", rule(&schedule.kind).to_owned(), rule(&there.kind).to_owned()),
+            ("schedule.kind", rule(schedule), rule(there)),
             ("schedule.beta_start", number(schedule.beta_start), number(there.beta_start)),
             ("schedule.beta_end", number(schedule.beta_end), number(there.beta_end)),
             ("schedule.betas", listed(&schedule.betas), listed(&there.betas)),
@@ -102,7 +98,7 @@ pub(crate) fn unstated(
             (Some(start), Some(end)) => format!("betas {start} to {end}, "),
             _ => String::new(),
         };
-        let ScheduleSpec { kind, horizon, .. } = schedule;
+        let (kind, horizon) = (schedule.kind.name(), schedule.horizon);
         (format!("the {kind} schedule, {betas}T = {horizon}"), "`schedule.kind`")
     });
     let assumed: Vec<(String, &str)> = prediction.into_iter().chain(levels).collect();

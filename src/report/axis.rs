@@ -88,11 +88,6 @@ fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
     ticks
 }
 
-/// The number that a label is, as a manifest may write it: `1_000` too.
-pub(crate) fn number(label: &str) -> Option<f64> {
-    label.trim().replace('_', "").parse().ok().filter(|x: &f64| x.is_finite())
-}
-
 /// A number without the dust of its arithmetic.
 pub(crate) fn trim(value: f64) -> String {
     let text = format!("{value:.6}");
@@ -121,12 +116,6 @@ fn power(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_are_numbers_as_toml_writes_them() {
-        assert_eq!(["1_000", " 2.5", "1e3"].map(number), [Some(1000.0), Some(2.5), Some(1000.0)]);
-        assert_eq!(["ddim", "", "inf", "eta = 1"].map(number), [None; 4]);
-    }
 
     #[test]
     fn ticks_are_round_numbers() {

@@ -28,7 +28,7 @@ use std::fmt;
 
 use crate::metrics::{Jackknife, log_log_bend, log_log_slope};
 
-use crate::measure::features::is_score;
+use crate::plan::measures::is_score;
 use crate::plan::presentation::{Against, ClaimCheck, ClaimSpec};
 use crate::results::record::{Estimate, LEVEL, Record, Status};
 

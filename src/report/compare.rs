@@ -11,7 +11,7 @@
 //! pair of rows that have both been run; of a pair with a diverged cell, only which of the two
 //! diverged is known.
 
-use crate::measure::features::{is_ranked, is_score};
+use crate::plan::measures::{is_ranked, is_score};
 use crate::report::claims::{Cross, Difference, Entry, Place, difference};
 use crate::report::table::Panel;
 use crate::results::record::{LEVEL, csv_bytes};

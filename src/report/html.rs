@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     error::Result,
-    plan::Cell,
+    plan::outline::OutlinedCell,
     report::{
         claims::{Entry, Judgement, Verdict},
         overview::Show,
@@ -30,7 +30,6 @@ use crate::{
         record::{Estimate, Record, Status},
         sink::{Timing, write_atomically},
     },
-    run::registry::Registry,
 };
 
 /// Name of the page in its folder.
@@ -41,18 +40,17 @@ const STYLE: &str = include_str!("report.css");
 /// Writes the report of a results folder into a folder, which may be the same.
 ///
 /// # Errors
-/// A folder that does not hold results, or one that cannot be written.
-pub fn write(results: &Path, out: &Path, registry: &Registry) -> Result<()> {
-    let page = html(&Folder::read(results, registry)?, registry)?;
-    Ok(write_atomically(&out.join(FILE), page.as_bytes())?)
+/// A folder that cannot be written, and as [`html`].
+pub fn write(results: &Folder, out: &Path) -> Result<()> {
+    Ok(write_atomically(&out.join(FILE), html(results)?.as_bytes())?)
 }
 
 /// The page.
 ///
 /// # Errors
 /// A plot of what has no place on its axes.
-pub fn html(folder: &Folder, registry: &Registry) -> Result<String> {
-    let show = Show::new(&folder.plan, registry);
+pub fn html(folder: &Folder) -> Result<String> {
+    let show = Show::new(&folder.plan);
     let shown = show.shown(&folder.records);
     let table = show.spec().map(|spec| show.table(spec, &shown));
     let mut sections = vec![];
@@ -161,8 +159,8 @@ fn state(folder: &Folder, table: Option<&Table>) -> String {
     let finished = planned.iter().filter(|cell| folder.record(&cell.params).is_some()).count();
     let mut parts = vec![format!("{finished} of {} finished", count(planned.len(), "cell"))];
     if let Some(first) = planned.first() {
-        parts.push(format!("N = {}", first.spec.samples));
-        parts.push(format!("seed {}", first.spec.seed));
+        parts.push(format!("N = {}", first.samples));
+        parts.push(format!("seed {}", first.seed));
     }
     let verdicts: Vec<Verdict> = table
         .iter()
@@ -451,7 +449,7 @@ fn samples(folder: &Folder) -> String {
     let spec = folder.plan.table.as_ref();
     let (across, down) = spec.map_or(("", ""), |s| (s.columns.as_str(), s.rows.as_str()));
     // What a figure has in common, and what tells its strips apart.
-    let split = |cell: &Cell| -> (Vec<String>, Vec<String>) {
+    let split = |cell: &OutlinedCell| -> (Vec<String>, Vec<String>) {
         let text = |(axis, value): &(String, String)| {
             if axis == down { pretty(value) } else { format!("{axis} = {}", pretty(value)) }
         };

@@ -11,9 +11,9 @@ use std::{
 use crate::metrics::Jackknife;
 use crate::{
     error::Result,
-    measure::features::column_name,
     plan::{
-        Cell, METRICS, Metric, MetricsSpec, Plan,
+        measures::metrics,
+        outline::{Outline, OutlinedCell},
         presentation::{PlotSpec, SECONDS, TableSpec},
     },
     report::{
@@ -30,7 +30,6 @@ use crate::{
         record::{Columns, Record},
         sink::{Sink, Timing},
     },
-    run::{assemble::Route, registry::Registry},
 };
 
 /// Name and bytes of a file of the results folder.
@@ -74,7 +73,7 @@ struct Sheet<'a> {
 
 /// How a plan's results are shown.
 pub struct Show<'a> {
-    plan: &'a Plan,
+    plan: &'a Outline,
     table: Option<TableSpec>,
     plots: Vec<PlotSpec>,
     axes: Vec<(String, Vec<String>)>,
@@ -86,17 +85,16 @@ pub struct Show<'a> {
 
 impl<'a> Show<'a> {
     /// Reads what a plan says of its presentation.
-    pub fn new(plan: &'a Plan, registry: &Registry) -> Self {
-        let columns = columns(plan);
+    pub fn new(plan: &'a Outline) -> Self {
         // `fd` in a manifest stands for the distance on whatever features the manifest names.
         let column = |metric: &str| {
-            let found = columns.iter().find(|(name, _)| *name == metric);
-            found.map_or_else(|| metric.to_owned(), |(_, column)| column.clone())
+            let found = plan.columns.iter().find(|column| column.metric == metric);
+            found.map_or_else(|| metric.to_owned(), |column| column.column.clone())
         };
         let text = |text: &str| {
-            let names = columns.iter().map(|(name, _)| name.as_str()).chain(METRICS);
+            let names = plan.columns.iter().map(|column| column.metric.clone()).chain(metrics());
             names.fold(text.to_owned(), |text, name| {
-                text.replace(&format!("{{{name}}}"), &column(name))
+                text.replace(&format!("{{{name}}}"), &column(&name))
             })
         };
         let table = plan.table.as_ref().map(|spec| TableSpec {
@@ -112,11 +110,11 @@ impl<'a> Show<'a> {
             y_label: text(&spec.y_label),
             ..spec.clone()
         });
-        let first = plan.cells.first().map(|cell| &cell.spec);
-        let seed = first.map(|spec| spec.seed);
-        let samples = first.map(|spec| spec.samples);
-        let same_samples = plan.cells.iter().all(|cell| Some(cell.spec.samples) == samples);
-        let same_seed = plan.cells.iter().all(|cell| Some(cell.spec.seed) == seed);
+        let first = plan.cells.first();
+        let seed = first.map(|cell| cell.seed);
+        let samples = first.map(|cell| cell.samples);
+        let same_samples = plan.cells.iter().all(|cell| Some(cell.samples) == samples);
+        let same_seed = plan.cells.iter().all(|cell| Some(cell.seed) == seed);
         let mut axes: Vec<(String, Vec<String>)> =
             plan.axes.iter().map(|axis| (axis.name.clone(), axis.labels.clone())).collect();
         let over = plan.table.as_ref().and_then(|spec| spec.over.as_ref());
@@ -137,7 +135,7 @@ impl<'a> Show<'a> {
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
                 features: String::new(),
                 statistic: Statistic::of(plan.table.as_ref().map_or("", |spec| &spec.value)),
-                orders: orders(plan, registry),
+                orders: orders(plan),
             },
             fold,
         }
@@ -220,7 +218,7 @@ impl<'a> Show<'a> {
             if let Some(fold) = &self.fold {
                 let columns = Columns {
                     axes: self.axes.iter().map(|(axis, _)| axis.clone()).collect(),
-                    metrics: columns(self.plan).into_iter().map(|(_, column)| column).collect(),
+                    metrics: columns(self.plan),
                 };
                 files.push((SUMMARY.to_owned(), fold.summary_csv(&columns, records)));
             }
@@ -295,7 +293,10 @@ impl<'a> Show<'a> {
     ///
     /// # Errors
     /// A strip that cannot be read.
-    pub fn draw_sheets(&self, strip_of: impl Fn(&Cell) -> Option<PathBuf>) -> Result<Vec<File>> {
+    pub fn draw_sheets(
+        &self,
+        strip_of: impl Fn(&OutlinedCell) -> Option<PathBuf>,
+    ) -> Result<Vec<File>> {
         let Some(spec) = &self.table else { return Ok(vec![]) };
         let mut files = vec![];
         for Sheet { column, title, file } in self.sheets() {
@@ -385,15 +386,14 @@ fn timed(records: &[Record], timings: &[Timing]) -> (Vec<Record>, String) {
 }
 
 /// The order of the method in every row of a table that fits orders.
-fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
+fn orders(plan: &Outline) -> BTreeMap<String, u32> {
     let Some(table) = plan.table.as_ref().filter(|table| table.fit.is_some()) else {
         return BTreeMap::new();
     };
     let mut found: BTreeMap<String, BTreeSet<Option<u32>>> = BTreeMap::new();
     for cell in &plan.cells {
-        let order = Route::new(&cell.spec, registry).ok().and_then(|route| route.order);
         if let Some((_, label)) = cell.params.iter().find(|(axis, _)| *axis == table.rows) {
-            found.entry(label.clone()).or_default().insert(order);
+            found.entry(label.clone()).or_default().insert(cell.order);
         }
     }
     let agreed = |orders: BTreeSet<Option<u32>>| match orders.into_iter().collect::<Vec<_>>()[..] {
@@ -403,17 +403,13 @@ fn orders(plan: &Plan, registry: &Registry) -> BTreeMap<String, u32> {
     found.into_iter().filter_map(|(row, orders)| Some((row, agreed(orders)?))).collect()
 }
 
-/// The metrics of a plan: their names in manifests, and their columns in `metrics.csv`.
-pub fn columns(plan: &Plan) -> Vec<(String, String)> {
-    let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
-    let column = |metric: Metric<'_>| (metric.name, column_name(metric.kind, metric.features));
-    metrics.map_or_else(Vec::new, |metrics| metrics.metrics().into_iter().map(column).collect())
+/// The columns of a plan's metrics in `metrics.csv`.
+pub fn columns(plan: &Outline) -> Vec<String> {
+    plan.columns.iter().map(|column| column.column.clone()).collect()
 }
 
 /// The columns that sets are ranked by.
-fn ranked(plan: &Plan) -> Vec<String> {
-    let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
-    let metrics = metrics.map_or_else(Vec::new, MetricsSpec::metrics);
-    let ranked = metrics.iter().filter(|metric| metric.is_ranked());
-    ranked.map(|metric| column_name(metric.kind, metric.features)).collect()
+fn ranked(plan: &Outline) -> Vec<String> {
+    let ranked = plan.columns.iter().filter(|column| column.ranked);
+    ranked.map(|column| column.column.clone()).collect()
 }

@@ -21,8 +21,8 @@ use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use crate::metrics::{Line, LineErrors};
-use crate::plan::presentation::{PlotSpec, SECONDS};
-use crate::report::axis::{Scale, number, trim};
+use crate::plan::presentation::{PlotSpec, SECONDS, number};
+use crate::report::axis::{Scale, trim};
 use crate::report::page::{
     BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, named, pretty, text_width, wrap,
 };

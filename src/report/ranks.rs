@@ -8,8 +8,8 @@
 
 use std::fmt::Write as _;
 
-use crate::measure::features::is_score;
 use crate::metrics::{Jackknife, RankCorrelation, rank_correlation, ranks};
+use crate::plan::measures::is_score;
 use crate::report::page::named;
 use crate::results::record::{Estimate, LEVEL, Record, csv_bytes};
 

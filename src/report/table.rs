@@ -14,8 +14,8 @@ use std::iter::once;
 
 use serde_json::{Value, json};
 
-use crate::measure::features::is_score;
-use crate::plan::FLOOR;
+use crate::plan::measures::is_score;
+use crate::plan::measures::{FLOOR, unit};
 use crate::plan::presentation::{ClaimSpec, PaperRow, PaperValues, TableSpec};
 use crate::report::claims::{Cross, Entry, Judgement, judge, print_bend, print_order};
 use crate::report::compare;
@@ -222,14 +222,13 @@ impl<'a> Table<'a> {
     /// What the numbers are: the metric, its unit, N, and what stands beside each.
     pub(crate) fn headline(&self, interval: &str) -> String {
         let Input { spec, facts, .. } = self.input;
-        let words = measure::words(&spec.value);
+        let words = unit(&spec.value);
         let words = words.map_or_else(String::new, |words| format!(" ({words})"));
         let n = facts.n();
         let statistic = match facts.statistic {
             Statistic::Mean => format!("mean of {n} samples"),
             Statistic::Median => format!("median of {n} samples"),
             Statistic::Plugin => format!("at {n}"),
-            Statistic::Extrapolated => format!("extrapolated from {n} to infinite N"),
         };
         let level = 100.0 * LEVEL;
         format!("{}{words}, {statistic}, {interval} {level} % interval", spec.value)
@@ -270,9 +269,6 @@ impl<'a> Table<'a> {
             Statistic::Mean => format!("mean over samples and its {level} % jackknife interval"),
             Statistic::Median => {
                 format!("median over samples and its {level} % jackknife interval")
-            }
-            Statistic::Extrapolated => {
-                format!("value extrapolated to infinite N and its {level} % jackknife interval")
             }
             Statistic::Plugin => {
                 format!("plug-in value at N and its {level} % jackknife interval at the same N")
@@ -658,7 +654,7 @@ impl<'a> Table<'a> {
             "rows": spec.rows,
             "columns": spec.columns,
             "metric": spec.value,
-            "unit": measure::words(&spec.value),
+            "unit": unit(&spec.value),
             "N": facts.samples,
             "level": LEVEL,
             "panels": self.panels.iter().map(panel).collect::<Vec<_>>(),

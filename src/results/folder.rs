@@ -1,7 +1,8 @@
 //! A folder of results, read back: all that tables, plots and the report are made of.
 //!
-//! No model and no weights are needed. `manifest.toml` says how things are shown, `metrics.csv`
-//! what was measured; `timing.csv`, `provenance.json` and the strips of samples may be missing.
+//! No model, no weights and no solver are needed. `plan.json` says what was run, `manifest.toml` how
+//! it is shown, `metrics.csv` what was measured; `timing.csv`, `provenance.json` and the strips of
+//! samples may be missing.
 
 use std::{
     collections::BTreeMap,
@@ -9,23 +10,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::networks::weights::sha256;
 use crate::{
+    diagnostic::Diagnostics,
     error::{Error, Result},
     manifest::Manifest,
-    plan::{Cell, Plan},
+    networks::weights::sha256,
+    plan::outline::{self, Outline, OutlinedCell},
     results::{
         record::{Columns, Record, ResultsError, read_csv},
         sink::{Timing, read_timing},
     },
-    run::{assemble, registry::Registry},
 };
 
 /// What a results folder holds.
 #[derive(Clone, Debug)]
 pub struct Folder {
-    /// The plan of `manifest.toml`.
-    pub plan: Plan,
+    /// What was run, and how it is shown.
+    pub plan: Outline,
     /// The columns of `metrics.csv`.
     pub columns: Columns,
     /// The rows of `metrics.csv`, in the order of the plan.
@@ -43,15 +44,16 @@ pub struct Folder {
 impl Folder {
     /// Where the samples of a cell that are kept to be looked at would be, in the folder it was read
     /// from; nothing of a cell that was not run.
-    pub fn strip_of(&self, folder: &Path, cell: &Cell) -> Option<PathBuf> {
+    pub fn strip_of(&self, folder: &Path, cell: &OutlinedCell) -> Option<PathBuf> {
         Some(strip_path(folder, &self.record(&cell.params)?.key))
     }
 
-    /// Reads a folder.
+    /// Reads a folder; `older` reads the plan of one that was made before `plan.json` was kept, from
+    /// its manifest.
     ///
     /// # Errors
     /// A path that is no folder of results, or files in it that are not what a run writes.
-    pub fn read(path: &Path, registry: &Registry) -> Result<Self> {
+    pub fn read(path: &Path, older: Older<'_>) -> Result<Self> {
         let manifest = path.join("manifest.toml");
         let metrics = path.join("metrics.csv");
         let problem = if !path.exists() {
@@ -87,7 +89,8 @@ impl Folder {
         let text = read("manifest.toml")?.unwrap_or_default();
         let text = String::from_utf8(text)
             .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
-        let plan = plan_of(&manifest, text, registry)?;
+        let kept = read(outline::FILE)?;
+        let plan = outlined(path, text, kept.as_deref(), older)?;
         read("metrics.csv")?;
         let (columns, rows) = read_csv(&metrics)?;
         let timings = match read("timing.csv")? {
@@ -125,19 +128,32 @@ impl Folder {
     }
 }
 
-fn plan_of(manifest: &Path, text: String, registry: &Registry) -> Result<Plan> {
-    Manifest::parse(manifest.display().to_string(), text)
-        .and_then(|manifest| manifest.of_a_run().plan(None, &[], &assemble::vocabulary(registry)))
-        .map_err(Error::Manifest)
+/// Makes the outline of a run from its manifest alone.
+pub type Older<'a> = &'a dyn Fn(&Manifest) -> std::result::Result<Outline, Diagnostics>;
+
+fn outlined(folder: &Path, text: String, kept: Option<&[u8]>, older: Older<'_>) -> Result<Outline> {
+    let name = folder.join(MANIFEST).display().to_string();
+    let manifest = Manifest::parse(name, text).map_err(Error::Manifest)?;
+    let outline = match kept {
+        Some(json) => Outline::parse(json).map_err(|problem| {
+            let file = folder.join(outline::FILE);
+            Error::input(format!("{}: {problem}; run the manifest again", file.display()))
+        })?,
+        None => older(&manifest).map_err(Error::Manifest)?,
+    };
+    manifest.show(outline).map_err(Error::Manifest)
 }
 
 /// The plan that a folder was last run with; none of a folder without a run, or with one that this
 /// version cannot read.
-pub(crate) fn last_plan(path: &Path, registry: &Registry) -> Option<Plan> {
-    let manifest = path.join("manifest.toml");
-    let text = fs::read_to_string(&manifest).ok()?;
-    plan_of(&manifest, text, registry).ok()
+pub(crate) fn last_plan(path: &Path, older: Older<'_>) -> Option<Outline> {
+    let text = fs::read_to_string(path.join(MANIFEST)).ok()?;
+    let kept = fs::read(path.join(outline::FILE)).ok();
+    outlined(path, text, kept.as_deref(), older).ok()
 }
+
+/// The manifest as it was run, which says how its results are shown.
+pub(crate) const MANIFEST: &str = "manifest.toml";
 
 /// The folder of strips, and what stands in a strip's name around the start of its cell's key.
 pub(crate) const STRIPS: &str = "strips";

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::core::KeyedNoise;
+use crate::core::{KeyedNoise, Tau};
 use crate::{
     error::Result,
     hardware::Hardware,
-    plan::{CellSpec, End, GridSpec, Inversion, Plan, SolverSpec, Steps, Task, Tau, VarianceSpec},
+    plan::{CellSpec, GridSpec, Plan, SolverSpec, Solves, Task},
     run::{
         assemble::{Models, Route},
         registry::Registry,
     },
+    solvers::Variance,
 };
 
 /// Samples of the first call, which warms up and says how many the timed ones can have.
@@ -119,7 +120,9 @@ impl<'a> Estimator<'a> {
                 seconds: seconds(route.calls, spec.samples),
             });
             if let Some((key, calls)) = route.truth.as_ref().filter(|(_, calls)| *calls > 0) {
-                let at_least = spec.truth.as_ref().is_some_and(|t| chooses_its_steps(&t.solver));
+                let at_least = spec.truth.as_ref().is_some_and(|truth| {
+                    matches!(&truth.method, Solves::Method(method) if chooses_its_steps(method))
+                });
                 let none =
                     TruthCost { cells: 0, samples: 0, calls: *calls, at_least, seconds: 0.0 };
                 let truth = truths.entry(key).or_insert(none);
@@ -170,19 +173,8 @@ impl<'a> Estimator<'a> {
         }
         let last = (spec.schedule.horizon - 1) as f64;
         let one_call = CellSpec {
-            grid: GridSpec {
-                tau: Tau::Labels(vec![last]),
-                steps: Steps::Number(1),
-                end: End::Clean,
-                rho: None,
-                window: None,
-            },
-            solver: SolverSpec {
-                kind: "ddim".to_owned(),
-                variance: Some(VarianceSpec::Eta(0.0)),
-                options: BTreeMap::new(),
-                inversion: Inversion::Current,
-            },
+            grid: GridSpec::new(Tau::Explicit(vec![last]), 1),
+            solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
             metrics: None,
             truth: None,
             task: Task::Sample,

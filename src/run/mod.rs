@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod estimate;
 pub mod latents;
+pub mod outline;
 pub mod registry;
 pub mod runner;
 pub mod tasks;

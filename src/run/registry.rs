@@ -19,12 +19,8 @@ use crate::{
 use crate::{
     error::{Error, Result},
     manifest::Kind,
-    plan::{Inversion, SolverSpec, VarianceSpec},
+    plan::{Inversion, SolverSpec},
 };
-
-/// The variances with a name; all others are an eta.
-pub(crate) const SIGMA_HAT: &str = "sigma-hat";
-pub(crate) const LEARNED: &str = "learned";
 
 /// The switch of multistep methods that lower their order at the end, as diffusers' do by default.
 const LOWER_ORDER_FINAL: &str = "lower_order_final";
@@ -221,24 +217,13 @@ impl Registry {
         let Some(entry) = entry else {
             return Err(Error::input(format!("there is no solver `{}`", spec.kind)));
         };
-        let variance = Self::variance(spec)?;
+        let variance = Self::variance(spec);
         Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
     }
 
     /// The noise of a method's steps; none of a method without that choice.
-    ///
-    /// # Errors
-    /// A name that does not exist.
-    pub fn variance(spec: &SolverSpec) -> Result<Variance> {
-        Ok(match &spec.variance {
-            Some(VarianceSpec::Eta(eta)) => Variance::Eta(*eta),
-            Some(VarianceSpec::Named(name)) if name == SIGMA_HAT => Variance::SigmaHat,
-            Some(VarianceSpec::Named(name)) if name == LEARNED => Variance::Learned,
-            Some(VarianceSpec::Named(name)) => {
-                return Err(Error::input(format!("there is no variance `{name}`")));
-            }
-            None => Variance::Eta(0.0),
-        })
+    pub fn variance(spec: &SolverSpec) -> Variance {
+        spec.variance.unwrap_or(Variance::Eta(0.0))
     }
 
     /// What carries images to latents on the reversed grid of a method, by its convention.
@@ -265,12 +250,8 @@ mod tests {
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for kind in registry.kinds() {
             let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec = SolverSpec {
-                kind: kind.name.clone(),
-                variance: None,
-                options: options.collect(),
-                inversion: Inversion::Current,
-            };
+            let spec =
+                SolverSpec { options: options.collect(), ..SolverSpec::new(kind.name.clone()) };
             let solver: Rc<dyn Solver<Ghost>> = registry.build(&spec, &schedule, 10).unwrap();
             // The two choices of B(h) and the two orders of one method share its name.
             assert!(kind.name.starts_with(solver.name()), "{} is {}", kind.name, solver.name());
@@ -283,12 +264,7 @@ mod tests {
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for order in [0.0, 2.5, 7.0, -1.0, f64::NAN] {
             let options = BTreeMap::from([("order".to_owned(), order)]);
-            let spec = SolverSpec {
-                kind: "deis".into(),
-                variance: None,
-                options,
-                inversion: Inversion::Current,
-            };
+            let spec = SolverSpec { options, ..SolverSpec::new("deis") };
             let error = registry.build(&spec, &schedule, 10).map(drop).unwrap_err();
             assert!(error.to_string().contains("deis"), "{error}");
         }

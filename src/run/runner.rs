@@ -20,14 +20,14 @@ use crate::{
     error::{Error, Result},
     hardware::Hardware,
     measure::{features::Extractors, instruments::Instruments},
-    plan::{Cell, Inversion, MetricsSpec, Plan, Task},
+    plan::{Cell, Inversion, MetricsSpec, Plan, Task, outline::FILE},
     report::{
         html,
         overview::{Show, columns},
         sheet,
     },
     results::{
-        folder::{self, strip_path},
+        folder::{MANIFEST, strip_path},
         leftovers,
         partial::Partial,
         provenance::{Provenance, unix_time},
@@ -36,6 +36,7 @@ use crate::{
     },
     run::{
         assemble::{Models, NUMERICS, Route, Sampler, Samples},
+        outline,
         registry::Registry,
         tasks::{self, Encoded, Observe, Pictures},
     },
@@ -142,9 +143,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     if options.verbose > 0 {
         say_read(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
     }
+    let outline = outline::outline(plan, &routes);
     let columns = Columns {
         axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
-        metrics: columns(plan).into_iter().map(|(_, column)| column).collect(),
+        metrics: columns(&outline),
     };
     if !(options.chosen || options.fresh) {
         refuse_to_replace(&options.folder, &planned)?;
@@ -152,13 +154,14 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let tracked = tracked(&options.folder);
     let open = if options.fresh { Sink::fresh } else { Sink::open };
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
-    let show = Show::new(plan, options.registry);
+    let show = Show::new(&outline);
     if options.fresh {
-        let last = folder::last_plan(&options.folder, options.registry);
-        let before = last.map(|last| Show::new(&last, options.registry).names());
+        let last = outline::last(&options.folder, options.registry);
+        let before = last.map(|last| Show::new(&last).names());
         leftovers::remove(&options.folder, &planned, &before.unwrap_or_default(), &show.names())?;
     }
-    sink.write("manifest.toml", plan.text.as_bytes())?;
+    sink.write(MANIFEST, plan.text.as_bytes())?;
+    sink.write(FILE, outline.json().as_bytes())?;
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -208,7 +211,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         }
         sink.append(index, &record, timing)?;
         show.write_tables(&sink)?;
-        html::write(&options.folder, &options.folder, options.registry)?;
+        html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
@@ -223,13 +226,19 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     if let Some(provenance) = provenance {
         sink.write("provenance.json", &provenance.finished().json())?;
     }
-    show.write_tables(&sink)?;
-    show.write_plots(&sink)?;
+    draw(&show, &sink, &strips)?;
+    html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
+    Ok(show.summary(&sink.records()))
+}
+
+/// Draws the tables, the plots and the sheets of samples.
+fn draw(show: &Show<'_>, sink: &Sink, strips: &[PathBuf]) -> Result<()> {
+    show.write_tables(sink)?;
+    show.write_plots(sink)?;
     for (name, bytes) in show.draw_sheets(|cell| strips.get(cell.index).cloned())? {
         sink.write(&name, &bytes)?;
     }
-    html::write(&options.folder, &options.folder, options.registry)?;
-    Ok(show.summary(&sink.records()))
+    Ok(())
 }
 
 /// Refuses a folder with finished cells that this run does not have, unless somebody chose it.

@@ -72,7 +72,7 @@ impl Pictures {
         }
         let request = Request {
             data: source,
-            split: split(images),
+            split: images.split,
             default_split: DEFAULT_SPLIT,
             exclude: exclude.as_deref().map(Path::new),
             limit: Some(spec.samples),
@@ -101,20 +101,12 @@ impl Pictures {
     }
 }
 
-/// The part of its set that a cell asks for.
-fn split(images: &ImagesSpec) -> Option<Split> {
-    images.split.as_deref().map(|split| match split {
-        "train" => Split::Train,
-        _ => Split::Test,
-    })
-}
-
 /// The set known by name that a cell encodes, and which part of it; none of a cell that encodes
 /// nothing or something else.
 pub fn known_set(spec: &CellSpec) -> Option<(&'static Known, Split)> {
     let Task::Reconstruct(images) = &spec.task else { return None };
     let known = KNOWN.iter().find(|known| known.name == images.source)?;
-    Some((known, split(images).unwrap_or(DEFAULT_SPLIT)))
+    Some((known, images.split.unwrap_or(DEFAULT_SPLIT)))
 }
 
 /// Does what a cell does for the samples `first .. first + rows`.

@@ -4,25 +4,18 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use crate::run::assemble::{
-    denoiser::gaussian,
-    grid::{build_grid, build_schedule},
-    solver::on_grid,
-};
+use crate::run::assemble::{denoiser::gaussian, solver::on_grid};
 use crate::{
     backends::array::Array,
     core::{self, Ghost, Grid, Level, Solver, count_calls},
     error::{Error, Result},
     exact::{Gaussian, GaussianFlow},
-    plan::{CellSpec, Steps},
+    plan::{CellSpec, Solves, Steps},
     run::{
         registry::{Everywhere, Registry},
         truth::{Known, Truth},
     },
 };
-
-/// The method that is the exact flow of an exact-score model.
-pub(crate) const EXACT: &str = "exact";
 
 /// A method and its way, for whatever states the cell turns out to have.
 pub(crate) struct AnyTruth {
@@ -49,11 +42,22 @@ impl AnyTruth {
     pub(crate) fn of(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<Option<Self>> {
         let Some(truth) = &spec.truth else { return Ok(None) };
         let refuse = |error: Error| Error::Truth(error.to_string());
-        let schedule = build_schedule(&spec.schedule)?;
+        let schedule = spec.schedule.build()?;
         let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
         let across = || two(grid.first(), grid.last());
-        let (way, method) = if truth.solver.kind == EXACT {
-            let Some(gaussian) = gaussian(&spec.model) else {
+        let (way, method) = if let Solves::Method(method) = &truth.method {
+            let (way, solver) = if let Some(own) = &truth.grid {
+                on_grid(own, method, &schedule, registry).map_err(refuse)?
+            } else {
+                let way = across()?;
+                let solver = registry.build(method, &schedule, way.requested());
+                (way, solver.map_err(refuse)?)
+            };
+            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
+            counted.admits(&way).map_err(|error| refuse(error.into()))?;
+            (way, Method::Solver(solver))
+        } else {
+            let Some(gaussian) = spec.model.exact.as_ref().and_then(gaussian) else {
                 return Err(Error::Truth(format!(
                     "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
                      `dormand-prince` comes as close as its tolerance",
@@ -63,7 +67,9 @@ impl AnyTruth {
             let way = match &truth.grid {
                 None => across()?,
                 Some(own) => match own.steps {
-                    Steps::Number(steps) => build_grid(own, steps, &schedule).map_err(refuse)?,
+                    Steps::Number(steps) => {
+                        own.build(steps, &schedule).map_err(|error| refuse(error.into()))?
+                    }
                     Steps::Calls(_) => {
                         let problem = "the exact flow makes no calls: give `steps`";
                         return Err(Error::Truth(problem.into()));
@@ -71,17 +77,6 @@ impl AnyTruth {
                 },
             };
             (way, Method::Exact(gaussian))
-        } else {
-            let (way, solver) = if let Some(own) = &truth.grid {
-                on_grid(own, &truth.solver, &schedule, registry).map_err(refuse)?
-            } else {
-                let way = across()?;
-                let solver = registry.build(&truth.solver, &schedule, way.requested());
-                (way, solver.map_err(refuse)?)
-            };
-            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
-            counted.admits(&way).map_err(|error| refuse(error.into()))?;
-            (way, Method::Solver(solver))
         };
         let top = schedule.level((schedule.horizon() - 1) as f64)?;
         let lead = spec.grid.window.is_some() && grid.first().alpha_bar > top.alpha_bar;

@@ -4,43 +4,34 @@ use std::rc::Rc;
 
 use crate::{
     core::{ClipX0, Denoiser, FromV, FromX0, State},
-    error::{Error, Result},
+    error::Result,
     exact::{Component, ExactModel, Gaussian, Mixture},
-    plan::{ModelSpec, PredictionKind},
+    plan::{ExactKind, ExactSpec, ModelSpec, PredictionKind},
 };
 
 /// The exact-score model of a section.
 ///
 /// # Errors
-/// A name that does not exist, or a mixture that makes no sense.
-pub fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn ExactModel>> {
+/// A mixture that makes no sense.
+pub fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
     if let Some(gaussian) = gaussian(spec) {
         return Ok(Rc::new(gaussian));
     }
-    Ok(match (spec.source.as_str(), &spec.exact) {
-        ("mixture", Some(exact)) => {
-            let weights = exact.weights.iter().copied().chain(std::iter::repeat(1.0));
-            let components = exact.mean.iter().zip(&exact.std).zip(weights);
-            Rc::new(Mixture::new(
-                components
-                    .map(|((&mean, &std), weight)| Component { weight, mean: vec![mean], std })
-                    .collect(),
-            )?)
-        }
-        (other, _) => {
-            return Err(Error::input(format!("there is no exact-score model `{other}`")));
-        }
-    })
+    let weights = spec.weights.iter().copied().chain(std::iter::repeat(1.0));
+    let components = spec.mean.iter().zip(&spec.std).zip(weights);
+    let component = |((&mean, &std), weight)| Component { weight, mean: vec![mean], std };
+    Ok(Rc::new(Mixture::new(components.map(component).collect())?))
 }
 
 /// The exact-score model that is one Gaussian, if it is.
-pub(crate) fn gaussian(spec: &ModelSpec) -> Option<Gaussian> {
-    let exact = spec.exact.as_ref()?;
-    let mean = exact.mean.first().copied().unwrap_or(0.0);
-    match spec.source.as_str() {
-        "gaussian" => Some(Gaussian { mean, std: exact.std.first().copied().unwrap_or(1.0) }),
-        "dirac" => Some(Gaussian::dirac(mean)),
-        _ => None,
+pub(crate) fn gaussian(spec: &ExactSpec) -> Option<Gaussian> {
+    let mean = spec.mean.first().copied().unwrap_or(0.0);
+    match spec.kind {
+        ExactKind::Gaussian => {
+            Some(Gaussian { mean, std: spec.std.first().copied().unwrap_or(1.0) })
+        }
+        ExactKind::Dirac => Some(Gaussian::dirac(mean)),
+        ExactKind::Mixture => None,
     }
 }
 

@@ -12,8 +12,7 @@ use crate::{
         scheduler_config::{Betas, Predicts, SchedulerConfig, SchedulerError},
     },
     plan::{
-        Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, ScheduleSpec,
-        stated::{self, Stated},
+        Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, Rule, ScheduleSpec, stated::Stated,
     },
 };
 
@@ -68,7 +67,13 @@ pub(crate) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
 fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
     let ranged = !matches!(config.betas, Betas::Cosine | Betas::Listed(_));
     ScheduleSpec {
-        kind: config.betas.name().to_owned(),
+        kind: match config.betas {
+            Betas::Linear => Rule::Linear,
+            Betas::ScaledLinear => Rule::ScaledLinear,
+            Betas::Cosine => Rule::Cosine,
+            Betas::Sigmoid => Rule::Sigmoid,
+            Betas::Listed(_) => Rule::Listed,
+        },
         beta_start: ranged.then_some(config.beta_start),
         beta_end: ranged.then_some(config.beta_end),
         betas: if let Betas::Listed(betas) = &config.betas { betas.clone() } else { vec![] },
@@ -81,10 +86,13 @@ fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
 pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> SchedulerConfig {
     SchedulerConfig {
         predicts,
-        betas: match spec.kind.as_str() {
-            "betas" => Betas::Listed(spec.betas.clone()),
+        betas: match spec.kind {
             // Rounding to f32 has no name of its own there.
-            kind => Betas::named(stated::rule(kind)).unwrap_or(Betas::Linear),
+            Rule::Linear | Rule::LinearF32 => Betas::Linear,
+            Rule::ScaledLinear => Betas::ScaledLinear,
+            Rule::Cosine => Betas::Cosine,
+            Rule::Sigmoid => Betas::Sigmoid,
+            Rule::Listed => Betas::Listed(spec.betas.clone()),
         },
         beta_start: spec.beta_start.unwrap_or(1e-4),
         beta_end: spec.beta_end.unwrap_or(0.02),

@@ -8,7 +8,6 @@ mod any_truth;
 mod bound;
 mod denoiser;
 mod files;
-mod grid;
 mod models;
 mod route;
 mod sampler;
@@ -18,12 +17,10 @@ mod vocabulary;
 pub use denoiser::exact_model;
 pub(crate) use files::scheduler_of;
 pub use files::{hub_model, missing_files, to_download, weights_path};
-pub(crate) use grid::taus;
-pub use grid::{build_grid, build_schedule};
 pub use models::Models;
 pub use route::{Route, warning};
 pub use sampler::{Carried, Sampler, Samples, Way, single};
-pub use vocabulary::{schedules, vocabulary};
+pub use vocabulary::vocabulary;
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give
 /// other numbers.

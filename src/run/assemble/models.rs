@@ -32,7 +32,7 @@ use crate::{
 pub struct Models<'a> {
     registry: &'a Registry,
     hardware: Hardware,
-    networks: BTreeMap<(String, bool, Vec<usize>, plan::Precision), Rc<Network>>,
+    networks: BTreeMap<(String, bool, Vec<usize>, Precision), Rc<Network>>,
     known_arrays: Known<Array>,
     known_tensors: Known<Tensor>,
 }
@@ -83,7 +83,7 @@ impl<'a> Models<'a> {
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
-        let variance = Registry::variance(&spec.solver)?;
+        let variance = Registry::variance(&spec.solver);
         let truth = AnyTruth::of(spec, self.registry, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
@@ -96,7 +96,7 @@ impl<'a> Models<'a> {
                 solver: solver as Rc<dyn Solver<Array>>,
                 variance,
                 inverse: inverse as Rc<dyn Solver<Array>>,
-                denoiser: adapt(exact_model(&spec.model)? as _, &spec.model),
+                denoiser: adapt(exact_model(exact)? as _, &spec.model),
                 grid,
                 shape: [c, h, w],
                 truth: truth.map(|truth| truth.on_arrays(&self.known_arrays)),
@@ -143,16 +143,12 @@ impl<'a> Models<'a> {
         if let Some(network) = self.networks.get(&key) {
             return Ok(Rc::clone(network));
         }
-        let precision = match spec.precision {
-            plan::Precision::F32 => Precision::F32,
-            plan::Precision::Bf16 => Precision::Bf16,
-        };
         let wanted = Wanted {
             which: if model.raw { Which::Raw } else { Which::Ema },
             shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
             placement: Placement {
                 device: self.hardware.device(),
-                precision,
+                precision: spec.precision,
                 ..Placement::default()
             },
         };

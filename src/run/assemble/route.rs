@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::run::assemble::{any_truth::AnyTruth, grid::build_schedule, solver::grid_and_solver};
+use crate::run::assemble::{any_truth::AnyTruth, solver::grid_and_solver};
 use crate::{
     core::{self, Ghost, Grid, Solver, count_calls},
     diagnostic::Diagnostic,
     error::{Error, Result},
-    plan::{Cell, CellSpec, FD, MetricsSpec, PredictionKind, SLICED_WASSERSTEIN, Task},
+    plan::{Cell, CellSpec, Measured, MetricsSpec, PredictionKind, Task},
     run::registry::Registry,
 };
 
@@ -40,7 +40,7 @@ impl Route {
     /// The route of a cell.
     ///
     /// # Errors
-    /// As [`build_grid`](crate::run::assemble::build_grid), and a grid the solver does not admit.
+    /// As [`GridSpec::build`](crate::plan::GridSpec::build), and a grid the solver does not admit.
     pub fn new(spec: &CellSpec, registry: &Registry) -> Result<Self> {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
@@ -71,8 +71,8 @@ impl Route {
             let kind = &cell.spec.solver.kind;
             let message = format!("`{kind}` draws noise here: its samples solve no ODE");
             let instead = match cell.spec.model.exact {
-                Some(_) => SLICED_WASSERSTEIN,
-                None => FD,
+                Some(_) => Measured::SlicedWasserstein.name(),
+                None => Measured::Fd.name(),
             };
             let help = format!(
                 "`{}` is for deterministic methods; compare distributions instead (`{instead}`)",
@@ -145,7 +145,7 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
     if matches!(&spec.task, Task::Reconstruct(images) if !images.is_truth()) {
         return Ok(None);
     }
-    let schedule = build_schedule(&spec.schedule)?;
+    let schedule = spec.schedule.build()?;
     let top = schedule.level((schedule.horizon() - 1) as f64)?;
     let (start, remedy) = if top.alpha_bar > NEAR_NOISE {
         (top, "the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`")

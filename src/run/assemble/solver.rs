@@ -5,23 +5,23 @@
 
 use std::rc::Rc;
 
-use crate::run::assemble::grid::{build_grid, build_schedule};
 use crate::{
     core::{self, Ghost, Grid, Schedule, Solver, count_calls},
     error::{Error, Result},
-    plan::{CellSpec, GridSpec, SolverSpec, Steps, VarianceSpec},
-    run::registry::{Everywhere, LEARNED, Registry},
+    plan::{CellSpec, GridSpec, SolverSpec, Steps},
+    run::registry::{Everywhere, Registry},
+    solvers::Variance,
 };
 
 /// Whether the variance of a cell's steps is its model's.
 pub(crate) fn learned(spec: &CellSpec) -> bool {
-    matches!(&spec.solver.variance, Some(VarianceSpec::Named(name)) if name == LEARNED)
+    spec.solver.variance == Some(Variance::Learned)
 }
 
 /// A cell's grid and the solver for it.
 ///
 /// # Errors
-/// As [`build_grid`] and [`Registry::build`], and the learned variance of an exact-score model.
+/// As [`GridSpec::build`] and [`Registry::build`], and the learned variance of an exact-score model.
 pub(crate) fn grid_and_solver(
     spec: &CellSpec,
     registry: &Registry,
@@ -29,7 +29,7 @@ pub(crate) fn grid_and_solver(
     if spec.model.exact.is_some() && learned(spec) {
         return Err(core::Error::NoRange.into());
     }
-    on_grid(&spec.grid, &spec.solver, &build_schedule(&spec.schedule)?, registry)
+    on_grid(&spec.grid, &spec.solver, &spec.schedule.build()?, registry)
 }
 
 /// A grid and a solver for it; a budget of calls is spent as far as it goes.
@@ -40,7 +40,7 @@ pub(crate) fn on_grid(
     registry: &Registry,
 ) -> Result<(Grid, Rc<dyn Everywhere>)> {
     let with = |steps: usize| {
-        let grid = build_grid(grid, steps, schedule)?;
+        let grid = grid.build(steps, schedule)?;
         let solver = registry.build(solver, schedule, grid.requested())?;
         Ok((grid, solver))
     };

@@ -1,52 +1,22 @@
-//! The words of a manifest: every name that a section may hold, and the options beside it.
+//! The words of a manifest: the solvers that can be named, and the models of this machine.
 
 use std::rc::Rc;
 
-use crate::run::assemble::{any_truth::EXACT, files::stated, grid::taus};
 use crate::{
-    core::{self, Ghost, Schedule, Solver, Tau},
+    core::{self, Ghost, Schedule, Solver},
     manifest::{Kind, Vocabulary},
     networks::home,
-    plan::{self, SolverSpec},
-    run::registry::{LEARNED, Registry, SIGMA_HAT},
+    plan::{SolverSpec, Solves},
+    run::{assemble::files::stated, registry::Registry},
 };
-
-/// The noise schedules a manifest may name.
-pub fn schedules() -> Vec<Kind> {
-    let betas = ["beta_start", "beta_end"];
-    vec![
-        Kind::new("linear", &betas),
-        Kind::new("linear-f32", &betas),
-        Kind::new("scaled-linear", &betas),
-        Kind::new("cosine", &[]),
-        Kind::new("sigmoid", &betas),
-        Kind::new("betas", &["betas"]),
-    ]
-}
 
 /// The names a manifest may use.
 pub fn vocabulary(registry: &Registry) -> Vocabulary {
     Vocabulary {
-        models: vec![
-            Kind::new("gaussian", &["shape", "mean", "std"]),
-            Kind::new("mixture", &["shape", "mean", "std", "weights"]),
-            Kind::new("dirac", &["shape", "mean"]),
-        ],
-        stated: Some(stated),
-        weights: Some(home::models()),
-        schedules: schedules(),
-        taus: taus(7.0)
-            .iter()
-            .map(|(name, tau)| match tau {
-                Tau::Karras { .. } => Kind::new(*name, &["rho"]),
-                _ => Kind::new(*name, &[]),
-            })
-            .collect(),
         solvers: registry.kinds(),
         truths: truths(registry),
-        variances: vec![SIGMA_HAT.into(), LEARNED.into()],
-        metrics: plan::METRICS.map(String::from).to_vec(),
-        columns: ["S", "levels", "calls"].map(String::from).to_vec(),
+        weights: Some(home::models()),
+        stated: Some(stated),
     }
 }
 
@@ -55,12 +25,7 @@ fn truths(registry: &Registry) -> Vec<Kind> {
     let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
     let deterministic = |kind: &Kind| {
         let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
-        let spec = SolverSpec {
-            kind: kind.name.clone(),
-            variance: None,
-            options,
-            inversion: plan::Inversion::Current,
-        };
+        let spec = SolverSpec { options, ..SolverSpec::new(kind.name.clone()) };
         let solver = registry.build(&spec, &schedule, 2).ok()?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
@@ -70,7 +35,7 @@ fn truths(registry: &Registry) -> Vec<Kind> {
                 .with_switches(&kind.switches)
         })
     };
-    let mut all = vec![Kind::new(EXACT, &[])];
+    let mut all = vec![Kind::new(Solves::EXACT, &[])];
     all.extend(registry.kinds().iter().filter_map(deterministic));
     all
 }

@@ -65,7 +65,7 @@ impl Examiner<'_> {
             TaskSpec::Classifier(_) => self.test.map(|_| "test error".to_owned()),
             TaskSpec::Denoiser(_) => {
                 let distance = self.recipe.watch.distance.as_ref()?;
-                Some(crate::measure::features::column_name("fd", Some(&distance.features)))
+                Some(crate::plan::measures::column_name("fd", Some(&distance.features)))
             }
         }
     }

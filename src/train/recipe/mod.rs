@@ -25,7 +25,6 @@ use crate::{
     manifest::{Manifest, overlay::Table},
     networks::home,
     plan::ScheduleSpec,
-    run::assemble::{self, build_schedule},
 };
 
 /// A training, as its manifest has it.
@@ -177,7 +176,7 @@ impl Recipe {
         profile: Option<&str>,
         arguments: &[String],
     ) -> std::result::Result<Self, Diagnostics> {
-        manifest.recipe(profile, arguments, &assemble::schedules())
+        manifest.recipe(profile, arguments)
     }
 
     /// The manifest that gives this recipe without a profile or arguments.
@@ -264,7 +263,7 @@ impl DenoiserSpec {
     /// # Errors
     /// Betas outside (0, 1), or fewer than two labels.
     pub fn schedule(&self) -> Result<Schedule> {
-        build_schedule(&self.schedule)
+        Ok(self.schedule.build()?)
     }
 }
 

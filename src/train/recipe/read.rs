@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::network::{read_classifier, read_network};
 
 use crate::manifest::{
-    Kind, Manifest,
+    Manifest,
     cell::read_schedule,
     presentation::check_file_name,
     reader::{Problems, Reader},
@@ -76,7 +76,6 @@ impl Manifest {
         &self,
         profile: Option<&str>,
         arguments: &[String],
-        schedules: &[Kind],
     ) -> Result<Recipe, Diagnostics> {
         let whole = Place::whole(&self.source);
         if !self.is_training() {
@@ -90,7 +89,7 @@ impl Manifest {
         let overlays = self.overlays(profile, arguments, &mut problems);
         let recipe =
             self.under_every_profile(profile, &overlays, &mut problems, |over, problems| {
-                read(self.laid_over(over), &whole, schedules, problems)
+                read(self.laid_over(over), &whole, problems)
             });
         if problems.list.is_empty() {
             let text = self.as_run(profile, arguments, &overlays);
@@ -101,7 +100,7 @@ impl Manifest {
     }
 }
 
-fn read(tree: Table, whole: &Place, schedules: &[Kind], problems: &mut Problems) -> Recipe {
+fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
     let mut root = Reader::new(&tree, whole.clone(), problems);
     let name: String = root.need("name", "what the training is called: `name = \"cifar10-small\"`");
     check_file_name(&mut root, "name", &name);
@@ -123,8 +122,7 @@ fn read(tree: Table, whole: &Place, schedules: &[Kind], problems: &mut Problems)
     let (data, augmentation) = root.section("data", read_data);
     let budget = read_budget(&mut root, batch);
     let denoiser = Sections { learned, own: Learned::Denoiser, chosen: chosen.clone() };
-    let schedule =
-        denoiser.section(&mut root, "schedule", |r| read_training_schedule(r, schedules));
+    let schedule = denoiser.section(&mut root, "schedule", read_training_schedule);
     let (target, weight_cap) = denoiser.section(&mut root, "loss", read_loss);
     if schedule.zero_terminal_snr && target == Target::Eps && !is_classifier {
         let message =
@@ -291,8 +289,8 @@ fn read_budget(root: &mut Reader<'_>, batch: usize) -> Budget {
     })
 }
 
-fn read_training_schedule(r: &mut Reader<'_>, schedules: &[Kind]) -> ScheduleSpec {
-    let spec = read_schedule(r, schedules, None, &mut Written::default());
+fn read_training_schedule(r: &mut Reader<'_>) -> ScheduleSpec {
+    let spec = read_schedule(r, None, &mut Written::default());
     // 0 is refused with the rest of the schedule.
     let help = "the number of levels T, often 1000";
     r.ensure("horizon", spec.horizon != 1, "at least 2", help);

@@ -1,0 +1,416 @@
+//! What decides a cell's numbers.
+//!
+//! Names are resolved here: a [`CellSpec`] holds the tau, the variance and the schedule that are
+//! meant, and only solvers go by name, because programs add their own. Its JSON is what cell keys
+//! are made of, and so keeps the words of manifests whatever the types are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    data::Split,
+    networks::placement::Precision,
+    plan::{
+        grid::{GridSpec, ScheduleSpec},
+        metrics::MetricsSpec,
+    },
+    solvers::Variance,
+};
+
+/// Everything that decides a cell's numbers, defaults written out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellSpec {
+    /// Seed of all noise.
+    pub seed: u64,
+    /// Number of samples N.
+    pub samples: usize,
+    /// Samples per model call; part of what is promised to the byte.
+    pub batch: usize,
+    /// Precision of the network.
+    #[serde(serialize_with = "precision")]
+    pub precision: Precision,
+    /// Precision of the states between its calls; absent from the JSON if it is the default.
+    #[serde(skip_serializing_if = "StateKind::is_default")]
+    pub state: StateKind,
+    /// `[model]`.
+    pub model: ModelSpec,
+    /// `[schedule]`.
+    pub schedule: ScheduleSpec,
+    /// `[grid]`.
+    pub grid: GridSpec,
+    /// `[solver]`.
+    pub solver: SolverSpec,
+    /// `[metrics]`; none if nothing is to be measured.
+    pub metrics: Option<MetricsSpec>,
+    /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<TruthSpec>,
+    /// What is done; absent from the JSON if samples are drawn.
+    #[serde(skip_serializing_if = "Task::is_default")]
+    pub task: Task,
+}
+
+impl CellSpec {
+    /// The spec as JSON with its keys in a fixed order and floats in their shortest form.
+    ///
+    /// # Panics
+    /// Never: the spec has string keys and finite numbers.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("invariant: plain data serialises")
+    }
+
+    /// The cell's key: SHA-256 of the canonical JSON and of the hashes of the files it reads.
+    ///
+    /// `inputs` maps a role (`weights`, `reference`) to the hash of its content, so that a file
+    /// changed in place is a different cell.
+    pub fn key(&self, inputs: &BTreeMap<String, String>) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.canonical_json());
+        for (role, hash) in inputs {
+            hasher.update(format!("\n{role}={hash}"));
+        }
+        hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Precision of what a solver carries from step to step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateKind {
+    /// Single precision, the default of a network.
+    #[default]
+    F32,
+    /// Double precision: round trips then lose nothing to the sums. Exact-score models have no other.
+    F64,
+}
+
+impl StateKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a network was trained to predict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PredictionKind {
+    /// The noise.
+    Eps,
+    /// The velocity of Salimans and Ho 2022.
+    V,
+    /// The clean sample.
+    X0,
+}
+
+impl PredictionKind {
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eps => "eps",
+            Self::V => "v",
+            Self::X0 => "x0",
+        }
+    }
+}
+
+/// `[model]`: where the denoiser comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelSpec {
+    /// A folder or file of weights, `hf:owner/name[/path][@revision]`, or the name of an exact-score model.
+    pub source: String,
+    /// What it predicts.
+    pub prediction: PredictionKind,
+    /// Whether the predicted x0 is clamped to +- `clip_range`, and the noise derived from it again.
+    pub clip_x0: bool,
+    /// The bound of the clamp; 1 unless `clip_x0`.
+    #[serde(skip_serializing_if = "is_one")]
+    pub clip_range: f64,
+    /// Whether the weights as they were trained are meant, where a file has their moving average
+    /// too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub raw: bool,
+    /// Shape of one image of a network, where its files do not say it or another one is meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<usize>,
+    /// Numbers of an exact-score model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactSpec>,
+}
+
+/// The models whose score is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExactKind {
+    /// One Gaussian.
+    Gaussian,
+    /// Several.
+    Mixture,
+    /// A single point.
+    Dirac,
+}
+
+impl ExactKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gaussian, Self::Mixture, Self::Dirac];
+
+    /// Its name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gaussian => "gaussian",
+            Self::Mixture => "mixture",
+            Self::Dirac => "dirac",
+        }
+    }
+
+    /// The keys of `[model]` that are its own.
+    pub fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Gaussian => &["shape", "mean", "std"],
+            Self::Mixture => &["shape", "mean", "std", "weights"],
+            Self::Dirac => &["shape", "mean"],
+        }
+    }
+}
+
+/// Numbers of an exact-score model, one entry per component.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExactSpec {
+    /// Which of them; its name is the model's source.
+    #[serde(skip)]
+    pub kind: ExactKind,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// Means.
+    pub mean: Vec<f64>,
+    /// Standard deviations; empty for a model that has none.
+    pub std: Vec<f64>,
+    /// Weights of a mixture, as written; empty means equal ones.
+    pub weights: Vec<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_one(number: &f64) -> bool {
+    number.to_bits() == 1.0_f64.to_bits()
+}
+
+/// `[solver]`: the method.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SolverSpec {
+    /// Name of the method.
+    pub kind: String,
+    /// How much noise a step adds; none for methods without that choice.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "variance")]
+    pub variance: Option<Variance>,
+    /// The method's own numbers, defaults written out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, f64>,
+    /// How it encodes; absent from the JSON if it is the default.
+    #[serde(skip_serializing_if = "Inversion::is_default")]
+    pub inversion: Inversion,
+}
+
+impl SolverSpec {
+    /// A method without numbers of its own.
+    pub fn new(kind: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            variance: None,
+            options: BTreeMap::new(),
+            inversion: Inversion::Current,
+        }
+    }
+}
+
+/// Where the model is asked when a method runs from an image to its latent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inversion {
+    /// At the level x is at: the method on the reversed grid as it is.
+    #[default]
+    Current,
+    /// About the x at hand, with the label of the level it goes to.
+    Next,
+    /// As often as given, about what the step led to before: the step's own inverse in the limit.
+    FixedPoint(usize),
+}
+
+impl Inversion {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The variances with a name; all others are an eta.
+pub const VARIANCES: [(&str, Variance); 2] =
+    [("sigma-hat", Variance::SigmaHat), ("learned", Variance::Learned)];
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn precision<S: Serializer>(precision: &Precision, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(precision.name())
+}
+
+/// As manifests have it: `{"eta":0.2}`, `{"named":"sigma-hat"}`.
+#[allow(clippy::ref_option, reason = "the signature is serde's")]
+fn variance<S: Serializer>(variance: &Option<Variance>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    match variance {
+        Some(Variance::Eta(eta)) => map.serialize_entry("eta", eta)?,
+        other => {
+            let named = VARIANCES.iter().find(|(_, known)| Some(*known) == *other);
+            map.serialize_entry("named", &named.map(|(name, _)| name))?;
+        }
+    }
+    map.end()
+}
+
+/// `[truth]`: the solution of the probability-flow ODE that `error` and `feature-error` are measured
+/// to, from the same noise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TruthSpec {
+    /// What solves it.
+    #[serde(rename = "solver")]
+    pub method: Solves,
+    /// Its own grid; without one it goes from the first level of the cell's grid to the last in one
+    /// step, which adaptive and exact methods divide as they need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridSpec>,
+}
+
+/// What solves the probability-flow ODE.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Solves {
+    /// The exact flow of an exact-score model.
+    Exact,
+    /// A deterministic method.
+    Method(SolverSpec),
+}
+
+impl Solves {
+    /// The name of the exact flow in manifests.
+    pub const EXACT: &str = "exact";
+}
+
+impl Serialize for Solves {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Exact => SolverSpec::new(Self::EXACT).serialize(serializer),
+            Self::Method(method) => method.serialize(serializer),
+        }
+    }
+}
+
+/// `task`: what a cell does with its model, grid and solver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Draws samples.
+    #[default]
+    Sample,
+    /// Encodes images and decodes them again.
+    Reconstruct(ImagesSpec),
+    /// Decodes the arc between two draws of noise at so many points, its ends included.
+    Interpolate(usize),
+}
+
+impl Task {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `[images]`: what is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImagesSpec {
+    /// A data set's name or path, or `truth` for what the truth makes of each sample's noise.
+    pub source: String,
+    /// Which part, of sets that have splits.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "split")]
+    pub split: Option<Split>,
+    /// CSV file that lists images of CIFAR-10 to leave out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
+}
+
+#[allow(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn split<S: Serializer>(split: &Option<Split>, serializer: S) -> Result<S::Ok, S::Error> {
+    split.map(Split::name).serialize(serializer)
+}
+
+impl ImagesSpec {
+    /// The source that is no data set.
+    pub const TRUTH: &str = "truth";
+
+    /// Whether the images are the truth's, and their noise is known.
+    pub fn is_truth(&self) -> bool {
+        self.source == Self::TRUTH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{End, Tau};
+
+    fn spec() -> CellSpec {
+        CellSpec {
+            seed: 0,
+            samples: 8,
+            batch: 4,
+            precision: Precision::F32,
+            state: StateKind::F32,
+            model: ModelSpec {
+                source: "models/a".to_owned(),
+                prediction: PredictionKind::Eps,
+                clip_x0: false,
+                clip_range: 1.0,
+                raw: false,
+                shape: vec![],
+                exact: None,
+            },
+            schedule: ScheduleSpec::default(),
+            grid: GridSpec {
+                end: End::FirstLevel,
+                ..GridSpec::new(Tau::Explicit(vec![999.0, 0.0]), 2)
+            },
+            solver: SolverSpec {
+                kind: "ddim".to_owned(),
+                variance: Some(Variance::Eta(0.2)),
+                options: BTreeMap::new(),
+                inversion: Inversion::Current,
+            },
+            metrics: None,
+            truth: None,
+            task: Task::Sample,
+        }
+    }
+
+    #[test]
+    fn the_canonical_json_is_pinned_because_keys_on_disk_depend_on_it() {
+        insta::assert_snapshot!(spec().canonical_json(), @r#"
+        {"seed":0,"samples":8,"batch":4,"precision":"f32","model":{"source":"models/a","prediction":"eps","clip_x0":false},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"},"solver":{"kind":"ddim","variance":{"eta":0.2}},"metrics":null}
+        "#);
+    }
+
+    #[test]
+    fn a_key_changes_with_the_spec_and_with_the_content_of_its_files() {
+        let none = BTreeMap::new();
+        let weights = BTreeMap::from([("weights".to_owned(), "ab".to_owned())]);
+        let other = CellSpec { seed: 1, ..spec() };
+        assert_eq!(spec().key(&none), spec().key(&none));
+        assert_eq!(spec().key(&none).len(), 64);
+        assert_ne!(spec().key(&none), spec().key(&weights));
+        assert_ne!(spec().key(&none), other.key(&none));
+    }
+}
