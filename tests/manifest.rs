@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ddim::core::Tau;
 use ddim::diagnostic::{Diagnostic, Diagnostics};
-use ddim::manifest::{Kind, Manifest, Vocabulary};
+use ddim::manifest::{Argument, Kind, Manifest, Vocabulary};
 use ddim::plan::outline::Outline;
 use ddim::plan::presentation::{ClaimCheck, Fitted};
 use ddim::plan::{Plan, Rule, Steps};
@@ -48,7 +48,7 @@ eta = 0.0
 "#;
 
 fn plan(text: &str, profile: Option<&str>, sets: &[&str]) -> Result<Plan, Diagnostics> {
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     Manifest::parse("small.toml", text)?.plan(profile, &sets, &vocabulary())
 }
 
@@ -65,7 +65,7 @@ fn small_with(line: &str, replacement: &str) -> String {
 fn table1(profile: Option<&str>, sets: &[&str]) -> Plan {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/table1.toml");
     let text = std::fs::read_to_string(path).expect("the manifest ships with the crate");
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     let manifest = Manifest::parse("experiments/table1.toml", text).expect("it is TOML");
     manifest.plan(profile, &sets, &vocabulary()).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -261,8 +261,7 @@ fn missing_keys_point_at_the_section_that_lacks_them() {
 #[test]
 fn eta_and_a_named_variance_exclude_each_other_wherever_they_come_from() {
     // What is given replaces what is written; of two that are given none is the other's.
-    let noise =
-        |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.solver.variance;
+    let noise = |sets: &[&str]| plan(SMALL, None, sets).unwrap().cells[0].spec.solver.variance;
     let named = Some(Variance::SigmaHat);
     assert_eq!(noise(&["solver.variance=sigma-hat"]), named);
     assert_eq!(noise(&["solver.variance=sigma-hat", "solver.eta="]), named);
@@ -527,7 +526,7 @@ fn a_product_that_nobody_can_run_is_refused_with_its_size() {
 #[test]
 fn what_was_there_gives_way_to_what_is_given() {
     let text = |arguments: &[&str]| {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let arguments: Vec<Argument> = arguments.iter().copied().map(Argument::set).collect();
         let manifest = Manifest::parse("below.toml", BELOW).unwrap().giving_way_to(&arguments);
         manifest.plan(None, &arguments, &vocabulary()).unwrap_or_else(|e| panic!("{e:?}")).cells[0]
             .spec
@@ -548,7 +547,7 @@ fn what_was_there_gives_way_to_what_is_given() {
         assert!(!json.contains(lacks), "{arguments:?}: {json}");
     }
     // Two of what was given still exclude each other.
-    let both = ["grid.calls=12".to_owned(), "grid.steps=3".to_owned()];
+    let both = ["grid.calls=12", "grid.steps=3"].map(Argument::set);
     let manifest = Manifest::parse("below.toml", BELOW).unwrap().giving_way_to(&both);
     let problems = manifest.plan(None, &both, &vocabulary()).unwrap_err().render(false);
     assert!(problems.contains("model calls are to decide"), "{problems}");
@@ -584,7 +583,7 @@ eta = 0.5
 fn a_switch_that_is_off_leaves_the_key_of_a_cell_as_it_was() {
     let json = |sets: &[&str]| {
         let sets = [&["solver.eta=", "solver.kind=unipc-bh2"], sets].concat();
-        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
         let vocabulary = ddim::run::assemble::vocabulary(&Registry::shipped());
         let plan = Manifest::parse("below.toml", BELOW).unwrap().plan(None, &sets, &vocabulary);
         plan.map(|plan| plan.cells[0].spec.canonical_json()).map_err(|e| e.render(false))

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use assert_cmd::Command;
 use ddim::{
     diagnostic::Diagnostics,
-    manifest::Manifest,
+    manifest::{Argument, Manifest},
     networks::unet_config::UnetConfig,
     run::{assemble, registry::Registry},
     train::{
@@ -42,7 +42,7 @@ minutes = 20
 "#;
 
 fn read(text: &str, sets: &[&str]) -> Result<Recipe, Diagnostics> {
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     Recipe::parse("small.toml", text, &sets)
 }
 
@@ -306,7 +306,7 @@ fn arguments_and_profiles_are_laid_over_it_and_kept_in_the_text() {
         format!("# What: a test.\n\n{DENOISER}\n[profile.long.budget]\nimages = 4_000_000\n");
     let manifest = Manifest::parse("small.toml", text.clone()).unwrap();
     assert!(manifest.is_training());
-    let sets = ["network.groups=16".to_owned(), "seed=3".to_owned()];
+    let sets = ["network.groups=16", "seed=3"].map(Argument::set);
     let recipe = Recipe::of(&manifest, Some("long"), &sets).unwrap();
     assert_eq!(recipe.budget, Budget::Images(4_000_000));
     assert_eq!(recipe.profile.as_deref(), Some("long"));

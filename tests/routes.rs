@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ddim::manifest::Manifest;
+use ddim::manifest::{Argument, Manifest};
 use ddim::plan::{CellSpec, Inversion, Plan, SolverSpec, Steps};
 use ddim::run::assemble::{Route, vocabulary};
 use ddim::run::registry::Registry;
@@ -30,7 +30,7 @@ kind = "euler"
 "#;
 
 fn plan(sets: &[&str]) -> Plan {
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     let vocabulary = vocabulary(&Registry::shipped());
     Manifest::parse("routes.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
 }

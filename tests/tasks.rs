@@ -5,7 +5,7 @@
 use approx::assert_abs_diff_eq;
 use ddim::core::{KeyedNoise, slerp};
 use ddim::hardware::Hardware;
-use ddim::manifest::Manifest;
+use ddim::manifest::{Argument, Manifest};
 use ddim::plan::Plan;
 use ddim::run::assemble::{Models, Samples, vocabulary};
 use ddim::run::registry::Registry;
@@ -60,7 +60,7 @@ kind = "ddim"
 "#;
 
 fn read(text: &str, sets: &[&str]) -> Result<Plan, String> {
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     let vocabulary = vocabulary(&Registry::shipped());
     let manifest = Manifest::parse("tasks.toml", text).map_err(|e| e.to_string())?;
     manifest.plan(None, &sets, &vocabulary).map_err(|e| e.to_string())

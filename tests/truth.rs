@@ -5,7 +5,7 @@
 use approx::assert_abs_diff_eq;
 use ddim::core::KeyedNoise;
 use ddim::hardware::Hardware;
-use ddim::manifest::Manifest;
+use ddim::manifest::{Argument, Manifest};
 use ddim::measure::features::{self, Extractors};
 use ddim::measure::instruments::Instruments;
 use ddim::plan::Plan;
@@ -40,7 +40,7 @@ blocks = 4
 "#;
 
 fn plan(sets: &[&str]) -> Plan {
-    let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+    let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     let vocabulary = vocabulary(&Registry::shipped());
     Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
 }

@@ -10,7 +10,7 @@ use crate::cli::{
     images::{Images, SplitName},
     latents::Pictures,
     outputs::is,
-    setting::{Bench, Setting},
+    setting::{Bench, Setting, samples},
 };
 use crate::{
     core::KeyedNoise,
@@ -77,7 +77,7 @@ impl Bits {
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
         let n = pictures.len();
         let mut more = self.setting.solver_or("ddpm");
-        more.push(format!("samples={n}"));
+        more.push(samples(n));
         let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
         let kind = &plan.cells[0].spec.solver.kind;

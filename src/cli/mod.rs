@@ -42,7 +42,7 @@ use crate::{
     data::atomic,
     error::{Error, Result},
     hardware::Hardware,
-    manifest::Manifest,
+    manifest::{Argument, Manifest},
     networks::reading::Remark,
     plan::Plan,
     run::{assemble, registry::Registry},
@@ -150,27 +150,22 @@ struct Changes {
 }
 
 impl Changes {
-    /// All of them as `path=value`, for the manifest to judge.
-    fn arguments(&self) -> Result<Vec<String>> {
-        let short = [
-            ("seed", self.seed.map(|seed| seed.to_string())),
-            (
-                "precision",
-                self.precision.as_deref().map(|kind| toml::Value::from(kind).to_string()),
-            ),
-        ];
-        let mut arguments = self.set.clone();
-        for (path, value) in short {
-            let Some(value) = value else { continue };
-            let sets = |argument: &&String| {
-                argument.split_once('=').is_some_and(|(found, _)| found.trim() == path)
-            };
+    /// All of them, for the manifest to judge.
+    fn arguments(&self) -> Result<Vec<Argument>> {
+        let seed = self.seed.map(|seed| Argument::flag("--seed", "seed", seed));
+        let precision = self.precision.as_deref();
+        let precision = precision.map(|kind| Argument::flag("--precision", "precision", kind));
+        let mut arguments: Vec<Argument> = self.set.iter().map(Argument::set).collect();
+        for argument in [seed, precision].into_iter().flatten() {
+            let Argument::Flag { flag, path, .. } = &argument else { continue };
+            let sets =
+                |set: &&String| set.split_once('=').is_some_and(|(found, _)| found.trim() == *path);
             if let Some(twice) = self.set.iter().find(sets) {
                 return Err(Error::input(format!(
-                    "--{path} and --set {twice} both set {path}; give one of them"
+                    "{flag} and --set {twice} both set {path}; give one of them"
                 )));
             }
-            arguments.push(format!("{path}={value}"));
+            arguments.push(argument);
         }
         Ok(arguments)
     }

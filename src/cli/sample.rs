@@ -8,11 +8,12 @@ use ndarray::{ArrayView4, s};
 use crate::cli::{
     Compute, Talk,
     outputs::{self, Outputs},
-    setting::{Bench, Setting},
+    setting::{Bench, Setting, samples},
     warn,
 };
 use crate::{
     error::{Error, Result},
+    manifest::Argument,
     run::{
         latents::{self, Latents},
         registry::Registry,
@@ -68,8 +69,8 @@ impl Sample {
         let latents = self.latents.as_deref().map(latents::read).transpose()?;
         let given = latents.as_ref().map(|latents| latents.z.shape()[0]);
         let more = vec![
-            format!("seed={}", self.seed),
-            format!("samples={}", self.samples.or(given).unwrap_or(16)),
+            Argument::flag("--seed", "seed", self.seed),
+            samples(self.samples.or(given).unwrap_or(16)),
         ];
         let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check(&plan, registry)?[0].calls;

@@ -12,7 +12,7 @@ use crate::cli::{Compute, INTERRUPTED, Talk, fetch};
 use crate::{
     core::KeyedNoise,
     error::{Error, Result},
-    manifest::Manifest,
+    manifest::{Argument, Given, Manifest},
     plan::{CellSpec, Plan, StateKind},
     run::{
         assemble::{self, Models, Sampler, Way},
@@ -132,29 +132,28 @@ pub(super) struct Inverting {
     iterations: Option<usize>,
 }
 
-/// A string as TOML.
-fn text(value: &str) -> String {
-    toml::Value::from(value).to_string()
-}
-
-/// A rule for tau as a string, labels as a list.
-fn name_or_labels(tau: &str) -> String {
-    match tau.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-        true => format!("[{tau}]"),
-        false if tau.starts_with('[') => tau.to_owned(),
-        false => text(tau),
-    }
+/// Labels as a list, a rule for tau by its name.
+fn tau(tau: &str) -> Given {
+    let labels = tau.trim_start_matches('[').trim_end_matches(']').split(',');
+    let labels: Option<Vec<f64>> = labels.map(|label| label.trim().parse().ok()).collect();
+    labels.map_or_else(|| tau.into(), Given::from)
 }
 
 impl Inverting {
-    /// What was given, as `path=value`.
-    pub(super) fn arguments(&self) -> Vec<String> {
+    /// What was given.
+    pub(super) fn arguments(&self) -> Vec<Argument> {
         let inversion = self.inversion.as_deref();
-        let mut set: Vec<String> =
-            inversion.map(|name| format!("solver.inversion={}", text(name))).into_iter().collect();
-        set.extend(self.iterations.map(|k| format!("solver.iterations={k}")));
-        set
+        let inversion =
+            inversion.map(|name| Argument::flag("--inversion", "solver.inversion", name));
+        let iterations = self.iterations;
+        let iterations = iterations.map(|k| Argument::flag("--iterations", "solver.iterations", k));
+        inversion.into_iter().chain(iterations).collect()
     }
+}
+
+/// The number of samples, which some input decides.
+pub(super) fn samples(n: usize) -> Argument {
+    Argument::flag("--samples", "samples", n)
 }
 
 impl Setting {
@@ -163,15 +162,15 @@ impl Setting {
     pub(super) fn plan(
         &self,
         model: Option<&str>,
-        more: Vec<String>,
+        more: Vec<Argument>,
         origin: Option<(&str, &Origin)>,
         (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
-        let mut set: Vec<String> =
-            model.map(|model| format!("model.source={}", text(model))).into_iter().collect();
+        let model = model.map(|model| Argument::flag("--model", "model.source", model));
+        let mut set: Vec<Argument> = model.into_iter().collect();
         set.extend(self.arguments());
         set.extend(more);
-        set.extend(self.set.iter().cloned());
+        set.extend(self.set.iter().map(Argument::set));
         let (name, manifest) = match origin {
             Some((name, origin)) => (name, origin.manifest.as_str()),
             None => ("defaults", DEFAULTS),
@@ -188,8 +187,9 @@ impl Setting {
     }
 
     /// The argument for a method where the flags name none.
-    pub(super) fn solver_or(&self, name: &str) -> Vec<String> {
-        if self.solver.is_some() { vec![] } else { vec![format!("solver.kind={}", text(name))] }
+    pub(super) fn solver_or(&self, name: &str) -> Vec<Argument> {
+        let named = self.solver.is_none().then(|| Argument::flag("--solver", "solver.kind", name));
+        named.into_iter().collect()
     }
 
     /// The plan of these latents' decoder: what made them, unless flags say otherwise.
@@ -198,7 +198,7 @@ impl Setting {
         latents: &Latents,
         path: &Path,
         model: Option<&str>,
-        more: Vec<String>,
+        more: Vec<Argument>,
         (registry, talk): (&Registry, &Talk),
     ) -> Result<Plan> {
         let name = path.display().to_string();
@@ -211,42 +211,37 @@ impl Setting {
         self.plan(model, more, origin, (registry, talk))
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let list = |values: &[f64]| toml::Value::from(values.to_vec()).to_string();
-        let words = [
-            ("model.prediction", &self.prediction),
-            ("schedule.kind", &self.schedule),
-            ("grid.end", &self.end),
-            ("solver.kind", &self.solver),
-            ("solver.variance", &self.variance),
-            ("precision", &self.precision),
-            ("state", &self.state),
+    /// The flags that were given.
+    fn arguments(&self) -> Vec<Argument> {
+        let text = |text: &Option<String>| text.as_deref().map(Given::from);
+        let count = |n: Option<u64>| n.map(Given::from);
+        let list = |numbers: &[f64]| (!numbers.is_empty()).then(|| numbers.to_vec().into());
+        let flags = [
+            ("--prediction", "model.prediction", text(&self.prediction)),
+            ("--schedule", "schedule.kind", text(&self.schedule)),
+            ("--end", "grid.end", text(&self.end)),
+            ("--solver", "solver.kind", text(&self.solver)),
+            ("--variance", "solver.variance", text(&self.variance)),
+            ("--precision", "precision", text(&self.precision)),
+            ("--state", "state", text(&self.state)),
+            ("--raw", "model.raw", self.raw.then(|| true.into())),
+            ("--clip-x0", "model.clip_x0", self.clip_x0.map(Given::from)),
+            ("--tau", "grid.tau", self.tau.as_deref().map(tau)),
+            ("--steps", "grid.steps", count(self.steps)),
+            ("--calls", "grid.calls", count(self.calls)),
+            ("--order", "solver.order", count(self.order)),
+            ("--batch", "batch", count(self.batch)),
+            ("--eta", "solver.eta", self.eta.map(Given::from)),
+            (
+                "--shape",
+                "model.shape",
+                (!self.shape.is_empty()).then(|| self.shape.as_slice().into()),
+            ),
+            ("--mean", "model.mean", list(&self.mean)),
+            ("--std", "model.std", list(&self.std)),
         ];
-        let mut set: Vec<String> = words
-            .into_iter()
-            .filter_map(|(path, word)| Some(format!("{path}={}", text(word.as_deref()?))))
-            .collect();
-        set.extend(self.raw.then(|| "model.raw=true".to_owned()));
-        set.extend(self.clip_x0.map(|clip| format!("model.clip_x0={clip}")));
-        set.extend(self.tau.as_deref().map(|tau| format!("grid.tau={}", name_or_labels(tau))));
-        let numbers = [
-            ("grid.steps", self.steps),
-            ("grid.calls", self.calls),
-            ("solver.order", self.order),
-            ("batch", self.batch),
-        ];
-        set.extend(numbers.into_iter().filter_map(|(path, n)| Some(format!("{path}={}", n?))));
-        set.extend(self.eta.map(|eta| format!("solver.eta={}", toml::Value::from(eta))));
-        if !self.shape.is_empty() {
-            set.push(format!("model.shape={:?}", self.shape));
-        }
-        if !self.mean.is_empty() {
-            set.push(format!("model.mean={}", list(&self.mean)));
-        }
-        if !self.std.is_empty() {
-            set.push(format!("model.std={}", list(&self.std)));
-        }
-        set
+        let given = flags.into_iter();
+        given.filter_map(|(flag, path, given)| Some(Argument::flag(flag, path, given?))).collect()
     }
 }
 

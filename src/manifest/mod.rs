@@ -9,6 +9,7 @@
 //! What needs a file system or a model to be decided is checked by `harness/build`, which
 //! reports at the same places through [`Cell::locate`].
 
+mod argument;
 pub(crate) mod cell;
 pub mod overlay;
 pub(crate) mod presentation;
@@ -22,6 +23,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use crate::manifest::overlay::Table;
 use crate::plan::stated::StatedBy;
 use crate::plan::{Axis, Cell, MetricsSpec, Places, Plan, outline::Outline};
+pub use argument::{Argument, Given};
 use presentation::Labels;
 use reader::Problems;
 use sweep::SweepAxis;
@@ -145,10 +147,10 @@ impl Manifest {
     /// Another method, model or schedule goes with its own numbers alone. Arguments that cannot be read
     /// are left for [`Manifest::plan`] to refuse.
     #[must_use]
-    pub fn giving_way_to(mut self, arguments: &[String]) -> Self {
+    pub fn giving_way_to(mut self, arguments: &[Argument]) -> Self {
         let mut given = Table::default();
         for argument in arguments {
-            given.overlay(&Table::parse_argument(0, argument).unwrap_or_default());
+            given.overlay(&argument.table(0).unwrap_or_default());
         }
         let value = |tree: &Table, path: &str| Some(tree.lookup(path)?.node.value.clone());
         let changes = |path: &str| {
@@ -185,14 +187,14 @@ impl Manifest {
         self.profiles.entries().iter().map(|entry| entry.key.as_str())
     }
 
-    /// Reads the manifest under a profile and with `path=value` arguments laid over it.
+    /// Reads the manifest under a profile and with arguments laid over it.
     ///
     /// # Errors
     /// Every problem of the manifest, its other profiles included, and of the arguments.
     pub fn plan(
         &self,
         profile: Option<&str>,
-        arguments: &[String],
+        arguments: &[Argument],
         vocabulary: &Vocabulary,
     ) -> Result<Plan, Diagnostics> {
         let mut problems = Problems::default();
@@ -246,7 +248,7 @@ impl Manifest {
     pub(crate) fn overlays(
         &self,
         profile: Option<&str>,
-        arguments: &[String],
+        arguments: &[Argument],
         problems: &mut Problems,
     ) -> Vec<Table> {
         let mut overlays = Vec::new();
@@ -257,7 +259,7 @@ impl Manifest {
             }
         }
         for (index, argument) in arguments.iter().enumerate() {
-            match Table::parse_argument(index + 1, argument) {
+            match argument.table(index + 1) {
                 Ok(table) => {
                     if let Some(entry) = table.get("profile") {
                         let message = "an argument cannot change a profile";
@@ -401,7 +403,7 @@ impl Manifest {
     pub(crate) fn as_run(
         &self,
         profile: Option<&str>,
-        arguments: &[String],
+        arguments: &[Argument],
         overlays: &[Table],
     ) -> String {
         if overlays.is_empty() {
@@ -410,12 +412,9 @@ impl Manifest {
         // The opening comment is the question and the expected answer: it outlives the overlay.
         let opening = self.source.text().lines().take_while(|line| line.starts_with('#'));
         let mut command = format!("# As run: {}", self.source.name());
-        for (flag, value) in profile
-            .map(|name| ("--profile", name))
-            .into_iter()
-            .chain(arguments.iter().map(|argument| ("--set", argument.as_str())))
-        {
-            command = format!("{command} {flag} {}", value.replace('\n', " "));
+        let profile = profile.map(|name| format!("--profile {name}"));
+        for word in profile.into_iter().chain(arguments.iter().map(ToString::to_string)) {
+            command = format!("{command} {}", word.replace('\n', " "));
         }
         let mut lines: Vec<&str> = opening.collect();
         lines.extend(["#", &command, "\n"]);

@@ -9,10 +9,11 @@ use crate::{
     cli::{
         Compute, Talk,
         outputs::{self, Outputs},
-        setting::{Bench, Setting},
+        setting::{Bench, Setting, samples},
         warn,
     },
     error::Result,
+    manifest::Argument,
     run::{latents, registry::Registry, runner},
     terminal::progress::Progress,
 };
@@ -59,8 +60,8 @@ impl Decode {
         outputs::check(&self.out)?;
         let read = latents::read(&self.latents)?;
         let n = read.z.shape()[0];
-        let mut more = vec![format!("samples={n}")];
-        more.extend(self.seed.map(|seed| format!("seed={seed}")));
+        let mut more = vec![samples(n)];
+        more.extend(self.seed.map(|seed| Argument::flag("--seed", "seed", seed)));
         let plan = self.setting.plan_for(
             &read,
             &self.latents,

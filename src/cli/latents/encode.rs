@@ -10,7 +10,7 @@ use crate::{
         Compute, Talk, check_output,
         images::{Images, SplitName},
         outputs,
-        setting::{Bench, Inverting, Setting},
+        setting::{Bench, Inverting, Setting, samples},
     },
     error::{Error, Result},
     run::{
@@ -80,7 +80,7 @@ impl Encode {
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
         let n = pictures.len();
         let mut more = self.inverting.arguments();
-        more.push(format!("samples={n}"));
+        more.push(samples(n));
         let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
         let calls = calls_to_latent(&plan.cells[0].spec, registry)?;

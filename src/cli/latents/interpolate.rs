@@ -11,7 +11,7 @@ use crate::{
         Compute, Talk,
         images::{Images, SplitName},
         outputs::{self, Outputs},
-        setting::{Bench, Inverting, Setting},
+        setting::{Bench, Inverting, Setting, samples},
         warn,
     },
     core::{self, KeyedNoise, slerp},
@@ -128,14 +128,14 @@ impl Interpolate {
     /// The ends' latents, in the model they are decoded with.
     fn ends(&self, alphas: &[f64], registry: &Registry) -> Result<(Bench, Array4<f64>)> {
         let open = |plan| Bench::open(plan, &self.compute, registry, &self.talk);
-        let samples = |ends: usize| {
+        let of_ends = |ends: usize| {
             let n = alphas.len();
-            format!("samples={}", if ends == 4 { n * n } else { n })
+            samples(if ends == 4 { n * n } else { n })
         };
         if let Some(path) = &self.latents {
             let read = latents::read(path)?;
             let picked = self.picked(read.z.shape()[0], &path.display().to_string())?;
-            let more = vec![samples(picked.len())];
+            let more = vec![of_ends(picked.len())];
             let plan = self.setting.plan_for(
                 &read,
                 path,
@@ -157,7 +157,7 @@ impl Interpolate {
         if !self.seeds.is_empty() {
             let ends = self.seeds.len();
             check_ends(ends, "--seeds gives", "seeds")?;
-            let more = vec![samples(ends)];
+            let more = vec![of_ends(ends)];
             let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
             runner::check_encoding(&plan, registry)?;
             warn(&plan, registry, &self.talk)?;
@@ -176,7 +176,7 @@ impl Interpolate {
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
         let picked = self.picked(pictures.len(), &pictures.name())?;
         let mut more = self.inverting.arguments();
-        more.push(samples(picked.len()));
+        more.push(of_ends(picked.len()));
         let plan = self.setting.plan(Some(model), more, None, (registry, &self.talk))?;
         runner::check_encoding(&plan, registry)?;
         let calls = calls_to_latent(&plan.cells[0].spec, registry)?;

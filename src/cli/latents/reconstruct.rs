@@ -11,7 +11,7 @@ use crate::{
         Compute, Talk, check_output,
         images::{Images, SplitName},
         outputs::{self, Outputs, is},
-        setting::{Bench, Inverting, Setting},
+        setting::{Bench, Inverting, Setting, samples},
     },
     error::{Error, Result},
     metrics::{LatentStatistics, Mean, mean_squared_error},
@@ -99,7 +99,7 @@ impl Reconstruct {
         let pictures = Pictures::load(&self.data, self.split, &self.images, &self.talk)?;
         let n = pictures.len();
         let mut more = self.inverting.arguments();
-        more.push(format!("samples={n}"));
+        more.push(samples(n));
         let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let there = runner::check_encoding(&plan, registry)?[0].calls;
         let calls = there + calls_to_latent(&plan.cells[0].spec, registry)?;

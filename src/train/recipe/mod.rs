@@ -22,7 +22,7 @@ use crate::{
 };
 use crate::{
     error::{Error, Result},
-    manifest::{Manifest, overlay::Table},
+    manifest::{Argument, Manifest, overlay::Table},
     networks::home,
     plan::ScheduleSpec,
 };
@@ -154,7 +154,7 @@ pub struct DistanceSpec {
 }
 
 impl Recipe {
-    /// Reads the text of a manifest with `path=value` arguments laid over it; `name` is what problems
+    /// Reads the text of a manifest with arguments laid over it; `name` is what problems
     /// call it, usually its path.
     ///
     /// # Errors
@@ -162,19 +162,19 @@ impl Recipe {
     pub fn parse(
         name: impl Into<String>,
         text: impl Into<String>,
-        arguments: &[String],
+        arguments: &[Argument],
     ) -> std::result::Result<Self, Diagnostics> {
         Self::of(&Manifest::parse(name, text)?, None, arguments)
     }
 
-    /// Reads a manifest under a profile and with `path=value` arguments laid over it.
+    /// Reads a manifest under a profile and with arguments laid over it.
     ///
     /// # Errors
     /// As [`Recipe::parse`].
     pub fn of(
         manifest: &Manifest,
         profile: Option<&str>,
-        arguments: &[String],
+        arguments: &[Argument],
     ) -> std::result::Result<Self, Diagnostics> {
         manifest.recipe(profile, arguments)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::network::{read_classifier, read_network};
 
 use crate::manifest::{
-    Manifest,
+    Argument, Manifest,
     cell::read_schedule,
     presentation::check_file_name,
     reader::{Problems, Reader},
@@ -68,14 +68,14 @@ impl Manifest {
         named || self.base.get("budget").is_some()
     }
 
-    /// Reads the manifest of a training under a profile and with `path=value` arguments laid over it.
+    /// Reads the manifest of a training under a profile and with arguments laid over it.
     ///
     /// # Errors
     /// Every problem of the manifest, its other profiles included, and of the arguments.
     pub(crate) fn recipe(
         &self,
         profile: Option<&str>,
-        arguments: &[String],
+        arguments: &[Argument],
     ) -> Result<Recipe, Diagnostics> {
         let whole = Place::whole(&self.source);
         if !self.is_training() {

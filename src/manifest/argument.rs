@@ -1,0 +1,161 @@
+//! What is laid over a manifest from outside: `--set path=value`, and flags that are short for it.
+
+use std::fmt;
+
+use crate::{
+    diagnostic::{Diagnostic, Place, Source},
+    manifest::overlay::{Node, Table, Value},
+};
+
+/// A value for a manifest that does not stand in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Argument {
+    /// `path=value`, as `--set` takes it.
+    Set(String),
+    /// A flag that is short for a value of the manifest, which it gives as it is.
+    Flag {
+        /// The flag: `--eta`.
+        flag: &'static str,
+        /// The path: `solver.eta`.
+        path: &'static str,
+        /// The value.
+        given: Given,
+    },
+}
+
+/// The value of a flag.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// A name or a path.
+    Text(String),
+    /// A whole number.
+    Whole(i64),
+    /// A number.
+    Number(f64),
+    /// On or off.
+    Switch(bool),
+    /// Numbers.
+    Numbers(Vec<f64>),
+    /// Whole numbers.
+    Wholes(Vec<i64>),
+}
+
+impl Argument {
+    /// `path=value`.
+    pub fn set(text: impl Into<String>) -> Self {
+        Self::Set(text.into())
+    }
+
+    /// A flag with its value.
+    pub fn flag(flag: &'static str, path: &'static str, given: impl Into<Given>) -> Self {
+        Self::Flag { flag, path, given: given.into() }
+    }
+
+    /// The value as a table to be laid over others; the `index`-th of the command line.
+    ///
+    /// # Errors
+    /// As [`Table::parse_argument`].
+    pub(crate) fn table(&self, index: usize) -> Result<Table, Vec<Diagnostic>> {
+        let Self::Flag { flag, path, given } = self else {
+            let Self::Set(text) = self else { return Ok(Table::default()) };
+            return Table::parse_argument(index, text);
+        };
+        let source = Source::argument(index, self.to_string());
+        let mut at = flag.len() + 1;
+        let place = Place::new(&source, at..source.text().len());
+        let mut node = |value: Value, text: &str| {
+            let place = Place::new(&source, at..at + text.len());
+            at += text.len() + 1; // and the comma
+            Node { place, value }
+        };
+        let value = match given {
+            Given::Text(text) => Value::String(text.clone()),
+            Given::Whole(number) => Value::Integer(*number),
+            Given::Number(number) => Value::Float(*number),
+            Given::Switch(on) => Value::Boolean(*on),
+            Given::Numbers(numbers) => Value::Array(
+                numbers.iter().map(|&x| node(Value::Float(x), &format!("{x:?}"))).collect(),
+            ),
+            Given::Wholes(numbers) => Value::Array(
+                numbers.iter().map(|&n| node(Value::Integer(n), &n.to_string())).collect(),
+            ),
+        };
+        let mut table = Table::default();
+        table.set(path, &place, &Node { place: place.clone(), value });
+        Ok(table)
+    }
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(text) => write!(f, "--set {text}"),
+            Self::Flag { flag, given, .. } => write!(f, "{flag} {given}"),
+        }
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |numbers: Vec<String>| numbers.join(",");
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Whole(number) => write!(f, "{number}"),
+            Self::Number(number) => write!(f, "{number:?}"),
+            Self::Switch(on) => write!(f, "{on}"),
+            Self::Numbers(numbers) => {
+                f.write_str(&list(numbers.iter().map(|x| format!("{x:?}")).collect()))
+            }
+            Self::Wholes(numbers) => {
+                f.write_str(&list(numbers.iter().map(ToString::to_string).collect()))
+            }
+        }
+    }
+}
+
+impl From<&str> for Given {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<f64> for Given {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Given {
+    fn from(on: bool) -> Self {
+        Self::Switch(on)
+    }
+}
+
+impl From<Vec<f64>> for Given {
+    fn from(numbers: Vec<f64>) -> Self {
+        Self::Numbers(numbers)
+    }
+}
+
+/// What does not fit is too large for any count, and refused as such.
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+impl From<u64> for Given {
+    fn from(number: u64) -> Self {
+        Self::Whole(whole(number))
+    }
+}
+
+impl From<usize> for Given {
+    fn from(number: usize) -> Self {
+        Self::Whole(whole(number))
+    }
+}
+
+impl From<&[usize]> for Given {
+    fn from(numbers: &[usize]) -> Self {
+        Self::Wholes(numbers.iter().map(|&number| whole(number)).collect())
+    }
+}
