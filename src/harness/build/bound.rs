@@ -1,6 +1,6 @@
 //! A cell's method and model bound to one kind of state, arrays or tensors.
 
-use std::{collections::BTreeMap, rc::Rc, time::Instant};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
@@ -23,9 +23,9 @@ pub(super) struct Exchange<S> {
 
 /// Everything a [`Sampler`] needs, on states `S`.
 pub(super) struct Bound<S: State> {
-    pub(super) solver: Rc<dyn Solver<S>>,
+    pub(super) solver: Arc<dyn Solver<S>>,
     pub(super) variance: Variance,
-    pub(super) inverse: Rc<dyn Solver<S>>,
+    pub(super) inverse: Arc<dyn Solver<S>>,
     pub(super) denoiser: Rc<dyn Denoiser<State = S>>,
     pub(super) grid: Grid,
     pub(super) shape: [usize; 3],
@@ -80,7 +80,7 @@ where
             numbers.insert(Measured::Error.name(), difference.rms()?);
         }
         let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.calls, numbers, truth, time })
+        Ok(Samples { images, calls: outcome.nfe, numbers, truth, time })
     }
 
     fn carry(
@@ -104,7 +104,7 @@ where
         } else {
             integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe)
         }?;
-        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.nfe })
     }
 
     fn bits(

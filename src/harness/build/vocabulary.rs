@@ -1,14 +1,12 @@
 //! The words of a manifest: every name that a section may hold, and the options beside it.
 
-use std::rc::Rc;
-
 use super::{any_truth::EXACT, files::stated, grid::taus};
 use crate::{
-    core::{self, Ghost, Schedule, Solver, Tau},
+    core::{Schedule, Tau},
     harness::{
         home,
         manifest::{Kind, Vocabulary},
-        plan::{self, SolverSpec},
+        plan,
         registry::{LEARNED, Registry, SIGMA_HAT},
     },
 };
@@ -56,17 +54,8 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
 fn truths(registry: &Registry) -> Vec<Kind> {
     let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
     let deterministic = |kind: &Kind| {
-        let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
-        let spec = SolverSpec {
-            kind: kind.name.clone(),
-            variance: None,
-            options,
-            inversion: plan::Inversion::Current,
-        };
-        let solver = registry.build(&spec, &schedule, 2).ok()?;
-        let solver: Rc<dyn Solver<Ghost>> = solver;
-        let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
-        draws_none.then(|| {
+        let solver = registry.build(&Registry::section(kind), &schedule, 2).ok()?;
+        (!solver.draws_noise()).then(|| {
             Kind::new(kind.name.clone(), &[])
                 .with_options(&kind.options)
                 .with_switches(&kind.switches)
