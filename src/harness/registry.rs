@@ -268,7 +268,6 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Method;
 
     #[test]
     fn every_shipped_solver_builds_with_its_defaults_and_bears_its_registered_name() {

@@ -132,14 +132,13 @@ impl<S: State> Solver<S> for UniPc {
         } else {
             let noisy = eval.history(from, &x0).filter(|(level, _)| !level.is_clean());
             let (levels, values): (Vec<Level>, Vec<&S>) = noisy.unzip();
-            // std_ratio (x + sum of corrections) + sum of predictions, as one combination.
-            let mut factors = self.correct(&levels, left);
-            factors.resize(values.len(), 0.0);
-            factors.iter_mut().for_each(|factor| *factor *= step.std_ratio());
-            for (factor, p) in factors.iter_mut().zip(self.predict(&levels, to, left)) {
-                *factor += p;
-            }
-            combine((step.std_ratio(), x), 1.0, &factors, &values)?
+            // keep (x + corrections) + predictions, as one combination.
+            let keep = step.std_ratio();
+            let all = |factors: Vec<f64>| factors.into_iter().chain(std::iter::repeat(0.0));
+            let (correct, predict) = (self.correct(&levels, left), self.predict(&levels, to, left));
+            let sums = all(correct).zip(all(predict)).map(|(c, p)| keep * c + p);
+            let factors: Vec<f64> = sums.take(values.len()).collect();
+            combine((keep, x), 1.0, &factors, &values)?
         };
         eval.remember(from, x0);
         Ok(next)
