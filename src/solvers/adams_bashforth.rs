@@ -71,6 +71,7 @@ impl<S: State> Solver<S> for AdamsBashforth {
         let next = if slopes.len() + 1 >= self.order as usize || to.is_clean() {
             rule(&nodes, &slopes)?
         } else if self.order == 3 {
+            // Heun's step: the slopes at both ends.
             let euler = rule(&nodes, &slopes)?;
             rule(&[0.0, 1.0], &[&eps, &eval.eps(&euler, to)?])?
         } else {
@@ -124,6 +125,7 @@ impl<S: State> Solver<S> for Plms {
         let slopes: Vec<&S> = eval.history(from, &eps).map(|(_, eps)| eps).collect();
         let next = match slopes.len() {
             1 => {
+                // Heun's step. Its second slope, at a trial state, is not remembered.
                 let euler = rule(&[1.0], &slopes)?;
                 if to.is_clean() {
                     euler

@@ -56,32 +56,32 @@ impl<S: State> Solver<S> for DpmSolver {
         }
         let h = to.lambda() - from.lambda();
         let inside = |part: f64| self.schedule.level_at_sigma((-(from.lambda() + part * h)).exp());
-        // Eq. (3.7), from `from` to a level that lies h away.
-        let flat = |level: Level, h: f64, eps: &S| {
+        // Eq. (3.7): from `from` to a level that lies h away, with one prediction all the way.
+        let constant = |level: Level, h: f64, eps: &S| {
             let ratio = step.until(level).signal_ratio();
             S::lincomb(&[(ratio, x), (-level.std() * h.exp_m1(), eps)])
         };
-        // The same, plus c D. D = eps_s - eps is never formed: its parts join the terms there are.
-        let bent = |level: Level, h: f64, c: f64, eps_s: &S| {
+        // The same plus c D, D = eps_s - eps, whose two parts join the terms there are.
+        let linear = |level: Level, h: f64, c: f64, eps_s: &S| {
             let ratio = step.until(level).signal_ratio();
             S::lincomb(&[(ratio, x), (-level.std() * h.exp_m1() - c, &eps), (c, eps_s)])
         };
         match self.order {
-            1 => flat(to, h, &eps),
+            1 => constant(to, h, &eps),
             2 => {
                 let middle = inside(0.5)?; // Algorithm 1
-                let slope = eval.eps(&flat(middle, 0.5 * h, &eps)?, middle)?;
-                flat(to, h, &slope)
+                let slope = eval.eps(&constant(middle, 0.5 * h, &eps)?, middle)?;
+                constant(to, h, &slope)
             }
             _ => {
                 let (r1, r2) = (1.0 / 3.0, 2.0 / 3.0); // Algorithm 2
                 let (s1, s2) = (inside(r1)?, inside(r2)?);
                 let phi_2 = |z| moment(z, 1); // (e^z - 1)/z - 1 = z phi_2(z)
-                let eps1 = eval.eps(&flat(s1, r1 * h, &eps)?, s1)?;
+                let eps1 = eval.eps(&constant(s1, r1 * h, &eps)?, s1)?;
                 let c = -s2.std() * r2 / r1 * r2 * h * phi_2(r2 * h);
-                let eps2 = eval.eps(&bent(s2, r2 * h, c, &eps1)?, s2)?;
+                let eps2 = eval.eps(&linear(s2, r2 * h, c, &eps1)?, s2)?;
                 let c = -to.std() / r2 * h * phi_2(h);
-                bent(to, h, c, &eps2)
+                linear(to, h, c, &eps2)
             }
         }
     }

@@ -22,9 +22,16 @@ pub struct Rk4 {
     pub schedule: Schedule,
 }
 
-/// The stages of Runge and Kutta's method after the first.
-const STAGES: Tableau =
-    Tableau { nodes: &[0.5, 0.5, 1.0], rows: &[&[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]] };
+/// The stages after the first.
+#[rustfmt::skip]
+const STAGES: Tableau = Tableau {
+    nodes: &[0.5, 0.5, 1.0],
+    rows: &[
+        &[0.5],
+        &[0.0, 0.5],
+        &[0.0, 0.0, 1.0],
+    ],
+};
 
 impl Method for Rk4 {
     fn name(&self) -> &'static str {

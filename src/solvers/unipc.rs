@@ -85,24 +85,35 @@ impl UniPc {
         rule.into_iter().map(|w| to.signal() * h * w).collect()
     }
 
-    /// UniP: the factors that lead from the level of the latest value to `to`.
+    /// UniP: the factors of the values in the step from `levels[0]`, where the latest of them was
+    /// predicted, to `to`.
+    ///
+    /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x +
+    /// \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}$$
     fn predict(self, levels: &[Level], to: Level, left: usize) -> Vec<f64> {
         let known = self.known(left).min(levels.len());
-        self.factors(&levels[..known], to)
+        let mut factors = self.factors(&levels[..known], to);
+        factors.resize(levels.len(), 0.0);
+        factors
     }
 
-    /// UniC: what the step that led to the level of the latest value would have added, had it known
-    /// that value. It is the difference of two rules on the same step, with the value and without.
+    /// UniC: the factors of the values in the correction of x at `levels[0]`. The step that led there
+    /// is taken by its weights w, without the value there, and by those that have it, w':
+    ///
+    /// $$x \leftarrow x + \sqrt{\bar\alpha}\,h \sum_j (w'_j - w_j)\,\hat x_{0,j}$$
     fn correct(self, levels: &[Level], left: usize) -> Vec<f64> {
         let known = self.known(left + 1).min(levels.len() - 1);
         let (here, before) = (levels[0], &levels[1..=known]);
-        if before.is_empty() {
-            return vec![0.0];
+        let mut factors = vec![0.0; levels.len()];
+        if !before.is_empty() {
+            let without = self.factors(before, here);
+            let with = self.factors(&[before, &[here]].concat(), here);
+            factors[0] = with[known];
+            for (factor, (with, without)) in factors[1..].iter_mut().zip(with.iter().zip(without)) {
+                *factor = with - without;
+            }
         }
-        let without = self.factors(before, here);
-        let with = self.factors(&[before, &[here]].concat(), here);
-        let moved = with.iter().zip(without).map(|(with, without)| with - without);
-        std::iter::once(with[known]).chain(moved).collect()
+        factors
     }
 }
 
@@ -132,12 +143,11 @@ impl<S: State> Solver<S> for UniPc {
         } else {
             let noisy = eval.history(from, &x0).filter(|(level, _)| !level.is_clean());
             let (levels, values): (Vec<Level>, Vec<&S>) = noisy.unzip();
+            let (correct, predict) = (self.correct(&levels, left), self.predict(&levels, to, left));
             // keep (x + corrections) + predictions, as one combination.
             let keep = step.std_ratio();
-            let all = |factors: Vec<f64>| factors.into_iter().chain(std::iter::repeat(0.0));
-            let (correct, predict) = (self.correct(&levels, left), self.predict(&levels, to, left));
-            let sums = all(correct).zip(all(predict)).map(|(c, p)| keep * c + p);
-            let factors: Vec<f64> = sums.take(values.len()).collect();
+            let factors: Vec<f64> =
+                correct.iter().zip(predict).map(|(c, p)| keep * c + p).collect();
             combine((keep, x), 1.0, &factors, &values)?
         };
         eval.remember(from, x0);
