@@ -5,15 +5,14 @@
 
 #![allow(missing_docs, reason = "criterion's macro writes an undocumented function")]
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ddim::{
     backends::array::Array,
     core::{Denoiser, Draw, End, Grid, KeyedNoise, Noise, Schedule, Solver, State, Tau, integrate},
     exact::CentredGaussian,
-    plan::{Inversion, SolverSpec},
-    run::registry::Registry,
+    run::registry::{Everywhere, Registry},
 };
 use tch::{Device, Kind, Tensor};
 
@@ -27,7 +26,7 @@ const SIZES: [[usize; 4]; 2] = [[1, 3, 32, 32], [64, 3, 32, 32]];
 fn trajectories<S: State + 'static>(
     criterion: &mut Criterion,
     state: &str,
-    pick: fn(Rc<dyn ddim::run::registry::Everywhere>) -> Rc<dyn Solver<S>>,
+    pick: fn(Arc<dyn Everywhere>) -> Arc<dyn Solver<S>>,
     zeros: fn([usize; 4]) -> S,
 ) where
     KeyedNoise: Noise<S>,
@@ -46,14 +45,8 @@ fn trajectories<S: State + 'static>(
         group.throughput(Throughput::Elements((elements * STEPS) as u64));
         let x = noise.draw(&zeros(size), Draw::Initial).expect("noise is drawn");
         for kind in registry.kinds() {
-            let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec = SolverSpec {
-                kind: kind.name.clone(),
-                variance: None,
-                options: options.collect(),
-                inversion: Inversion::Current,
-            };
-            let solver = registry.build(&spec, &schedule, STEPS).expect("a registered solver");
+            let section = Registry::section(&kind);
+            let solver = registry.build(&section, &schedule, STEPS).expect("a registered solver");
             let solver = pick(solver);
             group.bench_function(BenchmarkId::from_parameter(&kind.name), |bencher| {
                 bencher.iter(|| {

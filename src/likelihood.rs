@@ -73,7 +73,7 @@ impl<'a> VariationalBound<'a> {
         if grid.levels().len() < 3 {
             return refuse("it needs two steps or more: raise S");
         }
-        if variance.kind() != crate::core::Kind::Stochastic {
+        if !variance.draws_noise() {
             return refuse(
                 "a method that draws no noise has no variational bound: take ddpm with an eta above \
                  0, sigma-hat or learned",
@@ -123,7 +123,7 @@ impl<'a> VariationalBound<'a> {
     /// If there is no such step.
     pub fn term(&self, x0: &Array, z: &Array, index: usize) -> Result<Vec<f64>> {
         let step = self.steps[index];
-        let x = State::lincomb(&[(step.from.signal(), x0), (step.from.noise(), z)])?;
+        let x = State::lincomb(&[(step.from.signal(), x0), (step.from.std(), z)])?;
         let reverse = self.reverse(&x, index)?;
         let pairs = Zip::from(&reverse.mean).and(&reverse.log_variance);
         let nats = if step.to.is_clean() {

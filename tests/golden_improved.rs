@@ -10,8 +10,8 @@ mod support;
 use ddim::{
     backends::array::Array,
     core::{
-        At, Denoiser, Draw, End, Error, FromV, FromX0, Ghost, Grid, Level, Noise, Prediction,
-        Result, Schedule, Solver, State, Tau, count_calls, integrate,
+        At, Denoiser, Draw, End, Error, FromV, FromX0, Grid, Level, Method, Noise, Prediction,
+        Result, Schedule, State, Tau, count_nfe, integrate,
     },
     likelihood::VariationalBound,
     metrics::Normal,
@@ -77,7 +77,7 @@ fn approximation(bound: &VariationalBound<'_>, grid: &Grid, z: &Array) -> Array 
         0.5 * (1.0 + (slope * (x + 0.044_715 * x * x * x)).tanh())
     };
     let last = grid.steps().last().unwrap();
-    let x = State::lincomb(&[(last.from.signal(), &x0()), (last.from.noise(), z)]).unwrap();
+    let x = State::lincomb(&[(last.from.signal(), &x0()), (last.from.std(), z)]).unwrap();
     let reverse = bound.reverse(&x, last.index).unwrap();
     let mut beyond = Array::zeros(x.raw_dim());
     ndarray::Zip::from(&mut beyond)
@@ -127,7 +127,7 @@ fn means_and_log_variances_and_terms_are_improved_diffusions() {
         for t in labels {
             let index = steps - 1 - t;
             let from = grid.levels()[index];
-            let x = State::lincomb(&[(from.signal(), &x0()), (from.noise(), &noise(0))]).unwrap();
+            let x = State::lincomb(&[(from.signal(), &x0()), (from.std(), &noise(0))]).unwrap();
             let reverse = bound.reverse(&x, index).unwrap();
             let case = format!("{name}/T{horizon}/S{steps}/t{t}");
             hold(&format!("{case}/mean"), &reverse.mean, 5e-7, 0.0);
@@ -170,8 +170,8 @@ fn ancestral_samples_are_improved_diffusions() {
         let solver = Ddpm { variance: Variance::Learned };
         let outcome =
             integrate(&solver, &LEARNED, &Replayed, &grid, noise(999), |_, _, _| Ok(())).unwrap();
-        assert_eq!(outcome.calls, steps as u64);
-        assert_eq!(count_calls(&solver, &grid).unwrap(), steps as u64);
+        assert_eq!(outcome.nfe, steps as u64);
+        assert_eq!(count_nfe(&solver, &grid).unwrap(), steps as u64);
         let case = format!("{name}/T{horizon}/S{steps}/p_sample");
         hold(&case, &outcome.x, 5e-7, 0.0);
     }
@@ -186,7 +186,7 @@ fn training_losses_are_improved_diffusions() {
     for (image, t) in [3, 700].into_iter().enumerate() {
         let index = 999 - t;
         let from = grid.levels()[index];
-        let x = State::lincomb(&[(from.signal(), &x0()), (from.noise(), &z)]).unwrap();
+        let x = State::lincomb(&[(from.signal(), &x0()), (from.std(), &z)]).unwrap();
         let eps = LEARNED.predict(&x, from.into()).unwrap();
         let simple = losses::simple(&z, &eps)[image];
         let term = bound.term(&x0(), &z, index).unwrap()[image];
@@ -238,13 +238,13 @@ fn a_term_of_any_eta_is_the_squared_error_of_x0_over_twice_the_variance() {
         let bound = VariationalBound::new(&ClosedForm, &grid, Variance::Eta(eta)).unwrap();
         for step in grid.steps().take(24) {
             let (from, to) = (step.from, step.to);
-            let x = State::lincomb(&[(from.signal(), &x0()), (from.noise(), &noise(0))]).unwrap();
+            let x = State::lincomb(&[(from.signal(), &x0()), (from.std(), &noise(0))]).unwrap();
             let eps = ClosedForm.predict(&x, from.into()).unwrap();
             let s2 = eta * eta * (1.0 - to.alpha_bar) / (1.0 - from.alpha_bar)
                 * (1.0 - from.alpha_bar / to.alpha_bar);
             let direction = (1.0 - to.alpha_bar - s2).sqrt();
             // x0 - x0-hat = sigma (eps - z)
-            let factor = (to.signal() - from.signal() * direction / from.noise()) * from.sigma();
+            let factor = (to.signal() - from.signal() * direction / from.std()) * from.sigma();
             let squares = losses::simple(&noise(0), &eps);
             let bits = |square| factor * factor * square / (2.0 * s2) / std::f64::consts::LN_2;
             let expected = row(squares.into_iter().map(bits).collect());
@@ -279,7 +279,7 @@ fn what_has_no_learned_variance_or_no_bound_is_refused() {
     let error = integrate(&solver, &ClosedForm, &Replayed, &grid, noise(999), |_, _, _| Ok(()))
         .unwrap_err();
     assert!(matches!(error, Error::NoRange), "{error}");
-    let error = Solver::<Ghost>::admits(&Ddim { variance: Variance::Learned }, &grid).unwrap_err();
+    let error = Ddim { variance: Variance::Learned }.admits(&grid).unwrap_err();
     assert!(matches!(error, Error::LearnedVariance { solver: "ddim" }), "{error}");
 
     let refused = |grid: &Grid, variance| {

@@ -1,4 +1,5 @@
-//! Every solver against the peers' own samplers.
+//! Every solver against the peers' own samplers, each as a manifest builds it: by name and options,
+//! through the registry.
 //!
 //! The numbers were made by ermongroup/ddim (f32) and diffusers 0.42.1 (f64) on a closed-form
 //! model with replayed noise; tests/golden/README.md says how. The tolerances are those that
@@ -8,20 +9,15 @@
 
 mod support;
 
-use std::rc::Rc;
-
 use ddim::{
     backends::array::Array,
-    core::{
-        ClipX0, Denoiser, End, Eval, Ghost, Grid, Level, Schedule, Solver, Tau, count_calls,
-        integrate,
-    },
-    solvers::{
-        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
-    },
+    core::{ClipX0, Denoiser, End, Eval, Grid, Level, Schedule, Solver, Tau, count_nfe, integrate},
+    run::registry::Everywhere,
 };
-use support::{ClosedForm, ReplayedNoise, golden_json, golden_tensor, grid, linear, max_abs_diff};
+use support::{
+    ClosedForm, ReplayedNoise, golden_json, golden_tensor, grid, linear, max_abs_diff,
+    solvers::{inverse, solver},
+};
 
 fn run(
     solver: &dyn Solver<Array>,
@@ -30,7 +26,7 @@ fn run(
     x: Array,
 ) -> (Array, u64) {
     let outcome = integrate(solver, model, &ReplayedNoise, grid, x, |_, _, _| Ok(())).unwrap();
-    (outcome.x, outcome.calls)
+    (outcome.x, outcome.nfe)
 }
 
 /// Largest error over all cases, each held to its tolerance.
@@ -49,22 +45,22 @@ fn the_official_samplers_are_reproduced_for_every_eta_tau_and_s() {
         for steps in [10, 20, 50, 100, 1000] {
             let grid = Grid::new(&schedule, &tau, steps, End::Clean).unwrap();
             for eta in [0.0, 0.2, 0.5, 1.0] {
-                let variance = Variance::Eta(eta);
                 let tolerance = if eta > 0.0 { 2e-5 } else { 3e-6 };
                 let case = format!("official/{name}/S{steps}/eta{eta:.1}");
-                let (x, _) = run(&Ddim { variance }, &ClosedForm, &grid, x_t.clone());
-                hold(file, &case, &x, tolerance);
-                let (x, _) = run(&Ddpm { variance }, &ClosedForm, &grid, x_t.clone());
-                hold(file, &case, &x, tolerance);
+                for kind in ["ddim", "ddpm"] {
+                    let method = solver(&format!("kind = \"{kind}\", eta = {eta}"));
+                    let (x, _) = run(&*method, &ClosedForm, &grid, x_t.clone());
+                    hold(file, &case, &x, tolerance);
+                }
             }
             // The official sigma-hat sampler clips x0; the eta rows do not.
             let model = ClipX0 { inner: ClosedForm, low: -1.0, high: 1.0 };
-            let variance = Variance::SigmaHat;
             let case = format!("official/{name}/S{steps}/sigma-hat");
-            let (x, _) = run(&Ddpm { variance }, &model, &grid, x_t.clone());
-            hold(file, &case, &x, 1e-4);
-            let (x, _) = run(&Ddim { variance }, &model, &grid, x_t.clone());
-            hold(file, &case, &x, 1e-4);
+            for kind in ["ddim", "ddpm"] {
+                let method = solver(&format!("kind = \"{kind}\", variance = \"sigma-hat\""));
+                let (x, _) = run(&*method, &model, &grid, x_t.clone());
+                hold(file, &case, &x, 1e-4);
+            }
         }
     }
 }
@@ -73,19 +69,13 @@ const DIFFUSERS: &str = "samplers_diffusers.safetensors";
 const MULTISTEP: &str = "samplers_multistep.safetensors";
 const LOWERED: &str = "samplers_lowered.safetensors";
 
-/// Runs one solver on one spacing at S = 10, 20, 50 and holds values, labels and calls.
-fn hold_diffusers(
-    name: &str,
-    solver: &dyn Solver<Array>,
-    tau: &Tau,
-    start: fn(Level) -> f64,
-    tolerance: f64,
-) {
+/// Runs one solver on one spacing at S = 10, 20, 50 and holds values and model calls.
+fn hold_diffusers(name: &str, words: &str, tau: &Tau, start: fn(Level) -> f64, tolerance: f64) {
     let expected = golden_json("samplers_diffusers.json");
     for steps in [10, 20, 50] {
         let grid = grid(tau, steps);
         let x_t = golden_tensor(DIFFUSERS, "x_T").mapv(|z| start(grid.first()) * z);
-        let (x, calls) = run(solver, &ClosedForm, &grid, x_t);
+        let (x, calls) = run(&*solver(words), &ClosedForm, &grid, x_t);
         hold(DIFFUSERS, &format!("diffusers/{name}/S{steps}"), &x, tolerance);
         assert_eq!(expected["cases"][format!("{name}/S{steps}")]["model_calls"], calls, "{name}");
     }
@@ -93,50 +83,47 @@ fn hold_diffusers(
 
 #[test]
 fn ddim_agrees_with_diffusers() {
-    let ddim = Ddim { variance: Variance::Eta(0.0) };
-    hold_diffusers("ddim-leading", &ddim, &Tau::Leading, |_| 1.0, 2e-6);
+    hold_diffusers("ddim-leading", r#"kind = "ddim""#, &Tau::Leading, |_| 1.0, 2e-6);
 }
 
 #[test]
 fn ddpm_with_the_posterior_variance_agrees_with_diffusers() {
-    let ddpm = Ddpm { variance: Variance::Eta(1.0) };
-    hold_diffusers("ddpm-fixed_small", &ddpm, &Tau::Leading, |_| 1.0, 1e-5);
+    hold_diffusers("ddpm-fixed_small", r#"kind = "ddpm""#, &Tau::Leading, |_| 1.0, 1e-5);
 }
 
 #[test]
 fn heun_agrees_with_diffusers_on_both_of_its_spacings() {
-    // Its cases start at x-bar = sigma_max x_T, which is x = noise x_T.
-    let start = |level: Level| level.noise();
-    hold_diffusers("heun-linspace", &Heun, &Tau::LinspaceReal, start, 3e-6);
-    hold_diffusers("heun-karras", &Heun, &Tau::Karras { rho: 7.0 }, start, 3e-6);
+    // Its cases start at x-bar = sigma_max x_T, which is x = std x_T.
+    let start = |level: Level| level.std();
+    let heun = r#"kind = "heun""#;
+    hold_diffusers("heun-linspace", heun, &Tau::LinspaceReal, start, 3e-6);
+    hold_diffusers("heun-karras", heun, &Tau::Karras { rho: 7.0 }, start, 3e-6);
 }
 
 #[test]
 fn dpm_solver_pp_2m_agrees_with_diffusers() {
-    hold_diffusers(
-        "dpmsolver++2m-linspace",
-        &DpmSolverPp2M::default(),
-        &Tau::LinspaceOpen,
-        |_| 1.0,
-        5e-6,
-    );
+    let words = r#"kind = "dpm-solver++2m""#;
+    hold_diffusers("dpmsolver++2m-linspace", words, &Tau::LinspaceOpen, |_| 1.0, 5e-6);
 }
 
 #[test]
 fn plms_agrees_with_diffusers() {
-    hold_diffusers("pndm-leading", &Plms, &Tau::Leading, |_| 1.0, 5e-6);
+    hold_diffusers("pndm-leading", r#"kind = "plms""#, &Tau::Leading, |_| 1.0, 5e-6);
 }
 
 #[test]
 fn unipc_agrees_with_diffusers() {
-    let unipc = UniPc::new(2, UniPcB::Bh2).unwrap();
-    hold_diffusers("unipc-bh2-linspace", &unipc, &Tau::LinspaceOpen, |_| 1.0, 5e-7);
+    let words = r#"kind = "unipc-bh2""#;
+    hold_diffusers("unipc-bh2-linspace", words, &Tau::LinspaceOpen, |_| 1.0, 5e-7);
     // To the first level, where the peer keeps its order up to the last step.
-    for (name, p, b) in [("unipc-bh1", 2, UniPcB::Bh1), ("unipc3-bh2", 3, UniPcB::Bh2)] {
-        let unipc = UniPc::new(p, b).unwrap();
+    for (name, words) in [
+        ("unipc-bh1", r#"kind = "unipc-bh1", order = 2"#),
+        ("unipc3-bh2", r#"kind = "unipc-bh2", order = 3"#),
+    ] {
         for steps in [10, 20, 50] {
             let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
-            let (x, calls) = run(&unipc, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+            let x_t = golden_tensor(DIFFUSERS, "x_T");
+            let (x, calls) = run(&*solver(words), &ClosedForm, &grid, x_t);
             hold(MULTISTEP, &format!("diffusers/{name}-first-level/S{steps}"), &x, 3e-6);
             assert_eq!(calls, steps as u64);
         }
@@ -146,11 +133,11 @@ fn unipc_agrees_with_diffusers() {
 #[test]
 fn deis_agrees_with_diffusers() {
     // Its default lowers the last step of fewer than 15.
-    let deis = Deis::new(2).unwrap().lowered();
+    let deis = solver(r#"kind = "deis", order = 2, lower_order_final = true"#);
     let expected = golden_json("samplers_diffusers.json");
     for steps in [10, 20, 50] {
         let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
-        let (x, calls) = run(&deis, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+        let (x, calls) = run(&*deis, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/deis-linspace/S{steps}"), &x, 5e-6);
         hold(LOWERED, &format!("deis2-first-level/S{steps}"), &x, 5e-6);
         assert_eq!(expected["cases"][format!("deis-linspace/S{steps}")]["model_calls"], calls);
@@ -160,26 +147,23 @@ fn deis_agrees_with_diffusers() {
 /// The same from x_T under the peers' default for the last steps, and how far off the other way is.
 #[test]
 fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
-    type Method<'a> = &'a dyn Solver<Array>;
-    let unipc = |p, b| UniPc::new(p, b).unwrap();
-    let pp = |lower_order_final| DpmSolverPp2M { lower_order_final };
-    let sde = |lower_order_final| SdeDpmSolverPp2M { lower_order_final };
-    let (bh1, bh2) = (UniPcB::Bh1, UniPcB::Bh2);
-    let cases: [(&str, Method<'_>, Method<'_>, End, f64); 6] = [
-        ("unipc3-bh2", &unipc(3, bh2).lowered(), &unipc(3, bh2), End::Clean, 3e-6),
-        ("unipc3-bh1", &unipc(3, bh1).lowered(), &unipc(3, bh1), End::Clean, 3e-6),
-        ("unipc2-bh2-first-level", &unipc(2, bh2).lowered(), &unipc(2, bh2), End::FirstLevel, 3e-6),
-        ("unipc3-bh2-first-level", &unipc(3, bh2).lowered(), &unipc(3, bh2), End::FirstLevel, 3e-6),
-        ("dpmsolver++2m-first-level", &pp(true), &pp(false), End::FirstLevel, 5e-6),
-        ("sde-dpmsolver++2m-first-level", &sde(true), &sde(false), End::FirstLevel, 5e-6),
+    let cases = [
+        ("unipc3-bh2", r#"kind = "unipc-bh2", order = 3"#, End::Clean, 3e-6),
+        ("unipc3-bh1", r#"kind = "unipc-bh1", order = 3"#, End::Clean, 3e-6),
+        ("unipc2-bh2-first-level", r#"kind = "unipc-bh2""#, End::FirstLevel, 3e-6),
+        ("unipc3-bh2-first-level", r#"kind = "unipc-bh2", order = 3"#, End::FirstLevel, 3e-6),
+        ("dpmsolver++2m-first-level", r#"kind = "dpm-solver++2m""#, End::FirstLevel, 5e-6),
+        ("sde-dpmsolver++2m-first-level", r#"kind = "sde-dpm-solver++2m""#, End::FirstLevel, 5e-6),
     ];
-    for (name, lowered, full, end, tolerance) in cases {
+    for (name, words, end, tolerance) in cases {
         for steps in [10, 20, 50] {
             let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, end).unwrap();
-            let run = |solver| run(solver, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T")).0;
-            let found = run(lowered);
+            let run = |words: &str| {
+                run(&*solver(words), &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T")).0
+            };
+            let found = run(&format!("{words}, lower_order_final = true"));
             hold(LOWERED, &format!("{name}/S{steps}"), &found, tolerance);
-            let moved = max_abs_diff(&found, &run(full));
+            let moved = max_abs_diff(&found, &run(words));
             // UniPC lowers them at any S, the others of fewer than 15 steps.
             assert_eq!(moved > 1e-3, name.starts_with("unipc") || steps < 15, "{name}: {moved}");
         }
@@ -190,38 +174,38 @@ fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
 fn the_lowered_end_of_deis_3_is_deis_2_and_then_ddim() {
     let grid = Grid::new(&linear(), &Tau::LinspaceOpen, 10, End::FirstLevel).unwrap();
     let x_t = golden_tensor(DIFFUSERS, "x_T");
-    let (found, calls) = run(&Deis::new(3).unwrap().lowered(), &ClosedForm, &grid, x_t.clone());
+    let lowered = solver(r#"kind = "deis", order = 3, lower_order_final = true"#);
+    let (found, calls) = run(&*lowered, &ClosedForm, &grid, x_t.clone());
+    let by_steps_left =
+        [r#"kind = "euler""#, r#"kind = "deis", order = 2"#, r#"kind = "deis""#].map(solver);
     let mut eval = Eval::new(&ClosedForm, &ReplayedNoise, 2);
     let mut x = x_t;
     for step in grid.steps() {
-        x = match step.left {
-            0 => Euler::Sigma.step(&mut eval, &x, step),
-            1 => Deis::new(2).unwrap().step(&mut eval, &x, step),
-            _ => Deis::new(3).unwrap().step(&mut eval, &x, step),
-        }
-        .unwrap();
+        let method: &dyn Solver<Array> = &*by_steps_left[step.left.min(2)];
+        x = method.step(&mut eval, &x, step).unwrap();
     }
-    assert_eq!(calls, eval.calls());
+    assert_eq!(calls, eval.nfe());
     assert!(max_abs_diff(&found, &x) < 1e-13);
 }
 
 #[test]
 fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
+    let sde = solver(r#"kind = "sde-dpm-solver++2m""#);
     for steps in [10, 20, 50] {
         let grid = grid(&Tau::LinspaceOpen, steps);
         let x_t = golden_tensor(DIFFUSERS, "x_T");
-        let (x, calls) = run(&SdeDpmSolverPp2M::default(), &ClosedForm, &grid, x_t);
+        let (x, calls) = run(&*sde, &ClosedForm, &grid, x_t);
         hold(MULTISTEP, &format!("diffusers/sde-dpmsolver++2m-linspace/S{steps}"), &x, 5e-7);
         assert_eq!(calls, steps as u64);
     }
 }
 
 #[test]
-fn a_reversed_grid_with_the_next_label_is_diffusers_inverse_scheduler() {
-    let next = Inverse::new(Rc::new(Ddim { variance: Variance::Eta(0.0) }), 1).unwrap();
+fn a_reversed_grid_with_the_next_timestep_is_diffusers_inverse_scheduler() {
+    let next = inverse(r#"kind = "ddim", inversion = "next""#);
     for steps in [10, 20, 50] {
         let grid = grid(&Tau::Leading, steps).reversed();
-        let (x, calls) = run(&next, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
+        let (x, calls) = run(&*next, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/ddim-inverse-leading/S{steps}"), &x, 5e-6);
         assert_eq!(calls, steps as u64);
     }
@@ -231,52 +215,50 @@ fn a_reversed_grid_with_the_next_label_is_diffusers_inverse_scheduler() {
 #[test]
 fn the_exact_costs_of_each_method_are_pinned() {
     /// Runs a method both ways, and on nothing: the three must agree.
-    fn cost(solver: &(impl Solver<Array> + Solver<Ghost>)) -> (u64, Option<u64>, usize) {
+    fn cost(solver: &dyn Everywhere) -> (u64, Option<u64>, usize) {
         let grid = grid(&Tau::Linspace, 10);
         let calls = |grid: &Grid| {
             let x = golden_tensor(DIFFUSERS, "x_T");
-            let calls = integrate(solver, &ClosedForm, &ReplayedNoise, grid, x, |_, _, _| Ok(()))
-                .ok()?
-                .calls;
-            assert_eq!(count_calls(solver, grid).unwrap(), calls);
-            Some(calls)
+            let on_arrays: &dyn Solver<Array> = solver;
+            let outcome =
+                integrate(on_arrays, &ClosedForm, &ReplayedNoise, grid, x, |_, _, _| Ok(()));
+            let nfe = outcome.ok()?.nfe;
+            assert_eq!(count_nfe(solver, grid).unwrap(), nfe);
+            Some(nfe)
         };
-        let memory = Solver::<Array>::memory(solver);
-        (calls(&grid).unwrap(), calls(&grid.reversed()), memory)
+        (calls(&grid).unwrap(), calls(&grid.reversed()), solver.memory())
     }
-    let ab = |order| AdamsBashforth::new(order, linear()).unwrap();
-    let deis = |order| Deis::new(order).unwrap();
-    let dpm = |order| DpmSolver::new(order, linear()).unwrap();
-    let unipc = |p| UniPc::new(p, UniPcB::Bh2).unwrap();
-    let churn = |amount| Churn { amount, ..Churn::default() };
-    let edm = |amount| Edm::new(churn(amount), 10, linear()).unwrap();
+    let cost_of = |words: &str| cost(&*solver(words));
+    let kind = |name: &str| cost_of(&format!("kind = \"{name}\""));
+    let order = |name: &str, order: u32| cost_of(&format!("kind = \"{name}\", order = {order}"));
 
-    assert_eq!(cost(&Ddim { variance: Variance::Eta(0.0) }), (10, Some(10), 0));
-    assert_eq!(cost(&Ddim { variance: Variance::Eta(1.0) }), (10, None, 0));
-    assert_eq!(cost(&Ddpm { variance: Variance::SigmaHat }), (10, None, 0));
-    assert_eq!(cost(&Euler::Sigma), (10, Some(10), 0));
-    let inverse = |iterations| Inverse::new(Rc::new(Euler::Sigma), iterations).unwrap();
-    assert_eq!(cost(&inverse(1)), (10, Some(10), 0));
-    assert_eq!(cost(&inverse(3)), (30, Some(30), 0));
-    assert_eq!(cost(&Euler::SigmaSquared), (10, None, 0));
-    assert_eq!(cost(&Heun), (19, Some(20), 0));
-    assert_eq!(cost(&edm(0.0)), (19, Some(20), 0));
-    assert_eq!(cost(&edm(4.0)), (19, None, 0));
-    assert_eq!(cost(&Rk4 { schedule: linear() }), (37, Some(40), 0));
-    assert_eq!(cost(&ab(2)), (10, Some(10), 1));
-    assert_eq!(cost(&ab(3)), (11, Some(11), 2));
-    assert_eq!(cost(&ab(4)), (16, Some(16), 3));
-    assert_eq!(cost(&Plms), (11, Some(11), 3));
-    assert_eq!(cost(&DpmSolverPp2M::default()), (10, Some(10), 1));
-    assert_eq!(cost(&SdeDpmSolverPp2M::default()), (10, None, 1));
-    assert_eq!(cost(&dpm(1)), (10, Some(10), 0));
-    assert_eq!(cost(&dpm(2)), (19, Some(19), 0));
-    assert_eq!(cost(&dpm(3)), (28, Some(28), 0));
-    assert_eq!(cost(&deis(2)), (10, Some(10), 1));
-    assert_eq!(cost(&deis(3)), (11, Some(11), 2));
-    assert_eq!(cost(&unipc(2)), (10, Some(10), 2));
-    assert_eq!(cost(&unipc(3)), (10, Some(10), 3));
+    assert_eq!(kind("ddim"), (10, Some(10), 0));
+    assert_eq!(cost_of(r#"kind = "ddim", eta = 1"#), (10, None, 0));
+    assert_eq!(cost_of(r#"kind = "ddpm", variance = "sigma-hat""#), (10, None, 0));
+    assert_eq!(kind("euler"), (10, Some(10), 0));
+    let next = inverse(r#"kind = "euler", inversion = "next""#);
+    assert_eq!(cost(&*next), (10, Some(10), 0));
+    let three = inverse(r#"kind = "euler", inversion = "fixed-point", iterations = 3"#);
+    assert_eq!(cost(&*three), (30, Some(30), 0));
+    assert_eq!(kind("euler-sigma2"), (10, None, 0));
+    assert_eq!(kind("heun"), (19, Some(20), 0));
+    assert_eq!(cost_of(r#"kind = "edm", churn = 0"#), (19, Some(20), 0));
+    assert_eq!(cost_of(r#"kind = "edm", churn = 4"#), (19, None, 0));
+    assert_eq!(kind("rk4"), (37, Some(40), 0));
+    assert_eq!(order("adams-bashforth", 2), (10, Some(10), 1));
+    assert_eq!(order("adams-bashforth", 3), (11, Some(11), 2));
+    assert_eq!(order("adams-bashforth", 4), (16, Some(16), 3));
+    assert_eq!(kind("plms"), (11, Some(11), 3));
+    assert_eq!(kind("dpm-solver++2m"), (10, Some(10), 1));
+    assert_eq!(kind("sde-dpm-solver++2m"), (10, None, 1));
+    assert_eq!(order("dpm-solver", 1), (10, Some(10), 0));
+    assert_eq!(order("dpm-solver", 2), (19, Some(19), 0));
+    assert_eq!(order("dpm-solver", 3), (28, Some(28), 0));
+    assert_eq!(order("deis", 2), (10, Some(10), 1));
+    assert_eq!(order("deis", 3), (11, Some(11), 2));
+    assert_eq!(order("unipc-bh2", 2), (10, Some(10), 2));
+    assert_eq!(order("unipc-bh2", 3), (10, Some(10), 3));
     // Where nothing fails the tolerance: seven calls a step and one more at the clean end.
-    let loose = DormandPrince::new(1e9, 1e9, linear()).unwrap();
-    assert_eq!(cost(&loose), (71, Some(70), 0));
+    let loose = r#"kind = "dormand-prince", rtol = 1e9, atol = 1e9"#;
+    assert_eq!(cost_of(loose), (71, Some(70), 0));
 }

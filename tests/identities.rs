@@ -4,20 +4,26 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use approx::assert_relative_eq;
 use ddim::{
     backends::array::Array,
     core::{
-        At, CLEAN, ClipX0, Denoiser, Draw, End, Error, Eval, FromV, FromX0, Grid, KeyedNoise, Kind,
-        Level, NoNoise, Noise, Result, Solver, State, Step, Tau, integrate,
+        At, CLEAN, ClipX0, Denoiser, Draw, End, Error, Eval, FromV, FromX0, Grid, KeyedNoise,
+        Level, Method, NoNoise, Noise, Result, Solver, State, Step, Tau, integrate,
     },
     exact::{Component, Gaussian, Mixture},
+    run::registry::Registry,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
     },
 };
-use support::{ClosedForm, fill, grid, linear, max_abs_diff};
+use support::{
+    ClosedForm, fill, grid, linear, max_abs_diff,
+    solvers::{section, solver_for},
+};
 
 const NOISE: KeyedNoise = KeyedNoise { seed: 3, first: 0 };
 
@@ -46,8 +52,19 @@ fn dpm_solver(order: u32) -> DpmSolver {
     DpmSolver::new(order, linear()).unwrap()
 }
 
-fn edm(amount: f64, steps: usize) -> Edm {
-    Edm::new(Churn { amount, ..Churn::default() }, steps, linear()).unwrap()
+/// EDM with this churn at every sigma between two limits, as a manifest builds it.
+fn edm_within(
+    churn: f64,
+    (least, most): (f64, f64),
+    std: f64,
+    steps: usize,
+) -> Arc<dyn Solver<Array>> {
+    let limits = format!("churn_min = {least:?}, churn_max = {most:?}, churn_std = {std:?}");
+    solver_for(&format!("kind = \"edm\", churn = {churn:?}, {limits}"), steps)
+}
+
+fn edm(churn: f64, steps: usize) -> Arc<dyn Solver<Array>> {
+    edm_within(churn, (0.0, 1e9), 1.0, steps)
 }
 
 /// Every deterministic method that runs on any grid.
@@ -56,7 +73,7 @@ fn deterministic() -> Vec<Box<dyn Solver<Array>>> {
         Box::new(ddim(0.0)),
         Box::new(Euler::Sigma),
         Box::new(Heun),
-        Box::new(edm(0.0, 1)),
+        Box::new(Edm::new(Churn::default(), 1, linear()).unwrap()),
         Box::new(rk4()),
         Box::new(Plms),
         Box::new(DpmSolverPp2M::default()),
@@ -102,15 +119,17 @@ struct HoEtAl {
     fixed_large: bool,
 }
 
-impl Solver<Array> for HoEtAl {
+impl Method for HoEtAl {
     fn name(&self) -> &'static str {
         "ho-et-al"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Stochastic
+    fn order(&self) -> Option<u32> {
+        None
     }
+}
 
+impl Solver<Array> for HoEtAl {
     fn step(&self, eval: &mut Eval<'_, Array>, x: &Array, step: Step) -> Result<Array> {
         let (bar, bar_previous) = (step.from.alpha_bar, step.to.alpha_bar);
         let alpha = bar / bar_previous;
@@ -128,7 +147,7 @@ impl Solver<Array> for HoEtAl {
         }
         let variance =
             if self.fixed_large { beta } else { (1.0 - bar_previous) / (1.0 - bar) * beta };
-        Ok(mean + eval.noise(x, step, 0)? * variance.sqrt())
+        Ok(mean + eval.normal(x, step, 0)? * variance.sqrt())
     }
 }
 
@@ -183,13 +202,12 @@ fn one_step_of_each_solver_is_its_equation_by_hand() {
     assert_relative_eq!(one(&rk4()), runge, max_relative = 1e-14);
     assert_relative_eq!(one(&adams_bashforth(4)), runge, max_relative = 1e-14);
     // Raised to sigma = 2 by z root(4 - 3), at alpha_bar = 0.2; then Heun's step from there.
-    let churn = Churn { amount: 2.0 / root3 - 1.0, std: 1.5, ..Churn::default() };
-    let edm = Edm::new(churn, 1, linear()).unwrap();
+    let edm = edm_within(2.0 / root3 - 1.0, (1.0, 2.0), 1.5, 1);
     let z = NOISE.draw(&x, Draw::Step { position: 0, sub: 0 }).unwrap()[0];
     let (raised, h) = (2.0 + 1.5 * z, 0.75 - 2.0);
     let (d, end) = (slope(raised, 2.0), |d| raised + h * d);
     let expected = 0.8 * end(0.5 * (d + slope(end(d), 0.75)));
-    let x = integrate(&edm, &Half, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x[0];
+    let x = integrate(&*edm, &Half, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x[0];
     assert_relative_eq!(x, expected, max_relative = 1e-14);
 }
 
@@ -198,22 +216,24 @@ struct LuEtAl {
     order: u32,
 }
 
-impl Solver<Array> for LuEtAl {
+impl Method for LuEtAl {
     fn name(&self) -> &'static str {
         "lu-et-al"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: self.order }
+    fn order(&self) -> Option<u32> {
+        Some(self.order)
     }
+}
 
+impl Solver<Array> for LuEtAl {
     fn step(
         &self,
         eval: &mut Eval<'_, Array>,
         x: &Array,
         Step { from, to, .. }: Step,
     ) -> Result<Array> {
-        let (alpha, sigma) = (|level: Level| level.signal(), |level: Level| level.noise());
+        let (alpha, sigma) = (|level: Level| level.signal(), |level: Level| level.std());
         let lambda = |level: Level| (alpha(level) / sigma(level)).ln();
         let h = lambda(to) - lambda(from);
         let t_lambda = |value: f64| linear().level_at_sigma((-value).exp()).unwrap();
@@ -257,12 +277,13 @@ fn dpm_solver_is_the_papers_algorithm_and_its_first_order_is_ddim() {
 #[test]
 fn edm_without_churn_or_outside_its_limits_is_heun() {
     let forward = grid(&Tau::Karras { rho: 7.0 }, 10);
-    let outside = Churn { amount: 4.0, least: 500.0, ..Churn::default() };
-    let outside = Edm::new(outside, 10, linear()).unwrap();
-    assert_eq!(run(&edm(0.0, 10), &forward), run(&Heun, &forward));
-    assert_eq!(run(&outside, &forward), run(&Heun, &forward));
+    assert_eq!(run(&*edm(0.0, 10), &forward), run(&Heun, &forward));
+    for outside in [(500.0, 600.0), (0.0, 0.001)] {
+        let edm = edm_within(4.0, outside, 1.0, 10);
+        assert_eq!(run(&*edm, &forward), run(&Heun, &forward));
+    }
     let back = forward.reversed();
-    assert_eq!(run(&edm(0.0, 10), &back), run(&Heun, &back));
+    assert_eq!(run(&*edm(0.0, 10), &back), run(&Heun, &back));
 }
 
 #[test]
@@ -361,7 +382,7 @@ fn every_method_is_exact_on_a_single_point() {
         }
     }
     // With noise, the clean end is the point.
-    let noisy: [&dyn Solver<Array>; 3] = [&SdeDpmSolverPp2M::default(), &edm(4.0, 10), &ddim(0.7)];
+    let noisy: [&dyn Solver<Array>; 3] = [&SdeDpmSolverPp2M::default(), &*edm(4.0, 10), &ddim(0.7)];
     for solver in noisy {
         let x =
             integrate(solver, &model, &NOISE, &grids[3], x.clone(), |_, _, _| Ok(())).unwrap().x;
@@ -386,8 +407,7 @@ fn inversion_is_the_same_solver_on_the_reversed_grid() {
         )
         .unwrap()
         .x;
-        let tolerance =
-            if solver.kind() == (Kind::Deterministic { order: 1 }) { 0.08 } else { 0.01 };
+        let tolerance = if solver.order() == Some(1) { 0.08 } else { 0.01 };
         let error = max_abs_diff(&latent, &noisy);
         assert!(error < tolerance, "{}: {error:.2e}", solver.name());
     }
@@ -428,7 +448,7 @@ fn the_mixtures_eps_is_minus_noise_times_the_slope_of_its_log_density() {
         let h = 1e-5;
         let slope = (log_density(x + h) - log_density(x - h)) / (2.0 * h);
         let eps = mixture.predict(&Array::from_elem(vec![1, 1], x), level.into()).unwrap()[[0, 0]];
-        assert_relative_eq!(eps, -level.noise() * slope, max_relative = 1e-8);
+        assert_relative_eq!(eps, -level.std() * slope, max_relative = 1e-8);
     }
 }
 
@@ -442,7 +462,7 @@ impl Denoiser for Other {
         let eps = ClosedForm.predict(x, at)?;
         let x0 = State::lincomb(&[
             (1.0 / at.state.signal(), x),
-            (-at.state.noise() / at.state.signal(), &eps),
+            (-at.state.std() / at.state.signal(), &eps),
         ])?;
         Ok((self.0)(&eps, &x0, at.state))
     }
@@ -454,7 +474,7 @@ fn models_of_v_and_of_x0_give_the_eps_they_stand_for() {
     for t in [0.0, 300.0, 900.0] {
         let at = At::from(linear().level(t).unwrap());
         let eps = ClosedForm.predict(&x, at).unwrap();
-        let v = Other(|eps, x0, level| eps * level.signal() - x0 * level.noise());
+        let v = Other(|eps, x0, level| eps * level.signal() - x0 * level.std());
         assert!(max_abs_diff(&FromV(v).predict(&x, at).unwrap(), &eps) < 1e-12);
         let x0 = Other(|_, x0, _| x0.clone());
         assert!(max_abs_diff(&FromX0(x0).predict(&x, at).unwrap(), &eps) < 1e-12);
@@ -468,7 +488,7 @@ fn models_of_v_and_of_x0_give_the_eps_they_stand_for() {
 fn clipping_moves_eps_so_that_x0_lies_in_range_and_leaves_small_x0_alone() {
     let x = x_t(4);
     let at = At::from(linear().level(300.0).unwrap());
-    let x0_of = |eps: &Array| (&x - eps * at.state.noise()) / at.state.signal();
+    let x0_of = |eps: &Array| (&x - eps * at.state.std()) / at.state.signal();
     let tight = ClipX0 { inner: ClosedForm, low: -0.1, high: 0.1 };
     let free = x0_of(&ClosedForm.predict(&x, at).unwrap());
     assert!(free.iter().any(|value| value.abs() > 0.1));
@@ -493,7 +513,7 @@ fn samples_with_noise_have_the_moments_of_the_data() {
         ("eta = 1", &one),
         ("sigma-hat", &hat),
         ("sde-dpm-solver++2m", &SdeDpmSolverPp2M::default()),
-        ("edm", &edm),
+        ("edm", &*edm),
     ];
     for (name, solver) in solvers {
         let x = NOISE.draw(&zeros, Draw::Initial).unwrap();
@@ -520,7 +540,7 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     insta::assert_snapshot!(run(&ddim(0.3), &back), @"ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&Euler::SigmaSquared, &back), @r#"euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
     insta::assert_snapshot!(run(&Ddpm { variance: Variance::Eta(0.0) }, &back), @r#"ddpm divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
-    insta::assert_snapshot!(run(&edm(4.0, 10), &back), @"edm adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
+    insta::assert_snapshot!(run(&*edm(4.0, 10), &back), @"edm adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&SdeDpmSolverPp2M::default(), &back), @"sde-dpm-solver++2m adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&ddim(-1.0), &forward), @"eta = -1 is not a standard deviation's factor: it must be finite and at least 0");
     insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large: the step from t = 111 to t = 0 allows 1.000346 at most");
@@ -530,15 +550,23 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
 
 #[test]
 fn settings_a_method_does_not_have_are_refused_with_those_it_has() {
-    let edm = |amount, least, most, steps| {
-        let churn = Churn { amount, least, most, std: 1.0 };
-        Edm::new(churn, steps, linear()).unwrap_err()
+    let refusal = |words: &str, steps| {
+        let registry = Registry::shipped();
+        let section = section(&registry, words);
+        registry.build(&section, &linear(), steps).map(drop).unwrap_err().to_string()
     };
-    insta::assert_snapshot!(AdamsBashforth::new(5, linear()).unwrap_err(), @"adams-bashforth: order = 5 is not one of 2 to 4");
-    insta::assert_snapshot!(DpmSolver::new(0, linear()).unwrap_err(), @"dpm-solver: order = 0 is not one of 1 to 3");
-    insta::assert_snapshot!(Deis::new(4).unwrap_err(), @"deis: order = 4 is not one of 2 to 3");
-    insta::assert_snapshot!(UniPc::new(1, UniPcB::Bh2).unwrap_err(), @"unipc: order = 1 is not one of 2 to 3");
-    insta::assert_snapshot!(DormandPrince::new(0.0, 1e-6, linear()).unwrap_err(), @"dormand-prince: rtol = 0e0 and atol = 1e-6 must be positive and finite");
+    let order =
+        |kind: &str, order: u32| refusal(&format!("kind = \"{kind}\", order = {order}"), 10);
+    let edm = |churn, min, max, steps| {
+        let limits = format!("churn_min = {min}, churn_max = {max}, churn_std = 1");
+        refusal(&format!("kind = \"edm\", churn = {churn}, {limits}"), steps)
+    };
+    insta::assert_snapshot!(order("adams-bashforth", 5), @"adams-bashforth: order = 5 is not one of 2 to 4");
+    insta::assert_snapshot!(order("dpm-solver", 0), @"dpm-solver: order = 0 is not one of 1 to 3");
+    insta::assert_snapshot!(order("deis", 4), @"deis: order = 4 is not one of 2 to 3");
+    insta::assert_snapshot!(order("unipc-bh2", 1), @"unipc: order = 1 is not one of 2 to 3");
+    let tolerances = refusal(r#"kind = "dormand-prince", rtol = 0, atol = 1e-6"#, 10);
+    insta::assert_snapshot!(tolerances, @"dormand-prince: rtol = 0e0 and atol = 1e-6 must be positive and finite");
     insta::assert_snapshot!(edm(-1.0, 0.0, 50.0, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1, least = 0, most = 50, 10 steps");
     insta::assert_snapshot!(edm(1.0, 50.0, 0.05, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 50, most = 0.05, 10 steps");
     insta::assert_snapshot!(edm(1.0, 0.0, 50.0, 0), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 0, most = 50, 0 steps");

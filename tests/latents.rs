@@ -114,7 +114,7 @@ fn repository(path: &str) -> String {
 fn factor(levels: &[Level]) -> f64 {
     let step = |pair: &[Level]| {
         let (from, to) = (pair[0], pair[1]);
-        let slope = from.noise() / (0.25 * from.alpha_bar + 1.0 - from.alpha_bar);
+        let slope = from.std() / (0.25 * from.alpha_bar + 1.0 - from.alpha_bar);
         let h = to.signal() * (to.sigma() - from.sigma());
         to.signal() / from.signal() + h * slope
     };

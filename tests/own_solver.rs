@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::sync::atomic::AtomicBool;
 
 use ddim::{
+    core::{Eval, Method, Result, Solver, State, Step},
+    exact::Gaussian,
     hardware::Hardware,
     manifest::Manifest,
     run::{
@@ -12,8 +16,10 @@ use ddim::{
         registry::Registry,
         runner::{self, Options},
     },
+    solvers::Euler,
     terminal::progress::Mode,
 };
+use support::order::{cases, problems};
 
 #[allow(dead_code, reason = "its main is the example's")]
 #[path = "../examples/own_solver.rs"]
@@ -68,4 +74,35 @@ fn the_examples_manifest_is_right_under_its_registry() {
     let manifest = Manifest::parse("examples/own_solver.toml", text).unwrap();
     let plan = manifest.plan(None, &[], &assemble::vocabulary(&registry)).unwrap();
     assert_eq!(runner::check(&plan, &registry).unwrap().len(), 4);
+}
+
+/// Euler's method, which claims to be of order 2.
+struct Boaster;
+
+impl Method for Boaster {
+    fn name(&self) -> &'static str {
+        "boaster"
+    }
+
+    fn order(&self) -> Option<u32> {
+        Some(2)
+    }
+}
+
+impl<S: State> Solver<S> for Boaster {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        Euler::Sigma.step(eval, x, step)
+    }
+}
+
+#[test]
+fn a_registered_solver_is_held_to_the_order_it_states() {
+    let mut registry = Registry::default();
+    own_solver::register(&mut registry);
+    registry.add("boaster", &[], |_| Ok(Boaster));
+    let model = Gaussian { mean: 0.3, std: 0.5 };
+    let exact = |x: &_, from, to| model.flow_map(x, from, to);
+    let problems = problems(&cases(&registry), &model, &exact);
+    assert_eq!(problems.len(), 2, "{problems:?}"); // both ways
+    assert!(problems.iter().all(|problem| problem.starts_with("boaster")), "{problems:?}");
 }

@@ -4,16 +4,16 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use ddim::{
     backends::array::Array,
     core::{Denoiser, Draw, KeyedNoise, Noise, Solver, Tau, integrate},
     exact::{Component, Gaussian, Mixture},
-    solvers::{
-        AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
-    },
+    run::registry::Registry,
+    solvers::DormandPrince,
 };
-use support::{grid, linear};
+use support::{grid, linear, solvers::solver};
 
 fn sample(
     solver: &dyn Solver<Array>,
@@ -42,27 +42,21 @@ fn exact_score_samples_are_bitwise_equal_for_batch_1_7_and_64() {
     ])
     .unwrap();
     let models: [&dyn Denoiser<State = Array>; 2] = [&gaussian, &mixture];
-    let churn = Churn { amount: 4.0, ..Churn::default() };
-    let solvers: [&dyn Solver<Array>; 13] = [
-        &Ddim { variance: Variance::Eta(0.0) },
-        &Ddim { variance: Variance::Eta(0.7) },
-        &Ddpm { variance: Variance::SigmaHat },
-        &Heun,
-        &Edm::new(churn, 10, linear()).unwrap(),
-        &Rk4 { schedule: linear() },
-        &AdamsBashforth::new(4, linear()).unwrap(),
-        &Plms,
-        &DpmSolver::new(3, linear()).unwrap(),
-        &DpmSolverPp2M::default(),
-        &SdeDpmSolverPp2M::default(),
-        &Deis::new(3).unwrap(),
-        &UniPc::new(3, UniPcB::Bh2).unwrap(),
-    ];
+    // Every method but the adaptive one, whose steps a batch shares.
+    let kinds = Registry::shipped().kinds().into_iter().map(|kind| kind.name);
+    let kinds = kinds.filter(|name| name != "dormand-prince");
+    let solvers = kinds.map(|name| format!("kind = \"{name}\"")).chain([
+        r#"kind = "ddim", eta = 0.7"#.to_owned(),
+        r#"kind = "ddpm", variance = "sigma-hat""#.to_owned(),
+        r#"kind = "unipc-bh2", order = 3"#.to_owned(),
+    ]);
+    let solvers: Vec<(String, Arc<dyn Solver<Array>>)> =
+        solvers.map(|words| (words.clone(), solver(&words) as _)).collect();
     for model in models {
-        for solver in solvers {
-            let whole = sample(solver, model, 64, 64);
-            assert_eq!(whole, sample(solver, model, 64, 1), "{}", solver.name());
-            assert_eq!(whole, sample(solver, model, 64, 7), "{}", solver.name());
+        for (words, solver) in &solvers {
+            let whole = sample(&**solver, model, 64, 64);
+            assert_eq!(whole, sample(&**solver, model, 64, 1), "{words}");
+            assert_eq!(whole, sample(&**solver, model, 64, 7), "{words}");
         }
     }
 }

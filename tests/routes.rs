@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
-
 use ddim::manifest::{Argument, Manifest};
-use ddim::plan::{CellSpec, Inversion, Plan, SolverSpec, Steps};
+use ddim::plan::{CellSpec, Plan, Steps};
 use ddim::run::assemble::{Route, vocabulary};
 use ddim::run::registry::Registry;
 use ddim::run::runner;
@@ -40,16 +38,8 @@ fn a_budget_of_calls_is_spent_as_far_as_it_goes_by_every_solver() {
     let registry = Registry::shipped();
     let base = plan(&[]).cells[0].spec.clone();
     for kind in registry.kinds() {
-        let options: BTreeMap<String, f64> =
-            kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
         let with = |steps: Steps| {
-            let solver = SolverSpec {
-                kind: kind.name.clone(),
-                variance: None,
-                options: options.clone(),
-                inversion: Inversion::Current,
-            };
-            let mut spec = CellSpec { solver, ..base.clone() };
+            let mut spec = CellSpec { solver: Registry::section(&kind), ..base.clone() };
             spec.grid.steps = steps;
             Route::new(&spec, &registry)
         };

@@ -2,14 +2,12 @@
 //!
 //! What can be found by asking the thing itself is asked: orders, model calls and levels are counted.
 
-use std::rc::Rc;
-
 use serde_json::{Map, Value};
 
-use crate::core::{End, Ghost, Grid, Kind, Schedule, Solver, Tau, count_calls};
+use crate::core::{End, Grid, Schedule, Tau, count_nfe};
 use crate::{
     error::Result,
-    plan::{Measured, RHO, SolverSpec, taus},
+    plan::{Measured, RHO, taus},
     run::registry::Registry,
 };
 
@@ -36,26 +34,19 @@ impl Names {
         let grid = Grid::new(&schedule, &Tau::OfficialUniform, STEPS, End::Clean)?;
         let row = |kind: crate::manifest::Kind| -> Result<Vec<String>> {
             let takes_eta = kind.keys.contains(&"eta");
-            let spec = SolverSpec {
-                options: kind.options.iter().map(|&(key, x)| (key.to_owned(), x)).collect(),
-                ..SolverSpec::new(kind.name.clone())
-            };
-            let solver: Rc<dyn Solver<Ghost>> = registry.build(&spec, &schedule, STEPS)?;
-            let order = match solver.kind() {
-                Kind::Deterministic { order } => order.to_string(),
-                Kind::Stochastic => "-".to_owned(),
-            };
-            let noise = match (takes_eta, solver.kind()) {
+            let solver = registry.build(&Registry::section(&kind), &schedule, STEPS)?;
+            let order = solver.order().map_or_else(|| "-".to_owned(), |order| order.to_string());
+            let noise = match (takes_eta, solver.draws_noise()) {
                 (true, _) => "if eta > 0",
-                (false, Kind::Stochastic) => "yes",
-                (false, Kind::Deterministic { .. }) => "no",
+                (false, true) => "yes",
+                (false, false) => "no",
             };
             let eta = takes_eta.then(|| format!("eta = {}", kind.default_eta));
             let variance = takes_eta.then(|| "or variance".to_owned());
             let own = kind.options.iter().map(|(key, default)| format!("{key} = {default}"));
             let options: Vec<String> = eta.into_iter().chain(variance).chain(own).collect();
             let adaptive = kind.options.iter().any(|(key, _)| *key == "rtol");
-            let calls = count_calls(&*solver, &grid)?;
+            let calls = count_nfe(&*solver, &grid)?;
             let least = if adaptive { "at least " } else { "" };
             let reference = registry.reference(&kind.name).to_owned();
             Ok(vec![

@@ -3,20 +3,20 @@
 //! Clipping and the v and x0 parametrisations are adapters on the denoiser, not options of a
 //! solver: every solver gets them at once and none can get them wrong.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use crate::core::{Error, Level, Result, State};
 
-/// Where the state is, and the level whose label the model is asked with.
+/// Where the state is, and the level whose timestep the model is asked with.
 ///
 /// The two differ only in the "next" convention of inversion, which asks about an x at one level
-/// with the label of the next. Adapters convert with `state`; networks read `asked.t`, exact-score
+/// with the timestep of the next. Adapters convert with `state`; networks read `asked.t`, exact-score
 /// models `asked.alpha_bar`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct At {
     /// The level x is at.
     pub state: Level,
-    /// The level whose label the model is asked with.
+    /// The level whose timestep the model is asked with.
     pub asked: Level,
 }
 
@@ -82,7 +82,7 @@ impl<S: State> Prediction<S> {
             None if level.is_pure_noise() => return Err(Error::NoX0),
             None => {
                 let signal = level.signal();
-                S::lincomb(&[(1.0 / signal, x), (-level.noise() / signal, &eps)])?
+                S::lincomb(&[(1.0 / signal, x), (-level.std() / signal, &eps)])?
             }
         };
         Ok((eps, x0, range))
@@ -95,17 +95,29 @@ impl<S> From<S> for Prediction<S> {
     }
 }
 
-impl<D: Denoiser + ?Sized> Denoiser for Rc<D> {
-    type State = D::State;
+/// What points to a model is one. A model of tensors is not `Sync` and needs no more than an `Rc`;
+/// one that threads share comes by reference or in an `Arc`.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<D: Denoiser + ?Sized> Denoiser for $pointer {
+            type State = D::State;
 
-    fn predict(&self, x: &Self::State, at: At) -> Result<Self::State> {
-        (**self).predict(x, at)
-    }
+            fn predict(&self, x: &Self::State, at: At) -> Result<Self::State> {
+                (**self).predict(x, at)
+            }
 
-    fn predict_with_range(&self, x: &Self::State, at: At) -> Result<Prediction<Self::State>> {
-        (**self).predict_with_range(x, at)
-    }
+            fn predict_with_range(
+                &self,
+                x: &Self::State,
+                at: At,
+            ) -> Result<Prediction<Self::State>> {
+                (**self).predict_with_range(x, at)
+            }
+        }
+    )*};
 }
+
+pointers!(&D, Box<D>, Rc<D>, Arc<D>);
 
 /// Clamps the predicted x0 and hands on the eps that belongs to the clamped one.
 ///
@@ -127,13 +139,13 @@ pub struct ClipX0<D> {
 
 impl<D: Denoiser> ClipX0<D> {
     fn eps(&self, x: &D::State, eps: D::State, at: At) -> Result<D::State> {
-        let (signal, noise) = (at.state.signal(), at.state.noise());
+        let (signal, std) = (at.state.signal(), at.state.std());
         if at.state.is_clean() || at.state.is_pure_noise() {
             return Ok(eps);
         }
-        let x0 = State::lincomb(&[(1.0 / signal, x), (-noise / signal, &eps)])?;
+        let x0 = State::lincomb(&[(1.0 / signal, x), (-std / signal, &eps)])?;
         let x0 = x0.clamp(self.low, self.high)?;
-        State::lincomb(&[(1.0 / noise, x), (-signal / noise, &x0)])
+        State::lincomb(&[(1.0 / std, x), (-signal / std, &x0)])
     }
 }
 
@@ -161,7 +173,7 @@ pub struct FromV<D>(pub D);
 
 impl<D: Denoiser> FromV<D> {
     fn eps(x: &D::State, v: &D::State, at: At) -> Result<D::State> {
-        State::lincomb(&[(at.state.noise(), x), (at.state.signal(), v)])
+        State::lincomb(&[(at.state.std(), x), (at.state.signal(), v)])
     }
 }
 
@@ -186,8 +198,8 @@ pub struct FromX0<D>(pub D);
 
 impl<D: Denoiser> FromX0<D> {
     fn eps(x: &D::State, x0: &D::State, at: At) -> Result<D::State> {
-        let noise = at.state.noise();
-        State::lincomb(&[(1.0 / noise, x), (-at.state.signal() / noise, x0)])
+        let std = at.state.std();
+        State::lincomb(&[(1.0 / std, x), (-at.state.signal() / std, x0)])
     }
 
     fn admits(at: At) -> Result<()> {

@@ -17,12 +17,12 @@ pub enum Error {
     #[error("grid: {0}")]
     Grid(String),
 
-    /// A label outside the schedule.
-    #[error("label t = {t} is outside the schedule: labels run from -1 (clean) to {last}")]
-    Label {
-        /// The label asked for.
+    /// A timestep outside the schedule.
+    #[error("t = {t} is outside the schedule: timesteps run from -1 (clean) to {last}")]
+    Timestep {
+        /// The timestep asked for.
         t: f64,
-        /// The largest label of the schedule.
+        /// The largest timestep of the schedule.
         last: usize,
     },
 
@@ -127,14 +127,14 @@ pub enum Error {
     #[error(
         "eps says nothing about x0 at the last level of this schedule, where alpha_bar = 0 (zero \
          terminal SNR): only a model of v or x0 can be asked there; start below it (a tau without \
-         the last label)"
+         the last timestep)"
     )]
     NoX0,
 
     /// A method that steps in sigma, from where sigma is infinite.
     #[error(
         "{solver} steps in sigma, which is infinite at the last level of this schedule (alpha_bar = 0, \
-         zero terminal SNR): take ddim or ddpm, or a tau without the last label"
+         zero terminal SNR): take ddim or ddpm, or a tau without the last timestep"
     )]
     InfiniteSigma {
         /// The method.

@@ -2,14 +2,14 @@
 //!
 //! The paper gives two formulas, the official code implements two others, and the peers have
 //! their own spacings; all are named here and none is "the" default of this module. What a
-//! spacing asks for and what it yields can differ (the quadratic ones repeat small labels), so a
+//! spacing asks for and what it yields can differ (the quadratic ones repeat small timesteps), so a
 //! grid keeps the requested S, the number of entries dropped and, for each step, its position in
 //! the requested sequence: noise is indexed by that position and does not shift when a duplicate
 //! is dropped.
 
 use std::cmp::Ordering::Less;
 
-use crate::core::{CLEAN, Error, Level, Result, Schedule};
+use super::{CLEAN, Error, Level, Result, Schedule, Step};
 
 /// A family of spacings, by its name in manifests.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub enum Tau {
     /// S levels with $\lambda = -\log\sigma$ evenly spaced between the schedule's largest and
     /// smallest: uniform in log-SNR (Lu et al. 2022, DPM-Solver, section 3.4).
     LogSnr,
-    /// The labels as listed.
+    /// The timesteps as listed.
     Explicit(Vec<f64>),
 }
 
@@ -53,44 +53,9 @@ pub enum Tau {
 pub enum End {
     /// At $\bar\alpha = 1$, as in the paper ($\alpha_0 := 1$).
     Clean,
-    /// At the level of label 0 (`set_alpha_to_one = False` in diffusers): the last step of a
+    /// At the level of timestep 0 (`set_alpha_to_one = False` in diffusers): the last step of a
     /// spacing that contains 0 falls away.
     FirstLevel,
-}
-
-/// Two neighbours of a grid.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// Position in the grid, from 0.
-    pub index: usize,
-    /// How many steps follow; 0 of the last.
-    pub left: usize,
-    /// Position in the requested sequence, duplicates counted: the index of the step's noise.
-    pub draw: u32,
-    /// Where x is.
-    pub from: Level,
-    /// Where x goes.
-    pub to: Level,
-}
-
-impl Step {
-    /// The number of steps of the grid it belongs to.
-    pub fn of(&self) -> usize {
-        self.index + 1 + self.left
-    }
-
-    /// $\beta = 1 - \bar\alpha_\text{from}/\bar\alpha_\text{to}$, the variance that separates the
-    /// two levels.
-    pub fn beta(&self) -> f64 {
-        1.0 - self.from.alpha_bar / self.to.alpha_bar
-    }
-
-    /// $\sigma(1)$ of Song et al. 2021, Eq. (16): the standard deviation of DDPM's posterior.
-    ///
-    /// $$\sigma(1)^2 = \frac{1-\bar\alpha_\text{to}}{1-\bar\alpha_\text{from}}\,\beta$$
-    pub fn posterior_std(&self) -> f64 {
-        ((1.0 - self.to.alpha_bar) / (1.0 - self.from.alpha_bar) * self.beta()).sqrt()
-    }
 }
 
 /// A strictly monotone list of levels.
@@ -106,7 +71,7 @@ impl Grid {
     /// The grid of a family for `steps` steps, from noisy to clean.
     ///
     /// # Errors
-    /// No steps, more steps than the family has labels for, or labels outside the schedule.
+    /// No steps, more steps than the family has timesteps for, or timesteps outside the schedule.
     pub fn new(schedule: &Schedule, tau: &Tau, steps: usize, end: End) -> Result<Self> {
         let (mut levels, mut dropped) = tau.levels(schedule, steps)?;
         levels.reverse();
@@ -182,7 +147,7 @@ impl Grid {
             }
             _ => {
                 return Err(Error::Grid(
-                    "this tau is a list of labels and has no window: use linspace-real, karras or \
+                    "this tau is a list of timesteps and has no window: use linspace-real, karras or \
                      log-snr"
                         .into(),
                 ));
@@ -237,7 +202,7 @@ impl Grid {
         self.levels.iter().filter(|level| !level.is_clean()).count()
     }
 
-    /// Entries of the requested sequence that were dropped as duplicates or below the first label.
+    /// Entries of the requested sequence that were dropped as duplicates or below the first timestep.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
@@ -245,11 +210,11 @@ impl Grid {
 
 impl Tau {
     /// The requested levels from clean to noisy, duplicates included, and how many entries lay
-    /// below the first label.
+    /// below the first timestep.
     fn levels(&self, schedule: &Schedule, steps: usize) -> Result<(Vec<Level>, usize)> {
         let horizon = schedule.horizon();
         let least = match self {
-            // One point of a linspace is its start, label 0: no sampler starts there.
+            // One point of a linspace is its start, timestep 0: no sampler starts there.
             Self::OfficialQuad
             | Self::Linspace
             | Self::LinspaceReal
@@ -266,8 +231,8 @@ impl Tau {
         let in_sigma = matches!(self, Self::Karras { .. } | Self::LogSnr);
         if in_sigma && ends.1.is_pure_noise() {
             return Err(Error::Grid(
-                "this tau is spaced in sigma, which is infinite at the last label of this schedule \
-                 (zero terminal SNR): take one that is spaced in labels, such as trailing"
+                "this tau is spaced in sigma, which is infinite at the last timestep of this schedule \
+                 (zero terminal SNR): take one that is spaced in timesteps, such as trailing"
                     .into(),
             ));
         }
@@ -276,22 +241,22 @@ impl Tau {
             Self::LogSnr => return Ok((log_snr(schedule, steps, ends)?, 0)),
             _ => {}
         }
-        let labels = self.labels(horizon, steps)?;
-        let requested = labels.len();
-        let levels = labels
+        let timesteps = self.timesteps(horizon, steps)?;
+        let requested = timesteps.len();
+        let levels = timesteps
             .into_iter()
             .filter(|&t| t >= 0.0)
             .map(|t| schedule.level(t))
             .collect::<Result<Vec<_>>>()?;
         let below = requested - levels.len();
         if levels.is_empty() {
-            return Err(Error::Grid("no label is left: all lie below the first".into()));
+            return Err(Error::Grid("no timestep is left: all lie below the first".into()));
         }
         Ok((levels, below))
     }
 
-    /// The requested labels, 0-based and ascending; those of the paper's formulas may be -1.
-    fn labels(&self, horizon: usize, steps: usize) -> Result<Vec<f64>> {
+    /// The requested timesteps, 0-based and ascending; those of the paper's formulas may be -1.
+    fn timesteps(&self, horizon: usize, steps: usize) -> Result<Vec<f64>> {
         let top = (horizon - 1) as f64;
         let (t, s) = (horizon as f64, steps as f64);
         let linspace = |end: f64, points: usize| {
@@ -320,38 +285,38 @@ impl Tau {
                 linspace(top, steps + 1).skip(1).map(f64::round_ties_even).collect()
             }
             Self::Karras { .. } | Self::LogSnr => {
-                unreachable!("invariant: spaced in sigma, not in labels")
+                unreachable!("invariant: spaced in sigma, not in timesteps")
             }
-            Self::Explicit(labels) => explicit(labels, steps)?,
+            Self::Explicit(timesteps) => explicit(timesteps, steps)?,
         })
     }
 }
 
-/// The listed labels in ascending order; strictly monotone either way.
-fn explicit(labels: &[f64], steps: usize) -> Result<Vec<f64>> {
-    if labels.len() != steps {
+/// The listed timesteps in ascending order; strictly monotone either way.
+fn explicit(timesteps: &[f64], steps: usize) -> Result<Vec<f64>> {
+    if timesteps.len() != steps {
         return Err(Error::Grid(format!(
-            "S = {steps}, but tau lists {} labels: leave `steps` out or make them agree",
-            labels.len()
+            "S = {steps}, but tau lists {} timesteps: leave `steps` out or make them agree",
+            timesteps.len()
         )));
     }
-    let mut labels = labels.to_vec();
-    if labels.len() > 1 && labels[0] > labels[1] {
-        labels.reverse();
+    let mut timesteps = timesteps.to_vec();
+    if timesteps.len() > 1 && timesteps[0] > timesteps[1] {
+        timesteps.reverse();
     }
-    let unordered = labels.windows(2).find_map(|pair| match pair {
+    let unordered = timesteps.windows(2).find_map(|pair| match pair {
         [a, b] if a.partial_cmp(b) != Some(Less) => Some((a, b)),
         _ => None,
     });
     if let Some((a, b)) = unordered {
         return Err(Error::Grid(format!(
-            "tau lists {a} beside {b}: labels must be strictly monotone"
+            "tau lists {a} beside {b}: timesteps must be strictly monotone"
         )));
     }
-    if labels.first().is_some_and(|&t| t < 0.0) {
-        return Err(Error::Grid("tau lists a label below 0: labels are 0-based".into()));
+    if timesteps.first().is_some_and(|&t| t < 0.0) {
+        return Err(Error::Grid("tau lists a timestep below 0: timesteps are 0-based".into()));
     }
-    Ok(labels)
+    Ok(timesteps)
 }
 
 /// $\sigma_i = (\sigma_\max^{1/\rho} + \tfrac{i}{S-1}(\sigma_\min^{1/\rho} - \sigma_\max^{1/\rho}))^\rho$,

@@ -1,8 +1,8 @@
 //! The only loop.
 
-use crate::core::{
-    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Kind, Level, Noise, Prediction, Result, Solver,
-    State, Step,
+use super::{
+    At, Denoiser, Draw, Error, Eval, Ghost, Grid, Level, Noise, Prediction, Result, Solver, State,
+    Step,
 };
 
 /// Where a trajectory ended and what it cost.
@@ -10,13 +10,13 @@ use crate::core::{
 pub struct Outcome<S> {
     /// The state at the grid's last level.
     pub x: S,
-    /// Model calls, counted at the model.
-    pub calls: u64,
+    /// NFE: model calls per sample, counted at the model.
+    pub nfe: u64,
 }
 
 /// Carries `x` along the grid with a solver.
 ///
-/// `observe` sees every step, the state after it and the model calls so far; an error it returns
+/// `observe` sees every step, the state after it and the NFE so far; an error it returns
 /// ends the run, which is how a run is interrupted.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn integrate<S: State>(
     x: S,
     mut observe: impl FnMut(Step, &S, u64) -> Result<()>,
 ) -> Result<Outcome<S>> {
-    if solver.kind() == Kind::Stochastic && grid.is_reversed() {
+    if solver.draws_noise() && grid.is_reversed() {
         return Err(Error::StochasticReversed { solver: solver.name() });
     }
     if grid.levels().iter().any(Level::is_pure_noise) && !solver.starts_from_pure_noise() {
@@ -45,16 +45,16 @@ pub fn integrate<S: State>(
             let Step { index, from, to, .. } = step;
             return Err(Error::NotFinite { solver: solver.name(), index, from, to });
         }
-        observe(step, &x, eval.calls())?;
+        observe(step, &x, eval.nfe())?;
     }
-    Ok(Outcome { x, calls: eval.calls() })
+    Ok(Outcome { x, nfe: eval.nfe() })
 }
 
-/// The model calls a solver makes on a grid, found by running it on nothing.
+/// NFE: the model calls per sample that a solver makes on a grid, found by running it on nothing.
 ///
 /// # Errors
 /// A grid the solver does not admit.
-pub fn count_calls(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
+pub fn count_nfe(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
     struct Free;
     impl Denoiser for Free {
         type State = Ghost;
@@ -73,5 +73,5 @@ pub fn count_calls(solver: &dyn Solver<Ghost>, grid: &Grid) -> Result<u64> {
             Ok(Ghost)
         }
     }
-    integrate(solver, &Free, &Silence, grid, Ghost, |_, _, _| Ok(())).map(|outcome| outcome.calls)
+    integrate(solver, &Free, &Silence, grid, Ghost, |_, _, _| Ok(())).map(|outcome| outcome.nfe)
 }

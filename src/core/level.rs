@@ -1,20 +1,21 @@
 //! Points on the noise axis.
 
-/// A point on the noise axis: the network's label and the signal's share of the variance.
+/// A point on the noise axis: the timestep and the signal's share of the variance.
 ///
 /// $$x_t = \sqrt{\bar\alpha}\,x_0 + \sqrt{1-\bar\alpha}\,\epsilon$$
 ///
 /// `alpha_bar` is the $\alpha_t$ of Song et al. 2021 and the $\bar\alpha_t$ of Ho et al. 2020.
-/// `t` is the network's 0-based label and may be fractional; the clean end has label -1.
+/// `t` is the timestep a network is asked with, 0-based; it may be fractional, and is -1 at the
+/// clean end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
-    /// The network's label, 0-based, -1 at the clean end.
+    /// The timestep, 0-based; -1 at the clean end.
     pub t: f64,
     /// $\bar\alpha$, in [0, 1].
     pub alpha_bar: f64,
 }
 
-/// The clean end of the noise axis: label -1, $\bar\alpha = 1$ (Song et al. 2021: $\alpha_0 := 1$).
+/// The clean end of the noise axis: t = -1, $\bar\alpha = 1$ (Song et al. 2021: $\alpha_0 := 1$).
 pub const CLEAN: Level = Level { t: -1.0, alpha_bar: 1.0 };
 
 impl Level {
@@ -28,8 +29,8 @@ impl Level {
         self.alpha_bar.sqrt()
     }
 
-    /// $\sqrt{1-\bar\alpha}$, the factor of $\epsilon$.
-    pub fn noise(&self) -> f64 {
+    /// $\sqrt{1-\bar\alpha}$, the factor of $\epsilon$: the standard deviation of x given $x_0$.
+    pub fn std(&self) -> f64 {
         (1.0 - self.alpha_bar).sqrt()
     }
 
@@ -45,8 +46,8 @@ impl Level {
         -self.sigma().ln()
     }
 
-    /// Whether nothing is left of the signal, as at the last label of a schedule of zero terminal
-    /// SNR: $\bar\alpha = 0$, where eps is x and says nothing about x0.
+    /// Whether nothing is left of the signal, as at the last timestep of a schedule of zero
+    /// terminal SNR: $\bar\alpha = 0$, where eps is x and says nothing about x0.
     pub fn is_pure_noise(&self) -> bool {
         self.alpha_bar <= 0.0
     }

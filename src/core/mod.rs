@@ -2,8 +2,9 @@
 //!
 //! A [`Level`] is a point on the noise axis. A [`Grid`] (the paper's tau) is a strictly monotone
 //! list of levels, and a [`Step`] is two neighbours. A [`Denoiser`] predicts the noise at a level,
-//! a [`Solver`] carries a state across one step, and [`integrate`] is the only loop. Inversion is
-//! the same solver on the reversed grid. What a solver needs of a tensor is [`State`], in essence
+//! a [`Solver`] carries a state across one step, and [`integrate`] is the only loop; what a solver is
+//! without any state, its name and its order, is its [`Method`]. Inversion is the same solver on the
+//! reversed grid. What a solver needs of a tensor is [`State`], in essence
 //! one linear combination. Nothing here knows a file, a terminal or a tensor library.
 
 mod denoiser;
@@ -16,14 +17,16 @@ mod schedule;
 mod slerp;
 mod solver;
 mod state;
+mod step;
 
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
 pub use error::{Error, Result};
-pub use grid::{End, Grid, Step, Tau};
-pub use integrate::{Outcome, count_calls, integrate};
+pub use grid::{End, Grid, Tau};
+pub use integrate::{Outcome, count_nfe, integrate};
 pub use level::{CLEAN, Level};
 pub use noise::{Draw, KeyedNoise, NoNoise, Noise, generator};
 pub use schedule::Schedule;
 pub use slerp::slerp;
-pub use solver::{Affine, Eval, Kind, Solver};
+pub use solver::{Affine, Eval, Method, Solver};
 pub use state::{Ghost, State};
+pub use step::Step;

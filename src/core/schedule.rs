@@ -1,13 +1,13 @@
-//! From labels to noise levels.
+//! From timesteps to noise levels.
 //!
-//! Every schedule here is a table of $\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$ for the labels
-//! 0 .. T-1, kept in f64. Between two labels sigma is interpolated linearly in t (as diffusers'
-//! Heun scheduler does with `linspace`), and the label of a given sigma is found linearly in log
+//! Every schedule here is a table of $\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$ for the timesteps
+//! 0 .. T-1, kept in f64. Between two timesteps sigma is interpolated linearly in t (as diffusers'
+//! Heun scheduler does with `linspace`), and the timestep of a given sigma is found linearly in log
 //! sigma (as it does for Karras spacings). The two are different rules; both are the peers'.
 
 use crate::core::{CLEAN, Error, Level, Result};
 
-/// A noise schedule: $\bar\alpha$ for the labels 0 .. T-1.
+/// A noise schedule: $\bar\alpha$ for the timesteps 0 .. T-1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     alpha_bar: Vec<f64>,
@@ -17,7 +17,7 @@ impl Schedule {
     /// $\beta_t$ linear from `beta_start` to `beta_end`, all in f64.
     ///
     /// # Errors
-    /// A range that leaves (0, 1), or fewer than two labels.
+    /// A range that leaves (0, 1), or fewer than two timesteps.
     ///
     /// # References
     /// Ho, Jain, Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, section 4
@@ -59,7 +59,7 @@ impl Schedule {
     /// $f(t) = \cos^2\!\left(\frac{t/T + 0.008}{1.008}\cdot\frac{\pi}{2}\right)$.
     ///
     /// # Errors
-    /// Fewer than two labels.
+    /// Fewer than two timesteps.
     ///
     /// # References
     /// Nichol, Dhariwal, *Improved Denoising Diffusion Probabilistic Models*, ICML 2021, Eq. (17).
@@ -94,7 +94,7 @@ impl Schedule {
     /// $$\sqrt{\bar\alpha'_t} = \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
     /// \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
     ///
-    /// Its last label is a level of its own: sigma is infinite there, and only a model of v or x0
+    /// Its last timestep is a level of its own: sigma is infinite there, and only a model of v or x0
     /// can be asked.
     ///
     /// # References
@@ -127,32 +127,32 @@ impl Schedule {
         Ok(Self { alpha_bar })
     }
 
-    /// T, the number of labels.
+    /// T, the number of timesteps.
     pub fn horizon(&self) -> usize {
         self.alpha_bar.len()
     }
 
-    /// The level of a label; between two labels sigma is linear in t, from -1 (clean) on.
+    /// The level of a timestep; between two timesteps sigma is linear in t, from -1 (clean) on.
     ///
     /// # Errors
-    /// A label outside [-1, T-1], and one beside a level of infinite sigma.
+    /// A timestep outside [-1, T-1], and one beside a level of infinite sigma.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "the label is checked to lie in [-1, T-1]"
+        reason = "the timestep is checked to lie in [-1, T-1]"
     )]
     pub fn level(&self, t: f64) -> Result<Level> {
         let last = self.horizon() - 1;
         if !(-1.0..=last as f64).contains(&t) {
-            return Err(Error::Label { t, last });
+            return Err(Error::Timestep { t, last });
         }
         let below = t.floor();
         let weight = t - below;
-        let at = |label: f64| {
-            if label < 0.0 {
+        let at = |timestep: f64| {
+            if timestep < 0.0 {
                 CLEAN
             } else {
-                Level { t: label, alpha_bar: self.alpha_bar[label as usize] }
+                Level { t: timestep, alpha_bar: self.alpha_bar[timestep as usize] }
             }
         };
         if weight <= 0.0 {
@@ -168,7 +168,7 @@ impl Schedule {
         Ok(Level::from_sigma(t, sigma))
     }
 
-    /// The level of a sigma: exact in sigma, its label linear in log sigma between two labels and
+    /// The level of a sigma: exact in sigma, its timestep linear in log sigma between two timesteps and
     /// clamped to [0, T-1]; sigma = 0 is the clean end.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl Schedule {
         if sigma <= 0.0 {
             return Ok(CLEAN);
         }
-        let log = |label: usize| -Level { t: 0.0, alpha_bar: self.alpha_bar[label] }.lambda();
+        let log = |timestep: usize| -Level { t: 0.0, alpha_bar: self.alpha_bar[timestep] }.lambda();
         let mut last = self.horizon() - 1;
         if self.alpha_bar[last] <= 0.0 {
             last -= 1;
@@ -203,7 +203,9 @@ impl Schedule {
 
 fn check_horizon(horizon: usize) -> Result<()> {
     if horizon < 2 {
-        return Err(Error::Schedule(format!("T = {horizon}: a schedule has at least two labels")));
+        return Err(Error::Schedule(format!(
+            "T = {horizon}: a schedule has at least two timesteps"
+        )));
     }
     Ok(())
 }

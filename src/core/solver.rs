@@ -4,18 +4,6 @@ use std::collections::VecDeque;
 
 use crate::core::{At, Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step};
 
-/// Whether a method draws noise, and its order of convergence if it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The same x_T gives the same sample; the error falls as step size to the `order`.
-    Deterministic {
-        /// Order of convergence between two positive levels.
-        order: u32,
-    },
-    /// Draws noise at every step.
-    Stochastic,
-}
-
 /// The factors of a step that is one model call and one combination:
 /// $x_\text{to} = a\,x + h\,\epsilon(x, \text{from})$.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,16 +14,21 @@ pub struct Affine {
     pub h: f64,
 }
 
-/// A sampling method.
+/// What a sampling method is, whatever the state it carries.
 ///
-/// The solver calls the model, never the reverse, and sees a step's two levels, never `t - 1`.
-/// The same `step` runs towards the data and, for deterministic methods, away from it.
-pub trait Solver<S: State> {
+/// A method is a few numbers, so that threads may share it.
+pub trait Method: Send + Sync {
     /// The method's name, as manifests and CSV files spell it.
     fn name(&self) -> &'static str;
 
-    /// Deterministic of some order, or stochastic.
-    fn kind(&self) -> Kind;
+    /// The order of convergence between two positive levels: the error falls as the step size to
+    /// this power. None of a method that draws noise.
+    fn order(&self) -> Option<u32>;
+
+    /// Whether a step draws noise, so that the same $x_T$ can give different samples.
+    fn draws_noise(&self) -> bool {
+        self.order().is_none()
+    }
 
     /// How many earlier predictions the method looks back at; 0 for one-step methods.
     fn memory(&self) -> usize {
@@ -56,12 +49,18 @@ pub trait Solver<S: State> {
         Ok(())
     }
 
-    /// The factors of the step between two levels, for a method that is no more than one model call
-    /// and one combination: such a step can be solved for the x it started from.
-    fn affine(&self, _from: Level, _to: Level) -> Option<Affine> {
+    /// The factors of a step, for a method that is no more than one model call and one combination:
+    /// such a step can be solved for the x it started from.
+    fn affine(&self, _step: Step) -> Option<Affine> {
         None
     }
+}
 
+/// A [`Method`] on states of type `S`: its step.
+///
+/// The solver calls the model, never the reverse, and sees a step's two levels, never `t - 1`.
+/// The same `step` runs towards the data and, for deterministic methods, away from it.
+pub trait Solver<S: State>: Method {
     /// Carries `x` from `step.from` to `step.to`.
     ///
     /// # Errors
@@ -71,11 +70,11 @@ pub trait Solver<S: State> {
 
 /// What a solver may ask for during a trajectory: the model, noise, and what it saw before.
 ///
-/// Calls are counted here, at the model, and not reported by the method.
+/// Function evaluations are counted here, at the model, and not reported by the method.
 pub struct Eval<'a, S: State> {
     denoiser: &'a dyn Denoiser<State = S>,
     noise: &'a dyn Noise<S>,
-    calls: u64,
+    nfe: u64,
     memory: VecDeque<(Level, S)>,
     capacity: usize,
 }
@@ -87,7 +86,7 @@ impl<'a, S: State> Eval<'a, S> {
         noise: &'a dyn Noise<S>,
         capacity: usize,
     ) -> Self {
-        Self { denoiser, noise, calls: 0, memory: VecDeque::new(), capacity }
+        Self { denoiser, noise, nfe: 0, memory: VecDeque::new(), capacity }
     }
 
     /// The predicted noise for an `x` at a level; counts one call.
@@ -95,7 +94,7 @@ impl<'a, S: State> Eval<'a, S> {
     /// # Errors
     /// Whatever the model returns.
     pub fn eps(&mut self, x: &S, at: impl Into<At>) -> Result<S> {
-        self.calls += 1;
+        self.nfe += 1;
         self.denoiser.predict(x, at.into())
     }
 
@@ -105,7 +104,7 @@ impl<'a, S: State> Eval<'a, S> {
     /// # Errors
     /// Whatever the model returns.
     pub fn eps_and_x0(&mut self, x: &S, level: Level) -> Result<(S, S)> {
-        self.calls += 1;
+        self.nfe += 1;
         let prediction = self.denoiser.predict_with_range(x, level.into())?;
         let (eps, x0, _) = prediction.with_x0(x, level)?;
         Ok((eps, x0))
@@ -116,7 +115,7 @@ impl<'a, S: State> Eval<'a, S> {
     /// # Errors
     /// A model that predicts no range, and whatever the model returns.
     pub fn x0_and_range(&mut self, x: &S, level: Level) -> Result<(S, S)> {
-        self.calls += 1;
+        self.nfe += 1;
         let prediction = self.denoiser.predict_with_range(x, level.into())?;
         let (_, x0, range) = prediction.with_x0(x, level)?;
         Ok((x0, range.ok_or(Error::NoRange)?))
@@ -126,7 +125,7 @@ impl<'a, S: State> Eval<'a, S> {
     ///
     /// # Errors
     /// Whatever the tensor library returns.
-    pub fn noise(&self, like: &S, step: Step, sub: u8) -> Result<S> {
+    pub fn normal(&self, like: &S, step: Step, sub: u8) -> Result<S> {
         self.noise.draw(like, Draw::Step { position: step.draw, sub })
     }
 
@@ -141,18 +140,19 @@ impl<'a, S: State> Eval<'a, S> {
         self.memory.push_front((level, prediction));
     }
 
-    /// The prediction remembered `back` steps ago; 0 is the latest.
-    pub fn recall(&self, back: usize) -> Option<&(Level, S)> {
-        self.memory.get(back)
+    /// The latest prediction that was remembered.
+    pub fn recall(&self) -> Option<&(Level, S)> {
+        self.memory.front()
     }
 
-    /// All remembered predictions, the latest first.
-    pub fn recalled(&self) -> impl Iterator<Item = &(Level, S)> {
-        self.memory.iter()
+    /// The prediction of this step and those remembered, the latest first, each with its level.
+    pub fn history<'b>(&'b self, level: Level, now: &'b S) -> impl Iterator<Item = (Level, &'b S)> {
+        let before = self.memory.iter().map(|(level, prediction)| (*level, prediction));
+        std::iter::once((level, now)).chain(before)
     }
 
-    /// Model calls so far.
-    pub fn calls(&self) -> u64 {
-        self.calls
+    /// NFE: model calls so far, each for every sample of the batch.
+    pub fn nfe(&self) -> u64 {
+        self.nfe
     }
 }

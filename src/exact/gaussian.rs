@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::exact::ExactModel;
 use crate::{
     backends::array::Array,
-    core::{At, Denoiser, Error, Eval, Kind, Level, Prediction, Result, Solver, State, Step},
+    core::{At, Denoiser, Error, Eval, Level, Method, Prediction, Result, Solver, State, Step},
 };
 
 /// Data $x_0 \sim \mathcal N(\mu \mathbf 1, s^2 I)$, whose noise prediction and whose
@@ -56,7 +56,7 @@ impl Denoiser for Gaussian {
         if variance <= 0.0 {
             return Err(Error::NoEpsAtClean { model: "dirac" });
         }
-        let scale = level.noise() / variance;
+        let scale = level.std() / variance;
         let centre = level.signal() * self.mean;
         Ok(x.mapv(|value| scale * (value - centre)))
     }
@@ -82,15 +82,17 @@ impl ExactModel for Gaussian {
 #[derive(Clone, Copy, Debug)]
 pub struct GaussianFlow(pub Gaussian);
 
-impl Solver<Array> for GaussianFlow {
+impl Method for GaussianFlow {
     fn name(&self) -> &'static str {
         "exact"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: u32::MAX }
+    fn order(&self) -> Option<u32> {
+        Some(u32::MAX)
     }
+}
 
+impl Solver<Array> for GaussianFlow {
     fn step(&self, _: &mut Eval<'_, Array>, x: &Array, step: Step) -> Result<Array> {
         Ok(self.0.flow_map(x, step.from, step.to))
     }
@@ -116,6 +118,6 @@ impl<S: State> Denoiser for CentredGaussian<S> {
     fn predict(&self, x: &S, at: At) -> Result<S> {
         let level = at.asked;
         let variance = Gaussian { mean: 0.0, std: self.std }.variance(level);
-        S::lincomb(&[(level.noise() / variance, x)])
+        S::lincomb(&[(level.std() / variance, x)])
     }
 }

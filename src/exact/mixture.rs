@@ -66,7 +66,7 @@ impl Denoiser for Mixture {
 
     fn predict(&self, x: &Array, at: At) -> Result<Array> {
         let level = at.asked;
-        let (signal, noise, alpha_bar) = (level.signal(), level.noise(), level.alpha_bar);
+        let (signal, noise, alpha_bar) = (level.signal(), level.std(), level.alpha_bar);
         let elements = x.len() / x.shape().first().copied().unwrap_or(1).max(1);
         if self.width() != 1 && self.width() != elements {
             return Err(Error::model(format!(

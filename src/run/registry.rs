@@ -1,10 +1,12 @@
 //! The solvers that manifests can name.
 //!
-//! [`Registry::shipped`] has one line for each solver of this crate; a program of one's own adds
-//! its own with [`Registry::add`] and hands the registry to `cli::main_with`. A solver is built
-//! from its section of the manifest, the schedule and S, and works on every state the harness has.
+//! [`Registry::shipped`] has one entry for each solver of this crate: its name, its options with
+//! their defaults, its constructor and where it is published. A program of one's own adds its own
+//! with [`Registry::add`] and hands the registry to `cli::main_with`. Manifests, lists of names, the
+//! order test and the benches read the entries, and nothing else. A solver is built from its section
+//! of the manifest, the schedule and S, and works on every state the harness has.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tch::Tensor;
 
@@ -32,7 +34,7 @@ impl<M: Solver<Array> + Solver<Tensor> + Solver<Ghost>> Everywhere for M {}
 
 /// What a solver is built from.
 #[derive(Clone, Copy, Debug)]
-pub struct Recipe<'a> {
+pub struct Settings<'a> {
     /// How much noise a step adds, for methods with that choice.
     pub variance: Variance,
     /// The schedule, for methods that evaluate between the grid's levels.
@@ -42,7 +44,7 @@ pub struct Recipe<'a> {
     options: &'a BTreeMap<String, f64>,
 }
 
-impl Recipe<'_> {
+impl Settings<'_> {
     /// The number given for an option, or its default.
     ///
     /// # Panics
@@ -65,33 +67,36 @@ impl Recipe<'_> {
     }
 }
 
-type Build = Box<dyn Fn(&Recipe<'_>) -> core::Result<Rc<dyn Everywhere>>>;
+type Build = Box<dyn Fn(&Settings<'_>) -> core::Result<Arc<dyn Everywhere>> + Send + Sync>;
 
-struct Entry {
+/// A registered solver; what is said of it beyond its name and options is said here.
+pub struct Entry {
     kind: Kind,
     build: Build,
     reference: &'static str,
 }
 
-/// Where the shipped methods are published.
-const REFERENCES: [(&str, &str); 16] = [
-    ("ddim", "Song, Meng, Ermon 2021, Eq. (12) and (16)"),
-    ("ddpm", "Ho, Jain, Abbeel 2020, algorithm 2"),
-    ("euler", "Song, Meng, Ermon 2021, Eq. (13) and (14)"),
-    ("euler-sigma2", "Song, Meng, Ermon 2021, Eq. (15)"),
-    ("heun", "Karras et al. 2022, algorithm 1"),
-    ("rk4", "Kutta 1901"),
-    ("adams-bashforth", "Hairer, Norsett, Wanner, section III.5; rho-AB of Zhang, Chen 2023"),
-    ("plms", "Liu et al. 2022 (PNDM), Eq. (9) and (12)"),
-    ("deis", "Zhang, Chen 2023, Eq. (14) and (15)"),
-    ("dpm-solver", "Lu et al. 2022, Eq. (3.7), algorithms 1 and 2"),
-    ("dpm-solver++2m", "Lu et al. 2022 (DPM-Solver++), algorithm 2"),
-    ("sde-dpm-solver++2m", "Lu et al. 2022 (DPM-Solver++), SDE form"),
-    ("unipc-bh1", "Zhao et al. 2023, B(h) = h"),
-    ("unipc-bh2", "Zhao et al. 2023, B(h) = e^h - 1"),
-    ("edm", "Karras et al. 2022, algorithm 2"),
-    ("dormand-prince", "Dormand, Prince 1980"),
-];
+impl Entry {
+    /// Lets its section hold `eta` or `variance`, with an eta where the manifest gives none.
+    pub fn noisy(&mut self, default_eta: f64) -> &mut Self {
+        self.kind.keys.splice(0..0, ["eta", "variance"]);
+        self.kind.default_eta = default_eta;
+        self
+    }
+
+    /// Lets its section hold a switch, which is off where the manifest gives none.
+    pub fn switch(&mut self, name: &'static str) -> &mut Self {
+        self.kind.keys.push(name);
+        self.kind.switches.push(name);
+        self
+    }
+
+    /// Says where it is published.
+    pub fn cite(&mut self, reference: &'static str) -> &mut Self {
+        self.reference = reference;
+        self
+    }
+}
 
 /// Solvers by name.
 #[derive(Default)]
@@ -103,93 +108,87 @@ impl Registry {
     /// Every solver of this crate.
     pub fn shipped() -> Self {
         let mut all = Self::default();
-        all.add_noisy("ddim", 0.0, |r| Ok(Ddim { variance: r.variance }));
-        all.add_noisy("ddpm", 1.0, |r| Ok(Ddpm { variance: r.variance }));
-        all.add("euler", &[], |_| Ok(Euler::Sigma));
-        all.add("euler-sigma2", &[], |_| Ok(Euler::SigmaSquared));
-        all.add("heun", &[], |_| Ok(Heun));
-        all.add("rk4", &[], |r| Ok(Rk4 { schedule: r.schedule.clone() }));
-        all.add("adams-bashforth", &[("order", 4.0)], |r| {
-            AdamsBashforth::new(r.order(), r.schedule.clone())
-        });
-        all.add("plms", &[], |_| Ok(Plms));
-        let lowering = |name, options: &[(&'static str, f64)]| {
-            Kind::new(name, &[]).with_options(options).with_switches(&[LOWER_ORDER_FINAL])
-        };
-        all.insert(lowering("deis", &[("order", 3.0)]), |r| {
-            let deis = Deis::new(r.order())?;
-            Ok(if r.is_on(LOWER_ORDER_FINAL) { deis.lowered() } else { deis })
-        });
-        all.add("dpm-solver", &[("order", 3.0)], |r| DpmSolver::new(r.order(), r.schedule.clone()));
-        all.insert(lowering("dpm-solver++2m", &[]), |r| {
-            Ok(DpmSolverPp2M { lower_order_final: r.is_on(LOWER_ORDER_FINAL) })
-        });
-        all.insert(lowering("sde-dpm-solver++2m", &[]), |r| {
-            Ok(SdeDpmSolverPp2M { lower_order_final: r.is_on(LOWER_ORDER_FINAL) })
-        });
-        for (name, b) in [("unipc-bh1", UniPcB::Bh1), ("unipc-bh2", UniPcB::Bh2)] {
-            all.insert(lowering(name, &[("order", 2.0)]), move |r| {
-                let unipc = UniPc::new(r.order(), b)?;
-                Ok(if r.is_on(LOWER_ORDER_FINAL) { unipc.lowered() } else { unipc })
-            });
+        all.add("ddim", &[], |s| Ok(Ddim { variance: s.variance }))
+            .noisy(0.0)
+            .cite("Song, Meng, Ermon 2021, Eq. (12) and (16)");
+        all.add("ddpm", &[], |s| Ok(Ddpm { variance: s.variance }))
+            .noisy(1.0)
+            .cite("Ho, Jain, Abbeel 2020, algorithm 2");
+        all.add("euler", &[], |_| Ok(Euler::Sigma))
+            .cite("Song, Meng, Ermon 2021, Eq. (13) and (14)");
+        all.add("euler-sigma2", &[], |_| Ok(Euler::SigmaSquared))
+            .cite("Song, Meng, Ermon 2021, Eq. (15)");
+        all.add("heun", &[], |_| Ok(Heun)).cite("Karras et al. 2022, algorithm 1");
+        all.add("rk4", &[], |s| Ok(Rk4 { schedule: s.schedule.clone() })).cite("Kutta 1901");
+        all.add("adams-bashforth", &[("order", 4.0)], |s| {
+            AdamsBashforth::new(s.order(), s.schedule.clone())
+        })
+        .cite("Hairer, Norsett, Wanner, section III.5; rho-AB of Zhang, Chen 2023");
+        all.add("plms", &[], |_| Ok(Plms)).cite("Liu et al. 2022 (PNDM), Eq. (9) and (12)");
+        all.add("deis", &[("order", 3.0)], |s| {
+            let deis = Deis::new(s.order())?;
+            Ok(if s.is_on(LOWER_ORDER_FINAL) { deis.lowered() } else { deis })
+        })
+        .switch(LOWER_ORDER_FINAL)
+        .cite("Zhang, Chen 2023, Eq. (14) and (15)");
+        all.add("dpm-solver", &[("order", 3.0)], |s| DpmSolver::new(s.order(), s.schedule.clone()))
+            .cite("Lu et al. 2022, Eq. (3.7), algorithms 1 and 2");
+        all.add("dpm-solver++2m", &[], |s| {
+            Ok(DpmSolverPp2M { lower_order_final: s.is_on(LOWER_ORDER_FINAL) })
+        })
+        .switch(LOWER_ORDER_FINAL)
+        .cite("Lu et al. 2022 (DPM-Solver++), algorithm 2");
+        all.add("sde-dpm-solver++2m", &[], |s| {
+            Ok(SdeDpmSolverPp2M { lower_order_final: s.is_on(LOWER_ORDER_FINAL) })
+        })
+        .switch(LOWER_ORDER_FINAL)
+        .cite("Lu et al. 2022 (DPM-Solver++), SDE form");
+        for (name, b, reference) in [
+            ("unipc-bh1", UniPcB::Bh1, "Zhao et al. 2023, B(h) = h"),
+            ("unipc-bh2", UniPcB::Bh2, "Zhao et al. 2023, B(h) = e^h - 1"),
+        ] {
+            all.add(name, &[("order", 2.0)], move |s| {
+                let unipc = UniPc::new(s.order(), b)?;
+                Ok(if s.is_on(LOWER_ORDER_FINAL) { unipc.lowered() } else { unipc })
+            })
+            .switch(LOWER_ORDER_FINAL)
+            .cite(reference);
         }
         let churn =
             [("churn", 40.0), ("churn_min", 0.05), ("churn_max", 50.0), ("churn_std", 1.003)];
-        all.add("edm", &churn, |r| {
+        all.add("edm", &churn, |s| {
             let churn = Churn {
-                amount: r.number("churn"),
-                least: r.number("churn_min"),
-                most: r.number("churn_max"),
-                std: r.number("churn_std"),
+                amount: s.number("churn"),
+                least: s.number("churn_min"),
+                most: s.number("churn_max"),
+                std: s.number("churn_std"),
             };
-            Edm::new(churn, r.steps, r.schedule.clone())
-        });
-        all.add("dormand-prince", &[("rtol", 1e-4), ("atol", 1e-4)], |r| {
-            DormandPrince::new(r.number("rtol"), r.number("atol"), r.schedule.clone())
-        });
-        for (name, reference) in REFERENCES {
-            all.cite(name, reference);
-        }
+            Edm::new(churn, s.steps, s.schedule.clone())
+        })
+        .cite("Karras et al. 2022, algorithm 2");
+        all.add("dormand-prince", &[("rtol", 1e-4), ("atol", 1e-4)], |s| {
+            DormandPrince::new(s.number("rtol"), s.number("atol"), s.schedule.clone())
+        })
+        .cite("Dormand, Prince 1980");
         all
     }
 
     /// Adds a solver with the options of its section and their defaults; a name known already is
     /// replaced.
+    ///
+    /// # Panics
+    /// Never: the entry it returns was just put there.
     pub fn add<M: Everywhere + 'static>(
         &mut self,
         name: &'static str,
         options: &[(&'static str, f64)],
-        build: impl Fn(&Recipe<'_>) -> core::Result<M> + 'static,
-    ) {
-        self.insert(Kind::new(name, &[]).with_options(options), build);
-    }
-
-    /// Adds a solver that takes `eta` or `variance`, with its eta where the manifest gives none.
-    pub fn add_noisy<M: Everywhere + 'static>(
-        &mut self,
-        name: &'static str,
-        default_eta: f64,
-        build: impl Fn(&Recipe<'_>) -> core::Result<M> + 'static,
-    ) {
-        let kind = Kind::new(name, &["eta", "variance"]).with_default_eta(default_eta);
-        self.insert(kind, build);
-    }
-
-    fn insert<M: Everywhere + 'static>(
-        &mut self,
-        kind: Kind,
-        build: impl Fn(&Recipe<'_>) -> core::Result<M> + 'static,
-    ) {
-        self.entries.retain(|entry| entry.kind.name != kind.name);
-        let build: Build = Box::new(move |recipe| Ok(Rc::new(build(recipe)?)));
+        build: impl Fn(&Settings<'_>) -> core::Result<M> + Send + Sync + 'static,
+    ) -> &mut Entry {
+        self.entries.retain(|entry| entry.kind.name != name);
+        let kind = Kind::new(name, &[]).with_options(options);
+        let build: Build = Box::new(move |settings| Ok(Arc::new(build(settings)?)));
         self.entries.push(Entry { kind, build, reference: "" });
-    }
-
-    /// Says where a registered solver is published.
-    pub fn cite(&mut self, name: &str, reference: &'static str) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.kind.name == name) {
-            entry.reference = reference;
-        }
+        self.entries.last_mut().expect("invariant: it was just pushed")
     }
 
     /// Where a solver is published; empty if nobody said it.
@@ -203,6 +202,17 @@ impl Registry {
         self.entries.iter().map(|entry| entry.kind.clone()).collect()
     }
 
+    /// The section of a manifest that names a solver and says no more: its defaults, and no noise
+    /// where that is a choice.
+    pub fn section(kind: &Kind) -> SolverSpec {
+        SolverSpec {
+            kind: kind.name.clone(),
+            variance: None,
+            options: kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect(),
+            inversion: Inversion::Current,
+        }
+    }
+
     /// Builds the solver of a manifest's section for a grid of `steps` steps.
     ///
     /// # Errors
@@ -212,13 +222,13 @@ impl Registry {
         spec: &SolverSpec,
         schedule: &Schedule,
         steps: usize,
-    ) -> Result<Rc<dyn Everywhere>> {
+    ) -> Result<Arc<dyn Everywhere>> {
         let entry = self.entries.iter().find(|entry| entry.kind.name == spec.kind);
         let Some(entry) = entry else {
             return Err(Error::input(format!("there is no solver `{}`", spec.kind)));
         };
         let variance = Self::variance(spec);
-        Ok((entry.build)(&Recipe { variance, schedule, steps, options: &spec.options })?)
+        Ok((entry.build)(&Settings { variance, schedule, steps, options: &spec.options })?)
     }
 
     /// The noise of a method's steps; none of a method without that choice.
@@ -230,13 +240,13 @@ impl Registry {
     ///
     /// # Errors
     /// No iterations.
-    pub fn inverse(spec: &SolverSpec, method: Rc<dyn Everywhere>) -> Result<Rc<dyn Everywhere>> {
+    pub fn inverse(spec: &SolverSpec, method: Arc<dyn Everywhere>) -> Result<Arc<dyn Everywhere>> {
         let iterations = match spec.inversion {
             Inversion::Current => return Ok(method),
             Inversion::Next => 1,
             Inversion::FixedPoint(iterations) => iterations,
         };
-        Ok(Rc::new(Inverse::new(method, iterations)?))
+        Ok(Arc::new(Inverse::new(method, iterations)?))
     }
 }
 
@@ -249,10 +259,8 @@ mod tests {
         let registry = Registry::shipped();
         let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
         for kind in registry.kinds() {
-            let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value));
-            let spec =
-                SolverSpec { options: options.collect(), ..SolverSpec::new(kind.name.clone()) };
-            let solver: Rc<dyn Solver<Ghost>> = registry.build(&spec, &schedule, 10).unwrap();
+            let section = Registry::section(&kind);
+            let solver = registry.build(&section, &schedule, 10).unwrap();
             // The two choices of B(h) and the two orders of one method share its name.
             assert!(kind.name.starts_with(solver.name()), "{} is {}", kind.name, solver.name());
         }

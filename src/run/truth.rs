@@ -4,7 +4,7 @@
 //! separates the two is then the solver's error on its grid and nothing else: not the network's,
 //! and not chance. Cells that share model, noise and ends share the truth, which is computed once.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use crate::core::{
     At, Denoiser, Error, Grid, KeyedNoise, Noise, Outcome, Prediction, Result, Solver, State,
@@ -25,7 +25,7 @@ pub(crate) struct Truth<S: State> {
     /// What sets this truth apart from all others.
     pub(crate) key: String,
     /// The method that counts as exact.
-    pub(crate) solver: Rc<dyn Solver<S>>,
+    pub(crate) solver: Arc<dyn Solver<S>>,
     /// From x_T to where the cell starts; none if it starts at x_T.
     pub(crate) lead: Option<Grid>,
     /// The truth's own way.

@@ -1,10 +1,11 @@
 //! Adams-Bashforth: slopes of earlier steps instead of new calls.
 
-use crate::core::{Eval, Kind, Level, Result, Schedule, Solver, State, Step};
-use crate::solvers::{
-    check_order, heun, rk4,
-    weights::{moment, weights},
+use super::{
+    check_order,
+    multistep::{combine, plain, weights},
+    rk4,
 };
+use crate::core::{Eval, Level, Method, Result, Schedule, Solver, State, Step};
 
 /// Adams and Bashforth's method of order 2 to 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, with
 /// the coefficients of the grid's own, uneven steps.
@@ -17,7 +18,7 @@ use crate::solvers::{
 ///
 /// A first step of order q leaves an error of $h^{q+1}$ in everything that follows, so a method of
 /// order p starts with steps of at least order p - 1: order 2 with Euler's, order 3 with
-/// [`Heun`](crate::solvers::Heun)'s, order 4 with two of [`Rk4`](crate::solvers::Rk4); then one step of the order
+/// [`Heun`](super::Heun)'s, order 4 with two of [`Rk4`](super::Rk4); then one step of the order
 /// below. Cost: one model call a step, and 0, 1 or 6 more in all for the start; memory: p - 1
 /// predictions. On a reversed grid whose steps grow fast the polynomial extrapolates far: expect
 /// less of the high orders there.
@@ -33,7 +34,7 @@ pub struct AdamsBashforth {
 }
 
 impl AdamsBashforth {
-    /// The method of an order; the schedule gives the midpoint's label to the start of order 4.
+    /// The method of an order; the schedule gives the midpoint's timestep to the start of order 4.
     ///
     /// # Errors
     /// An order other than 2, 3 or 4.
@@ -43,34 +44,36 @@ impl AdamsBashforth {
     }
 }
 
-impl<S: State> Solver<S> for AdamsBashforth {
+impl Method for AdamsBashforth {
     fn name(&self) -> &'static str {
         "adams-bashforth"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: self.order }
+    fn order(&self) -> Option<u32> {
+        Some(self.order)
     }
 
     fn memory(&self) -> usize {
         self.order as usize - 1
     }
+}
 
+impl<S: State> Solver<S> for AdamsBashforth {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
-        let eps = eval.eps(x, from)?;
         let h = to.sigma() - from.sigma();
-        let known = eval.recalled().count();
-        let next = if known + 2 >= self.order as usize || to.is_clean() {
-            let node = |&(level, _): &(Level, S)| (level.sigma() - from.sigma()) / h;
-            let nodes: Vec<f64> = std::iter::once(0.0).chain(eval.recalled().map(node)).collect();
-            let w = weights(&nodes, |k| moment(0.0, k));
-            let slopes = std::iter::once(&eps).chain(eval.recalled().map(|(_, eps)| eps));
-            let terms = w.iter().zip(slopes).map(|(w, eps)| (to.signal() * h * w, eps));
-            let start = std::iter::once((to.signal() / from.signal(), x));
-            S::lincomb(&start.chain(terms).collect::<Vec<_>>())?
+        let rule = |nodes: &[f64], slopes: &[&S]| {
+            combine((step.signal_ratio(), x), to.signal() * h, &weights(nodes, plain), slopes)
+        };
+        let eps = eval.eps(x, from)?;
+        let node = |(level, eps): (Level, _)| ((level.sigma() - from.sigma()) / h, eps);
+        let (nodes, slopes): (Vec<f64>, Vec<&S>) = eval.history(from, &eps).map(node).unzip();
+        let next = if slopes.len() + 1 >= self.order as usize || to.is_clean() {
+            rule(&nodes, &slopes)?
         } else if self.order == 3 {
-            heun::finish(eval, x, &eps, step)?
+            // Heun's step: the slopes at both ends.
+            let euler = rule(&nodes, &slopes)?;
+            rule(&[0.0, 1.0], &[&eps, &eval.eps(&euler, to)?])?
         } else {
             rk4::finish(&self.schedule, eval, x, &eps, step)?
         };
@@ -97,37 +100,43 @@ impl<S: State> Solver<S> for AdamsBashforth {
 #[derive(Clone, Copy, Debug)]
 pub struct Plms;
 
-impl<S: State> Solver<S> for Plms {
+impl Method for Plms {
     fn name(&self) -> &'static str {
         "plms"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 2 }
+    fn order(&self) -> Option<u32> {
+        Some(2)
     }
 
     fn memory(&self) -> usize {
         3
     }
+}
 
+impl<S: State> Solver<S> for Plms {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
-        let eps = eval.eps(x, from)?;
-        let w: &[f64] = match eval.recalled().count() {
-            0 => {
-                let next = heun::finish(eval, x, &eps, step)?;
-                eval.remember(from, eps);
-                return Ok(next);
-            }
-            1 => &[3.0 / 2.0, -1.0 / 2.0],
-            2 => &[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
-            _ => &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0], // Eq. (12)
+        let h = to.sigma() - from.sigma();
+        let rule = |weights: &[f64], slopes: &[&S]| {
+            combine((step.signal_ratio(), x), to.signal() * h, weights, slopes) // Eq. (9)
         };
-        let h = to.signal() * (to.sigma() - from.sigma()); // Eq. (9)
-        let slopes = std::iter::once(&eps).chain(eval.recalled().map(|(_, eps)| eps));
-        let terms = w.iter().zip(slopes).map(|(w, eps)| (h * w, eps));
-        let start = std::iter::once((to.signal() / from.signal(), x));
-        let next = S::lincomb(&start.chain(terms).collect::<Vec<_>>())?;
+        let eps = eval.eps(x, from)?;
+        let slopes: Vec<&S> = eval.history(from, &eps).map(|(_, eps)| eps).collect();
+        let next = match slopes.len() {
+            1 => {
+                // Heun's step. Its second slope, at a trial state, is not remembered.
+                let euler = rule(&[1.0], &slopes)?;
+                if to.is_clean() {
+                    euler
+                } else {
+                    rule(&[0.5, 0.5], &[&eps, &eval.eps(&euler, to)?])?
+                }
+            }
+            2 => rule(&[3.0 / 2.0, -1.0 / 2.0], &slopes)?,
+            3 => rule(&[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0], &slopes)?,
+            _ => rule(&[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0], &slopes)?, // Eq. (12)
+        };
         eval.remember(from, eps);
         Ok(next)
     }

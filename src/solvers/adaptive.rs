@@ -1,6 +1,7 @@
 //! An adaptive Runge-Kutta method: the reference that the others are measured against.
 
-use crate::core::{CLEAN, Error, Eval, Kind, Level, Result, Schedule, Solver, State, Step};
+use super::tableau::Tableau;
+use crate::core::{Error, Eval, Level, Method, Result, Schedule, Solver, State, Step};
 
 /// Dormand and Prince's pair of orders 5 and 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, which
 /// crosses every step of the grid by as many steps of its own as its tolerance needs.
@@ -23,10 +24,10 @@ use crate::core::{CLEAN, Error, Eval, Kind, Level, Result, Schedule, Solver, Sta
 /// inside; as eps is odd in sigma there, the error of that is of order sigma^4.
 ///
 /// Cost: six model calls an internal step, refused ones included, one more on each step of the
-/// grid, and one at the clean end; how many depends on the data, and [`count_calls`] reports the
+/// grid, and one at the clean end; how many depends on the data, and [`count_nfe`] reports the
 /// least. With a tolerance that nothing fails it is the fixed-step method of order 5.
 ///
-/// [`count_calls`]: crate::core::count_calls
+/// [`count_nfe`]: crate::core::count_nfe
 ///
 /// # References
 /// Dormand, Prince, *A family of embedded Runge-Kutta formulae*, Journal of Computational and
@@ -42,18 +43,18 @@ pub struct DormandPrince {
 /// Sigma from which the midpoint rule goes to the clean end.
 const LAST: f64 = 1e-3;
 
-/// Where the stages 2 to 7 lie in a step.
-const NODES: [f64; 6] = [1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
-
-/// What the stages 2 to 7 are made of; the last row is the solution of order 5.
-const STAGES: [&[f64]; 6] = [
-    &[1.0 / 5.0],
-    &[3.0 / 40.0, 9.0 / 40.0],
-    &[44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0],
-    &[19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0],
-    &[9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
-    &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
-];
+/// The stages 2 to 7; the last one is the solution of order 5.
+const STAGES: Tableau = Tableau {
+    nodes: &[1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0],
+    rows: &[
+        &[1.0 / 5.0],
+        &[3.0 / 40.0, 9.0 / 40.0],
+        &[44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0],
+        &[19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0],
+        &[9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
+        &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
+    ],
+};
 
 /// The solution of order 5 minus that of order 4.
 const ERROR: [f64; 7] = [
@@ -67,7 +68,7 @@ const ERROR: [f64; 7] = [
 ];
 
 impl DormandPrince {
-    /// The method for a tolerance; the schedule gives the labels inside the grid's steps.
+    /// The method for a tolerance; the schedule gives the timesteps inside the grid's steps.
     ///
     /// # Errors
     /// A tolerance that is not positive and finite.
@@ -95,28 +96,27 @@ impl DormandPrince {
             if arrives {
                 h = end - sigma;
             }
-            let mut k = vec![slope];
             let mut next = None;
-            for (node, row) in NODES.into_iter().zip(STAGES) {
+            let later = STAGES.slopes(h, &slope, |node, moves| {
                 let level = if node >= 1.0 && arrives {
                     to
                 } else {
                     self.schedule.level_at_sigma(sigma + node * h)?
                 };
-                let terms = row.iter().zip(&k).map(|(a, k)| (h * a, k));
-                let stage =
-                    S::lincomb(&std::iter::once((1.0, &x)).chain(terms).collect::<Vec<_>>())?;
-                k.push(eval.eps(&S::lincomb(&[(level.signal(), &stage)])?, level)?);
+                let stage = S::lincomb(&[&[(1.0, &x)][..], moves].concat())?;
+                let slope = eval.eps(&S::lincomb(&[(level.signal(), &stage)])?, level)?;
                 next = Some(stage);
-            }
+                Ok(slope)
+            })?;
             let next = next.expect("invariant: there are six stages");
-            let error = ERROR.iter().zip(&k).map(|(e, k)| (h * e, k)).collect::<Vec<_>>();
+            let slopes = std::iter::once(&slope).chain(&later);
+            let error: Vec<_> = ERROR.iter().zip(slopes).map(|(e, k)| (h * e, k)).collect();
             let scale = x.largest_rms()?.min(next.largest_rms()?);
             let ratio = S::lincomb(&error)?.largest_rms()? / (self.atol + self.rtol * scale);
             let accepted = ratio <= 1.0 || !ratio.is_finite(); // what is not finite, `integrate` refuses
-            slope = k.swap_remove(if accepted { 6 } else { 0 });
             if accepted {
                 x = next;
+                slope = later.into_iter().last().expect("invariant: there are six stages");
                 sigma += h;
                 if arrives || !ratio.is_finite() {
                     return Ok((x, slope));
@@ -131,15 +131,17 @@ impl DormandPrince {
     }
 }
 
-impl<S: State> Solver<S> for DormandPrince {
+impl Method for DormandPrince {
     fn name(&self) -> &'static str {
         "dormand-prince"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 5 }
+    fn order(&self) -> Option<u32> {
+        Some(5)
     }
+}
 
+impl<S: State> Solver<S> for DormandPrince {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
         let start = (S::lincomb(&[(1.0 / from.signal(), x)])?, eval.eps(x, from)?);
         if !to.is_clean() {
@@ -155,7 +157,7 @@ impl<S: State> Solver<S> for DormandPrince {
         let middle = self.schedule.level_at_sigma(-0.5 * h)?;
         let a = middle.signal();
         let slope = eval.eps(&S::lincomb(&[(a, &x), (0.5 * a * h, &slope)])?, middle)?;
-        S::lincomb(&[(CLEAN.signal(), &x), (CLEAN.signal() * h, &slope)])
+        S::lincomb(&[(1.0, &x), (h, &slope)]) // at the clean end x is x-bar
     }
 }
 
@@ -163,21 +165,19 @@ impl<S: State> Solver<S> for DormandPrince {
 mod tests {
     use approx::assert_abs_diff_eq;
 
-    use super::ERROR;
-    use super::NODES;
-    use super::STAGES;
+    use super::{ERROR, STAGES};
 
     #[test]
     fn the_tableau_meets_the_order_conditions_of_its_quadratures() {
-        for (node, row) in NODES.iter().zip(STAGES) {
+        for (node, row) in STAGES.nodes.iter().zip(STAGES.rows) {
             assert_abs_diff_eq!(row.iter().sum::<f64>(), *node, epsilon = 1e-14);
         }
         let moment = |weights: &[f64], k: i32| -> f64 {
-            let nodes = std::iter::once(&0.0).chain(&NODES);
+            let nodes = std::iter::once(&0.0).chain(STAGES.nodes);
             weights.iter().zip(nodes).map(|(w, c): (&f64, &f64)| w * c.powi(k)).sum()
         };
         for k in 0..5 {
-            assert_abs_diff_eq!(moment(STAGES[5], k), 1.0 / f64::from(k + 1), epsilon = 1e-14);
+            assert_abs_diff_eq!(moment(STAGES.rows[5], k), 1.0 / f64::from(k + 1), epsilon = 1e-14);
         }
         for k in 0..4 {
             assert_abs_diff_eq!(moment(&ERROR, k), 0.0, epsilon = 1e-14);

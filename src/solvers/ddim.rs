@@ -1,7 +1,7 @@
 //! The generalised update of Denoising Diffusion Implicit Models.
 
-use crate::core::{Affine, Error, Eval, Grid, Kind, Level, Result, Solver, State, Step};
-use crate::solvers::Variance;
+use super::{Euler, Variance};
+use crate::core::{Affine, Error, Eval, Grid, Method, Result, Solver, State, Step};
 
 /// DDIM, with the noise of any [`Variance`].
 ///
@@ -20,13 +20,13 @@ pub struct Ddim {
     pub variance: Variance,
 }
 
-impl<S: State> Solver<S> for Ddim {
+impl Method for Ddim {
     fn name(&self) -> &'static str {
         "ddim"
     }
 
-    fn kind(&self) -> Kind {
-        self.variance.kind()
+    fn order(&self) -> Option<u32> {
+        (!self.variance.draws_noise()).then_some(1)
     }
 
     fn starts_from_pure_noise(&self) -> bool {
@@ -41,19 +41,20 @@ impl<S: State> Solver<S> for Ddim {
     }
 
     /// Without noise, the step is Euler's in sigma (Eq. 13).
-    fn affine(&self, from: Level, to: Level) -> Option<Affine> {
-        let deterministic = self.variance.kind() != Kind::Stochastic;
-        deterministic.then(|| crate::solvers::euler::Euler::Sigma.factors(from, to))
+    fn affine(&self, step: Step) -> Option<Affine> {
+        if self.draws_noise() { None } else { Euler::Sigma.affine(step) }
     }
+}
 
+impl<S: State> Solver<S> for Ddim {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let spread = self.variance.spread(step)?;
+        let std = self.variance.stds(step)?; // Eq. (16)
         let (eps, x0) = eval.eps_and_x0(x, step.from)?; // Eq. (9)
-        let mean = [(step.to.signal(), &x0), (spread.direction, &eps)]; // Eq. (12)
-        if spread.noise <= 0.0 {
+        let mean = [(step.to.signal(), &x0), (std.eps, &eps)]; // Eq. (12)
+        if std.normal <= 0.0 {
             return S::lincomb(&mean);
         }
-        let z = eval.noise(x, step, 0)?;
-        S::lincomb(&[mean[0], mean[1], (spread.noise, &z)])
+        let z = eval.normal(x, step, 0)?;
+        S::lincomb(&[mean[0], mean[1], (std.normal, &z)])
     }
 }

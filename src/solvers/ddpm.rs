@@ -1,7 +1,7 @@
 //! Ancestral sampling in the posterior form.
 
-use crate::core::{Eval, Grid, Kind, Result, Solver, State, Step};
-use crate::solvers::{Variance, variance::learned};
+use super::{Variance, variance::learned};
+use crate::core::{Error, Eval, Grid, Method, Result, Solver, State, Step};
 
 /// DDPM: a draw from the posterior $q(x_\text{to} \mid x, \hat x_0)$.
 ///
@@ -23,13 +23,13 @@ pub struct Ddpm {
     pub variance: Variance,
 }
 
-impl<S: State> Solver<S> for Ddpm {
+impl Method for Ddpm {
     fn name(&self) -> &'static str {
         "ddpm"
     }
 
-    fn kind(&self) -> Kind {
-        self.variance.kind()
+    fn order(&self) -> Option<u32> {
+        (!self.variance.draws_noise()).then_some(1)
     }
 
     fn starts_from_pure_noise(&self) -> bool {
@@ -39,13 +39,15 @@ impl<S: State> Solver<S> for Ddpm {
     fn admits(&self, grid: &Grid) -> Result<()> {
         // The posterior's mean divides by the noise of the level it starts from.
         if grid.first().is_clean() {
-            return Err(crate::core::Error::CleanStart { solver: "ddpm" });
+            return Err(Error::CleanStart { solver: "ddpm" });
         }
         self.variance.admits(grid)
     }
+}
 
+impl<S: State> Solver<S> for Ddpm {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let spread = self.variance.spread(step)?;
+        let std = self.variance.stds(step)?.normal;
         let (towards_x0, towards_x) = self.variance.mean(step)?;
         let (x0, range) = if self.variance == Variance::Learned {
             let (x0, range) = eval.x0_and_range(x, step.from)?;
@@ -54,10 +56,10 @@ impl<S: State> Solver<S> for Ddpm {
             (eval.eps_and_x0(x, step.from)?.1, None)
         };
         let mean = [(towards_x0, &x0), (towards_x, x)];
-        if spread.noise <= 0.0 {
+        if std <= 0.0 {
             return S::lincomb(&mean);
         }
-        let z = eval.noise(x, step, 0)?;
+        let z = eval.normal(x, step, 0)?;
         let z = match &range {
             Some(range) => {
                 let (a, b) = learned(step);
@@ -65,6 +67,6 @@ impl<S: State> Solver<S> for Ddpm {
             }
             None => z,
         };
-        S::lincomb(&[mean[0], mean[1], (spread.noise, &z)])
+        S::lincomb(&[mean[0], mean[1], (std, &z)])
     }
 }

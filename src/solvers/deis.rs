@@ -1,10 +1,10 @@
 //! DEIS: the multistep exponential integrator of eps in the logarithm of sigma.
 
-use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
-use crate::solvers::{
+use super::{
     check_order, lowered,
-    weights::{moment, weights},
+    multistep::{combine, moment, weights},
 };
+use crate::core::{Eval, Level, Method, Result, Solver, State, Step};
 
 /// DEIS of order 2 or 3 with its polynomial in $\log\sigma$ (the "log-rho" form).
 ///
@@ -14,7 +14,7 @@ use crate::solvers::{
 /// h = \log\frac{\sigma'}{\sigma}$$
 ///
 /// where P interpolates the prediction $\epsilon_0$ at $\sigma$ and those of the steps before. With
-/// a polynomial in sigma instead this is [`AdamsBashforth`](crate::solvers::AdamsBashforth).
+/// a polynomial in sigma instead this is [`AdamsBashforth`](super::AdamsBashforth).
 ///
 /// Steps that touch the clean end, where $\log\sigma$ is infinite, take the first-order form, which
 /// is DDIM. So does the first step of order 2; that of order 3 is the two-call step of the same
@@ -49,45 +49,40 @@ impl Deis {
     }
 }
 
-impl<S: State> Solver<S> for Deis {
+impl Method for Deis {
     fn name(&self) -> &'static str {
         "deis"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: self.order }
+    fn order(&self) -> Option<u32> {
+        Some(self.order)
     }
 
     fn memory(&self) -> usize {
         self.order as usize - 1
     }
+}
 
+impl<S: State> Solver<S> for Deis {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
-        let most = if self.lower_order_final { lowered(step).min(self.order) } else { self.order };
-        let eps = eval.eps(x, from)?;
+        let order = if self.lower_order_final { lowered(step).min(self.order) } else { self.order };
         let h = (to.sigma() / from.sigma()).ln();
-        let (a, gain) = (to.signal() / from.signal(), to.noise() * h);
+        let rule = |nodes: &[f64], slopes: &[&S]| {
+            let weights = weights(nodes, |k| moment(-h, k));
+            combine((step.signal_ratio(), x), to.std() * h, &weights, slopes)
+        };
+        let eps = eval.eps(x, from)?;
+        let node = |(level, eps): (Level, _)| ((level.sigma() / from.sigma()).ln() / h, eps);
+        let noisy = eval.history(from, &eps).filter(|(level, _)| !level.is_clean());
+        let (nodes, slopes): (Vec<f64>, Vec<&S>) = noisy.take(order as usize).map(node).unzip();
         let next = if from.is_clean() || to.is_clean() {
-            S::lincomb(&[(a, x), (to.signal() * (to.sigma() - from.sigma()), &eps)])?
+            step.advance(x, &[(to.sigma() - from.sigma(), &eps)])?
+        } else if order == 3 && slopes.len() == 1 {
+            let first = rule(&nodes, &slopes)?;
+            rule(&[0.0, 1.0], &[&eps, &eval.eps(&first, to)?])?
         } else {
-            let past = || {
-                let noisy = eval.recalled().filter(|(level, _)| !level.is_clean());
-                noisy.take(most as usize - 1)
-            };
-            let node = |(level, _): &(Level, S)| (level.sigma() / from.sigma()).ln() / h;
-            let nodes: Vec<f64> = std::iter::once(0.0).chain(past().map(node)).collect();
-            let w = weights(&nodes, |k| moment(-h, k));
-            let slopes = std::iter::once(&eps).chain(past().map(|(_, eps)| eps));
-            let terms = w.iter().zip(slopes).map(|(w, eps)| (gain * w, eps));
-            let next = S::lincomb(&std::iter::once((a, x)).chain(terms).collect::<Vec<_>>())?;
-            if most == 3 && nodes.len() == 1 {
-                let ahead = eval.eps(&next, to)?;
-                let w = weights(&[0.0, 1.0], |k| moment(-h, k));
-                S::lincomb(&[(a, x), (gain * w[0], &eps), (gain * w[1], &ahead)])?
-            } else {
-                next
-            }
+            rule(&nodes, &slopes)?
         };
         eval.remember(from, eps);
         Ok(next)

@@ -1,7 +1,7 @@
 //! The multistep DPM-Solver++ of order 2.
 
-use crate::core::{Eval, Kind, Result, Solver, State, Step};
-use crate::solvers::lowered;
+use super::lowered;
+use crate::core::{Eval, Method, Result, Solver, State, Step};
 
 /// DPM-Solver++(2M): the exponential integrator of x0 in $\lambda = -\log\sigma$, with the slope
 /// taken from the step before.
@@ -26,35 +26,37 @@ pub struct DpmSolverPp2M {
     pub lower_order_final: bool,
 }
 
-impl<S: State> Solver<S> for DpmSolverPp2M {
+impl Method for DpmSolverPp2M {
     fn name(&self) -> &'static str {
         "dpm-solver++2m"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 2 }
+    fn order(&self) -> Option<u32> {
+        Some(2)
     }
 
     fn memory(&self) -> usize {
         1
     }
+}
 
+impl<S: State> Solver<S> for DpmSolverPp2M {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
         let (eps, x0) = eval.eps_and_x0(x, from)?;
         let h = to.lambda() - from.lambda();
-        let slope = h.is_finite() && !(self.lower_order_final && lowered(step) < 2);
-        let next = match eval.recall(0) {
-            Some((previous, x0_previous)) if slope && !previous.is_clean() => {
-                let r = (from.lambda() - previous.lambda()) / h;
+        let first_order = !h.is_finite() || self.lower_order_final && lowered(step) < 2;
+        let next = match eval.recall() {
+            Some((level, before)) if !first_order && !level.is_clean() => {
+                let r = (from.lambda() - level.lambda()) / h;
                 let gain = -to.signal() * (-h).exp_m1();
                 S::lincomb(&[
-                    (to.noise() / from.noise(), x),
+                    (step.std_ratio(), x),
                     (gain * (1.0 + 0.5 / r), &x0),
-                    (-gain * 0.5 / r, x0_previous),
+                    (-gain * 0.5 / r, before),
                 ])?
             }
-            _ => S::lincomb(&[(to.signal(), &x0), (to.noise(), &eps)])?, // DDIM
+            _ => S::lincomb(&[(to.signal(), &x0), (to.std(), &eps)])?, // DDIM
         };
         eval.remember(from, x0);
         Ok(next)
@@ -82,19 +84,21 @@ pub struct SdeDpmSolverPp2M {
     pub lower_order_final: bool,
 }
 
-impl<S: State> Solver<S> for SdeDpmSolverPp2M {
+impl Method for SdeDpmSolverPp2M {
     fn name(&self) -> &'static str {
         "sde-dpm-solver++2m"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Stochastic
+    fn order(&self) -> Option<u32> {
+        None
     }
 
     fn memory(&self) -> usize {
         1
     }
+}
 
+impl<S: State> Solver<S> for SdeDpmSolverPp2M {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
         let (_, x0) = eval.eps_and_x0(x, from)?;
@@ -102,16 +106,15 @@ impl<S: State> Solver<S> for SdeDpmSolverPp2M {
             return Ok(x0);
         }
         let h = to.lambda() - from.lambda();
-        let past = eval.recall(0).filter(|_| !(self.lower_order_final && lowered(step) < 2));
-        let slope = past.map_or(0.0, |(previous, _)| {
-            0.5 * h / (from.lambda() - previous.lambda()) // 1 / 2r
-        });
-        let removed = -(-2.0 * h).exp_m1();
-        let (keep, gain) = (to.noise() / from.noise() * (-h).exp(), to.signal() * removed);
-        let z = eval.noise(x, step, 0)?;
+        let removed = -(-2.0 * h).exp_m1(); // 1 - e^-2h
+        let (keep, gain) = (step.std_ratio() * (-h).exp(), to.signal() * removed);
+        let before = eval.recall().filter(|_| !(self.lower_order_final && lowered(step) < 2));
+        // 1 / 2r
+        let slope = before.map_or(0.0, |(level, _)| 0.5 * h / (from.lambda() - level.lambda()));
+        let z = eval.normal(x, step, 0)?;
         let mut terms =
-            vec![(keep, x), (gain * (1.0 + slope), &x0), (to.noise() * removed.sqrt(), &z)];
-        terms.extend(past.map(|(_, x0_previous)| (-gain * slope, x0_previous)));
+            vec![(keep, x), (gain * (1.0 + slope), &x0), (to.std() * removed.sqrt(), &z)];
+        terms.extend(before.map(|(_, before)| (-gain * slope, before)));
         let next = S::lincomb(&terms)?;
         eval.remember(from, x0);
         Ok(next)

@@ -1,7 +1,7 @@
 //! The stochastic sampler of EDM.
 
-use crate::core::{Error, Eval, Kind, Result, Schedule, Solver, State, Step};
-use crate::solvers::Heun;
+use super::Heun;
+use crate::core::{Error, Eval, Method, Result, Schedule, Solver, State, Step};
 
 /// How much noise an [`Edm`] adds, and where; the names of the paper in brackets.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +30,7 @@ impl Default for Churn {
 /// \gamma = \min\!\left(\frac{S_\text{churn}}{N},\, \sqrt2 - 1\right)$$
 ///
 /// for sigma in $[S_\text{tmin}, S_\text{tmax}]$, and $\gamma = 0$ elsewhere. The schedule gives the
-/// label of the raised sigma; above its largest sigma a network is asked with its last label.
+/// timestep of the raised sigma; above its largest sigma a network is asked with its last timestep.
 /// Without churn this is [`Heun`]. Cost: two model calls, one on a step to the clean end.
 ///
 /// # References
@@ -64,24 +64,26 @@ impl Edm {
     }
 }
 
-impl<S: State> Solver<S> for Edm {
+impl Method for Edm {
     fn name(&self) -> &'static str {
         "edm"
     }
 
-    fn kind(&self) -> Kind {
-        if self.gamma > 0.0 { Kind::Stochastic } else { Solver::<S>::kind(&Heun) }
+    fn order(&self) -> Option<u32> {
+        if self.gamma > 0.0 { None } else { Heun.order() }
     }
+}
 
+impl<S: State> Solver<S> for Edm {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let (from, sigma) = (step.from, step.from.sigma());
+        let sigma = step.from.sigma();
         if self.gamma <= 0.0 || sigma < self.churn.least || sigma > self.churn.most {
             return Heun.step(eval, x, step);
         }
         let raised = self.schedule.level_at_sigma((1.0 + self.gamma) * sigma)?;
         let added = (raised.sigma() * raised.sigma() - sigma * sigma).sqrt() * self.churn.std;
-        let z = eval.noise(x, step, 0)?;
-        let (a, b) = (raised.signal() / from.signal(), raised.signal() * added);
-        Heun.step(eval, &S::lincomb(&[(a, x), (b, &z)])?, Step { from: raised, ..step })
+        let z = eval.normal(x, step, 0)?;
+        let x = step.until(raised).advance(x, &[(added, &z)])?;
+        Heun.step(eval, &x, Step { from: raised, ..step })
     }
 }

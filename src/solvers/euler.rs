@@ -1,6 +1,6 @@
 //! Euler steps of the probability-flow ODE.
 
-use crate::core::{Affine, Error, Eval, Grid, Kind, Level, Result, Solver, State, Step};
+use crate::core::{Affine, Error, Eval, Grid, Method, Result, Solver, State, Step};
 
 /// Euler's method on $\bar x = x/\sqrt{\bar\alpha}$, by the clock it steps with.
 ///
@@ -18,18 +18,17 @@ pub enum Euler {
 }
 
 impl Euler {
-    /// The step on x instead of x-bar.
-    pub(super) fn factors(self, from: Level, to: Level) -> Affine {
+    /// The length of a step on this clock, in units of eps.
+    fn h(self, Step { from, to, .. }: Step) -> f64 {
         let (sigma, sigma_to) = (from.sigma(), to.sigma());
-        let h = match self {
+        match self {
             Self::Sigma => sigma_to - sigma, // Eq. (13)
             Self::SigmaSquared => 0.5 * (sigma_to * sigma_to - sigma * sigma) / sigma, // Eq. (15)
-        };
-        Affine { a: to.signal() / from.signal(), h: to.signal() * h }
+        }
     }
 }
 
-impl<S: State> Solver<S> for Euler {
+impl Method for Euler {
     fn name(&self) -> &'static str {
         match self {
             Self::Sigma => "euler",
@@ -37,8 +36,8 @@ impl<S: State> Solver<S> for Euler {
         }
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 1 }
+    fn order(&self) -> Option<u32> {
+        Some(1)
     }
 
     fn admits(&self, grid: &Grid) -> Result<()> {
@@ -48,13 +47,14 @@ impl<S: State> Solver<S> for Euler {
         Ok(())
     }
 
-    fn affine(&self, from: Level, to: Level) -> Option<Affine> {
-        Some(self.factors(from, to))
+    fn affine(&self, step: Step) -> Option<Affine> {
+        Some(Affine { a: step.signal_ratio(), h: step.to.signal() * self.h(step) })
     }
+}
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
-        let Affine { a, h } = self.factors(from, to);
-        let eps = eval.eps(x, from)?;
-        S::lincomb(&[(a, x), (h, &eps)])
+impl<S: State> Solver<S> for Euler {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let eps = eval.eps(x, step.from)?;
+        step.advance(x, &[(self.h(step), &eps)])
     }
 }

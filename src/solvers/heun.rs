@@ -1,6 +1,6 @@
 //! Heun's second-order step of the probability-flow ODE.
 
-use crate::core::{Eval, Kind, Result, Solver, State, Step};
+use crate::core::{Eval, Method, Result, Solver, State, Step};
 
 /// Heun's method in sigma on $\bar x = x/\sqrt{\bar\alpha}$.
 ///
@@ -16,33 +16,26 @@ use crate::core::{Eval, Kind, Result, Solver, State, Step};
 #[derive(Clone, Copy, Debug)]
 pub struct Heun;
 
-impl<S: State> Solver<S> for Heun {
+impl Method for Heun {
     fn name(&self) -> &'static str {
         "heun"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: 2 }
-    }
-
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        let d = eval.eps(x, step.from)?;
-        finish(eval, x, &d, step)
+    fn order(&self) -> Option<u32> {
+        Some(2)
     }
 }
 
-/// The step once its first slope is known.
-pub(super) fn finish<S: State>(
-    eval: &mut Eval<'_, S>,
-    x: &S,
-    d: &S,
-    Step { from, to, .. }: Step,
-) -> Result<S> {
-    let (a, h) = (to.signal() / from.signal(), to.signal() * (to.sigma() - from.sigma()));
-    let euler = S::lincomb(&[(a, x), (h, d)])?;
-    if to.is_clean() {
-        return Ok(euler);
+impl<S: State> Solver<S> for Heun {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, .. } = step;
+        let h = to.sigma() - from.sigma();
+        let d = eval.eps(x, from)?;
+        let euler = step.advance(x, &[(h, &d)])?;
+        if to.is_clean() {
+            return Ok(euler);
+        }
+        let d2 = eval.eps(&euler, to)?;
+        step.advance(x, &[(0.5 * h, &d), (0.5 * h, &d2)])
     }
-    let d2 = eval.eps(&euler, to)?;
-    S::lincomb(&[(a, x), (0.5 * h, d), (0.5 * h, &d2)])
 }

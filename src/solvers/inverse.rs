@@ -1,8 +1,8 @@
 //! The inverse of a one-call step: backward Euler by fixed-point iteration.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::core::{Affine, At, Error, Eval, Grid, Kind, Result, Solver, State, Step};
+use crate::core::{Affine, At, Error, Eval, Grid, Method, Result, Solver, State, Step};
 
 /// A one-call method's step, solved for the x it started from.
 ///
@@ -12,7 +12,7 @@ use crate::core::{Affine, At, Error, Eval, Grid, Kind, Result, Solver, State, St
 /// $$x_\text{to}^{(j)} = \frac{x - h\,\epsilon(x_\text{to}^{(j-1)}, \text{to})}{a}, \qquad
 /// x_\text{to}^{(0)} = x$$
 ///
-/// so the first iteration asks about x, where it is, with the label of the level it goes to. One
+/// so the first iteration asks about x, where it is, with the timestep of the level it goes to. One
 /// iteration is the "next" convention of inversion (diffusers' inverse scheduler); many are the
 /// fixed-point one, and undo the method to rounding where the iteration contracts. The method run
 /// on the reversed grid as it is, asking at the current level, is the "current" convention.
@@ -24,7 +24,7 @@ use crate::core::{Affine, At, Error, Eval, Grid, Kind, Result, Solver, State, St
 /// iteration, here without its acceleration. arXiv:2309.04907.
 #[derive(Debug)]
 pub struct Inverse<M: ?Sized> {
-    method: Rc<M>,
+    method: Arc<M>,
     iterations: usize,
 }
 
@@ -33,7 +33,7 @@ impl<M: ?Sized> Inverse<M> {
     ///
     /// # Errors
     /// No iterations.
-    pub fn new(method: Rc<M>, iterations: usize) -> Result<Self> {
+    pub fn new(method: Arc<M>, iterations: usize) -> Result<Self> {
         if iterations == 0 {
             let problem = "iterations = 0: at least one is needed".to_owned();
             return Err(Error::Setting { solver: "fixed-point", problem });
@@ -50,26 +50,29 @@ fn not_affine(solver: &'static str) -> Error {
     Error::Setting { solver, problem: problem.to_owned() }
 }
 
-impl<S: State, M: Solver<S> + ?Sized> Solver<S> for Inverse<M> {
+impl<M: Method + ?Sized> Method for Inverse<M> {
     fn name(&self) -> &'static str {
         self.method.name()
     }
 
-    fn kind(&self) -> Kind {
-        self.method.kind()
+    fn order(&self) -> Option<u32> {
+        self.method.order()
     }
 
     /// What the method admits the other way.
     fn admits(&self, grid: &Grid) -> Result<()> {
         self.method.admits(&grid.clone().reversed())?;
-        if grid.steps().all(|step| self.method.affine(step.to, step.from).is_some()) {
+        if grid.steps().all(|step| self.method.affine(step.reversed()).is_some()) {
             return Ok(());
         }
         Err(not_affine(self.method.name()))
     }
+}
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, .. }: Step) -> Result<S> {
-        let Some(Affine { a, h }) = self.method.affine(to, from) else {
+impl<S: State, M: Method + ?Sized> Solver<S> for Inverse<M> {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, .. } = step;
+        let Some(Affine { a, h }) = self.method.affine(step.reversed()) else {
             return Err(not_affine(self.method.name()));
         };
         let solve = |eps: &S| S::lincomb(&[(1.0 / a, x), (-h / a, eps)]);

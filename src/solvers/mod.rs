@@ -15,10 +15,11 @@ mod edm;
 mod euler;
 mod heun;
 mod inverse;
+mod multistep;
 mod rk4;
+mod tableau;
 mod unipc;
 mod variance;
-mod weights;
 
 pub use adams_bashforth::{AdamsBashforth, Plms};
 pub use adaptive::DormandPrince;

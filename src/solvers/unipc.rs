@@ -1,10 +1,10 @@
 //! UniPC: a multistep predictor whose corrector costs no call.
 
-use crate::core::{Eval, Kind, Level, Result, Solver, State, Step};
-use crate::solvers::{
+use super::{
     check_order,
-    weights::{moment, weights},
+    multistep::{combine, moment, weights},
 };
+use crate::core::{Eval, Level, Method, Result, Solver, State, Step};
 
 /// The function B(h) of a [`UniPc`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +67,12 @@ impl UniPc {
     }
 
     /// The number of values that the predictor of a step takes, by the steps that follow it.
-    fn order(self, left: usize) -> usize {
+    fn known(self, left: usize) -> usize {
         if self.lower_order_final { left + 1 } else { usize::MAX }.min(self.p as usize)
     }
 
-    /// The factors of the values at `levels` in a step from `levels[0]` to `to`.
+    /// $\sqrt{\bar\alpha_\text{to}}\,h\,w_j$ for the values at `levels`, in a step from the first of
+    /// them to `to`.
     fn factors(self, levels: &[Level], to: Level) -> Vec<f64> {
         let start = levels[0].lambda();
         let h = to.lambda() - start;
@@ -83,56 +84,71 @@ impl UniPc {
         });
         rule.into_iter().map(|w| to.signal() * h * w).collect()
     }
+
+    /// UniP: the factors of the values in the step from `levels[0]`, where the latest of them was
+    /// predicted, to `to`.
+    ///
+    /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,x +
+    /// \sqrt{\bar\alpha_\text{to}}\,h \sum_j w_j\,\hat x_{0,j}$$
+    fn predict(self, levels: &[Level], to: Level, left: usize) -> Vec<f64> {
+        let known = self.known(left).min(levels.len());
+        let mut factors = self.factors(&levels[..known], to);
+        factors.resize(levels.len(), 0.0);
+        factors
+    }
+
+    /// UniC: the factors of the values in the correction of x at `levels[0]`. The step that led there
+    /// is taken by its weights w, without the value there, and by those that have it, w':
+    ///
+    /// $$x \leftarrow x + \sqrt{\bar\alpha}\,h \sum_j (w'_j - w_j)\,\hat x_{0,j}$$
+    fn correct(self, levels: &[Level], left: usize) -> Vec<f64> {
+        let known = self.known(left + 1).min(levels.len() - 1);
+        let (here, before) = (levels[0], &levels[1..=known]);
+        let mut factors = vec![0.0; levels.len()];
+        if !before.is_empty() {
+            let without = self.factors(before, here);
+            let with = self.factors(&[before, &[here]].concat(), here);
+            factors[0] = with[known];
+            for (factor, (with, without)) in factors[1..].iter_mut().zip(with.iter().zip(without)) {
+                *factor = with - without;
+            }
+        }
+        factors
+    }
 }
 
-impl<S: State> Solver<S> for UniPc {
+impl Method for UniPc {
     fn name(&self) -> &'static str {
         "unipc"
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Deterministic { order: if self.lower_order_final { 2 } else { 3 } }
+    fn order(&self) -> Option<u32> {
+        Some(if self.lower_order_final { 2 } else { 3 })
     }
 
     fn memory(&self) -> usize {
         self.p as usize
     }
+}
 
-    fn step(&self, eval: &mut Eval<'_, S>, x: &S, Step { from, to, left, .. }: Step) -> Result<S> {
+impl<S: State> Solver<S> for UniPc {
+    fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
+        let Step { from, to, left, .. } = step;
         let (eps, x0) = eval.eps_and_x0(x, from)?;
         if to.is_clean() {
             return Ok(x0); // whatever x is, so uncorrected
         }
         let next = if from.is_clean() {
-            S::lincomb(&[(to.signal(), &x0), (to.noise(), &eps)])?
+            S::lincomb(&[(to.signal(), &x0), (to.std(), &eps)])?
         } else {
-            let past = || eval.recalled().filter(|(level, _)| !level.is_clean());
-            let before = past().take(self.order(left + 1));
-            let mut levels: Vec<Level> = before.map(|&(level, _)| level).collect();
-            // Of x0 at `from`, then of the past, the latest first.
-            let mut change = vec![0.0; past().count() + 1];
-            if levels.is_empty() {
-                levels.push(from);
-            } else {
-                // UniC: what the corrector's weights give beyond those of the predictor before.
-                let predictor = self.factors(&levels, from);
-                levels.push(from);
-                let corrector = self.factors(&levels, from);
-                change[0] = corrector[predictor.len()];
-                for (change, (c, p)) in change[1..].iter_mut().zip(corrector.iter().zip(predictor))
-                {
-                    *change = c - p;
-                }
-                levels.rotate_right(1);
-            }
-            levels.truncate(self.order(left));
-            let mut predictor = self.factors(&levels, to); // UniP
-            predictor.resize(change.len(), 0.0);
-            let keep = to.noise() / from.noise();
-            let factors = change.iter().zip(predictor).map(|(c, p)| keep * c + p);
-            let values = std::iter::once(&x0).chain(past().map(|(_, x0)| x0));
-            let start = std::iter::once((keep, x));
-            S::lincomb(&start.chain(factors.zip(values)).collect::<Vec<_>>())?
+            let noisy = eval.history(from, &x0).filter(|(level, _)| !level.is_clean());
+            let (levels, values): (Vec<Level>, Vec<&S>) = noisy.unzip();
+            let (correct, predict) = (self.correct(&levels, left), self.predict(&levels, to, left));
+            // keep (x + corrections) + predictions, as one combination.
+            let keep = step.std_ratio();
+            let factors: Vec<f64> =
+                correct.iter().zip(predict).map(|(c, p)| keep * c + p).collect();
+            combine((keep, x), 1.0, &factors, &values)?
         };
         eval.remember(from, x0);
         Ok(next)

@@ -1,6 +1,6 @@
 //! How much noise an ancestral step adds: one enum, never two flags.
 
-use crate::core::{Error, Grid, Kind, Result, Step};
+use crate::core::{Error, Grid, Result, Step};
 
 /// The variance of a stochastic step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,20 +17,17 @@ pub enum Variance {
 
 /// The two standard deviations of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    /// The one that shortens the direction towards x_t: $\sqrt{1 - \bar\alpha_\text{to} - s^2}$.
-    pub direction: f64,
-    /// The factor of the noise.
-    pub noise: f64,
+pub(super) struct Stds {
+    /// That of the predicted noise, the direction towards x: $\sqrt{1 - \bar\alpha_\text{to} - s^2}$.
+    pub eps: f64,
+    /// That of the noise that is drawn.
+    pub normal: f64,
 }
 
 impl Variance {
     /// Whether a step draws noise.
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::Eta(eta) if eta.abs() <= 0.0 => Kind::Deterministic { order: 1 },
-            _ => Kind::Stochastic,
-        }
+    pub fn draws_noise(self) -> bool {
+        !matches!(self, Self::Eta(eta) if eta.abs() <= 0.0)
     }
 
     /// The standard deviations of one step.
@@ -39,13 +36,13 @@ impl Variance {
     /// \left(1 - \frac{\bar\alpha_\text{from}}{\bar\alpha_\text{to}}\right)$$
     ///
     /// No noise is added on a step to the clean end, whatever the variance.
-    pub(super) fn spread(self, step: Step) -> Result<Spread> {
+    pub(super) fn stds(self, step: Step) -> Result<Stds> {
         let to = step.to;
-        if self.kind() != Kind::Stochastic || to.is_clean() {
-            return Ok(Spread { direction: to.noise(), noise: 0.0 });
+        if !self.draws_noise() || to.is_clean() {
+            return Ok(Stds { eps: to.std(), normal: 0.0 });
         }
         let posterior = step.posterior_std();
-        let (s, noise) = match self {
+        let (s, normal) = match self {
             Self::Eta(eta) => (eta * posterior, eta * posterior),
             Self::SigmaHat => (posterior, step.beta().sqrt()), // D.3
             Self::Learned => (posterior, 1.0),                 // on noise that is scaled already
@@ -54,7 +51,7 @@ impl Variance {
         if left < 0.0 {
             return Err(too_large(s / posterior, step));
         }
-        Ok(Spread { direction: left.sqrt(), noise })
+        Ok(Stds { eps: left.sqrt(), normal })
     }
 
     /// The mean of an ancestral step, $a\,\hat x_0 + b\,x$: the factors a and b.
@@ -62,7 +59,7 @@ impl Variance {
     /// # Errors
     /// An eta too large for the step.
     pub(crate) fn mean(self, step: Step) -> Result<(f64, f64)> {
-        let towards_x = self.spread(step)?.direction / step.from.noise(); // Song et al., Eq. (7)
+        let towards_x = self.stds(step)?.eps / step.from.std(); // Song et al., Eq. (7)
         Ok((step.to.signal() - step.from.signal() * towards_x, towards_x))
     }
 
@@ -95,7 +92,7 @@ pub(super) fn learned(step: Step) -> (f64, f64) {
 
 /// The eta at which nothing is left of $1 - \bar\alpha_\text{to}$.
 fn largest_eta(step: Step) -> f64 {
-    step.to.noise() / step.posterior_std()
+    step.to.std() / step.posterior_std()
 }
 
 fn too_large(eta: f64, step: Step) -> Error {

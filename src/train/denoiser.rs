@@ -42,7 +42,7 @@ impl DenoiserLoss {
             let level = task.schedule.level(t as f64).expect("invariant: t is below the horizon");
             let weight = (1.0 / level.alpha_bar).min(task.weight_cap);
             #[allow(clippy::cast_possible_truncation)] // the network's own precision
-            [level.signal(), level.noise(), weight].map(|x| x as f32)
+            [level.signal(), level.std(), weight].map(|x| x as f32)
         };
         let levels = (0..task.schedule.horizon()).map(level).collect();
         Self { layers: dropout::layers(&task), task, seed, placement, levels }

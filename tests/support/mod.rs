@@ -5,6 +5,8 @@
 pub mod cases;
 pub mod checkpoints;
 pub mod fill;
+pub mod order;
+pub mod solvers;
 
 use std::path::PathBuf;
 

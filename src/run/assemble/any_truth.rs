@@ -1,13 +1,13 @@
 //! A cell's truth as the manifest gives it, before it is known what its states are.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use tch::Tensor;
 
 use crate::run::assemble::{denoiser::gaussian, solver::on_grid};
 use crate::{
     backends::array::Array,
-    core::{self, Ghost, Grid, Level, Solver, count_calls},
+    core::{self, Grid, Level, Solver, count_nfe},
     error::{Error, Result},
     exact::{Gaussian, GaussianFlow},
     plan::{CellSpec, Solves, Steps},
@@ -29,7 +29,7 @@ pub(crate) struct AnyTruth {
 enum Method {
     /// The flow of an exact-score model that has one.
     Exact(Gaussian),
-    Solver(Rc<dyn Everywhere>),
+    Solver(Arc<dyn Everywhere>),
 }
 
 impl AnyTruth {
@@ -53,8 +53,7 @@ impl AnyTruth {
                 let solver = registry.build(method, &schedule, way.requested());
                 (way, solver.map_err(refuse)?)
             };
-            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
-            counted.admits(&way).map_err(|error| refuse(error.into()))?;
+            solver.admits(&way).map_err(|error| refuse(error.into()))?;
             (way, Method::Solver(solver))
         } else {
             let Some(gaussian) = spec.model.exact.as_ref().and_then(gaussian) else {
@@ -100,9 +99,8 @@ impl AnyTruth {
         let calls = match &self.method {
             Method::Exact(_) => 0,
             Method::Solver(solver) => {
-                let solver: Rc<dyn Solver<Ghost>> = Rc::clone(solver) as _;
                 let ways = self.lead.iter().chain([&self.grid]);
-                ways.map(|way| count_calls(&*solver, way)).sum::<core::Result<u64>>()?
+                ways.map(|way| count_nfe(&**solver, way)).sum::<core::Result<u64>>()?
             }
         };
         Ok((self.key.clone(), calls))
@@ -110,7 +108,7 @@ impl AnyTruth {
 
     pub(crate) fn on_arrays(self, known: &Known<Array>) -> Truth<Array> {
         let solver = match self.method {
-            Method::Exact(gaussian) => Rc::new(GaussianFlow(gaussian)) as Rc<dyn Solver<Array>>,
+            Method::Exact(gaussian) => Arc::new(GaussianFlow(gaussian)) as Arc<dyn Solver<Array>>,
             Method::Solver(solver) => solver,
         };
         Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
@@ -119,7 +117,7 @@ impl AnyTruth {
     pub(crate) fn on_tensors(self, known: &Known<Tensor>) -> Truth<Tensor> {
         let solver = match self.method {
             Method::Exact(_) => unreachable!("invariant: a network is no exact-score model"),
-            Method::Solver(solver) => solver as Rc<dyn Solver<Tensor>>,
+            Method::Solver(solver) => solver as Arc<dyn Solver<Tensor>>,
         };
         Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
     }

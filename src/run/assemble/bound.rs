@@ -1,6 +1,6 @@
 //! A cell's method and model bound to one kind of state, arrays or tensors.
 
-use std::{collections::BTreeMap, rc::Rc, time::Instant};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
@@ -24,9 +24,9 @@ pub(crate) struct Exchange<S> {
 
 /// Everything a [`Sampler`] needs, on states `S`.
 pub(crate) struct Bound<S: State> {
-    pub(crate) solver: Rc<dyn Solver<S>>,
+    pub(crate) solver: Arc<dyn Solver<S>>,
     pub(crate) variance: Variance,
-    pub(crate) inverse: Rc<dyn Solver<S>>,
+    pub(crate) inverse: Arc<dyn Solver<S>>,
     pub(crate) denoiser: Rc<dyn Denoiser<State = S>>,
     pub(crate) grid: Grid,
     pub(crate) shape: [usize; 3],
@@ -81,7 +81,7 @@ where
             numbers.insert(Measured::Error.name(), difference.rms()?);
         }
         let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.calls, numbers, truth, time })
+        Ok(Samples { images, calls: outcome.nfe, numbers, truth, time })
     }
 
     fn carry(
@@ -105,7 +105,7 @@ where
         } else {
             integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, observe)
         }?;
-        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.calls })
+        Ok(Carried { x: (self.exchange.out)(&outcome.x)?, calls: outcome.nfe })
     }
 
     fn bits(

@@ -1,6 +1,6 @@
 //! The stock of loaded models, and the samplers of cells.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 use ndarray::Ix4;
 use tch::Tensor;
@@ -82,7 +82,7 @@ impl<'a> Models<'a> {
     /// Weights that cannot be read, or an exact-score model that makes no sense.
     pub fn sampler(&mut self, spec: &CellSpec) -> Result<Box<dyn Sampler>> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
-        let inverse = Registry::inverse(&spec.solver, Rc::clone(&solver))?;
+        let inverse = Registry::inverse(&spec.solver, Arc::clone(&solver))?;
         let variance = Registry::variance(&spec.solver);
         let truth = AnyTruth::of(spec, self.registry, &grid)?;
         if let Some(exact) = &spec.model.exact {
@@ -93,9 +93,9 @@ impl<'a> Models<'a> {
                 )));
             };
             return Ok(Box::new(Bound {
-                solver: solver as Rc<dyn Solver<Array>>,
+                solver: solver as Arc<dyn Solver<Array>>,
                 variance,
-                inverse: inverse as Rc<dyn Solver<Array>>,
+                inverse: inverse as Arc<dyn Solver<Array>>,
                 denoiser: adapt(exact_model(exact)? as _, &spec.model),
                 grid,
                 shape: [c, h, w],
@@ -123,9 +123,9 @@ impl<'a> Models<'a> {
             plan::StateKind::F64 => tch::Kind::Double,
         };
         Ok(Box::new(Bound {
-            solver: solver as Rc<dyn Solver<Tensor>>,
+            solver: solver as Arc<dyn Solver<Tensor>>,
             variance,
-            inverse: inverse as Rc<dyn Solver<Tensor>>,
+            inverse: inverse as Arc<dyn Solver<Tensor>>,
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,

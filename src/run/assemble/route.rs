@@ -1,10 +1,8 @@
 //! What a cell will visit and cost, and why one cannot run, without its model.
 
-use std::rc::Rc;
-
 use crate::run::assemble::{any_truth::AnyTruth, solver::grid_and_solver};
 use crate::{
-    core::{self, Ghost, Grid, Solver, count_calls},
+    core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
     plan::{Cell, CellSpec, Measured, MetricsSpec, PredictionKind, Task},
@@ -31,10 +29,10 @@ impl Route {
     /// As [`Route::new`], and a method that does not run backwards or not by this convention.
     pub fn inverse(spec: &CellSpec, registry: &Registry) -> Result<Self> {
         let (grid, solver) = grid_and_solver(spec, registry)?;
-        let solver: Rc<dyn Solver<Ghost>> = Registry::inverse(&spec.solver, solver)?;
+        let solver = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
-        let calls = count_calls(&*solver, &grid)?;
-        Ok(Self { grid, calls, order: order_of(solver.kind()), truth: None })
+        let calls = count_nfe(&*solver, &grid)?;
+        Ok(Self { grid, calls, order: solver.order(), truth: None })
     }
 
     /// The route of a cell.
@@ -43,8 +41,7 @@ impl Route {
     /// As [`GridSpec::build`](crate::plan::GridSpec::build), and a grid the solver does not admit.
     pub fn new(spec: &CellSpec, registry: &Registry) -> Result<Self> {
         let (grid, solver) = grid_and_solver(spec, registry)?;
-        let solver: Rc<dyn Solver<Ghost>> = solver;
-        let calls = count_calls(&*solver, &grid)?;
+        let calls = count_nfe(&*solver, &grid)?;
         let of_eps = spec.model.exact.is_none() && spec.model.prediction == PredictionKind::Eps;
         if of_eps && grid.first().is_pure_noise() {
             return Err(core::Error::NoX0.into());
@@ -56,7 +53,7 @@ impl Route {
         };
         let truth = AnyTruth::of(spec, registry, &grid)?;
         let truth = truth.map(|truth| truth.cost()).transpose()?;
-        Ok(Self { grid, calls, order: order_of(solver.kind()), truth })
+        Ok(Self { grid, calls, order: solver.order(), truth })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -119,7 +116,7 @@ impl Route {
                 _ if cell.spec.grid.window.is_some() => {
                     ("grid.window", "tau and window together decide which levels are visited")
                 }
-                Error::Core(core::Error::Label { .. }) => {
+                Error::Core(core::Error::Timestep { .. }) => {
                     ("grid.tau", "labels are the network's, counted from 0")
                 }
                 _ => ("grid.steps", "S and tau together decide which levels are visited"),
@@ -182,13 +179,6 @@ fn undrawable(cell: &Cell) -> Option<Diagnostic> {
         let help = "measure `error` there, or remove `window`";
         Diagnostic::error(cell.locate("grid.window"), message).help(help)
     })
-}
-
-fn order_of(kind: core::Kind) -> Option<u32> {
-    match kind {
-        core::Kind::Deterministic { order } => Some(order),
-        core::Kind::Stochastic => None,
-    }
 }
 
 /// An option that its method refuses, shown where it was written, with what the section may hold.

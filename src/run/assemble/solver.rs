@@ -3,10 +3,10 @@
 //! A solver may depend on its grid and the cost of a grid on its solver, so the two are built
 //! together.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::{
-    core::{self, Ghost, Grid, Schedule, Solver, count_calls},
+    core::{self, Grid, Schedule, count_nfe},
     error::{Error, Result},
     plan::{CellSpec, GridSpec, SolverSpec, Steps},
     run::registry::{Everywhere, Registry},
@@ -25,7 +25,7 @@ pub(crate) fn learned(spec: &CellSpec) -> bool {
 pub(crate) fn grid_and_solver(
     spec: &CellSpec,
     registry: &Registry,
-) -> Result<(Grid, Rc<dyn Everywhere>)> {
+) -> Result<(Grid, Arc<dyn Everywhere>)> {
     if spec.model.exact.is_some() && learned(spec) {
         return Err(core::Error::NoRange.into());
     }
@@ -38,7 +38,7 @@ pub(crate) fn on_grid(
     solver: &SolverSpec,
     schedule: &Schedule,
     registry: &Registry,
-) -> Result<(Grid, Rc<dyn Everywhere>)> {
+) -> Result<(Grid, Arc<dyn Everywhere>)> {
     let with = |steps: usize| {
         let grid = grid.build(steps, schedule)?;
         let solver = registry.build(solver, schedule, grid.requested())?;
@@ -54,8 +54,7 @@ pub(crate) fn on_grid(
     let mut refused = None;
     for steps in (1..=most).rev() {
         let found = with(steps).and_then(|(grid, solver)| {
-            let counted: Rc<dyn Solver<Ghost>> = Rc::clone(&solver) as _;
-            let calls = count_calls(&*counted, &grid)?;
+            let calls = count_nfe(&*solver, &grid)?;
             Ok(((grid, solver), calls))
         });
         match found {

@@ -1,12 +1,10 @@
 //! The words of a manifest: the solvers that can be named, and the models of this machine.
 
-use std::rc::Rc;
-
 use crate::{
-    core::{self, Ghost, Schedule, Solver},
+    core::Schedule,
     manifest::{Kind, Vocabulary},
     networks::home,
-    plan::{SolverSpec, Solves},
+    plan::Solves,
     run::{assemble::files::stated, registry::Registry},
 };
 
@@ -20,16 +18,12 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
     }
 }
 
-/// What can be a truth: the exact flow, and the methods that draw no noise.
+/// What solves the probability-flow ODE: the exact flow, and the methods that draw no noise.
 fn truths(registry: &Registry) -> Vec<Kind> {
     let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
     let deterministic = |kind: &Kind| {
-        let options = kind.options.iter().map(|&(key, value)| (key.to_owned(), value)).collect();
-        let spec = SolverSpec { options, ..SolverSpec::new(kind.name.clone()) };
-        let solver = registry.build(&spec, &schedule, 2).ok()?;
-        let solver: Rc<dyn Solver<Ghost>> = solver;
-        let draws_none = matches!(solver.kind(), core::Kind::Deterministic { .. });
-        draws_none.then(|| {
+        let solver = registry.build(&Registry::section(kind), &schedule, 2).ok()?;
+        (!solver.draws_noise()).then(|| {
             Kind::new(kind.name.clone(), &[])
                 .with_options(&kind.options)
                 .with_switches(&kind.switches)

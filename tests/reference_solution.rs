@@ -1,4 +1,5 @@
-//! The metric `error`: what samples are compared with, and what is refused.
+//! The reference solution that `[truth]` asks for: what the measures `error` and `feature-error`
+//! compare samples with, and what is refused.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,7 +15,7 @@ use ddim::run::registry::Registry;
 use ddim::run::runner;
 
 const BASE: &str = r#"
-name = "truth"
+name = "reference"
 samples = 16
 batch = 8
 
@@ -42,7 +43,7 @@ blocks = 4
 fn plan(sets: &[&str]) -> Plan {
     let sets: Vec<Argument> = sets.iter().copied().map(Argument::set).collect();
     let vocabulary = vocabulary(&Registry::shipped());
-    Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
+    Manifest::parse("reference.toml", BASE).unwrap().plan(None, &sets, &vocabulary).unwrap()
 }
 
 fn draw(sets: &[&str]) -> Samples {
@@ -59,8 +60,7 @@ fn errors(sets: &[&str]) -> Vec<f64> {
 
 #[test]
 fn the_error_is_the_rms_difference_from_the_exact_flow_of_the_same_noise() {
-    // The flow of a Gaussian is affine: with DDIM as a truth of its own, the two differ by what
-    // the images differ by.
+    // A tight adaptive method stands for the exact flow: samples are as far from it as from that.
     let heun = draw(&[]);
     let exact = draw(&["solver.kind=dormand-prince", "solver.rtol=1e-13", "solver.atol=1e-13"]);
     let difference = &heun.images - &exact.images;
@@ -72,7 +72,7 @@ fn the_error_is_the_rms_difference_from_the_exact_flow_of_the_same_noise() {
 }
 
 #[test]
-fn an_adaptive_truth_comes_as_close_to_the_exact_one_as_its_tolerance() {
+fn an_adaptive_reference_comes_as_close_to_the_exact_one_as_its_tolerance() {
     let exact = errors(&[]);
     let adaptive = errors(&["truth.kind=dormand-prince", "truth.rtol=1e-12", "truth.atol=1e-12"]);
     for (exact, adaptive) in exact.iter().zip(&adaptive) {
@@ -88,8 +88,8 @@ fn a_solver_has_no_error_to_itself_on_its_own_grid() {
 }
 
 #[test]
-fn in_a_window_samples_start_where_the_truth_passes() {
-    // From the schedule's top to sigma = 10 by the truth, and on by a solver that is as exact: were
+fn in_a_window_samples_start_where_the_reference_passes() {
+    // From the schedule's top to sigma = 10 by the reference, and on by a solver that is as exact: were
     // x_T taken for the state at sigma = 10, the image would be another.
     let window = ["grid.tau=log-snr", "grid.window=[10.0, 0.5]"];
     let fine = draw(&[&window[..], &["solver.kind=rk4", "grid.steps=200"]].concat());
@@ -99,7 +99,7 @@ fn in_a_window_samples_start_where_the_truth_passes() {
 }
 
 #[test]
-fn a_truth_that_cannot_be_is_refused_before_anything_runs() {
+fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
     let registry = Registry::shipped();
     let refusal =
         |sets: &[&str]| runner::check(&plan(sets), &registry).map(drop).unwrap_err().to_string();
@@ -139,7 +139,7 @@ fn feature_error(sets: &[&str]) -> (f64, Samples) {
 const FEATURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10-features");
 
 #[test]
-fn the_feature_error_is_the_mean_distance_to_the_features_of_the_truth() {
+fn the_feature_error_is_the_mean_distance_to_the_features_of_the_reference() {
     // Eight bits would hide small differences.
     let own = ["truth.kind=heun", "truth.tau=official-uniform", "metrics.quantise=false"];
     let (error, samples) = feature_error(&[&own[..], &["truth.steps=10"]].concat());
@@ -149,7 +149,7 @@ fn the_feature_error_is_the_mean_distance_to_the_features_of_the_truth() {
     let (error, samples) = feature_error(&[&own[..], &["truth.steps=40"]].concat());
     let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
     let extractor = extractors.extractor(FEATURES).unwrap();
-    // The truth's images are those that its method draws by itself.
+    // The reference's images are those that its method draws by itself.
     let fine = draw(&["model.shape=[3, 32, 32]", "grid.steps=40"]).images;
     assert_eq!(samples.truth.unwrap(), fine);
     let features = |images: &ndarray::Array4<f32>| {
@@ -180,7 +180,7 @@ fn images_that_solve_no_ode_have_no_feature_error() {
 }
 
 #[test]
-fn states_of_two_precisions_have_a_truth_each() {
+fn states_of_two_precisions_have_a_reference_each() {
     let network = [
         "model.source=models/cifar10-small",
         "model.shape=",

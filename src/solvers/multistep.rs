@@ -1,4 +1,25 @@
-//! The weights that the multistep methods share.
+//! What the multistep methods share: nodes, weights, one combination.
+//!
+//! Each method interpolates the values it knows, its predictions at the levels it has passed, by a
+//! polynomial in a clock of its own, and integrates that over the step: `nodes` on its clock,
+//! [`weights`] for its [`moment`]s, and [`combine`].
+
+use crate::core::{Result, State};
+
+/// $a\,x + g \sum_j w_j\,y_j$ for as many values as there are weights.
+///
+/// # Errors
+/// Whatever the tensor library returns.
+pub(super) fn combine<S: State>(
+    (a, x): (f64, &S),
+    gain: f64,
+    weights: &[f64],
+    values: &[&S],
+) -> Result<S> {
+    let mut terms = vec![(a, x)];
+    terms.extend(weights.iter().zip(values).map(|(w, &y)| (gain * w, y)));
+    S::lincomb(&terms)
+}
 
 /// The weights $w_j$ with $\sum_j w_j r_j^k = m_k$ for $k = 0 .. n-1$: the interpolating polynomial
 /// through values at the nodes $r_j$, integrated against whatever has the moments $m_k$.
@@ -28,7 +49,8 @@ pub(super) fn weights(nodes: &[f64], moments: impl Fn(usize) -> f64) -> Vec<f64>
 }
 
 /// $\int_0^1 e^{z(1-v)}\,v^k\,\mathrm dv = k!\,\varphi_{k+1}(z)$: the k-th moment of the weight that
-/// an exponential integrator puts on its step. At z = 0 it is $1/(k+1)$, that of plain integration.
+/// an exponential integrator puts on its step. At z = 0 it is $1/(k+1)$, that of [`plain`]
+/// integration.
 ///
 /// # References
 /// Hochbruck, Ostermann, *Exponential integrators*, Acta Numerica 19 (2010), section 2.
@@ -46,16 +68,19 @@ pub(super) fn moment(z: f64, k: usize) -> f64 {
     (1..=k).fold(z.exp_m1() / z, |below, j| (j as f64 * below - 1.0) / z) // phi_{k+1} = (phi_k - 1/k!) / z
 }
 
+/// $\int_0^1 v^k\,\mathrm dv$, the moments of plain integration.
+pub(super) fn plain(k: usize) -> f64 {
+    moment(0.0, k)
+}
+
 #[cfg(test)]
 mod tests {
     use approx::assert_relative_eq;
 
-    use super::moment;
-    use super::weights;
+    use super::{moment, plain, weights};
 
     #[test]
     fn weights_are_those_of_the_textbooks() {
-        let plain = |k| moment(0.0, k);
         let hold = |nodes: &[f64], expected: &[f64]| {
             for (w, e) in weights(nodes, plain).iter().zip(expected) {
                 assert_relative_eq!(*w, *e, max_relative = 1e-14);
