@@ -11,8 +11,9 @@ use ddim::metrics::Jackknife;
 use ddim::plan::presentation::{
     Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
-use ddim::report::claims::{Cross, Verdict, judge};
-use ddim::report::compare::{best, differences_csv};
+use ddim::report::claims::{Verdict, judge};
+use ddim::report::compare::best;
+use ddim::report::cross::Cross;
 use ddim::report::fold::Fold;
 use ddim::report::measure::Statistic;
 use ddim::report::overview::{Format, Show};
@@ -312,7 +313,7 @@ fn the_differences_that_decide_are_written_out() {
         records: &records,
         facts: &facts,
     });
-    let csv = String::from_utf8(differences_csv(table.panels())).unwrap();
+    let csv = String::from_utf8(table.differences_csv()).unwrap();
     let rounded: Vec<String> = csv
         .lines()
         .map(|line| {
@@ -822,28 +823,19 @@ y_label = "fd"
     std::fs::write(folder.join("provenance.json"), provenance).unwrap();
 }
 
-/// The page without its styles and drawings: what its tags are, and what it says.
+/// The page without its styles and drawings, a tag a line: what its tags are, and what it says.
 fn structure(html: &str) -> String {
-    let mut out = String::new();
-    let mut skipped = None;
-    for line in html.lines() {
-        for (start, end) in [("<style>", "</style>"), ("<svg ", "</svg>")] {
-            if skipped.is_none() && line.starts_with(start) {
-                skipped = Some(end);
-                out.push_str(line.split_once('>').map_or(line, |(tag, _)| tag).trim());
-                out.push_str("> ...\n");
-            }
-        }
-        match skipped {
-            Some(end) if line.contains(end) => skipped = None,
-            Some(_) => {}
-            None => {
-                out.push_str(line.trim_end());
-                out.push('\n');
-            }
+    let mut out = html.to_owned();
+    for (start, end) in [("<style", "</style>"), ("<svg ", "</svg>")] {
+        let mut from = 0;
+        while let Some(at) = out[from..].find(start).map(|at| from + at) {
+            let inside = at + out[at..].find('>').unwrap() + 1;
+            let until = inside + out[inside..].find(end).unwrap() + end.len();
+            out.replace_range(inside..until, " ...");
+            from = inside;
         }
     }
-    out
+    out.replace("><", ">\n<").replace("...<", "...\n<").replace("<td>\n</td>", "<td></td>")
 }
 
 #[test]

@@ -1,6 +1,15 @@
 //! What a column of `metrics.csv` is, in words for the head of a table.
 
 use crate::measure::features::{is_mean, is_score};
+use crate::results::record::Record;
+
+/// The columns of what was counted.
+pub(crate) const COUNTS: [&str; 4] = ["S", "levels", "calls", "N"];
+
+/// What a cell has in these columns.
+pub(crate) fn counts(record: &Record) -> [u64; 4] {
+    [record.steps as u64, record.levels as u64, record.calls, record.n as u64]
+}
 
 /// How a metric comes from its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +25,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// That of a metric, by its name in manifests.
+    /// The statistic of a metric, told by the metric's name in manifests.
     pub fn of(metric: &str) -> Self {
         if mean_of(metric).is_some() {
             Self::Median
@@ -40,7 +49,7 @@ pub fn mean_of(column: &str) -> Option<&str> {
     column.strip_suffix("-median")
 }
 
-/// What the numbers of a column are, with their unit; nothing of a column that says it itself.
+/// What the numbers of a column are, with their unit; none where the column's name says it.
 pub fn words(column: &str) -> Option<&'static str> {
     let name = column.split('.').next().unwrap_or(column);
     Some(match name {

@@ -5,7 +5,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 /// `2026-11-22T14:59:50Z`, from seconds of Unix time. After the year 9999, which the format cannot
 /// write, the number of seconds itself.
 pub fn iso(seconds: u64) -> String {
-    let date = i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let date =
+        i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
