@@ -121,7 +121,6 @@ fn facts() -> Facts {
         samples: Some(256),
         seed: Some(0),
         folded: String::new(),
-        features: "64 features of cifar10-features".into(),
         statistic: Statistic::Plugin,
         orders: BTreeMap::new(),
     }
@@ -172,7 +171,7 @@ fn the_markdown_table_shows_what_was_measured_and_then_the_paper_and_the_verdict
     | sigma-hat | diverged | not run | not run |
     | a_b \| c | 50.0 [47.9, 52.1] | not run | not run |
 
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).
+    Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).
 
     Published: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
 
@@ -196,7 +195,7 @@ fn the_latex_table_is_for_booktabs() {
     insta::assert_snapshot!(shown().latex, @r"
     \begin{table}
       \centering
-      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).}
+      \caption{Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).}
       \begin{tabular}{lrrr}
         \toprule
         variance \textbackslash{} grid.steps & 10 & 50 & 100 \\
@@ -525,7 +524,7 @@ fn an_order_of_points_that_bend_says_so() {
     let text = table.markdown();
     let lines: Vec<&str> = text.lines().skip(6).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
+    Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
 
     | variance | order of fd against S | bends from, to | order of the method |
     | --- | ---: | ---: | ---: |

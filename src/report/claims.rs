@@ -163,17 +163,13 @@ fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
         }
         ClaimCheck::Order => vec![],
         ClaimCheck::Lowest | ClaimCheck::Highest => {
-            let mut pairs = Vec::new();
-            for column in &claim.columns {
-                for row in cross.rows.iter().filter(|row| **row != claim.row) {
-                    let (own, other) = (Place::new(&claim.row, column), Place::new(row, column));
-                    pairs.push(match claim.check {
-                        ClaimCheck::Highest => pair(own, other),
-                        _ => pair(other, own),
-                    });
-                }
-            }
-            pairs
+            let others = || cross.rows.iter().filter(|row| **row != claim.row);
+            let against = |(column, row): (&String, &String)| {
+                let (own, other) = (Place::new(&claim.row, column), Place::new(row, column));
+                if claim.check == ClaimCheck::Highest { pair(own, other) } else { pair(other, own) }
+            };
+            let places = claim.columns.iter().flat_map(|c| others().map(move |row| (c, row)));
+            places.map(against).collect()
         }
     }
 }

@@ -134,7 +134,6 @@ impl<'a> Show<'a> {
                 samples: samples.filter(|_| same_samples),
                 seed: seed.filter(|_| same_seed),
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
-                features: String::new(),
                 statistic: Statistic::of(plan.table.as_ref().map_or("", |spec| &spec.value)),
                 orders: orders(plan, registry),
             },

@@ -120,7 +120,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         ShapeStyle { color: color.to_rgba(), filled: true, stroke_width: width }
     }
 
-    pub fn note<E: std::fmt::Display>(&mut self, outcome: Result<(), E>) {
+    fn note<E: std::fmt::Display>(&mut self, outcome: Result<(), E>) {
         if let Err(error) = outcome {
             self.error.get_or_insert(error.to_string());
         }
@@ -130,7 +130,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
         if path.len() > 1 {
             let outcome = self.backend.draw_path(path, &self.style(width, color));
-            self.note(outcome.map_err(|e| e.to_string()));
+            self.note(outcome);
         }
     }
 
@@ -148,13 +148,13 @@ impl<B: DrawingBackend> Page<'_, B> {
     pub fn rectangle(&mut self, corner: Point, opposite: Point, color: RGBColor) {
         let (a, b) = (self.pixel(corner), self.pixel(opposite));
         let outcome = self.backend.draw_rect(a, b, &self.style(0.0, color), true);
-        self.note(outcome.map_err(|e| e.to_string()));
+        self.note(outcome);
     }
 
     pub fn polygon(&mut self, points: &[Point], color: RGBColor) {
         let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
         let outcome = self.backend.fill_polygon(path, &self.style(0.0, color));
-        self.note(outcome.map_err(|e| e.to_string()));
+        self.note(outcome);
     }
 
     /// The marker of curve `i`, about as large for every shape.
@@ -170,7 +170,7 @@ impl<B: DrawingBackend> Page<'_, B> {
                 let pixels = (self.scale * radius * 0.95).round() as u32;
                 let (center, style) = (self.pixel((x, y)), self.style(0.0, color));
                 let outcome = self.backend.draw_circle(center, pixels, &style, true);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             }
             1 => self.polygon(&corners(4, 45.0, 1.2 * radius), color),
             2 => self.polygon(&corners(3, -90.0, 1.3 * radius), color),
@@ -211,7 +211,7 @@ impl<B: DrawingBackend> Page<'_, B> {
                     TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
                 let place = self.pixel((x, baseline - 0.76 * size));
                 let outcome = self.backend.draw_text(text, &style, place);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             }
             Letters::Pixels => {
                 let start = match horizontal {
@@ -240,7 +240,7 @@ impl<B: DrawingBackend> Page<'_, B> {
                 let at = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
                 let color = write.color.mix(f64::from(alpha.min(1.0))).to_backend_color();
                 let outcome = self.backend.draw_pixel(at, color);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             });
         }
     }

@@ -182,18 +182,10 @@ impl<'a> Ranks<'a> {
 
     /// `rank-correlations.csv`: a line for every two columns.
     pub fn correlations_csv(&self) -> Vec<u8> {
+        #[rustfmt::skip]
         let header = [
-            "column",
-            "other",
-            "sets",
-            "spearman",
-            "low",
-            "high",
-            "pairs",
-            "apart",
-            "other_apart",
-            "alike",
-            "opposite",
+            "column", "other", "sets", "spearman", "low", "high", "pairs", "apart", "other_apart",
+            "alike", "opposite",
         ];
         let agreements = self.agreements();
         let lines = agreements.iter().map(|agreement| {
@@ -201,13 +193,8 @@ impl<'a> Ranks<'a> {
             let interval = found.and_then(|found| found.interval);
             let [first, second] = agreement.columns.map(str::to_owned);
             let rho = [found.map(|f| f.value), interval.map(|i| i.0), interval.map(|i| i.1)];
-            let counts = [
-                agreement.pairs,
-                agreement.apart[0],
-                agreement.apart[1],
-                agreement.alike,
-                agreement.opposite.len(),
-            ];
+            let Agreement { pairs, apart, alike, ref opposite, .. } = *agreement;
+            let counts = [pairs, apart[0], apart[1], alike, opposite.len()];
             let mut line = vec![first, second, self.sets.len().to_string()];
             line.extend(rho.map(|x| x.map_or_else(String::new, float)));
             line.extend(counts.map(|count| count.to_string()));

@@ -164,16 +164,7 @@ impl Figure {
                 curve.line = Line::fit(&points.collect::<Vec<_>>());
             }
         }
-        let mut note = note(spec, records, diverged, &curves, measured_x);
-        match outside {
-            0 => {}
-            1 => note.push_str("; 1 cell at zero or below has no place on a logarithmic axis"),
-            n => {
-                note = format!(
-                    "{note}; {n} cells at zero or below have no place on a logarithmic axis"
-                );
-            }
-        }
+        let note = note(spec, records, (diverged, outside), &curves, measured_x);
         Ok(Self { spec: spec.clone(), note, curves, measured_x })
     }
 
@@ -226,7 +217,7 @@ impl Figure {
 fn note(
     spec: &PlotSpec,
     records: &[Record],
-    diverged: usize,
+    (diverged, outside): (usize, usize),
     curves: &[Curve],
     measured_x: bool,
 ) -> String {
@@ -261,10 +252,17 @@ fn note(
         let lines = lines.collect::<Vec<_>>().join("; ");
         note = format!("{note}; lines of least squares with standard errors, {lines}");
     }
-    match diverged {
-        0 => {}
-        1 => note.push_str("; 1 diverged cell is not shown"),
-        n => note = format!("{note}; {n} diverged cells are not shown"),
+    for (n, one, more) in [
+        (diverged, "diverged cell is not shown", "diverged cells are not shown"),
+        (
+            outside,
+            "cell at zero or below has no place on a logarithmic axis",
+            "cells at zero or below have no place on a logarithmic axis",
+        ),
+    ] {
+        if n > 0 {
+            note = format!("{note}; {n} {}", if n == 1 { one } else { more });
+        }
     }
     note
 }

@@ -7,6 +7,13 @@ use crate::report::measure::{COUNTS, counts};
 use crate::report::text::float;
 use crate::results::record::{FIELDS, LEVEL, PARAM, SUFFIXES, csv_bytes, fields, names};
 
+/// The columns of `differences.csv`.
+#[rustfmt::skip]
+const DIFFERENCES: [&str; 11] = [
+    "metric", "panel", "column", "row", "other", "status", "difference", "se", "low", "high",
+    "beyond_zero",
+];
+
 impl Table<'_> {
     /// The table as CSV, a line per place: `status`, a `param.AXIS` for each axis, and the columns
     /// of `metrics.csv` by the same names and with the same numbers, without `m.leave_out`; last the
@@ -44,24 +51,10 @@ impl Table<'_> {
 
     /// `differences.csv`, a function of `metrics.csv` and of the axes of the table.
     ///
-    /// Its columns are `metric`, `panel`, `column`, `row`, `other`, `status`, and of `row` minus
-    /// `other` the `difference` (bias-corrected), `se`, `low`, `high` and `beyond_zero`. There is a
-    /// line for each pair of rows that have both been run; of a pair with a diverged cell, only which
-    /// of the two diverged is known. Each comparison is made by itself.
+    /// There is a line for each pair of rows that have both been run, with the bias-corrected
+    /// `difference` of `row` minus `other`; of a pair with a diverged cell, only which of the two
+    /// diverged is known. Each comparison is made by itself.
     pub fn differences_csv(&self) -> Vec<u8> {
-        let header = [
-            "metric",
-            "panel",
-            "column",
-            "row",
-            "other",
-            "status",
-            "difference",
-            "se",
-            "low",
-            "high",
-            "beyond_zero",
-        ];
         let mut lines = vec![];
         for Panel { title, cross, .. } in &self.panels {
             for column in &cross.columns {
@@ -76,7 +69,7 @@ impl Table<'_> {
                 }
             }
         }
-        csv_bytes(&header.map(String::from), lines.into_iter())
+        csv_bytes(&DIFFERENCES.map(String::from), lines.into_iter())
     }
 }
 

@@ -54,8 +54,6 @@ pub struct Facts {
     pub seed: Option<u64>,
     /// The axis that is averaged over, with its labels: `seed = 0, 1, 2`; empty if there is none.
     pub folded: String,
-    /// What the metric is measured on, for instance `64 features of resnet-cifar10`.
-    pub features: String,
     /// How the metric comes from its samples.
     pub statistic: Statistic,
     /// The solver's own order in every row whose cells agree on it.
@@ -254,31 +252,25 @@ impl<'a> Table<'a> {
     /// The sentences under the table.
     pub(crate) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, facts, .. } = self.input;
-        let Facts { seed, folded, features, statistic, .. } = facts;
+        let Facts { seed, folded, statistic, .. } = facts;
         let mut caption = spec.caption.trim().to_owned();
         if !panel.title.is_empty() {
             let _ = write!(caption, " Here {}.", panel.title);
         }
-        let on = if features.is_empty() { String::new() } else { format!(" on {features}") };
         let level = 100.0 * LEVEL;
-        let what = match statistic {
-            Statistic::Mean => format!("mean over samples and its {level} % jackknife interval"),
-            Statistic::Median => {
-                format!("median over samples and its {level} % jackknife interval")
-            }
-            Statistic::Extrapolated => {
-                format!("value extrapolated to infinite N and its {level} % jackknife interval")
-            }
-            Statistic::Plugin => {
-                format!("plug-in value at N and its {level} % jackknife interval at the same N")
-            }
+        let (what, at) = match statistic {
+            Statistic::Mean => ("mean over samples", ""),
+            Statistic::Median => ("median over samples", ""),
+            Statistic::Extrapolated => ("value extrapolated to infinite N", ""),
+            Statistic::Plugin => ("plug-in value at N", " at the same N"),
         };
+        let what = format!("{what} and its {level} % jackknife interval{at}");
         let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
         let of = match folded.as_str() {
             "" => "the".to_owned(),
             folded => format!("the mean over {folded} of the"),
         };
-        let _ = write!(caption, " Measured: {}{on}, {}{seed}; {of} {what}.", spec.value, facts.n());
+        let _ = write!(caption, " Measured: {}, {}{seed}; {of} {what}.", spec.value, facts.n());
         if let Some(floor) = self.floor(panel) {
             let _ = write!(
                 caption,
