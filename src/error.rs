@@ -85,7 +85,5 @@ input_errors!(
     crate::networks::hub::HubError,
     crate::networks::conversion::ConvertError,
     crate::networks::network::OpenError,
-    crate::report::image_grid::GridError,
-    crate::report::plot::PlotError,
     crate::measure::reference::Error,
 );

@@ -11,8 +11,9 @@ use ddim::metrics::Jackknife;
 use ddim::plan::presentation::{
     Against, ClaimCheck, ClaimSpec, PaperRow, PaperValues, PlotSpec, TableSpec,
 };
-use ddim::report::claims::{Cross, Verdict, judge};
-use ddim::report::compare::{best, differences_csv};
+use ddim::report::claims::{Verdict, judge};
+use ddim::report::compare::best;
+use ddim::report::cross::Cross;
 use ddim::report::fold::Fold;
 use ddim::report::measure::Statistic;
 use ddim::report::overview::{Format, Show};
@@ -120,7 +121,6 @@ fn facts() -> Facts {
         samples: Some(256),
         seed: Some(0),
         folded: String::new(),
-        features: "64 features of cifar10-features".into(),
         statistic: Statistic::Plugin,
         orders: BTreeMap::new(),
     }
@@ -171,7 +171,7 @@ fn the_markdown_table_shows_what_was_measured_and_then_the_paper_and_the_verdict
     | sigma-hat | diverged | not run | not run |
     | a_b \| c | 50.0 [47.9, 52.1] | not run | not run |
 
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).
+    Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 %, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).
 
     Published: FID (Inception), N = 50,000, from Song et al. 2021, Table 1, CIFAR-10.
 
@@ -195,7 +195,7 @@ fn the_latex_table_is_for_booktabs() {
     insta::assert_snapshot!(shown().latex, @r"
     \begin{table}
       \centering
-      \caption{Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).}
+      \caption{Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 \% jackknife interval at the same N. Bold: the lowest bias-corrected value of a column, and every value not told from it by their paired difference at 95 \%, each comparison by itself. grid.steps (model calls per sample): 10 (10), 50 (50).}
       \begin{tabular}{lrrr}
         \toprule
         variance \textbackslash{} grid.steps & 10 & 50 & 100 \\
@@ -312,7 +312,7 @@ fn the_differences_that_decide_are_written_out() {
         records: &records,
         facts: &facts,
     });
-    let csv = String::from_utf8(differences_csv(table.panels())).unwrap();
+    let csv = String::from_utf8(table.differences_csv()).unwrap();
     let rounded: Vec<String> = csv
         .lines()
         .map(|line| {
@@ -524,7 +524,7 @@ fn an_order_of_points_that_bend_says_so() {
     let text = table.markdown();
     let lines: Vec<&str> = text.lines().skip(6).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    Quality against the number of steps. Measured: fd on 64 features of cifar10-features, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
+    Quality against the number of steps. Measured: fd, N = 256, seed 0; the plug-in value at N and its 95 % jackknife interval at the same N. grid.steps (model calls per sample): 5 (5), 20 (20), 80 (80), 320 (320).
 
     | variance | order of fd against S | bends from, to | order of the method |
     | --- | ---: | ---: | ---: |
@@ -822,28 +822,19 @@ y_label = "fd"
     std::fs::write(folder.join("provenance.json"), provenance).unwrap();
 }
 
-/// The page without its styles and drawings: what its tags are, and what it says.
+/// The page without its styles and drawings, a tag a line: what its tags are, and what it says.
 fn structure(html: &str) -> String {
-    let mut out = String::new();
-    let mut skipped = None;
-    for line in html.lines() {
-        for (start, end) in [("<style>", "</style>"), ("<svg ", "</svg>")] {
-            if skipped.is_none() && line.starts_with(start) {
-                skipped = Some(end);
-                out.push_str(line.split_once('>').map_or(line, |(tag, _)| tag).trim());
-                out.push_str("> ...\n");
-            }
-        }
-        match skipped {
-            Some(end) if line.contains(end) => skipped = None,
-            Some(_) => {}
-            None => {
-                out.push_str(line.trim_end());
-                out.push('\n');
-            }
+    let mut out = html.to_owned();
+    for (start, end) in [("<style", "</style>"), ("<svg ", "</svg>")] {
+        let mut from = 0;
+        while let Some(at) = out[from..].find(start).map(|at| from + at) {
+            let inside = at + out[at..].find('>').unwrap() + 1;
+            let until = inside + out[inside..].find(end).unwrap() + end.len();
+            out.replace_range(inside..until, " ...");
+            from = inside;
         }
     }
-    out
+    out.replace("><", ">\n<").replace("...<", "...\n<").replace("<td>\n</td>", "<td></td>")
 }
 
 #[test]

@@ -182,4 +182,19 @@ mod tests {
         let square = ImageSet::of(Array4::zeros((1, 1, 2, 2)), "set".into());
         assert_ne!(flat.sha256(), square.sha256());
     }
+
+    #[test]
+    fn bytes_are_rounded_as_by_torchvision() {
+        let cases = [(-1.0, 0), (1.0, 255), (-7.0, 0), (7.0, 255), (0.0, 128), (f32::NAN, 0)];
+        for (x, byte) in cases {
+            assert_eq!(to_u8(x), byte, "{x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_survives_the_way_to_a_float_and_back() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(to_u8(f32::from(byte) / 255.0 * 2.0 - 1.0), byte);
+        }
+    }
 }

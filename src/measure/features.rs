@@ -24,7 +24,6 @@ use crate::{
     measure::reference::{Extractor, Reference},
     networks::home,
     plan::CellSpec,
-    report::image_grid,
 };
 
 /// The extractors and references in use.
@@ -141,7 +140,7 @@ pub fn features(
 ) -> Result<Array2<f32>> {
     let unit = images.mapv(|x| {
         if quantise {
-            f32::from(image_grid::to_u8(x)) / 255.0
+            f32::from(data::to_u8(x)) / 255.0
         } else {
             f32::midpoint(x, 1.0).clamp(0.0, 1.0)
         }

@@ -1,6 +1,6 @@
-//! One direction of a plot: from numbers to [0, 1], and its ticks.
+//! One axis of a plot: it maps numbers to [0, 1] and chooses its ticks.
 
-/// One direction of the axes: from numbers to [0, 1].
+/// Maps the numbers of one axis to [0, 1].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub log: bool,
@@ -54,8 +54,8 @@ impl Scale {
         values.into_iter().map(|v| (v, if plain { trim(v) } else { power(v) })).collect()
     }
 
-    /// A few digits times powers of ten, the fewer the more decades there are; nothing where fewer
-    /// than three would be shown.
+    /// A few digits times powers of ten, fewer of them over more decades; none where fewer than
+    /// three would be shown.
     fn log_ticks(&self) -> Option<Vec<f64>> {
         let digits: &[f64] = match self.high - self.low {
             decades if decades > 3.0 => &[1.0],
@@ -88,7 +88,7 @@ fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
     ticks
 }
 
-/// A number without the dust of its arithmetic.
+/// A number to six decimals, without zeros at the end.
 pub(crate) fn trim(value: f64) -> String {
     let text = format!("{value:.6}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

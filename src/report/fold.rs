@@ -8,10 +8,12 @@
 //! seed's value. Karras et al. 2022 quote the lowest FID of three seeds; a lowest value is biased
 //! downwards, and has no interval.
 //!
-//! A mean is of all labels or is not there: a diverged cell makes it diverge, and a missing one
-//! leaves it out.
+//! A mean needs the cells of all labels: if one diverged, the mean counts as diverged, and if one is
+//! missing, there is no mean.
 
 use crate::metrics::Jackknife;
+use crate::report::measure::{COUNTS, counts};
+use crate::report::text::float;
 use crate::results::record::{
     Columns, FIELDS, PARAM, Record, SUFFIXES, Status, csv_bytes, fields, names,
 };
@@ -31,7 +33,8 @@ impl Fold {
         self.groups(records).iter().map(|group| self.mean(group)).collect()
     }
 
-    /// The records that differ in this axis alone, in its order, where there is one for each label.
+    /// Groups of records that differ on this axis alone, in its order; only those that have a record
+    /// for each label.
     fn groups<'r>(&self, records: &'r [Record]) -> Vec<Vec<&'r Record>> {
         let mut groups: Vec<Vec<&Record>> = vec![];
         for record in records {
@@ -80,7 +83,7 @@ impl Fold {
         let axes: Vec<&String> = columns.axes.iter().filter(|axis| **axis != self.axis).collect();
         let mut header = vec!["status".to_owned()];
         header.extend(axes.iter().map(|axis| format!("{PARAM}{axis}")));
-        header.extend(["S", "levels", "calls", "N"].map(String::from));
+        header.extend(COUNTS.map(String::from));
         for metric in &columns.metrics {
             header.extend(names(metric, &SUFFIXES[..FIELDS - 2]));
             header.extend(["min", "max"].map(|suffix| format!("{metric}.{suffix}")));
@@ -91,8 +94,7 @@ impl Fold {
             let mean = self.mean(&group);
             let mut row = vec![mean.status.as_str().to_owned()];
             row.extend(axes.iter().map(|axis| mean.label(axis).unwrap_or_default().to_owned()));
-            row.extend([mean.steps, mean.levels].map(|count| count.to_string()));
-            row.extend([mean.calls.to_string(), mean.n.to_string()]);
+            row.extend(counts(&mean).map(|count| count.to_string()));
             for name in &columns.metrics {
                 row.extend(summary(&mean, &group, name));
             }
@@ -111,13 +113,12 @@ impl Fold {
 fn summary(mean: &Record, group: &[&Record], name: &str) -> Vec<String> {
     let each: Vec<Option<f64>> =
         group.iter().map(|record| Some(record.metrics.get(name)?.value)).collect();
-    let print = |x: f64| format!("{x:?}");
-    let each_printed = each.iter().map(|x| x.map_or_else(String::new, print));
+    let each_printed = each.iter().map(|x| x.map_or_else(String::new, float));
     let Some(metric) = mean.metrics.get(name) else {
         return vec![String::new(); FIELDS + 1].into_iter().chain(each_printed).collect();
     };
     let lowest = each.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let highest = each.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
     let fields = fields(metric).into_iter().take(FIELDS - 1);
-    fields.chain([lowest, highest].map(print)).chain(each_printed).collect()
+    fields.chain([lowest, highest].map(float)).chain(each_printed).collect()
 }

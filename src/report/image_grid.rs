@@ -1,11 +1,9 @@
-//! Images as bytes, and grids of them as PNG.
+//! Grids of images as PNG.
 
-use std::io::Cursor;
-
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageResult, codecs::png::PngEncoder};
 use ndarray::ArrayView4;
 
-pub use crate::data::to_u8;
+use crate::{data::to_u8, error::Error};
 
 /// How a grid of images is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +17,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// So many images per row, two pixels apart, not enlarged.
+    /// This many images per row, two pixels apart, not enlarged.
     pub fn columns(columns: usize) -> Self {
         Self { columns, padding: 2, scale: 1 }
     }
@@ -35,7 +33,7 @@ pub enum GridError {
         /// The images' shape.
         shape: [usize; 4],
     },
-    /// A PNG is grey or in colour.
+    /// The images are neither grey nor in colour.
     #[error("cannot draw images of shape {shape:?}: expected 1 or 3 channels, found {}", shape[1])]
     Channels {
         /// The images' shape.
@@ -51,6 +49,12 @@ pub enum GridError {
         /// Why not.
         source: image::ImageError,
     },
+}
+
+impl From<GridError> for Error {
+    fn from(error: GridError) -> Self {
+        Self::Input(error.to_string())
+    }
 }
 
 /// A PNG file that shows images of shape [N, C, H, W] with values in [-1, 1], row by row.
@@ -85,12 +89,23 @@ pub fn png(images: ArrayView4<f32>, layout: Layout) -> Result<Vec<u8>, GridError
             }
         }
     }
-    let mut file = Cursor::new(Vec::new());
     let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX); // beyond that, encoding fails
-    PngEncoder::new(&mut file)
-        .write_image(&pixels, side(width), side(height), color)
-        .map_err(|source| GridError::Encode { width, height, source })?;
-    Ok(file.into_inner())
+    encode(&pixels, (side(width), side(height)), color).map_err(|source| GridError::Encode {
+        width,
+        height,
+        source,
+    })
+}
+
+/// A PNG file of pixels, row by row, for a width and a height.
+pub(crate) fn encode(
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    color: ExtendedColorType,
+) -> ImageResult<Vec<u8>> {
+    let mut file = Vec::new();
+    PngEncoder::new(&mut file).write_image(pixels, width, height, color)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -98,21 +113,6 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
-
-    #[test]
-    fn bytes_are_rounded_as_by_torchvision() {
-        let cases = [(-1.0, 0), (1.0, 255), (-7.0, 0), (7.0, 255), (0.0, 128), (f32::NAN, 0)];
-        for (x, byte) in cases {
-            assert_eq!(to_u8(x), byte, "{x}");
-        }
-    }
-
-    #[test]
-    fn every_byte_survives_the_way_to_a_float_and_back() {
-        for byte in 0..=u8::MAX {
-            assert_eq!(to_u8(f32::from(byte) / 255.0 * 2.0 - 1.0), byte);
-        }
-    }
 
     #[test]
     fn a_grid_shows_the_images_row_by_row() {

@@ -1,6 +1,15 @@
 //! What a column of `metrics.csv` is, in words for the head of a table.
 
 use crate::plan::measures::is_mean;
+use crate::results::record::Record;
+
+/// The columns of what was counted.
+pub(crate) const COUNTS: [&str; 4] = ["S", "levels", "calls", "N"];
+
+/// What a cell has in these columns.
+pub(crate) fn counts(record: &Record) -> [u64; 4] {
+    [record.steps as u64, record.levels as u64, record.calls, record.n as u64]
+}
 
 /// How a metric comes from its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +23,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// That of a metric, by its name in manifests.
+    /// The statistic of a metric, told by the metric's name in manifests.
     pub fn of(metric: &str) -> Self {
         if mean_of(metric).is_some() {
             Self::Median

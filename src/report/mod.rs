@@ -4,6 +4,7 @@
 pub(crate) mod axis;
 pub mod claims;
 pub mod compare;
+pub mod cross;
 pub mod fold;
 pub mod html;
 pub mod image_grid;
@@ -14,3 +15,4 @@ pub mod plot;
 pub mod ranks;
 pub mod sheet;
 pub mod table;
+pub(crate) mod text;

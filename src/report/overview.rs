@@ -1,7 +1,7 @@
 //! What a run leaves for people: tables, claims, plots and sheets of samples.
 //!
-//! Everything is a function of the plan and of `metrics.csv`; the sheets of the strips besides, and
-//! plots of times of `timing.csv`.
+//! Everything is a function of the plan and of `metrics.csv`; sheets also need the strips, and plots
+//! of times `timing.csv`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,14 +17,13 @@ use crate::{
         presentation::{PlotSpec, SECONDS, TableSpec},
     },
     report::{
-        compare,
         fold::Fold,
         measure::Statistic,
-        page::{named, pretty},
         plot::{Figure, PlotError},
         ranks::Ranks,
         sheet::{self, Row},
         table::{Facts, Input, Table},
+        text::{named, pretty},
     },
     results::{
         record::{Columns, Record},
@@ -133,7 +132,6 @@ impl<'a> Show<'a> {
                 samples: samples.filter(|_| same_samples),
                 seed: seed.filter(|_| same_seed),
                 folded: fold.as_ref().map_or_else(String::new, Fold::describe),
-                features: String::new(),
                 statistic: Statistic::of(plan.table.as_ref().map_or("", |spec| &spec.value)),
                 orders: orders(plan),
             },
@@ -141,7 +139,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// The records as they are shown: an axis that the table averages over is gone.
+    /// The records as they are shown, without the axis that the table averages over.
     pub(crate) fn shown(&self, records: &[Record]) -> Vec<Record> {
         self.fold.as_ref().map_or_else(|| records.to_vec(), |fold| fold.records(records))
     }
@@ -208,7 +206,7 @@ impl<'a> Show<'a> {
             TABLES.into_iter().filter_map(|(name, f)| Some((name.to_owned(), table(f)?))).collect();
         if let Some(spec) = self.spec() {
             let shown = self.shown(records);
-            let differences = compare::differences_csv(self.table(spec, &shown).panels());
+            let differences = self.table(spec, &shown).differences_csv();
             files.push((DIFFERENCES.to_owned(), differences));
             if let Some(ranks) = self.ranks(&shown) {
                 let [of_sets, correlations] = RANKS.map(str::to_owned);
@@ -318,7 +316,7 @@ impl<'a> Show<'a> {
                     let further = further.filter_map(|(axis, _)| {
                         label(axis).map(|(_, label)| pretty(&named(axis, label)))
                     });
-                    // A name says what it is, a number does not.
+                    // A number needs the name of its axis, a name does not.
                     let own = label(&spec.rows).map(|(axis, label)| match label.parse::<f64>() {
                         Ok(_) => named(axis, label),
                         Err(_) => pretty(label),
@@ -350,7 +348,7 @@ impl<'a> Show<'a> {
             .collect()
     }
 
-    /// What the tables, plots and sheets of a run are called, whichever of them it comes to draw.
+    /// Names of all the tables, plots and sheets that a run may write.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names = vec![];
         if self.table.is_some() {
@@ -368,7 +366,7 @@ impl<'a> Show<'a> {
     }
 }
 
-/// The records with their times as if they were a metric, and what the times are those of.
+/// The records with their times as one more metric, and the hardware that the times are from.
 ///
 /// A diverged cell and one whose last batch was drawn before an interruption have none.
 fn timed(records: &[Record], timings: &[Timing]) -> (Vec<Record>, String) {

@@ -1,4 +1,4 @@
-//! A drawing surface with lengths in points and letters of its own, for plots and sheets.
+//! A drawing surface for plots and sheets, with lengths in points and its own letters.
 //!
 //! Text on a PNG is drawn from the outlines of DejaVu Sans, which travels with the program; text
 //! in an SVG stays text.
@@ -10,7 +10,7 @@ use plotters::backend::DrawingBackend;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle};
 
-use crate::report::table::GREEK;
+use crate::report::text::HAT;
 
 /// The family, and what a browser without it may use.
 const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
@@ -19,32 +19,6 @@ pub(crate) const BLACK: RGBColor = RGBColor(0, 0, 0);
 pub(crate) const GREY: RGBColor = RGBColor(95, 95, 95);
 pub(crate) const LIGHT: RGBColor = RGBColor(226, 226, 226);
 pub(crate) const WHITE: RGBColor = RGBColor(255, 255, 255);
-
-/// A label with its Greek letters as letters: `eta = 0.5` as `η = 0.5`.
-pub(crate) fn pretty(label: &str) -> String {
-    let letter = |name: &str| GREEK.iter().find(|(greek, _)| *greek == name).map(|(_, c)| c);
-    if let Some(c) = label.strip_suffix("-hat").and_then(letter) {
-        return format!("{c}{HAT}");
-    }
-    match label.split_once('=') {
-        Some((name, value)) => match letter(name.trim()) {
-            Some(c) => format!("{c} = {}", value.trim()),
-            None => label.to_owned(),
-        },
-        None => label.to_owned(),
-    }
-}
-
-/// What a label says with its axis: `steps = 20`. A label like `eta = 0.2` says it itself.
-pub(crate) fn named(axis: &str, label: &str) -> String {
-    if label.contains('=') {
-        return label.to_owned();
-    }
-    format!("{} = {label}", axis.rsplit('.').next().unwrap_or(axis))
-}
-
-/// The combining circumflex, on the letter before it.
-pub(crate) const HAT: char = '\u{302}';
 
 /// The built-in `DejaVu Sans`, regular or bold.
 fn face(bold: bool) -> &'static FontRef<'static> {
@@ -56,7 +30,7 @@ fn face(bold: bool) -> &'static FontRef<'static> {
     &FACES[usize::from(bold)]
 }
 
-/// The font at a size of the type, which `ab_glyph` measures from ascent to descent.
+/// The font at a size in points of the em; `ab_glyph` counts from ascent to descent instead.
 fn scaled(size: f64, bold: bool) -> PxScaleFont<&'static FontRef<'static>> {
     let font = face(bold);
     let em = font.height_unscaled() / font.units_per_em().unwrap_or(2048.0);
@@ -65,7 +39,7 @@ fn scaled(size: f64, bold: bool) -> PxScaleFont<&'static FontRef<'static>> {
     font.into_scaled(size * em)
 }
 
-/// Calls for every letter with the place where it starts; returns the width of them all.
+/// Calls `place` for every letter with the x at which it starts; returns the width of the text.
 fn lay_out(
     text: &str,
     font: &PxScaleFont<&FontRef<'static>>,
@@ -146,7 +120,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         ShapeStyle { color: color.to_rgba(), filled: true, stroke_width: width }
     }
 
-    pub fn note<E: std::fmt::Display>(&mut self, outcome: Result<(), E>) {
+    fn note<E: std::fmt::Display>(&mut self, outcome: Result<(), E>) {
         if let Err(error) = outcome {
             self.error.get_or_insert(error.to_string());
         }
@@ -156,7 +130,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
         if path.len() > 1 {
             let outcome = self.backend.draw_path(path, &self.style(width, color));
-            self.note(outcome.map_err(|e| e.to_string()));
+            self.note(outcome);
         }
     }
 
@@ -174,13 +148,13 @@ impl<B: DrawingBackend> Page<'_, B> {
     pub fn rectangle(&mut self, corner: Point, opposite: Point, color: RGBColor) {
         let (a, b) = (self.pixel(corner), self.pixel(opposite));
         let outcome = self.backend.draw_rect(a, b, &self.style(0.0, color), true);
-        self.note(outcome.map_err(|e| e.to_string()));
+        self.note(outcome);
     }
 
     pub fn polygon(&mut self, points: &[Point], color: RGBColor) {
         let path: Vec<_> = points.iter().map(|&point| self.pixel(point)).collect();
         let outcome = self.backend.fill_polygon(path, &self.style(0.0, color));
-        self.note(outcome.map_err(|e| e.to_string()));
+        self.note(outcome);
     }
 
     /// The marker of curve `i`, about as large for every shape.
@@ -196,7 +170,7 @@ impl<B: DrawingBackend> Page<'_, B> {
                 let pixels = (self.scale * radius * 0.95).round() as u32;
                 let (center, style) = (self.pixel((x, y)), self.style(0.0, color));
                 let outcome = self.backend.draw_circle(center, pixels, &style, true);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             }
             1 => self.polygon(&corners(4, 45.0, 1.2 * radius), color),
             2 => self.polygon(&corners(3, -90.0, 1.3 * radius), color),
@@ -237,7 +211,7 @@ impl<B: DrawingBackend> Page<'_, B> {
                     TextStyle::from(font).color(&color).pos(Pos::new(horizontal, VPos::Top));
                 let place = self.pixel((x, baseline - 0.76 * size));
                 let outcome = self.backend.draw_text(text, &style, place);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             }
             Letters::Pixels => {
                 let start = match horizontal {
@@ -266,26 +240,8 @@ impl<B: DrawingBackend> Page<'_, B> {
                 let at = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
                 let color = write.color.mix(f64::from(alpha.min(1.0))).to_backend_color();
                 let outcome = self.backend.draw_pixel(at, color);
-                self.note(outcome.map_err(|e| e.to_string()));
+                self.note(outcome);
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greek_letters_are_letters() {
-        assert_eq!(pretty("eta = 0.5 (ours)"), "η = 0.5 (ours)");
-        assert_eq!(pretty("sigma-hat"), "σ\u{302}");
-        assert_eq!(pretty("heun = fast"), "heun = fast");
-    }
-
-    #[test]
-    fn a_label_is_named_by_its_axis_once() {
-        assert_eq!(named("grid.steps", "20"), "steps = 20");
-        assert_eq!(named("variance", "eta = 0.2"), "eta = 0.2");
     }
 }

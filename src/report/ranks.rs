@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use crate::metrics::{Jackknife, RankCorrelation, rank_correlation, ranks};
 use crate::plan::measures::is_score;
-use crate::report::page::named;
+use crate::report::text::{float, markdown_table, named, three_decimals};
 use crate::results::record::{Estimate, LEVEL, Record, csv_bytes};
 
 /// Sets of samples with what several measures say of each.
@@ -62,7 +62,7 @@ impl<'a> Ranks<'a> {
             })
             .collect();
         let ranked = |(k, column): (usize, &String)| {
-            let sign = if is_score(column) { -1.0 } else { 1.0 };
+            let sign = sign(column);
             ranks(&sets.iter().map(|(_, values)| sign * values[k].corrected()).collect::<Vec<_>>())
         };
         let ranks = columns.iter().enumerate().map(ranked).collect();
@@ -76,7 +76,7 @@ impl<'a> Ranks<'a> {
     }
 
     fn compare(&self, a: usize, b: usize) -> Agreement<'_> {
-        let signs = [a, b].map(|k| if is_score(self.columns[k]) { -1.0 } else { 1.0 });
+        let signs = [a, b].map(|k| sign(self.columns[k]));
         let of = |k: usize| self.sets.iter().map(|(_, values)| values[k]).collect::<Vec<_>>();
         let mut correlation = rank_correlation(&of(a), &of(b), LEVEL);
         if let Some(found) = correlation.as_mut().filter(|_| signs[0] * signs[1] < 0.0) {
@@ -137,14 +137,7 @@ impl<'a> Ranks<'a> {
 
     /// The table and the comparisons as Markdown.
     pub fn markdown(&self) -> String {
-        let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
-        let heads = self.heads();
-        let rule: Vec<String> =
-            (0..heads.len()).map(|i| if i == 0 { "---" } else { "---:" }.to_owned()).collect();
-        let mut out = row(&heads) + &row(&rule);
-        for line in self.lines() {
-            out += &row(&line);
-        }
+        let mut out = markdown_table(&self.heads(), &self.lines());
         let _ = writeln!(out, "\n{}\n", self.caption());
         for agreement in self.agreements() {
             let _ = writeln!(out, "- {}", agreement.sentence());
@@ -178,9 +171,10 @@ impl<'a> Ranks<'a> {
             self.columns.iter().flat_map(|c| [format!("{c}.corrected"), format!("{c}.rank")]);
         let header: Vec<String> = ["set".to_owned()].into_iter().chain(columns).collect();
         let lines = self.sets.iter().enumerate().map(|(i, (label, values))| {
-            let cells = values.iter().zip(&self.ranks).flat_map(|(value, ranks)| {
-                [format!("{:?}", value.corrected()), ranks[i].to_string()]
-            });
+            let cells = values
+                .iter()
+                .zip(&self.ranks)
+                .flat_map(|(value, ranks)| [float(value.corrected()), ranks[i].to_string()]);
             [label.clone()].into_iter().chain(cells).collect()
         });
         csv_bytes(&header, lines)
@@ -188,40 +182,31 @@ impl<'a> Ranks<'a> {
 
     /// `rank-correlations.csv`: a line for every two columns.
     pub fn correlations_csv(&self) -> Vec<u8> {
+        #[rustfmt::skip]
         let header = [
-            "column",
-            "other",
-            "sets",
-            "spearman",
-            "low",
-            "high",
-            "pairs",
-            "apart",
-            "other_apart",
-            "alike",
-            "opposite",
+            "column", "other", "sets", "spearman", "low", "high", "pairs", "apart", "other_apart",
+            "alike", "opposite",
         ];
-        let float = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:?}"));
         let agreements = self.agreements();
         let lines = agreements.iter().map(|agreement| {
             let found = agreement.correlation;
             let interval = found.and_then(|found| found.interval);
             let [first, second] = agreement.columns.map(str::to_owned);
             let rho = [found.map(|f| f.value), interval.map(|i| i.0), interval.map(|i| i.1)];
-            let counts = [
-                agreement.pairs,
-                agreement.apart[0],
-                agreement.apart[1],
-                agreement.alike,
-                agreement.opposite.len(),
-            ];
+            let Agreement { pairs, apart, alike, ref opposite, .. } = *agreement;
+            let counts = [pairs, apart[0], apart[1], alike, opposite.len()];
             let mut line = vec![first, second, self.sets.len().to_string()];
-            line.extend(rho.map(float));
+            line.extend(rho.map(|x| x.map_or_else(String::new, float)));
             line.extend(counts.map(|count| count.to_string()));
             line
         });
         csv_bytes(&header.map(String::from), lines)
     }
+}
+
+/// Minus one for a score, which is better where it is higher.
+fn sign(column: &str) -> f64 {
+    if is_score(column) { -1.0 } else { 1.0 }
 }
 
 /// -1 where the first is lower beyond the uncertainty of the difference, 1 where it is higher.
@@ -243,10 +228,7 @@ impl Agreement<'_> {
         let Self { columns: [a, b], correlation, pairs, apart, alike, opposite } = self;
         let rho = correlation.map_or_else(
             || "not defined".to_owned(),
-            |RankCorrelation { value, interval }| match interval {
-                Some((low, high)) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-                None => format!("{value:.3}"),
-            },
+            |RankCorrelation { value, interval }| three_decimals(Estimate { value, interval }),
         );
         let against: Vec<String> =
             opposite.iter().map(|[x, y]| format!("`{x}` before `{y}`")).collect();

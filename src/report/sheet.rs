@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use image::{ImageFormat, RgbImage, imageops};
+use image::{ExtendedColorType, ImageFormat, RgbImage, imageops};
 use ndarray::ArrayView4;
 use plotters::backend::BitMapBackend;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -22,7 +22,7 @@ const GAP: u32 = 4;
 const TITLE: u32 = 30;
 const TITLE_SIZE: f64 = 15.0;
 const LABEL_SIZE: f64 = 14.0;
-/// The labels' column is at least so wide.
+/// The least width of the column of labels.
 const LABEL: f64 = 80.0;
 
 /// One row of a sheet.
@@ -37,7 +37,7 @@ pub struct Row {
 /// The samples side by side as a PNG, pixel for pixel.
 ///
 /// # Errors
-/// Samples that are no pictures.
+/// Samples that have neither one channel nor three.
 pub fn strip(samples: ArrayView4<'_, f32>) -> Result<Vec<u8>> {
     let layout = Layout { columns: samples.dim().0, padding: 0, scale: 1 };
     Ok(image_grid::png(samples, layout)?)
@@ -81,11 +81,8 @@ pub fn sheet(title: &str, rows: &[Row]) -> Result<Vec<u8>> {
     }
     write_labels(&mut canvas, title, rows, &tops, label)
         .map_err(|error| Error::input(format!("cannot draw the labels of a sheet: {error}")))?;
-    let mut png = std::io::Cursor::new(vec![]);
-    canvas
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| Error::input(format!("cannot encode a sheet of samples: {error}")))?;
-    Ok(png.into_inner())
+    image_grid::encode(&canvas, (width, height), ExtendedColorType::Rgb8)
+        .map_err(|error| Error::input(format!("cannot encode a sheet of samples: {error}")))
 }
 
 fn write_labels(

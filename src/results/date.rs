@@ -1,34 +1,25 @@
-//! Times as dates: UTC, by the calendar, as in ISO 8601.
+//! Times as dates in UTC, written as RFC 3339 has them.
 
-/// `2026-11-22T14:59:50Z` of seconds of Unix time, by Howard Hinnant's algorithm for civil dates.
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// `2026-11-22T14:59:50Z`, from seconds of Unix time. After the year 9999, which the format cannot
+/// write, the number of seconds itself.
 pub fn iso(seconds: u64) -> String {
-    let days = seconds / 86_400 + 719_468; // since 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + 400 * era + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let date =
+        i64::try_from(seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
-/// Seconds of Unix time of what [`iso`] writes, and of a bare number of seconds, which older files
-/// have.
+/// Seconds of Unix time, read from what [`iso`] writes or from a bare number of seconds, which
+/// older files have.
 pub fn seconds(text: &str) -> Option<u64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }
-    let fields = text.strip_suffix('Z')?.split(['-', 'T', ':']).map(str::parse);
-    let [year, month, day, hour, minute, second] =
-        <[u64; 6]>::try_from(fields.collect::<Result<Vec<u64>, _>>().ok()?).ok()?;
-    let (year, month) =
-        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
-    let found = days.checked_sub(719_469)? * 86_400 + 3600 * hour + 60 * minute + second;
-    // A date that the calendar does not have is none.
-    (iso(found) == text).then_some(found)
+    let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let seconds = date.unix_timestamp().try_into().ok()?;
+    // RFC 3339 also allows other time zones, fractions and leap seconds, which no run writes.
+    (iso(seconds) == text).then_some(seconds)
 }
 
 /// `2026-11-22 14:59 UTC`, for people.
@@ -50,6 +41,8 @@ mod tests {
             (1_709_251_199, "2024-02-29T23:59:59Z"),
             (1_795_359_590, "2026-11-22T14:59:50Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (253_402_300_800, "253402300800"),
         ] {
             assert_eq!(iso(time), date);
             assert_eq!(seconds(date), Some(time));
@@ -60,8 +53,15 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "yesterday", "2026-11-22", "2023-02-29T00:00:00Z", "2026-13-01T00:00:00Z"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-22",
+            "2023-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-22T14:59:50+01:00",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }

@@ -1,99 +1,38 @@
-//! Plots of one metric against one axis or against another metric, as SVG and PNG.
-//!
-//! A figure is a function of the records alone. Every curve is labelled at its end, where labels
-//! that would overlap move apart, and has a marker of its own; the colours are those of Okabe and
-//! Ito, so that neither colour vision nor a grey printer is a condition for reading it. Error bars
-//! are the 95 % intervals of what is drawn, the plug-in value at N; one whose end has no place on a
-//! logarithmic axis is an arrow. The ticks of the horizontal
-//! axis are the values that were measured, unless there are too many.
-//!
-//! Where a line is fitted, it is drawn through markers that nothing else connects; on logarithmic
-//! axes it bends unless it meets the origin.
+//! How a figure is drawn.
 //!
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
 //! at four pixels a point and then averaged to two, which smooths all edges alike.
 
-use std::{collections::BTreeSet, io::Cursor};
+use std::collections::BTreeSet;
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::ExtendedColorType;
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use crate::metrics::{Line, LineErrors};
-use crate::plan::presentation::{PlotSpec, SECONDS, number};
+use super::{Curve, Figure, PlotError};
+use crate::metrics::Line;
 use crate::report::axis::{Scale, trim};
-use crate::report::page::{
-    BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, named, pretty, text_width, wrap,
-};
-use crate::results::record::{Estimate, LEVEL, Record, Status, csv_bytes};
+use crate::report::image_grid;
+use crate::report::page::{BLACK, GREY, LIGHT, Letters, Page, Text, WHITE, text_width, wrap};
+use crate::results::record::Estimate;
 
-/// Why a figure cannot be drawn.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlotError {
-    /// No record has the metric.
-    #[error("plot `{name}`: no finished cell has the metric `{metric}`")]
-    NoData {
-        /// Name of the plot.
-        name: String,
-        /// The metric asked for.
-        metric: String,
-    },
-    /// The horizontal axis needs numbers.
-    #[error(
-        "plot `{name}`: `{label}` on the axis `{axis}` is not a number, so it has no place on x"
-    )]
-    NotANumber {
-        /// Name of the plot.
-        name: String,
-        /// The axis.
-        axis: String,
-        /// The label.
-        label: String,
-    },
-    /// The records have no such axis.
-    #[error("plot `{name}`: there is no axis `{axis}`")]
-    NoAxis {
-        /// Name of the plot.
-        name: String,
-        /// The axis.
-        axis: String,
-    },
-    /// The drawing library refused.
-    #[error("plot `{name}`: {problem}")]
-    Draw {
-        /// Name of the plot.
-        name: String,
-        /// What it said.
-        problem: String,
-    },
-}
+const WIDTH: u32 = 640;
+const HEIGHT: u32 = 420;
+const MARGIN: f64 = 14.0;
+/// The curves' labels get no wider than this.
+const LABEL_WIDTH: f64 = 260.0;
+/// Room between the axes and the labels of the curves.
+const LEADER: f64 = 22.0;
 
-/// The points of a curve by increasing x; no value where the cell diverged.
-pub type Points = Vec<(f64, Option<Estimate>)>;
+/// A fitted line is drawn in this many pieces, because logarithmic axes bend it.
+const PIECES: i32 = 24;
 
-/// A figure, ready to be drawn.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
-    spec: PlotSpec,
-    note: String,
-    curves: Vec<Curve>,
-    /// Whether x was measured: its values are no ticks.
-    measured_x: bool,
-}
+/// The length of an error bar below its value where its end has no place on the axis.
+const ARROW: f64 = 20.0;
 
-/// One curve of a figure.
-#[derive(Clone, Debug, PartialEq)]
-struct Curve {
-    label: String,
-    points: Points,
-    /// None where nothing is fitted, or to fewer than two places.
-    line: Option<Line>,
-}
-
-/// Okabe and Ito's palette without its yellow, which white paper swallows; neighbours differ in
-/// lightness.
+/// Okabe and Ito's palette without its yellow, which is hard to see on white paper; neighbours
+/// differ in lightness.
 pub(crate) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -105,137 +44,6 @@ pub(crate) const PALETTE: [RGBColor; 7] = [
 ];
 
 impl Figure {
-    /// Collects the curves of a plot from records.
-    ///
-    /// Labels of axes that are neither the series nor the horizontal axis are part of a curve's
-    /// name where they vary.
-    ///
-    /// # Errors
-    /// If there is nothing to draw, or if something has no place on an axis.
-    pub fn new(spec: &PlotSpec, records: &[Record]) -> Result<Self, PlotError> {
-        let name = || spec.name.clone();
-        let measured_x = records.iter().any(|record| record.metrics.contains_key(&spec.x));
-        let counted = measured_x || ["S", "levels", "calls", "N"].contains(&spec.x.as_str());
-        let varies = |axis: &str| {
-            let mut labels = records.iter().map(|record| record.label(axis));
-            let first = labels.next();
-            labels.any(|label| Some(label) != first)
-        };
-        let axes = records.first().map_or(&[][..], |record| &record.params);
-        let others: Vec<&str> = axes
-            .iter()
-            .map(|(axis, _)| axis.as_str())
-            .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // What is counted or measured follows from S: then the axis is what moves along the curve.
-            .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
-            .filter(|axis| varies(axis))
-            .collect();
-
-        let mut curves: Vec<Curve> = Vec::new();
-        let (mut measured, mut diverged, mut outside) = (0, 0, 0);
-        for record in records {
-            let series = record
-                .label(&spec.series)
-                .ok_or_else(|| PlotError::NoAxis { name: name(), axis: spec.series.clone() })?;
-            if !spec.only.is_empty() && !spec.only.iter().any(|label| label == series) {
-                continue;
-            }
-            let y = match (record.status, record.metrics.get(&spec.y)) {
-                (Status::Diverged, _) => None,
-                (_, Some(metric)) => Some(Estimate::at_n(metric)),
-                (_, None) => continue,
-            };
-            diverged += usize::from(y.is_none());
-            if measured_x && y.is_none() {
-                continue;
-            }
-            let mut label = pretty(series);
-            for axis in &others {
-                let other = named(axis, record.label(axis).unwrap_or_default());
-                label = format!("{label}, {}", pretty(&other));
-            }
-            let point = (x_value(spec, record)?, y);
-            let is_outside = |log: bool, value: f64| log && value <= 0.0;
-            if is_outside(spec.log_x, point.0) || y.is_some_and(|y| is_outside(spec.log_y, y.value))
-            {
-                outside += 1;
-                continue;
-            }
-            measured += usize::from(y.is_some());
-            match curves.iter_mut().find(|curve| curve.label == label) {
-                Some(curve) => curve.points.push(point),
-                None => curves.push(Curve { label, points: vec![point], line: None }),
-            }
-        }
-        if measured == 0 {
-            return Err(PlotError::NoData { name: name(), metric: spec.y.clone() });
-        }
-        curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));
-        for curve in &mut curves {
-            curve.points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            if spec.fit.is_some() {
-                let points = curve.points.iter().filter_map(|(x, y)| Some((*x, (*y)?.value)));
-                curve.line = Line::fit(&points.collect::<Vec<_>>());
-            }
-        }
-        let mut note = note(spec, records, diverged, &curves, measured_x);
-        match outside {
-            0 => {}
-            1 => note.push_str("; 1 cell at zero or below has no place on a logarithmic axis"),
-            n => {
-                note = format!(
-                    "{note}; {n} cells at zero or below have no place on a logarithmic axis"
-                );
-            }
-        }
-        Ok(Self { spec: spec.clone(), note, curves, measured_x })
-    }
-
-    /// The figure of curves that come from elsewhere than a table: a label, and points by increasing x.
-    ///
-    /// # Errors
-    /// If there is nothing to draw.
-    pub fn of_curves(spec: PlotSpec, curves: Vec<(String, Points)>) -> Result<Self, PlotError> {
-        let of = |(label, points)| Curve { label, points, line: None };
-        let mut curves: Vec<Curve> = curves.into_iter().map(of).collect();
-        curves.retain(|curve| curve.points.iter().any(|(_, y)| y.is_some()));
-        if curves.is_empty() {
-            return Err(PlotError::NoData { name: spec.name, metric: spec.y });
-        }
-        Ok(Self { spec, note: String::new(), curves, measured_x: true })
-    }
-
-    /// The figure with what its times were measured on in its note.
-    #[must_use]
-    pub fn on(mut self, hardware: &str) -> Self {
-        self.note = format!("{}; measured on {hardware}", self.note);
-        self
-    }
-
-    /// The fitted lines, one each row: the curve, its points, `slope` and `intercept` with their
-    /// standard errors, and the standard deviation about the line; empty where there is none.
-    pub fn fit_csv(&self) -> Vec<u8> {
-        let header =
-            ["curve", "points", "slope", "slope.se", "intercept", "intercept.se", "residual"];
-        let float = |x: f64| format!("{x:?}");
-        let rows = self.curves.iter().filter_map(|curve| {
-            let line = curve.line?;
-            let of = |error: fn(LineErrors) -> f64| {
-                line.errors.map_or_else(String::new, |errors| float(error(errors)))
-            };
-            Some(vec![
-                curve.label.clone(),
-                line.points.to_string(),
-                float(line.slope),
-                of(|errors| errors.slope),
-                float(line.intercept),
-                of(|errors| errors.intercept),
-                of(|errors| errors.residual),
-            ])
-        });
-        csv_bytes(&header.map(String::from), rows)
-    }
-
     /// The figure as SVG; its text is text, in a font that any browser replaces.
     ///
     /// # Errors
@@ -272,11 +80,8 @@ impl Figure {
             .flat_map(|y| (0..stride / 2).map(move |x| (y, x)))
             .map(|(y, x)| average(y, x))
             .collect();
-        let mut file = Cursor::new(Vec::new());
-        PngEncoder::new(&mut file)
-            .write_image(&pixels, width / 2, height / 2, ExtendedColorType::Rgb8)
-            .map_err(|e| self.refused(e.to_string()))?;
-        Ok(file.into_inner())
+        image_grid::encode(&pixels, (width / 2, height / 2), ExtendedColorType::Rgb8)
+            .map_err(|error| self.refused(error.to_string()))
     }
 
     fn refused(&self, problem: String) -> PlotError {
@@ -390,7 +195,7 @@ impl Figure {
     ) {
         let count = self.curves.len();
         let color = PALETTE[i % PALETTE.len()];
-        // Cells at the same x would hide each other's error bars; a measured x is where it was measured.
+        // Curves that share an x are drawn a little apart, or their error bars would hide each other.
         let step = if self.shares_x() { 3.0_f64.min(14.0 / count as f64) } else { 0.0 };
         let shift = (i as f64 - 0.5 * (count as f64 - 1.0)) * step;
         let place = |x: f64, y: f64| (frame.x_at(x) + shift, frame.y_at(y));
@@ -412,7 +217,7 @@ impl Figure {
                 let bottom = place(*x, low);
                 (bottom, cap(bottom).to_vec())
             } else {
-                // How far it goes on cannot be shown, that it does can.
+                // How far it goes cannot be shown, only that it goes on.
                 let bottom = (middle.0, (middle.1 + ARROW).min(frame.bottom));
                 let (x, y) = bottom;
                 (bottom, vec![(x - 3.0, y - 4.5), bottom, (x + 3.0, y - 4.5)])
@@ -454,7 +259,6 @@ impl Figure {
         points.filter(|(_, y)| *y >= lowest).map(|(x, y)| place(x, y)).collect()
     }
 
-    /// All x that were measured, in order.
     /// Whether several curves have points at one x.
     fn shares_x(&self) -> bool {
         let mut xs = BTreeSet::new();
@@ -495,6 +299,7 @@ impl Figure {
         scale.ticks().into_iter().map(|(value, _)| value).collect()
     }
 
+    /// All x that were measured, in order.
     fn x_values(&self) -> Vec<f64> {
         let mut all: Vec<f64> =
             self.curves.iter().flat_map(|curve| curve.points.iter().map(|(x, _)| *x)).collect();
@@ -503,88 +308,6 @@ impl Figure {
         all
     }
 }
-
-/// The line under the title: what the bars are, what was fitted, and what is not shown.
-fn note(
-    spec: &PlotSpec,
-    records: &[Record],
-    diverged: usize,
-    curves: &[Curve],
-    measured_x: bool,
-) -> String {
-    let mut counts: Vec<usize> = records.iter().map(|record| record.n).collect();
-    counts.sort_unstable();
-    counts.dedup();
-    let n = match counts[..] {
-        [n] => format!("N = {n}"),
-        _ => "N of each cell".into(),
-    };
-    let mut estimates = curves.iter().flat_map(|c| &c.points).filter_map(|(_, y)| *y);
-    let values = if spec.y == SECONDS { "Time per sample" } else { "Values" };
-    let mut note = format!("{values} at {n}");
-    if estimates.any(|estimate| estimate.interval.is_some()) {
-        let of = if measured_x { " of the vertical value" } else { "" };
-        note = format!("{note}; bars: {} % jackknife intervals{of}", 100.0 * LEVEL);
-    }
-    if spec.fit.is_some() {
-        let each = if spec.x == "calls" { "call" } else { "step" };
-        let lines = curves.iter().filter_map(|curve| {
-            let line = curve.line?;
-            let milliseconds = |value: f64, error: Option<f64>| {
-                let interval = error.map(|error| (1e3 * (value - error), 1e3 * (value + error)));
-                let estimate = Estimate { value: 1e3 * value, interval };
-                estimate.plus_minus(estimate.has_exponent()).replace('-', "−")
-            };
-            let slope = milliseconds(line.slope, line.errors.map(|errors| errors.slope));
-            let intercept =
-                milliseconds(line.intercept, line.errors.map(|errors| errors.intercept));
-            Some(format!("{}: {slope} ms per {each}, {intercept} ms at 0", curve.label))
-        });
-        let lines = lines.collect::<Vec<_>>().join("; ");
-        note = format!("{note}; lines of least squares with standard errors, {lines}");
-    }
-    match diverged {
-        0 => {}
-        1 => note.push_str("; 1 diverged cell is not shown"),
-        n => note = format!("{note}; {n} diverged cells are not shown"),
-    }
-    note
-}
-
-fn x_value(spec: &PlotSpec, record: &Record) -> Result<f64, PlotError> {
-    match spec.x.as_str() {
-        "S" => Ok(record.steps as f64),
-        "levels" => Ok(record.levels as f64),
-        "calls" => Ok(record.calls as f64),
-        "N" => Ok(record.n as f64),
-        x if record.metrics.contains_key(x) => Ok(record.metrics[x].value),
-        axis => {
-            let (name, axis) = (spec.name.clone(), axis.to_owned());
-            let Some(label) = record.label(&axis) else {
-                return Err(PlotError::NoAxis { name, axis });
-            };
-            number(label).ok_or_else(|| PlotError::NotANumber {
-                name,
-                axis,
-                label: label.to_owned(),
-            })
-        }
-    }
-}
-
-const WIDTH: u32 = 640;
-const HEIGHT: u32 = 420;
-const MARGIN: f64 = 14.0;
-/// The curves' labels get no wider than this.
-const LABEL_WIDTH: f64 = 260.0;
-/// Room between the axes and the labels of the curves.
-const LEADER: f64 = 22.0;
-
-/// A straight line is drawn in so many pieces, because logarithmic axes bend it.
-const PIECES: i32 = 24;
-
-/// The length of an error bar below its value where its end has no place on the axis.
-const ARROW: f64 = 20.0;
 
 /// What is drawn of the curves, in order.
 #[derive(Clone, Copy, PartialEq, Eq)]
