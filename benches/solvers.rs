@@ -34,7 +34,7 @@ fn trajectories<S: State + 'static>(
     let mut registry = Registry::shipped();
     own_solver::register(&mut registry);
     let schedule = Schedule::linear(1e-4, 0.02, 1000).expect("invariant: it is a schedule");
-    let grid = Grid::new(&schedule, &Tau::LinspaceReal, STEPS, End::Clean)
+    let grid = Grid::new(&schedule, &Tau::LINSPACE_REAL, STEPS, End::Clean)
         .expect("invariant: it is a grid");
     let model = CentredGaussian::<S>::new(0.5);
     let model: &dyn Denoiser<State = S> = &model;

@@ -100,7 +100,7 @@ fn bits_are_those_of_the_library_for_any_batch() {
         let printed = ddim.succeeds(&bits);
         assert!(printed.starts_with("x.npy, N = 4, 50 calls per image\n"), "{printed}");
         let model = Gaussian { mean: 0.0, std: 0.3 };
-        let grid = support::grid(&Tau::Linspace, 50);
+        let grid = support::grid(&Tau::LINSPACE, 50);
         let bound = VariationalBound::new(&model, &grid, variance).unwrap();
         let noise = KeyedNoise { seed: 0, first: 0 };
         let expected = bound.bits(&x0(), &noise, &mut |_| Ok(())).unwrap();
@@ -168,7 +168,7 @@ fn the_exact_variance_brings_the_bound_down_to_the_likelihood() {
     let nats = 0.5 * (2.0 * std::f64::consts::PI * scale * scale).ln() + 0.5 * square;
     let likelihood = nats / std::f64::consts::LN_2;
     let gap = |steps, variance| {
-        let grid = support::grid(&Tau::Linspace, steps);
+        let grid = support::grid(&Tau::LINSPACE, steps);
         let model = ExactVariance(grid.clone());
         let bound = VariationalBound::new(&model, &grid, variance).unwrap();
         let noise = KeyedNoise { seed: 0, first: 0 };

@@ -66,7 +66,7 @@ fn grid(schedule: &str, horizon: usize, steps: usize) -> Grid {
         "cosine" => Schedule::cosine(horizon),
         _ => Schedule::linear(1e-4, 0.02, horizon),
     };
-    Grid::new(&schedule.unwrap(), &Tau::Linspace, steps, End::Clean).unwrap()
+    Grid::new(&schedule.unwrap(), &Tau::LINSPACE, steps, End::Clean).unwrap()
 }
 
 /// What the peer's last term has beyond the exact one, bits per dimension of each image: it takes a
@@ -286,7 +286,7 @@ fn what_has_no_learned_variance_or_no_bound_is_refused() {
         let error = VariationalBound::new(&LEARNED, grid, variance).map(drop).unwrap_err();
         error.to_string()
     };
-    let of = |steps, end| Grid::new(&support::linear(), &Tau::Leading, steps, end).unwrap();
+    let of = |steps, end| Grid::new(&support::linear(), &Tau::LEADING, steps, end).unwrap();
     assert!(refused(&grid, Variance::Eta(0.0)).contains("draws no noise"));
     assert!(refused(&grid, Variance::Eta(f64::NAN)).contains("finite"));
     assert!(refused(&grid, Variance::Eta(90.0)).contains("too large"));

@@ -41,7 +41,7 @@ fn the_official_samplers_are_reproduced_for_every_eta_tau_and_s() {
     let x_t = golden_tensor(file, "x_T");
     // The official code rounds the betas to f32; the tolerances presume it.
     let schedule = Schedule::linear_f32(1e-4, 0.02, 1000).unwrap();
-    for (name, tau) in [("uniform", Tau::OfficialUniform), ("quad", Tau::OfficialQuad)] {
+    for (name, tau) in [("uniform", Tau::OFFICIAL_UNIFORM), ("quad", Tau::OFFICIAL_QUAD)] {
         for steps in [10, 20, 50, 100, 1000] {
             let grid = Grid::new(&schedule, &tau, steps, End::Clean).unwrap();
             for eta in [0.0, 0.2, 0.5, 1.0] {
@@ -83,12 +83,12 @@ fn hold_diffusers(name: &str, words: &str, tau: &Tau, start: fn(Level) -> f64, t
 
 #[test]
 fn ddim_agrees_with_diffusers() {
-    hold_diffusers("ddim-leading", r#"kind = "ddim""#, &Tau::Leading, |_| 1.0, 2e-6);
+    hold_diffusers("ddim-leading", r#"kind = "ddim""#, &Tau::LEADING, |_| 1.0, 2e-6);
 }
 
 #[test]
 fn ddpm_with_the_posterior_variance_agrees_with_diffusers() {
-    hold_diffusers("ddpm-fixed_small", r#"kind = "ddpm""#, &Tau::Leading, |_| 1.0, 1e-5);
+    hold_diffusers("ddpm-fixed_small", r#"kind = "ddpm""#, &Tau::LEADING, |_| 1.0, 1e-5);
 }
 
 #[test]
@@ -96,32 +96,32 @@ fn heun_agrees_with_diffusers_on_both_of_its_spacings() {
     // Its cases start at x-bar = sigma_max x_T, which is x = std x_T.
     let start = |level: Level| level.std();
     let heun = r#"kind = "heun""#;
-    hold_diffusers("heun-linspace", heun, &Tau::LinspaceReal, start, 3e-6);
-    hold_diffusers("heun-karras", heun, &Tau::Karras { rho: 7.0 }, start, 3e-6);
+    hold_diffusers("heun-linspace", heun, &Tau::LINSPACE_REAL, start, 3e-6);
+    hold_diffusers("heun-karras", heun, &Tau::karras(7.0), start, 3e-6);
 }
 
 #[test]
 fn dpm_solver_pp_2m_agrees_with_diffusers() {
     let words = r#"kind = "dpm-solver++2m""#;
-    hold_diffusers("dpmsolver++2m-linspace", words, &Tau::LinspaceOpen, |_| 1.0, 5e-6);
+    hold_diffusers("dpmsolver++2m-linspace", words, &Tau::LINSPACE_OPEN, |_| 1.0, 5e-6);
 }
 
 #[test]
 fn plms_agrees_with_diffusers() {
-    hold_diffusers("pndm-leading", r#"kind = "plms""#, &Tau::Leading, |_| 1.0, 5e-6);
+    hold_diffusers("pndm-leading", r#"kind = "plms""#, &Tau::LEADING, |_| 1.0, 5e-6);
 }
 
 #[test]
 fn unipc_agrees_with_diffusers() {
     let words = r#"kind = "unipc-bh2""#;
-    hold_diffusers("unipc-bh2-linspace", words, &Tau::LinspaceOpen, |_| 1.0, 5e-7);
+    hold_diffusers("unipc-bh2-linspace", words, &Tau::LINSPACE_OPEN, |_| 1.0, 5e-7);
     // To the first level, where the peer keeps its order up to the last step.
     for (name, words) in [
         ("unipc-bh1", r#"kind = "unipc-bh1", order = 2"#),
         ("unipc3-bh2", r#"kind = "unipc-bh2", order = 3"#),
     ] {
         for steps in [10, 20, 50] {
-            let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
+            let grid = Grid::new(&linear(), &Tau::LINSPACE_OPEN, steps, End::FirstLevel).unwrap();
             let x_t = golden_tensor(DIFFUSERS, "x_T");
             let (x, calls) = run(&*solver(words), &ClosedForm, &grid, x_t);
             hold(MULTISTEP, &format!("diffusers/{name}-first-level/S{steps}"), &x, 3e-6);
@@ -136,7 +136,7 @@ fn deis_agrees_with_diffusers() {
     let deis = solver(r#"kind = "deis", order = 2, lower_order_final = true"#);
     let expected = golden_json("samplers_diffusers.json");
     for steps in [10, 20, 50] {
-        let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, End::FirstLevel).unwrap();
+        let grid = Grid::new(&linear(), &Tau::LINSPACE_OPEN, steps, End::FirstLevel).unwrap();
         let (x, calls) = run(&*deis, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/deis-linspace/S{steps}"), &x, 5e-6);
         hold(LOWERED, &format!("deis2-first-level/S{steps}"), &x, 5e-6);
@@ -157,7 +157,7 @@ fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
     ];
     for (name, words, end, tolerance) in cases {
         for steps in [10, 20, 50] {
-            let grid = Grid::new(&linear(), &Tau::LinspaceOpen, steps, end).unwrap();
+            let grid = Grid::new(&linear(), &Tau::LINSPACE_OPEN, steps, end).unwrap();
             let run = |words: &str| {
                 run(&*solver(words), &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T")).0
             };
@@ -172,7 +172,7 @@ fn multistep_methods_lower_their_last_steps_as_diffusers_does_by_default() {
 
 #[test]
 fn the_lowered_end_of_deis_3_is_deis_2_and_then_ddim() {
-    let grid = Grid::new(&linear(), &Tau::LinspaceOpen, 10, End::FirstLevel).unwrap();
+    let grid = Grid::new(&linear(), &Tau::LINSPACE_OPEN, 10, End::FirstLevel).unwrap();
     let x_t = golden_tensor(DIFFUSERS, "x_T");
     let lowered = solver(r#"kind = "deis", order = 3, lower_order_final = true"#);
     let (found, calls) = run(&*lowered, &ClosedForm, &grid, x_t.clone());
@@ -192,7 +192,7 @@ fn the_lowered_end_of_deis_3_is_deis_2_and_then_ddim() {
 fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
     let sde = solver(r#"kind = "sde-dpm-solver++2m""#);
     for steps in [10, 20, 50] {
-        let grid = grid(&Tau::LinspaceOpen, steps);
+        let grid = grid(&Tau::LINSPACE_OPEN, steps);
         let x_t = golden_tensor(DIFFUSERS, "x_T");
         let (x, calls) = run(&*sde, &ClosedForm, &grid, x_t);
         hold(MULTISTEP, &format!("diffusers/sde-dpmsolver++2m-linspace/S{steps}"), &x, 5e-7);
@@ -204,7 +204,7 @@ fn sde_dpm_solver_pp_2m_agrees_with_diffusers() {
 fn a_reversed_grid_with_the_next_timestep_is_diffusers_inverse_scheduler() {
     let next = inverse(r#"kind = "ddim", inversion = "next""#);
     for steps in [10, 20, 50] {
-        let grid = grid(&Tau::Leading, steps).reversed();
+        let grid = grid(&Tau::LEADING, steps).reversed();
         let (x, calls) = run(&*next, &ClosedForm, &grid, golden_tensor(DIFFUSERS, "x_T"));
         hold(DIFFUSERS, &format!("diffusers/ddim-inverse-leading/S{steps}"), &x, 5e-6);
         assert_eq!(calls, steps as u64);
@@ -216,7 +216,7 @@ fn a_reversed_grid_with_the_next_timestep_is_diffusers_inverse_scheduler() {
 fn the_exact_costs_of_each_method_are_pinned() {
     /// Runs a method both ways, and on nothing: the three must agree.
     fn cost(solver: &dyn Everywhere) -> (u64, Option<u64>, usize) {
-        let grid = grid(&Tau::Linspace, 10);
+        let grid = grid(&Tau::LINSPACE, 10);
         let calls = |grid: &Grid| {
             let x = golden_tensor(DIFFUSERS, "x_T");
             let on_arrays: &dyn Solver<Array> = solver;

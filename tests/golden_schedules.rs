@@ -65,7 +65,7 @@ fn official_spacings_have_the_official_levels_and_noise_positions() {
     let official = golden_json("schedules.json");
     for (case, sequence) in official["tau_official"].as_object().unwrap() {
         let (family, steps) = case.split_once('-').unwrap();
-        let tau = if family == "quad" { Tau::OfficialQuad } else { Tau::OfficialUniform };
+        let tau = if family == "quad" { Tau::OFFICIAL_QUAD } else { Tau::OFFICIAL_UNIFORM };
         let grid = new(&tau, steps.parse().unwrap());
         let sequence: Vec<f64> = serde_json::from_value(sequence.clone()).unwrap();
         let mut distinct = sequence.clone();
@@ -88,16 +88,16 @@ fn diffusers_spacings_have_diffusers_levels() {
     for (case, timesteps) in peer["timesteps"].as_object().unwrap() {
         let (family, steps) = case.split_once('-').unwrap();
         let tau = match family {
-            "leading" => Tau::Leading,
-            "trailing" => Tau::Trailing,
-            _ => Tau::Linspace,
+            "leading" => Tau::LEADING,
+            "trailing" => Tau::TRAILING,
+            _ => Tau::LINSPACE,
         };
         let mut timesteps: Vec<f64> = serde_json::from_value(timesteps.clone()).unwrap();
         timesteps.reverse();
         assert_eq!(labels(&new(&tau, steps.parse().unwrap())), timesteps, "{case}");
     }
     for (steps, sigmas) in peer["karras_sigmas"].as_object().unwrap() {
-        let grid = new(&Tau::Karras { rho: 7.0 }, steps.parse().unwrap());
+        let grid = new(&Tau::karras(7.0), steps.parse().unwrap());
         // The peer takes 1 - alpha_bar in f32, where at label 0 it keeps three digits.
         for (level, sigma) in grid.levels().iter().zip(sigmas.as_array().unwrap()) {
             assert_relative_eq!(level.sigma(), sigma.as_f64().unwrap(), max_relative = 1.5e-4);
@@ -105,9 +105,9 @@ fn diffusers_spacings_have_diffusers_levels() {
     }
     let cases = golden_json("samplers_diffusers.json");
     for (case, tau) in [
-        ("dpmsolver++2m-linspace", Tau::LinspaceOpen),
-        ("heun-linspace", Tau::LinspaceReal),
-        ("heun-karras", Tau::Karras { rho: 7.0 }),
+        ("dpmsolver++2m-linspace", Tau::LINSPACE_OPEN),
+        ("heun-linspace", Tau::LINSPACE_REAL),
+        ("heun-karras", Tau::karras(7.0)),
     ] {
         for steps in [10, 20, 50] {
             let expected = &cases["cases"][format!("{case}/S{steps}")]["timesteps"];
@@ -126,19 +126,19 @@ fn diffusers_spacings_have_diffusers_levels() {
 
 #[test]
 fn the_papers_own_formulas_are_one_based_and_end_at_t() {
-    let linear = new(&Tau::PaperLinear, 10);
+    let linear = new(&Tau::PAPER_LINEAR, 10);
     assert_eq!(
         labels(&linear),
         [99.0, 199.0, 299.0, 399.0, 499.0, 599.0, 699.0, 799.0, 899.0, 999.0]
     );
     // floor(10 i^2) - 1
-    let quadratic = new(&Tau::PaperQuadratic, 10);
+    let quadratic = new(&Tau::PAPER_QUADRATIC, 10);
     assert_eq!(
         labels(&quadratic),
         [9.0, 39.0, 89.0, 159.0, 249.0, 359.0, 489.0, 639.0, 809.0, 999.0]
     );
     // floor(i^2 / 1000) is 0 for i < 32 and repeats up to i = 500.
-    let full = new(&Tau::PaperQuadratic, 1000);
+    let full = new(&Tau::PAPER_QUADRATIC, 1000);
     assert_eq!(full.distinct() + full.dropped(), 1000);
     assert_eq!(full.first().t.to_bits(), 999.0_f64.to_bits());
     assert_eq!(full.last(), CLEAN);
@@ -148,9 +148,9 @@ fn the_papers_own_formulas_are_one_based_and_end_at_t() {
 fn a_grid_that_ends_at_the_first_level_loses_the_step_to_the_clean_end() {
     let schedule = linear();
     let first_level = schedule.level(0.0).unwrap();
-    let grid = Grid::new(&schedule, &Tau::Leading, 10, End::FirstLevel).unwrap();
+    let grid = Grid::new(&schedule, &Tau::LEADING, 10, End::FirstLevel).unwrap();
     assert_eq!((grid.steps().count(), grid.last()), (9, first_level));
-    let trailing = Grid::new(&schedule, &Tau::Trailing, 10, End::FirstLevel).unwrap();
+    let trailing = Grid::new(&schedule, &Tau::TRAILING, 10, End::FirstLevel).unwrap();
     assert_eq!((trailing.steps().count(), trailing.last()), (10, first_level));
 }
 
@@ -169,7 +169,7 @@ fn an_explicit_tau_is_taken_in_either_order_and_refused_when_not_monotone() {
 
 #[test]
 fn more_steps_than_labels_are_refused() {
-    for tau in [Tau::OfficialUniform, Tau::PaperLinear, Tau::Leading, Tau::OfficialQuad] {
+    for tau in [Tau::OFFICIAL_UNIFORM, Tau::PAPER_LINEAR, Tau::LEADING, Tau::OFFICIAL_QUAD] {
         assert!(Grid::new(&linear(), &tau, 1001, End::Clean).is_err());
         assert!(Grid::new(&linear(), &tau, 0, End::Clean).is_err());
     }
@@ -211,9 +211,9 @@ proptest! {
                 (0..horizon).map(|t| schedule.level(t as f64).unwrap()).collect();
             prop_assert!(levels.windows(2).all(|pair| pair[1].alpha_bar < pair[0].alpha_bar));
             let tau = [
-                Tau::OfficialUniform, Tau::OfficialQuad, Tau::PaperLinear, Tau::PaperQuadratic,
-                Tau::Leading, Tau::Trailing, Tau::Linspace, Tau::LinspaceOpen,
-                Tau::Karras { rho: 7.0 },
+                Tau::OFFICIAL_UNIFORM, Tau::OFFICIAL_QUAD, Tau::PAPER_LINEAR, Tau::PAPER_QUADRATIC,
+                Tau::LEADING, Tau::TRAILING, Tau::LINSPACE, Tau::LINSPACE_OPEN,
+                Tau::karras(7.0),
             ][family].clone();
             let grid = Grid::new(&schedule, &tau, steps, End::Clean).unwrap();
             prop_assert!(

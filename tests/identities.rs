@@ -94,7 +94,7 @@ fn deterministic() -> Vec<Box<dyn Solver<Array>>> {
 #[test]
 fn euler_in_sigma_is_ddim_without_noise() {
     for steps in [3, 20, 100] {
-        let grid = grid(&Tau::OfficialQuad, steps);
+        let grid = grid(&Tau::OFFICIAL_QUAD, steps);
         assert!(max_abs_diff(&run(&Euler::Sigma, &grid), &run(&ddim(0.0), &grid)) < 1e-12);
         let back = grid.reversed();
         assert!(max_abs_diff(&run(&Euler::Sigma, &back), &run(&ddim(0.0), &back)) < 1e-10);
@@ -103,7 +103,7 @@ fn euler_in_sigma_is_ddim_without_noise() {
 
 #[test]
 fn the_posterior_form_is_the_eps_form_for_every_variance() {
-    let grid = grid(&Tau::OfficialUniform, 20);
+    let grid = grid(&Tau::OFFICIAL_UNIFORM, 20);
     for variance in [0.0, 0.2, 0.5, 1.0].map(Variance::Eta).into_iter().chain([Variance::SigmaHat])
     {
         let difference =
@@ -153,7 +153,7 @@ impl Solver<Array> for HoEtAl {
 
 #[test]
 fn eta_one_and_sigma_hat_are_the_two_variances_of_ho_et_al() {
-    let grid = grid(&Tau::OfficialUniform, 50);
+    let grid = grid(&Tau::OFFICIAL_UNIFORM, 50);
     for (fixed_large, variance) in [(false, Variance::Eta(1.0)), (true, Variance::SigmaHat)] {
         for eps_form in [false, true] {
             let theirs = run(&HoEtAl { eps_form, fixed_large }, &grid);
@@ -262,7 +262,7 @@ impl Solver<Array> for LuEtAl {
 #[test]
 fn dpm_solver_is_the_papers_algorithm_and_its_first_order_is_ddim() {
     for steps in [4, 15] {
-        let forward = Grid::new(&linear(), &Tau::Leading, steps, End::FirstLevel).unwrap();
+        let forward = Grid::new(&linear(), &Tau::LEADING, steps, End::FirstLevel).unwrap();
         for grid in [forward.clone(), forward.reversed()] {
             for order in [2, 3] {
                 let difference =
@@ -276,7 +276,7 @@ fn dpm_solver_is_the_papers_algorithm_and_its_first_order_is_ddim() {
 
 #[test]
 fn edm_without_churn_or_outside_its_limits_is_heun() {
-    let forward = grid(&Tau::Karras { rho: 7.0 }, 10);
+    let forward = grid(&Tau::karras(7.0), 10);
     assert_eq!(run(&*edm(0.0, 10), &forward), run(&Heun, &forward));
     for outside in [(500.0, 600.0), (0.0, 0.001)] {
         let edm = edm_within(4.0, outside, 1.0, 10);
@@ -357,8 +357,8 @@ fn every_method_is_exact_on_a_single_point() {
     let model = Gaussian::dirac(0.4);
     let [start, middle, low] = [999.0, 300.0, 0.0].map(|t| linear().level(t).unwrap());
     let x = x_t(4);
-    let ten = grid(&Tau::LinspaceOpen, 10);
-    let ten_to_low = Grid::new(&linear(), &Tau::LinspaceOpen, 10, End::FirstLevel).unwrap();
+    let ten = grid(&Tau::LINSPACE_OPEN, 10);
+    let ten_to_low = Grid::new(&linear(), &Tau::LINSPACE_OPEN, 10, End::FirstLevel).unwrap();
     let pair = |from, to| Grid::from_levels(vec![from, to]).unwrap();
     let grids = [
         pair(start, CLEAN),
@@ -393,7 +393,7 @@ fn every_method_is_exact_on_a_single_point() {
 #[test]
 fn inversion_is_the_same_solver_on_the_reversed_grid() {
     let model = Gaussian { mean: 0.1, std: 0.5 };
-    let forward = grid(&Tau::Linspace, 200);
+    let forward = grid(&Tau::LINSPACE, 200);
     let x = x_t(4);
     for solver in deterministic() {
         let noisy = model.flow_map(&x, CLEAN, forward.first());
@@ -517,7 +517,7 @@ fn samples_with_noise_have_the_moments_of_the_data() {
     ];
     for (name, solver) in solvers {
         let x = NOISE.draw(&zeros, Draw::Initial).unwrap();
-        let grid = grid(&Tau::Linspace, 1000);
+        let grid = grid(&Tau::LINSPACE, 1000);
         let x0 = integrate(solver, &model, &NOISE, &grid, x, |_, _, _| Ok(())).unwrap().x;
         let mean = x0.mean().unwrap();
         let std = x0.std(1.0);
@@ -535,7 +535,7 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
             .unwrap_err()
             .to_string()
     };
-    let forward = grid(&Tau::Linspace, 10);
+    let forward = grid(&Tau::LINSPACE, 10);
     let back = forward.clone().reversed();
     insta::assert_snapshot!(run(&ddim(0.3), &back), @"ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)");
     insta::assert_snapshot!(run(&Euler::SigmaSquared, &back), @r#"euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")"#);
@@ -600,7 +600,7 @@ fn a_state_that_is_no_longer_finite_names_solver_and_step() {
             Ok(if at.asked.t < 500.0 { x / 0.0 } else { x.clone() })
         }
     }
-    let grid = Grid::new(&linear(), &Tau::Leading, 4, End::Clean).unwrap();
+    let grid = Grid::new(&linear(), &Tau::LEADING, 4, End::Clean).unwrap();
     let error = integrate(&Heun, &Broken, &NoNoise, &grid, x_t(1), |_, _, _| Ok(())).unwrap_err();
     insta::assert_snapshot!(error, @"heun diverged at step 1, from t = 500 to t = 250: the state is not finite");
 }

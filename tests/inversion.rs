@@ -63,7 +63,7 @@ fn round_trip(encoder: &dyn Solver<Array>, grid: &Grid) -> (f64, f64) {
 
 #[test]
 fn enough_iterations_undo_the_method_to_rounding() {
-    let grid = grid(&Tau::OfficialQuad, 50);
+    let grid = grid(&Tau::OFFICIAL_QUAD, 50);
     let sigma_squared: Arc<dyn Solver<Array>> = Arc::new(Euler::SigmaSquared);
     for method in [ddim(), sigma_squared] {
         let models: [&dyn Denoiser<State = Array>; 3] =
@@ -86,7 +86,8 @@ fn the_other_conventions_err_by_one_over_s() {
     // To the first level: the step from there to the clean end is the same for every S.
     for (name, encoder) in [("current", ddim()), ("next", fixed_point(1))] {
         let rms = |steps| {
-            let grid = Grid::new(&linear(), &Tau::OfficialUniform, steps, End::FirstLevel).unwrap();
+            let grid =
+                Grid::new(&linear(), &Tau::OFFICIAL_UNIFORM, steps, End::FirstLevel).unwrap();
             round_trip(&*encoder, &grid).0.sqrt()
         };
         let slopes: Vec<f64> =
@@ -102,7 +103,7 @@ fn the_other_conventions_err_by_one_over_s() {
 #[test]
 fn a_low_error_is_not_a_good_encoding() {
     let held = |steps, encoder: Arc<dyn Solver<Array>>, error: f64, spread: f64| {
-        let found = round_trip(&*encoder, &grid(&Tau::OfficialUniform, steps));
+        let found = round_trip(&*encoder, &grid(&Tau::OFFICIAL_UNIFORM, steps));
         assert_relative_eq!(found.0, error, max_relative = 5e-3);
         assert_relative_eq!(found.1, spread, max_relative = 5e-3);
     };
@@ -136,7 +137,7 @@ fn the_factors_of_a_one_call_method_are_its_step() {
 
 #[test]
 fn what_cannot_be_inverted_says_so() {
-    let back = grid(&Tau::OfficialUniform, 10).reversed();
+    let back = grid(&Tau::OFFICIAL_UNIFORM, 10).reversed();
     let refusal = |method: Arc<dyn Solver<Array>>, grid: &Grid| {
         let inverse = Inverse::new(method, 2).unwrap();
         integrate(&inverse, &ClosedForm, &NoNoise, grid, clean(), |_, _, _| Ok(())).unwrap_err()

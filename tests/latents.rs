@@ -126,7 +126,7 @@ fn encoding_is_the_solver_on_the_reversed_grid() {
     let ddim = Ddim::new();
     ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.npy"]);
     ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.safetensors"]);
-    let levels = grid(&ddim::core::Tau::OfficialUniform, 20).reversed().levels().to_vec();
+    let levels = grid(&ddim::core::Tau::OFFICIAL_UNIFORM, 20).reversed().levels().to_vec();
     assert_eq!(levels[0], CLEAN);
     let expected = images(5).mapv(f64::from) * factor(&levels);
     // The states of exact-score models are f64, and so are their files.
@@ -172,7 +172,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
     // Of an array that says nothing, the flags do.
     npy::write_images(&ddim.path("noise.npy"), images(2).view()).unwrap();
     ddim.exact(&["decode", "noise.npy"], &["--steps", "20", "--out", "y.npy"]);
-    let levels = grid(&ddim::core::Tau::OfficialUniform, 20).levels().to_vec();
+    let levels = grid(&ddim::core::Tau::OFFICIAL_UNIFORM, 20).levels().to_vec();
     let expected = images(2).mapv(f64::from) * factor(&levels);
     hold(&ddim.array("y.npy"), &expected, 1e-6);
 }
@@ -185,7 +185,7 @@ fn a_reconstruction_is_measured_image_by_image() {
         &["reconstruct", "x.npy"],
         &[&["--steps", "10", "--batch", "2"], &outs[..]].concat(),
     );
-    let forward = grid(&ddim::core::Tau::OfficialUniform, 10);
+    let forward = grid(&ddim::core::Tau::OFFICIAL_UNIFORM, 10);
     let encode = factor(forward.clone().reversed().levels());
     let whole = encode * factor(forward.levels());
     let mut reader = csv::Reader::from_path(ddim.path("e.csv")).unwrap();

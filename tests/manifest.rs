@@ -1117,7 +1117,7 @@ fn only_the_sigma_hat_cells_of_table_1_clip_as_the_official_code_does() {
     for cell in table1(Some("full"), &[]).cells {
         let sigma_hat = cell.spec.solver.variance == Some(Variance::SigmaHat);
         assert_eq!(cell.spec.model.clip_x0, sigma_hat);
-        assert_eq!(cell.spec.grid.tau, Tau::OfficialQuad);
+        assert_eq!(cell.spec.grid.tau, Tau::OFFICIAL_QUAD);
     }
 }
 

@@ -21,7 +21,7 @@ fn sample(
     n: usize,
     batch: usize,
 ) -> Vec<u64> {
-    let grid = grid(&Tau::OfficialQuad, 10);
+    let grid = grid(&Tau::OFFICIAL_QUAD, 10);
     let mut bits = vec![];
     for first in (0..n).step_by(batch) {
         let noise = KeyedNoise { seed: 11, first: first as u64 };

@@ -4,12 +4,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::core::{End, Grid, Schedule, Tau, count_nfe};
-use crate::{
-    error::Result,
-    plan::{Measured, RHO, taus},
-    run::registry::Registry,
-};
+use crate::core::{End, FAMILIES, Family, Grid, Schedule, Tau, count_nfe};
+use crate::{error::Result, plan::Measured, run::registry::Registry};
 
 /// The S for which model calls are counted.
 const STEPS: usize = 10;
@@ -31,7 +27,7 @@ impl Names {
     /// A solver that its own defaults do not build.
     pub fn solvers(registry: &Registry) -> Result<Self> {
         let schedule = Schedule::linear(1e-4, 0.02, 1000)?;
-        let grid = Grid::new(&schedule, &Tau::OfficialUniform, STEPS, End::Clean)?;
+        let grid = Grid::new(&schedule, &Tau::OFFICIAL_UNIFORM, STEPS, End::Clean)?;
         let row = |kind: crate::manifest::Kind| -> Result<Vec<String>> {
             let takes_eta = kind.keys.contains(&"eta");
             let solver = registry.build(&Registry::section(&kind), &schedule, STEPS)?;
@@ -73,24 +69,24 @@ impl Names {
     /// None on that schedule.
     pub fn taus() -> Result<Self> {
         let schedule = Schedule::linear(1e-4, 0.02, 1000)?;
-        let row = |(name, tau): &(&str, Tau)| -> Result<Vec<String>> {
-            let grid = Grid::new(&schedule, tau, FEW, End::Clean)?;
+        let row = |family: &'static Family| -> Result<Vec<String>> {
+            let (option, value) = family.option.unzip();
+            let grid =
+                Grid::new(&schedule, &Tau::Of(family, value.unwrap_or(0.0)), FEW, End::Clean)?;
             let noisy = grid.levels().iter().filter(|level| !level.is_clean());
             let label = |t: f64| {
                 let text = format!("{t:.1}");
                 text.strip_suffix(".0").unwrap_or(&text).to_owned()
             };
             let labels: Vec<String> = noisy.map(|level| label(level.t)).collect();
-            let option = match tau {
-                Tau::Karras { rho } => format!("rho = {rho}"),
-                _ => String::new(),
-            };
-            Ok(vec![(*name).to_owned(), option, labels.join(" "), about_tau(tau).to_owned()])
+            let option = option.zip(value).map(|(option, value)| format!("{option} = {value}"));
+            let about = family.about.to_owned();
+            Ok(vec![family.name.to_owned(), option.unwrap_or_default(), labels.join(" "), about])
         };
         let labels = format!("labels at S = {FEW}, T = 1000");
         Ok(Self {
             header: ["name", "options", &labels, "what it is"].map(String::from).into(),
-            rows: taus(RHO).iter().map(row).collect::<Result<_>>()?,
+            rows: FAMILIES.into_iter().map(row).collect::<Result<_>>()?,
         })
     }
 
@@ -139,29 +135,6 @@ impl Names {
         };
         let list: Vec<Value> = self.rows.iter().map(object).collect();
         serde_json::to_string_pretty(&list).expect("invariant: plain data serialises")
-    }
-}
-
-fn about_tau(tau: &Tau) -> &'static str {
-    match tau {
-        Tau::OfficialUniform => "the official code's range(0, T, T / S)",
-        Tau::OfficialQuad => {
-            "the official code's linspace(0, sqrt(0.8 T), S)^2, repetitions dropped"
-        }
-        Tau::PaperLinear => "Song, Meng, Ermon 2021, D.2: floor(i T / S)",
-        Tau::PaperQuadratic => {
-            "Song, Meng, Ermon 2021, D.2: floor(i^2 T / S^2), repetitions dropped"
-        }
-        Tau::Leading => "diffusers' leading",
-        Tau::Trailing => "diffusers' trailing",
-        Tau::Linspace => "diffusers' linspace of DDIM: S points from 0 to T - 1, rounded",
-        Tau::LinspaceReal => "diffusers' linspace of Heun: the same, not rounded",
-        Tau::LinspaceOpen => {
-            "diffusers' linspace of DPM-Solver++: S + 1 points, rounded, without 0"
-        }
-        Tau::Karras { .. } => "Karras et al. 2022, Eq. (5): even in sigma^(1 / rho)",
-        Tau::LogSnr => "Lu et al. 2022, section 3.4: even in log sigma",
-        Tau::Explicit(_) => "the labels as listed",
     }
 }
 

@@ -7,8 +7,9 @@ use clap::{
 
 use crate::{
     cli::catalogue::Names as Listed,
+    core::FAMILIES,
     error::Result,
-    plan::{RHO, Rule, VARIANCES, taus},
+    plan::{Rule, VARIANCES},
     run::registry::Registry,
 };
 
@@ -69,7 +70,7 @@ impl TypedValueParser for Word {
 pub(super) fn known(command: Command, registry: &Registry) -> Command {
     let flags = [
         ("solver", registry.kinds().into_iter().map(|kind| kind.name).collect()),
-        ("tau", taus(RHO).map(|(name, _)| name.to_owned()).to_vec()),
+        ("tau", FAMILIES.map(|family| family.name.to_owned()).to_vec()),
         ("schedule", Rule::ALL.map(|rule| rule.name().to_owned()).to_vec()),
         ("variance", VARIANCES.map(|(name, _)| name.to_owned()).to_vec()),
         ("prediction", ["eps", "v", "x0"].map(String::from).to_vec()),

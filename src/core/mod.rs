@@ -18,10 +18,11 @@ mod slerp;
 mod solver;
 mod state;
 mod step;
+mod tau;
 
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
 pub use error::{Error, Result};
-pub use grid::{End, Grid, Tau};
+pub use grid::{End, Grid};
 pub use integrate::{Outcome, count_nfe, integrate};
 pub use level::{CLEAN, Level};
 pub use noise::{Draw, KeyedNoise, NoNoise, Noise, generator};
@@ -30,3 +31,4 @@ pub use slerp::slerp;
 pub use solver::{Affine, Eval, Method, Solver};
 pub use state::{Ghost, State};
 pub use step::Step;
+pub use tau::{FAMILIES, Family, Tau};

@@ -118,8 +118,9 @@ pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
+        core::FAMILIES,
         diagnostic::suggest,
-        plan::{Measured, RHO, Rule, VARIANCES, taus},
+        plan::{Measured, Rule, VARIANCES},
         run::{assemble, registry::Registry},
     };
 
@@ -127,7 +128,7 @@ mod tests {
     fn the_names_of_the_peers_lead_to_the_method() {
         let vocabulary = assemble::vocabulary(&Registry::shipped());
         let solvers: Vec<&str> = vocabulary.solvers.iter().map(|kind| kind.name.as_str()).collect();
-        let taus = taus(RHO).map(|(name, _)| name);
+        let taus = FAMILIES.map(|family| family.name);
         let metrics = Measured::all().map(Measured::name);
         let solver = |name: &str| suggest(name, solvers.iter().copied());
         for (name, here) in [
@@ -169,7 +170,7 @@ mod tests {
         let mut known: Vec<String> = vec![];
         known.extend(vocabulary.solvers.iter().map(|kind| kind.name.clone()));
         known.extend(Measured::all().map(|measure| measure.name().to_owned()));
-        known.extend(taus(RHO).map(|(name, _)| name.to_owned()));
+        known.extend(FAMILIES.map(|family| family.name.to_owned()));
         known.extend(Rule::ALL.map(|rule| rule.name().to_owned()));
         known.extend(VARIANCES.map(|(name, _)| name.to_owned()));
         for (other, here) in

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    core::{End, Tau},
+    core::{End, FAMILIES, Family, Tau},
     data::Split,
     diagnostic::{Diagnostic, Place, suggest},
     manifest::{
@@ -14,11 +14,10 @@ use crate::{
     networks::placement::Precision,
     plan::{
         AlsoSpec, CellSpec, ExactKind, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured,
-        MetricsSpec, ModelSpec, PredictionKind, RHO, Rule, ScheduleSpec, SolverSpec, Solves,
-        StateKind, Steps, Task, TruthSpec, VARIANCES,
+        MetricsSpec, ModelSpec, PredictionKind, Rule, ScheduleSpec, SolverSpec, Solves, StateKind,
+        Steps, Task, TruthSpec, VARIANCES,
         measures::column_name,
         stated::{self, Stated, Written},
-        taus,
     },
     solvers::Variance,
 };
@@ -467,8 +466,11 @@ pub(crate) fn read_schedule(
 
 /// The spacings by their names.
 pub(crate) fn spacings() -> Vec<Kind> {
-    let keys = |tau: &Tau| if matches!(tau, Tau::Karras { .. }) { &["rho"][..] } else { &[] };
-    taus(RHO).iter().map(|(name, tau)| Kind::new(*name, keys(tau))).collect()
+    let kind = |family: &Family| {
+        let keys: Vec<&str> = family.option.iter().map(|(key, _)| *key).collect();
+        Kind::new(family.name, &keys)
+    };
+    FAMILIES.into_iter().map(kind).collect()
 }
 
 fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
@@ -479,7 +481,6 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
     let kind = if is_list { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
     let rho = r.own::<f64>("rho", kind, kinds);
-    let rho = rho.or_else(|| kind?.keys.contains(&"rho").then_some(RHO));
     r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
     let calls: Option<u64> = r.get("calls");
     let steps = if is_list || calls.is_some() {
@@ -512,10 +513,9 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     }
     let steps = steps.unwrap_or_else(|| labels.as_ref().map_or(0, Vec::len));
     let steps = calls.map_or(Steps::Number(steps), Steps::Calls);
-    let named = || {
-        let known = taus(rho.unwrap_or(RHO)).into_iter();
-        let found = kind.and_then(|kind| known.into_iter().find(|(name, _)| *name == kind.name));
-        found.map_or(Tau::OfficialUniform, |(_, tau)| tau)
+    let named = || match (kind.and_then(|kind| Tau::named(&kind.name)), rho) {
+        (Some(Tau::Of(family, _)), Some(rho)) => Tau::Of(family, rho),
+        (tau, _) => tau.unwrap_or(Tau::OFFICIAL_UNIFORM),
     };
     let end = r
         .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])

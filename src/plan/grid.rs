@@ -116,26 +116,6 @@ impl ScheduleSpec {
     }
 }
 
-/// The exponent of Karras et al. 2022 where none is given.
-pub const RHO: f64 = 7.0;
-
-/// The spacings that have a name; `rho` is that of karras.
-pub fn taus(rho: f64) -> [(&'static str, Tau); 11] {
-    [
-        ("official-uniform", Tau::OfficialUniform),
-        ("official-quad", Tau::OfficialQuad),
-        ("paper-linear", Tau::PaperLinear),
-        ("paper-quadratic", Tau::PaperQuadratic),
-        ("leading", Tau::Leading),
-        ("trailing", Tau::Trailing),
-        ("linspace", Tau::Linspace),
-        ("linspace-real", Tau::LinspaceReal),
-        ("linspace-open", Tau::LinspaceOpen),
-        ("karras", Tau::Karras { rho }),
-        ("log-snr", Tau::LogSnr),
-    ]
-}
-
 /// `[grid]`: which levels a sample visits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GridSpec {
@@ -199,15 +179,9 @@ impl Serialize for GridSpec {
             #[serde(skip_serializing_if = "Option::is_none")]
             window: Option<[f64; 2]>,
         }
-        let rho = if let Tau::Karras { rho } = self.tau { Some(rho) } else { None };
-        let tau = match &self.tau {
-            Tau::Explicit(levels) => Named::Listed(levels),
-            tau => Named::Rule(
-                taus(rho.unwrap_or(RHO))
-                    .iter()
-                    .find_map(|(name, known)| (known == tau).then_some(*name))
-                    .expect("invariant: every spacing has a name"),
-            ),
+        let (tau, rho) = match &self.tau {
+            Tau::Explicit(timesteps) => (Named::Listed(timesteps), None),
+            Tau::Of(family, option) => (Named::Rule(family.name), family.option.map(|_| *option)),
         };
         let end = match self.end {
             End::Clean => "clean",

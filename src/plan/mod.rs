@@ -23,7 +23,7 @@ pub use self::{
         CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, PredictionKind,
         SolverSpec, Solves, StateKind, Task, TruthSpec, VARIANCES,
     },
-    grid::{GridSpec, RHO, Rule, ScheduleSpec, Steps, taus},
+    grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,
     metrics::{AlsoSpec, Metric, MetricsSpec},
 };
