@@ -4,6 +4,7 @@
 //! log error against log S. To the clean end every method takes a first-order last step and shows
 //! a lower slope although its code is right.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

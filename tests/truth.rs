@@ -1,5 +1,6 @@
 //! The metric `error`: what samples are compared with, and what is refused.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use approx::assert_abs_diff_eq;

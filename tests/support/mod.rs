@@ -2,9 +2,13 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(feature = "harness")]
 pub mod cases;
+#[cfg(feature = "harness")]
 pub mod checkpoints;
 pub mod fill;
+#[cfg(feature = "harness")]
+pub mod program;
 
 use std::path::PathBuf;
 
