@@ -302,7 +302,7 @@ fn what_f32_cannot_hold_is_a_failed_run() {
 }
 
 #[test]
-fn a_manifest_that_cannot_be_read() {
+fn a_manifest_that_cannot_be_read_is_refused_with_the_reason() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("folder")).unwrap();
     assert_snapshot!(ddim.fails(2, &["run", "folder"]), @"error: cannot read the manifest folder: it is a folder; name the .toml file in it");
@@ -367,7 +367,7 @@ fn a_manifest_that_cannot_be_read() {
 }
 
 #[test]
-fn a_manifest_with_a_wrong_value() {
+fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.refuses_manifest(&with("tau = ", "taau = ")), @r#"
     error: `grid.tau` is missing
@@ -528,7 +528,7 @@ fn a_manifest_with_a_wrong_value() {
 }
 
 #[test]
-fn a_manifest_whose_parts_do_not_fit() {
+fn a_manifest_whose_parts_do_not_fit_is_refused() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.refuses_manifest(&and("[sweep]\n\"grid.steps\" = []\n")), @r#"
     error: the axis `grid.steps` has no values
@@ -607,7 +607,7 @@ fn a_manifest_whose_parts_do_not_fit() {
 }
 
 #[test]
-fn a_wrong_change_on_the_command_line() {
+fn a_wrong_change_on_the_command_line_is_refused() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.refuses_to_set(&["samples"]), @r"
     error: expected `path=value`
@@ -674,7 +674,7 @@ fn a_wrong_change_on_the_command_line() {
 }
 
 #[test]
-fn a_wrong_flag() {
+fn a_wrong_flag_is_refused() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.fails(2, &["sampel"]), @r"
     error: unrecognized subcommand 'sampel'
@@ -809,7 +809,7 @@ fn a_wrong_flag() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written() {
+fn an_output_that_cannot_be_written_is_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("a.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--out", "a.npy"]), @"error: --out a.npy: it is a folder; name a file");
@@ -822,7 +822,7 @@ fn an_output_that_cannot_be_written() {
 }
 
 #[test]
-fn cuda_without_its_libraries() {
+fn cuda_without_its_libraries_is_refused() {
     // Where the machine has all of CUDA, there is nothing to refuse.
     let ddim = Ddim::new();
     if ddim.run(&[&EXACT, &["--device", "cuda", "--out", "a.npy"][..]].concat()).status.success() {
@@ -834,7 +834,7 @@ fn cuda_without_its_libraries() {
 }
 
 #[test]
-fn latents_that_are_none() {
+fn what_is_no_file_of_latents_is_refused() {
     let ddim = Ddim::new();
     let npy = |name: &str, latents: &Array4<f32>| {
         ndarray_npy::write_npy(ddim.path(name), latents).unwrap();
@@ -863,7 +863,7 @@ fn latents_that_are_none() {
 }
 
 #[test]
-fn weights_in_a_folder_that_is_none() {
+fn a_folder_that_is_no_model_is_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("net")).unwrap();
     assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights");
@@ -884,7 +884,7 @@ fn weights_in_a_folder_that_is_none() {
 }
 
 #[test]
-fn weights_that_do_not_fit() {
+fn weights_that_do_not_fit_their_network_are_refused() {
     let ddim = Ddim::new();
     network(&ddim, |_| {});
     let name = "net/diffusion_pytorch_model.safetensors";
@@ -921,7 +921,7 @@ fn weights_that_do_not_fit() {
 }
 
 #[test]
-fn weights_that_are_not_numbers() {
+fn weights_that_are_not_numbers_end_in_a_failed_run() {
     let ddim = Ddim::new();
     network(&ddim, |tensors| {
         tensors.insert("conv_out.bias".into(), (Dtype::F32, vec![3], NAN.repeat(3)));
@@ -937,7 +937,7 @@ fn weights_that_are_not_numbers() {
 }
 
 #[test]
-fn features_and_a_reference_that_do_not_fit() {
+fn features_and_a_reference_that_do_not_fit_are_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("f")).unwrap();
     assert_snapshot!(refuses_to_measure(&ddim, "f", &reference()), @"error: cannot read f/config.json: No such file or directory (os error 2); features are computed by folders like models/cifar10-features");
@@ -986,7 +986,7 @@ fn features_and_a_reference_that_do_not_fit() {
 }
 
 #[test]
-fn results_that_cannot_be_kept() {
+fn a_run_whose_results_cannot_be_kept_is_refused() {
     let ddim = Ddim::new();
     ddim.write("m.toml", GAUSSIAN).write("file", "mine\n");
     assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet", "--out", "file"]), @"error: cannot create the results folder file: it is a file; choose another with --out");
@@ -1003,7 +1003,7 @@ fn results_that_cannot_be_kept() {
 }
 
 #[test]
-fn a_results_file_that_somebody_changed() {
+fn a_results_file_that_somebody_changed_is_refused() {
     let ddim = Ddim::new();
     finished(&ddim);
     let right = ddim.text("results/g/metrics.csv");
@@ -1024,7 +1024,7 @@ fn a_results_file_that_somebody_changed() {
 }
 
 #[test]
-fn the_features_of_an_unfinished_cell_that_are_a_folder() {
+fn the_features_of_an_unfinished_cell_may_not_be_a_folder() {
     let ddim = Ddim::new();
     ddim.write(
         "m.toml",
@@ -1043,7 +1043,7 @@ fn the_features_of_an_unfinished_cell_that_are_a_folder() {
 }
 
 #[test]
-fn statistics_of_what_is_no_data() {
+fn statistics_of_what_is_no_data_are_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("data")).unwrap();
     ddim.write("data.tar.gz", "not an archive");

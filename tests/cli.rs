@@ -5,7 +5,11 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use ddim::{
     hardware::Hardware,
@@ -768,4 +772,39 @@ fn the_projects_own_models_are_found_by_name_from_any_folder_and_give_one_key() 
         "--out",
         "a.npy",
     ]);
+}
+
+/// The program starts again with variables that only matter where it computes.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_verbs_that_compute_run_with_the_variables_of_speed_and_keep_those_that_are_set() {
+    let ddim = Ddim::new();
+    let exact = ["sample", "--model", "gaussian", "--mean", "0", "--std", "1", "--shape", "1,8,8"];
+    let endless = ["--samples", "1000000", "--batch", "8", "--steps", "1000", "--out", "x.npy"];
+    let names =
+        ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"];
+    for (policy, expected) in
+        [(None, "GOMP_SPINCOUNT=10000"), (Some("active"), "MALLOC_ARENA_MAX=1")]
+    {
+        let mut command = ddim.command();
+        for name in names.iter().chain(&["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]) {
+            command.env_remove(name);
+        }
+        command.envs(policy.map(|policy| ("OMP_WAIT_POLICY", policy)));
+        let mut child = command.args(exact).args(endless).arg("--quiet").spawn().unwrap();
+        // The same process before and after it starts again.
+        let place = format!("/proc/{}/environ", child.id());
+        let begun = Instant::now();
+        let environment = loop {
+            let found = String::from_utf8_lossy(&fs::read(&place).unwrap()).into_owned();
+            if found.contains(expected) || begun.elapsed() > Duration::from_secs(60) {
+                break found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(environment.contains(expected), "{environment}");
+        assert_eq!(environment.contains("GOMP_SPINCOUNT"), policy.is_none(), "{environment}");
+    }
 }
