@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: table1 test setup cuda build check bench
+.PHONY: table1 test library setup cuda build check bench
 
 # The committed results are somebody else's measurement: the first call on a machine measures
 # afresh, later ones go on from what this machine has finished.
@@ -12,8 +12,12 @@ table1: build                 ## measure Table 1 of the paper on the embedded we
 	echo "./target/release/ddim run experiments/table1.toml $$fresh"; \
 	./target/release/ddim run experiments/table1.toml $$fresh
 
-test: setup                   ## all tests, in release: networks are slow without it
+test: library setup           ## all tests, in release: networks are slow without it
 	$(CARGO) test --release --locked
+
+library:                      ## tests of the library without its harness: no LibTorch needed
+	$(CARGO) test --locked --no-default-features
+	$(CARGO) test --locked --manifest-path tests/outside/Cargo.toml --target-dir target/outside
 
 build: setup
 	$(CARGO) build --release --locked
@@ -24,10 +28,14 @@ setup:                        ## LibTorch 2.11.0 into .libtorch/, unless LIBTORC
 cuda:                         ## and the CUDA libraries for --device cuda
 	scripts/setup-libtorch --cuda
 
-check: setup                  ## format, lints, docs
+# The last one documents the whole crate as docs.rs does: with no LibTorch.
+check: setup                  ## format, lints and docs, with the harness and without
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/outside/Cargo.toml
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --no-default-features --features doc-only
 
 bench: setup                  ## run every bench, and print the comparison
 	$(CARGO) bench --locked --benches

@@ -3,6 +3,10 @@
 use std::{env, path::Path};
 
 fn main() {
+    // The library alone links none of it.
+    if env::var_os("CARGO_FEATURE_TORCH").is_none() {
+        return;
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=.libtorch/runtime");
     let Ok(libtorch) = env::var("LIBTORCH") else { return };

@@ -1,5 +1,82 @@
-//! The `ddim` binary; see the library's `cli` module.
+//! The `ddim` program: the library's [`ddim::cli`], started with the variables that suit it.
 
 fn main() -> std::process::ExitCode {
+    #[cfg(unix)]
+    complete_environment();
     ddim::cli::main()
+}
+
+/// The verbs that compute long enough to gain from it.
+const VERBS: [&str; 10] = [
+    "bits",
+    "decode",
+    "encode",
+    "evaluate",
+    "interpolate",
+    "reconstruct",
+    "run",
+    "sample",
+    "stats",
+    "train",
+];
+
+/// Variables that serve one purpose: who sets one of them decides them all.
+struct Row {
+    variables: &'static [&'static str],
+    values: &'static [(&'static str, &'static str)],
+}
+
+/// For a machine that others use too, and for tensors of a few megabytes that come and go.
+///
+/// - The OpenMP library spins while it waits. On a machine with other work, spinning for long cuts the
+///   network's speed to a quarter; where there is none, sleeping at once costs a fifth of it wherever
+///   each operation is divided over threads, because a pass is a thousand of them. A few thousand
+///   turns are some ten microseconds, which neither notices.
+/// - The C library gives large blocks back to the system as soon as they are free, and a step of
+///   training asks for all of them again: the system then clears every page anew. Kept in one arena
+///   until the process ends, the same pages, large ones where the system has them, serve all steps.
+const ROWS: [Row; 2] = [
+    Row {
+        variables: &["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"],
+        values: &[("GOMP_SPINCOUNT", "10000")],
+    },
+    Row {
+        variables: &[
+            "GLIBC_TUNABLES",
+            "MALLOC_ARENA_MAX",
+            "MALLOC_MMAP_MAX_",
+            "MALLOC_TRIM_THRESHOLD_",
+        ],
+        values: &[
+            ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+            ("MALLOC_ARENA_MAX", "1"),
+            ("MALLOC_MMAP_MAX_", "0"),
+            ("MALLOC_TRIM_THRESHOLD_", "1099511627776"),
+        ],
+    },
+];
+
+/// Starts the program again with what is missing: the libraries that read these variables were
+/// loaded before `main`.
+#[cfg(unix)]
+fn complete_environment() {
+    use std::os::unix::process::CommandExt;
+    if !std::env::args_os().nth(1).is_some_and(|verb| VERBS.iter().any(|known| verb == *known)) {
+        return;
+    }
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let missing: Vec<_> = ROWS
+        .iter()
+        .filter(|row| !row.variables.iter().any(is_set))
+        .flat_map(|row| row.values.iter().copied())
+        .collect();
+    if !missing.is_empty()
+        && let Ok(program) = std::env::current_exe()
+    {
+        // Returns only if it fails, and then nothing is lost but speed.
+        let _ = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .envs(missing)
+            .exec();
+    }
 }

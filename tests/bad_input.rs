@@ -1,81 +1,26 @@
 //! Bad input met through the binary: what a user gets wrong ends in one message that names the
 //! place and the way out, and leaves every file as it was.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::too_many_lines, reason = "a case is as long as its message")]
+
+mod support;
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::{Path, PathBuf},
-    process::Output,
+    path::PathBuf,
 };
 
-use assert_cmd::Command;
 use insta::assert_snapshot;
 use ndarray::{Array2, Array4};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tempfile::TempDir;
-
-/// `ddim` in an empty folder.
-struct Ddim {
-    folder: TempDir,
-}
+use support::program::{Ddim, repository, tree};
 
 impl Ddim {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> &Self {
-        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-        fs::write(self.path(name), bytes).unwrap();
-        self
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::cargo_bin("ddim")
-            .unwrap()
-            .current_dir(self.folder.path())
-            // Spares the second start of the process.
-            .env("OMP_WAIT_POLICY", "passive")
-            // Nothing leaves this machine.
-            .env("HF_HOME", self.path("hub"))
-            .env("HF_HUB_OFFLINE", "1")
-            .args(arguments)
-            .output()
-            .unwrap()
-    }
-
-    /// What must fail with an exit code, print no data and change no file; returns the message.
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let before = tree(self.folder.path());
-        let output = self.run(arguments);
-        let stderr = self.plain(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        // One message, or all problems of a manifest, each with its place.
-        let starts = stderr.lines().filter(|line| line.starts_with("error: ")).count();
-        let places = stderr.lines().filter(|line| line.trim_start().starts_with("-->")).count();
-        assert!(starts == 1 || starts == places, "{starts} messages: {stderr}");
-        let after = tree(self.folder.path());
-        let changed = |path: &&PathBuf| before.get(*path) != after.get(*path);
-        let changed: Vec<_> = before.keys().chain(after.keys()).filter(changed).collect();
-        assert!(changed.is_empty(), "{arguments:?} changed {changed:?}");
-        stderr
-    }
-
     /// The message about a manifest.
-    fn refuses(&self, text: &str) -> String {
+    fn refuses_manifest(&self, text: &str) -> String {
         self.write("m.toml", text);
         self.fails(2, &["run", "m.toml"])
     }
@@ -99,38 +44,6 @@ impl Ddim {
     fn refuses_network(&self) -> String {
         self.fails(2, &["sample", "--model", "./net", "--out", "a.npy"])
     }
-
-    /// Stderr, with the parts that depend on the machine replaced.
-    fn plain(&self, stderr: &[u8]) -> String {
-        let stderr = String::from_utf8(stderr.to_vec()).unwrap();
-        let folder = self.folder.path().display().to_string();
-        let plain = stderr
-            .replace(&folder, "[dir]")
-            .replace(&repository(""), "[repository]/")
-            // Only root gets as far as the second in /proc.
-            .replace("Permission denied (os error 13)", "No such file or directory (os error 2)");
-        plain.trim_end().to_owned()
-    }
-}
-
-/// Every file of a folder with its bytes, every folder without.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut tree = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            tree.extend(self::tree(&path));
-            tree.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            tree.insert(path, Some(bytes));
-        }
-    }
-    tree
-}
-
-fn repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 
 const EXACT: [&str; 9] =
@@ -226,7 +139,7 @@ blocks = 2
 /// The message about a run that is measured so.
 fn refuses_to_measure(ddim: &Ddim, features: &str, reference: &str) -> String {
     let source = repository("models/cifar10-small");
-    ddim.refuses(&network_manifest(&source, features, reference))
+    ddim.refuses_manifest(&network_manifest(&source, features, reference))
 }
 
 fn reference() -> String {
@@ -384,19 +297,19 @@ fn what_f32_cannot_hold_is_a_failed_run() {
     ddim.write("m.toml", format!("{linspace}{schedule}"));
     let output = ddim.run(&["run", "m.toml", "--quiet"]);
     assert!(output.status.success(), "{}", ddim.plain(&output.stderr));
-    let csv = ddim.read("results/g/metrics.csv");
+    let csv = ddim.text("results/g/metrics.csv");
     assert!(csv.lines().nth(1).unwrap().contains("diverged"), "{csv}");
 }
 
 #[test]
-fn a_manifest_that_cannot_be_read() {
+fn a_manifest_that_cannot_be_read_is_refused_with_the_reason() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("folder")).unwrap();
     assert_snapshot!(ddim.fails(2, &["run", "folder"]), @"error: cannot read the manifest folder: it is a folder; name the .toml file in it");
     ddim.write("latin1.toml", b"name = \"na\xefve\"\n");
     assert_snapshot!(ddim.fails(2, &["run", "latin1.toml"]), @"error: cannot read the manifest latin1.toml: it is not UTF-8 text; save it in that encoding");
     assert_snapshot!(ddim.fails(2, &["check", "latin1.toml/m.toml"]), @"error: cannot read the manifest latin1.toml/m.toml: Not a directory (os error 20); shipped ones are in experiments/");
-    assert_snapshot!(ddim.refuses(""), @r#"
+    assert_snapshot!(ddim.refuses_manifest(""), @r#"
     error: `samples` is missing
     --> m.toml
      = help: the number of samples per cell: `samples = 256`
@@ -425,7 +338,7 @@ fn a_manifest_that_cannot_be_read() {
     --> m.toml
      = help: the name of the results folder: `name = "table1"`
     "#);
-    assert_snapshot!(ddim.refuses("name: g\nsamples: 8\n"), @r"
+    assert_snapshot!(ddim.refuses_manifest("name: g\nsamples: 8\n"), @r"
     error: not valid TOML: invalid unquoted key, expected letters, numbers, `-`, `_`
      --> m.toml:1:5
       |
@@ -444,7 +357,7 @@ fn a_manifest_that_cannot_be_read() {
     2 | samples: 8
       |          ^
     ");
-    assert_snapshot!(ddim.refuses(&with("samples = 8\n", "samples = 8\nsamples = 9\n")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("samples = 8\n", "samples = 8\nsamples = 9\n")), @r"
     error: not valid TOML: duplicate key
      --> m.toml:3:1
       |
@@ -454,9 +367,9 @@ fn a_manifest_that_cannot_be_read() {
 }
 
 #[test]
-fn a_manifest_with_a_wrong_value() {
+fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
     let ddim = Ddim::new();
-    assert_snapshot!(ddim.refuses(&with("tau = ", "taau = ")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&with("tau = ", "taau = ")), @r#"
     error: `grid.tau` is missing
       --> m.toml:11:2
        |
@@ -473,7 +386,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: did you mean `grid.tau`?
     "#);
-    assert_snapshot!(ddim.refuses(&with("samples = 8", "samples = \"8\"")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&with("samples = 8", "samples = \"8\"")), @r#"
     error: `samples` must be a whole number, 0 or more, not the string `8`
      --> m.toml:2:11
       |
@@ -482,7 +395,7 @@ fn a_manifest_with_a_wrong_value() {
       |
       = help: write the number without quotes
     "#);
-    assert_snapshot!(ddim.refuses(&with("shape = [3, 8, 8]", "shape = [3, 8]")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("shape = [3, 8, 8]", "shape = [3, 8]")), @r"
     error: `model.shape` must be three positive lengths, not `[3, 8]`
      --> m.toml:7:9
       |
@@ -491,7 +404,7 @@ fn a_manifest_with_a_wrong_value() {
       |
       = help: samples are images of C channels, H x W: `shape = [3, 8, 8]`
     ");
-    assert_snapshot!(ddim.refuses(&with("eta = 0.0", "eta = 0.0\nvariance = \"sigma-hat\"")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "eta = 0.0\nvariance = \"sigma-hat\"")), @r#"
     error: `solver.eta` and `solver.variance` are both given
       --> m.toml:18:12
        |
@@ -503,7 +416,7 @@ fn a_manifest_with_a_wrong_value() {
        = note: the official sigma-hat sampler (`--sample_type ddpm_noisy`) silently ignores `--eta`; here the noise of a step is one choice
        = help: remove one of them
     "#);
-    assert_snapshot!(ddim.refuses(&with("eta = 0.0", "eta = 5.0")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "eta = 5.0")), @r"
     error: eta = 5 is too large: the step from t = 9 to t = 0 allows 1.027429 at most
       --> m.toml:17:7
        |
@@ -512,7 +425,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
     ");
-    assert_snapshot!(ddim.refuses(&with("eta = 0.0", "eta = -1.0")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "eta = -1.0")), @r"
     error: `solver.eta` must be 0 or more, not `-1.0`
       --> m.toml:17:7
        |
@@ -521,7 +434,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: 0 is deterministic DDIM, 1 has DDPM's posterior variance
     ");
-    assert_snapshot!(ddim.refuses(&with("steps = 10", "steps = 1001")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("steps = 10", "steps = 1001")), @r"
     error: grid: S = 1001: this tau needs at least 2 and at most T = 1000 steps
       --> m.toml:13:9
        |
@@ -530,7 +443,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: S and tau together decide which levels are visited
     ");
-    assert_snapshot!(ddim.refuses(&with("tau = \"official-quad\"\nsteps = 10", "tau = [1000, 500, 0]")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("tau = \"official-quad\"\nsteps = 10", "tau = [1000, 500, 0]")), @r"
     error: the label 1000 does not lie between 0 and 999
       --> m.toml:12:8
        |
@@ -539,7 +452,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
     ");
-    assert_snapshot!(ddim.refuses(&with("eta = 0.0", "rtol = 1e-3")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "rtol = 1e-3")), @r#"
     error: `solver.rtol` means nothing to ddim
       --> m.toml:17:1
        |
@@ -550,7 +463,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: it belongs to dormand-prince; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.rtol=` removes it)
     "#);
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"deis\"\norder = 9")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("kind = \"ddim\"\neta = 0.0", "kind = \"deis\"\norder = 9")), @r"
     error: deis: order = 9 is not one of 2 to 3
       --> m.toml:17:9
        |
@@ -559,7 +472,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: the defaults of deis are `order = 3`
     ");
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"dormand-prince\"\nrtol = 0")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("kind = \"ddim\"\neta = 0.0", "kind = \"dormand-prince\"\nrtol = 0")), @r"
     error: dormand-prince: rtol = 0e0 and atol = 1e-4 must be positive and finite
       --> m.toml:17:8
        |
@@ -568,7 +481,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: the defaults of dormand-prince are `rtol = 0.0001`, `atol = 0.0001`
     ");
-    assert_snapshot!(ddim.refuses(&with("kind = \"ddim\"\neta = 0.0", "kind = \"edm\"\nchurn = -1")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&with("kind = \"ddim\"\neta = 0.0", "kind = \"edm\"\nchurn = -1")), @r"
     error: edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1.003, least = 0.05, most = 50, 10 steps
       --> m.toml:17:9
        |
@@ -577,7 +490,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: the defaults of edm are `churn = 40`, `churn_min = 0.05`, `churn_max = 50`, `churn_std = 1.003`
     ");
-    assert_snapshot!(ddim.refuses(&with("name = \"g\"", "name = \"../g\"")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&with("name = \"g\"", "name = \"../g\"")), @r#"
     error: `name` cannot be the name of a file: `../g`
      --> m.toml:1:8
       |
@@ -586,7 +499,7 @@ fn a_manifest_with_a_wrong_value() {
       |
       = help: use letters, digits, `-` and `_`
     "#);
-    assert_snapshot!(ddim.refuses(&and("[schedule]\nbeta_start = 2\n")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&and("[schedule]\nbeta_start = 2\n")), @r"
     error: `schedule.beta_start` must be between 0 and 1, not `2`
       --> m.toml:20:14
        |
@@ -603,7 +516,7 @@ fn a_manifest_with_a_wrong_value() {
        |
        = help: `beta_start` must not exceed `beta_end` (defaults: 1e-4 and 0.02)
     ");
-    assert_snapshot!(ddim.refuses(&and("[schedule]\nhorizon = 0\n")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&and("[schedule]\nhorizon = 0\n")), @r"
     error: `schedule.horizon` must be at least 1, not `0`
       --> m.toml:20:11
        |
@@ -615,9 +528,9 @@ fn a_manifest_with_a_wrong_value() {
 }
 
 #[test]
-fn a_manifest_whose_parts_do_not_fit() {
+fn a_manifest_whose_parts_do_not_fit_is_refused() {
     let ddim = Ddim::new();
-    assert_snapshot!(ddim.refuses(&and("[sweep]\n\"grid.steps\" = []\n")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&and("[sweep]\n\"grid.steps\" = []\n")), @r#"
     error: the axis `grid.steps` has no values
       --> m.toml:20:16
        |
@@ -626,7 +539,7 @@ fn a_manifest_whose_parts_do_not_fit() {
        |
        = help: remove the axis, or list at least one value
     "#);
-    assert_snapshot!(ddim.refuses(&and("[sweep]\n\"grid.stops\" = [1, 2]\n")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&and("[sweep]\n\"grid.stops\" = [1, 2]\n")), @r#"
     error: unknown key `grid.stops`
       --> m.toml:20:1
        |
@@ -635,7 +548,7 @@ fn a_manifest_whose_parts_do_not_fit() {
        |
        = help: did you mean `grid.steps`?
     "#);
-    assert_snapshot!(ddim.refuses(&and("[sweep]\n\"grid.steps\" = [10, 10]\n")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&and("[sweep]\n\"grid.steps\" = [10, 10]\n")), @r#"
     error: the axis `grid.steps` has two entries called `10`
       --> m.toml:20:21
        |
@@ -646,7 +559,7 @@ fn a_manifest_whose_parts_do_not_fit() {
        |
        = help: labels name the rows and columns of the table: make them different
     "#);
-    assert_snapshot!(ddim.refuses(&and("[sweep]\nseed = [0, 1]\n[table]\nrows = \"seed\"\ncolumns = \"steps\"\nvalue = \"fd\"\n")), @r#"
+    assert_snapshot!(ddim.refuses_manifest(&and("[sweep]\nseed = [0, 1]\n[table]\nrows = \"seed\"\ncolumns = \"steps\"\nvalue = \"fd\"\n")), @r#"
     error: there is no axis `steps`
       --> m.toml:23:11
        |
@@ -672,7 +585,7 @@ fn a_manifest_whose_parts_do_not_fit() {
        |
        = help: `ddim stats --data SET --features f --out r` writes it from a data set
     "#);
-    assert_snapshot!(ddim.refuses(&and("[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 5\n")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&and("[metrics]\nfeatures = \"f\"\nreference = \"r\"\nblocks = 5\n")), @r"
     error: 8 samples are too few for 5 blocks
      --> m.toml:2:11
       |
@@ -694,7 +607,7 @@ fn a_manifest_whose_parts_do_not_fit() {
 }
 
 #[test]
-fn a_wrong_change_on_the_command_line() {
+fn a_wrong_change_on_the_command_line_is_refused() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.refuses_to_set(&["samples"]), @r"
     error: expected `path=value`
@@ -761,7 +674,7 @@ fn a_wrong_change_on_the_command_line() {
 }
 
 #[test]
-fn a_wrong_flag() {
+fn a_wrong_flag_is_refused() {
     let ddim = Ddim::new();
     assert_snapshot!(ddim.fails(2, &["sampel"]), @r"
     error: unrecognized subcommand 'sampel'
@@ -896,7 +809,7 @@ fn a_wrong_flag() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written() {
+fn an_output_that_cannot_be_written_is_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("a.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--out", "a.npy"]), @"error: --out a.npy: it is a folder; name a file");
@@ -909,7 +822,7 @@ fn an_output_that_cannot_be_written() {
 }
 
 #[test]
-fn cuda_without_its_libraries() {
+fn cuda_without_its_libraries_is_refused() {
     // Where the machine has all of CUDA, there is nothing to refuse.
     let ddim = Ddim::new();
     if ddim.run(&[&EXACT, &["--device", "cuda", "--out", "a.npy"][..]].concat()).status.success() {
@@ -921,7 +834,7 @@ fn cuda_without_its_libraries() {
 }
 
 #[test]
-fn latents_that_are_none() {
+fn what_is_no_file_of_latents_is_refused() {
     let ddim = Ddim::new();
     let npy = |name: &str, latents: &Array4<f32>| {
         ndarray_npy::write_npy(ddim.path(name), latents).unwrap();
@@ -950,7 +863,7 @@ fn latents_that_are_none() {
 }
 
 #[test]
-fn weights_in_a_folder_that_is_none() {
+fn a_folder_that_is_no_model_is_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("net")).unwrap();
     assert_snapshot!(ddim.refuses_network(), @"error: ./net holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights");
@@ -971,7 +884,7 @@ fn weights_in_a_folder_that_is_none() {
 }
 
 #[test]
-fn weights_that_do_not_fit() {
+fn weights_that_do_not_fit_their_network_are_refused() {
     let ddim = Ddim::new();
     network(&ddim, |_| {});
     let name = "net/diffusion_pytorch_model.safetensors";
@@ -1008,7 +921,7 @@ fn weights_that_do_not_fit() {
 }
 
 #[test]
-fn weights_that_are_not_numbers() {
+fn weights_that_are_not_numbers_end_in_a_failed_run() {
     let ddim = Ddim::new();
     network(&ddim, |tensors| {
         tensors.insert("conv_out.bias".into(), (Dtype::F32, vec![3], NAN.repeat(3)));
@@ -1018,13 +931,13 @@ fn weights_that_are_not_numbers() {
     ddim.write("m.toml", network_manifest("./net", &features(), &reference()));
     let output = ddim.run(&["run", "m.toml", "--quiet"]);
     assert!(output.status.success(), "{}", ddim.plain(&output.stderr));
-    let metrics = ddim.read("results/n/metrics.csv");
+    let metrics = ddim.text("results/n/metrics.csv");
     assert_eq!(metrics.lines().nth(1).unwrap().split(',').nth(2), Some("diverged"), "{metrics}");
     assert!(!tree(&ddim.path("results/n")).keys().any(|path| path.ends_with("f32")));
 }
 
 #[test]
-fn features_and_a_reference_that_do_not_fit() {
+fn features_and_a_reference_that_do_not_fit_are_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("f")).unwrap();
     assert_snapshot!(refuses_to_measure(&ddim, "f", &reference()), @"error: cannot read f/config.json: No such file or directory (os error 2); features are computed by folders like models/cifar10-features");
@@ -1061,7 +974,7 @@ fn features_and_a_reference_that_do_not_fit() {
         features(),
         reference()
     );
-    assert_snapshot!(ddim.refuses(&format!("{manifest}\n{metrics}")), @r"
+    assert_snapshot!(ddim.refuses_manifest(&format!("{manifest}\n{metrics}")), @r"
     error: features are those of colour images, not of [1, 32, 32]
      --> m.toml:7:9
       |
@@ -1073,7 +986,7 @@ fn features_and_a_reference_that_do_not_fit() {
 }
 
 #[test]
-fn results_that_cannot_be_kept() {
+fn a_run_whose_results_cannot_be_kept_is_refused() {
     let ddim = Ddim::new();
     ddim.write("m.toml", GAUSSIAN).write("file", "mine\n");
     assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet", "--out", "file"]), @"error: cannot create the results folder file: it is a file; choose another with --out");
@@ -1090,10 +1003,10 @@ fn results_that_cannot_be_kept() {
 }
 
 #[test]
-fn a_results_file_that_somebody_changed() {
+fn a_results_file_that_somebody_changed_is_refused() {
     let ddim = Ddim::new();
     finished(&ddim);
-    let right = ddim.read("results/g/metrics.csv");
+    let right = ddim.text("results/g/metrics.csv");
     let malformed = |text: &str| {
         ddim.write("results/g/metrics.csv", text);
         ddim.fails(1, &["run", "m.toml", "--quiet"])
@@ -1111,18 +1024,18 @@ fn a_results_file_that_somebody_changed() {
 }
 
 #[test]
-fn the_features_of_an_unfinished_cell_that_are_a_folder() {
+fn the_features_of_an_unfinished_cell_may_not_be_a_folder() {
     let ddim = Ddim::new();
     ddim.write(
         "m.toml",
         network_manifest(&repository("models/cifar10-small"), &features(), &reference()),
     );
     assert!(ddim.run(&["run", "m.toml", "--quiet"]).status.success());
-    let metrics = ddim.read("results/n/metrics.csv");
+    let metrics = ddim.text("results/n/metrics.csv");
     let mut lines = metrics.lines();
     let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
     let key = row.split(',').nth(1).unwrap();
-    let timing = ddim.read("results/n/timing.csv");
+    let timing = ddim.text("results/n/timing.csv");
     ddim.write("results/n/metrics.csv", format!("{header}\n"))
         .write("results/n/timing.csv", format!("{}\n", timing.lines().next().unwrap()));
     fs::create_dir(ddim.path(&format!("results/n/partial-{}.f32", &key[..16]))).unwrap();
@@ -1130,7 +1043,7 @@ fn the_features_of_an_unfinished_cell_that_are_a_folder() {
 }
 
 #[test]
-fn statistics_of_what_is_no_data() {
+fn statistics_of_what_is_no_data_are_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("data")).unwrap();
     ddim.write("data.tar.gz", "not an archive");

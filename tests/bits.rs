@@ -1,12 +1,12 @@
 //! Bits per dimension and learned variances as a user meets them.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
-use std::{fs, path::PathBuf, process::Output};
+use std::{fs, path::PathBuf};
 
-use assert_cmd::Command;
 use ddim::{
     core::{At, Denoiser, Grid, KeyedNoise, Prediction, Result, Step, Tau},
     data::npy,
@@ -16,13 +16,9 @@ use ddim::{
 };
 use insta::assert_snapshot;
 use ndarray::{Array4, ArrayD};
-use support::{fill, golden};
-use tempfile::TempDir;
+use support::{fill, golden, program::Ddim};
 
 const EXACT: [&str; 8] = ["--model", "gaussian", "--mean", "0", "--std", "0.3", "--shape", "3,8,8"];
-
-/// `ddim` in a folder with the images `x.npy`.
-struct Ddim(TempDir);
 
 /// Bytes of draws from N(0, 0.3^2).
 fn bytes() -> Array4<u8> {
@@ -38,38 +34,14 @@ fn x0() -> ArrayD<f64> {
     x0.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned().into_dyn()
 }
 
+/// `ddim` in a folder with the images `x.npy`.
+fn with_images() -> Ddim {
+    let ddim = Ddim::new();
+    ndarray_npy::write_npy(ddim.path("x.npy"), &bytes()).unwrap();
+    ddim
+}
+
 impl Ddim {
-    fn new() -> Self {
-        let ddim = Self(tempfile::tempdir().unwrap());
-        ndarray_npy::write_npy(ddim.path("x.npy"), &bytes()).unwrap();
-        ddim
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("ddim").unwrap();
-        let command = command.current_dir(self.0.path()).env("OMP_WAIT_POLICY", "passive");
-        command.args(arguments).output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn refuses(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        stderr.trim_end().to_owned()
-    }
-
     /// The rows of a CSV file: bits, and those of the prior.
     fn rows(&self, name: &str) -> Vec<[f64; 2]> {
         let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
@@ -89,7 +61,7 @@ impl Ddim {
 
 #[test]
 fn bits_are_those_of_the_library_for_any_batch() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let setting = ["--steps", "50", "--tau", "linspace", "--quiet"];
     for (flags, variance) in [
         (&[][..], Variance::Eta(1.0)),
@@ -122,7 +94,7 @@ fn bits_are_those_of_the_library_for_any_batch() {
 
 #[test]
 fn one_image_has_no_standard_error_and_that_is_said() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let one = ["bits", "x.npy", "--range", "0..1", "--steps", "20", "--quiet"];
     let printed = ddim.succeeds(&[&one[..], &EXACT].concat());
     let lines: Vec<&str> = printed.lines().collect();
@@ -185,7 +157,7 @@ fn the_exact_variance_brings_the_bound_down_to_the_likelihood() {
 
 #[test]
 fn a_program_with_a_range_is_sampled_and_bounded_under_learned() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     fs::copy(golden("eps.pt"), ddim.path("eps.pt")).unwrap();
     fs::copy(golden("eps_range.pt"), ddim.path("both.pt")).unwrap();
     let setting = ["--shape", "3,8,8", "--steps", "10", "--quiet", "--variance", "learned"];
@@ -215,7 +187,7 @@ fn a_program_with_a_range_is_sampled_and_bounded_under_learned() {
 
 #[test]
 fn what_has_no_bound_is_refused() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let refuses = |more: &[&str]| {
         ddim.refuses(&[&["bits", "x.npy", "--steps", "10"], &EXACT[..], more].concat())
     };

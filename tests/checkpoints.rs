@@ -1,5 +1,6 @@
 //! Checkpoints of every container, held to the files of peers, and to what a broken one deserves.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;

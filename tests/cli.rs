@@ -1,10 +1,16 @@
 //! The command line as a user meets it: exit codes, messages, files, resumption to the byte.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{fs, path::Path, process::Output};
+mod support;
 
-use assert_cmd::Command;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use ddim::{
     hardware::Hardware,
     manifest::Manifest,
@@ -17,57 +23,7 @@ use ddim::{
         tasks::Pictures,
     },
 };
-use tempfile::TempDir;
-
-/// `ddim` in an empty folder.
-struct Ddim {
-    folder: TempDir,
-}
-
-impl Ddim {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) -> &Self {
-        fs::write(self.path(name), text).unwrap();
-        self
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("ddim").unwrap();
-        command.current_dir(self.folder.path()).args(arguments).output().unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs what must fail with an exit code, and returns what was said, on stderr alone.
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        stderr.trim_end().to_owned()
-    }
-}
-
-fn repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
-}
+use support::program::{Ddim, command, repository};
 
 const GAUSSIAN: &str = r#"
 name = "g"
@@ -141,7 +97,7 @@ y_label = "{{fd}}"
 #[test]
 fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
     let ddim = Ddim::new();
-    ddim.write("n.toml", &network_manifest());
+    ddim.write("n.toml", network_manifest());
     let table = ddim.succeeds(&["run", "n.toml", "--quiet"]);
     assert!(table.contains("sigma-hat"), "{table}");
     for file in [
@@ -175,7 +131,7 @@ fn a_run_leaves_everything_and_a_deleted_row_comes_back_to_the_byte() {
     // Without its third cell, the run does that cell again and nothing else.
     let rest: Vec<&str> =
         text.lines().enumerate().filter(|(i, _)| *i != 3).map(|(_, line)| line).collect();
-    ddim.write("results/n/metrics.csv", &format!("{}\n", rest.join("\n")));
+    ddim.write("results/n/metrics.csv", format!("{}\n", rest.join("\n")));
     ddim.succeeds(&["run", "n.toml", "--quiet"]);
     assert_eq!(ddim.read("results/n/metrics.csv"), metrics);
     let old = String::from_utf8(timing).unwrap();
@@ -272,7 +228,7 @@ y_label = "error"
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.collect::<std::collections::BTreeSet<_>>()
     };
-    ddim.write("old.toml", &manifest("[5, 10]", "old")).write("new.toml", &manifest("[10]", "new"));
+    ddim.write("old.toml", manifest("[5, 10]", "old")).write("new.toml", manifest("[10]", "new"));
     ddim.succeeds(&["run", "old.toml", "--quiet", "--out", "r"]);
     let (first, strips) = (files("r"), files("r/strips"));
     assert!(first.contains("old.svg") && first.contains("samples-steps-5.png"), "{first:?}");
@@ -312,7 +268,7 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     insta::assert_snapshot!(
         ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @"error: --seed and --set seed=2 both set seed; give one of them"
     );
-    ddim.write("s.toml", &GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
+    ddim.write("s.toml", GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
     insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @r"
     error: `seed` has no effect: the sweep sets it in every cell
       --> command line:1:7
@@ -422,7 +378,7 @@ fn the_committed_results_are_those_of_the_shipped_manifest() {
 #[test]
 fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     let ddim = Ddim::new();
-    ddim.write("n.toml", &network_manifest());
+    ddim.write("n.toml", network_manifest());
     ddim.succeeds(&["run", "n.toml", "--quiet", "--out", "whole"]);
     let metrics = ddim.read("whole/metrics.csv");
     let text = String::from_utf8(metrics.clone()).unwrap();
@@ -449,7 +405,7 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     assert!(reference.is_empty());
     fs::create_dir(ddim.path("part")).unwrap();
     let header = text.lines().next().unwrap();
-    ddim.write("part/metrics.csv", &format!("{header}\n"));
+    ddim.write("part/metrics.csv", format!("{header}\n"));
     let partial = ddim.path(&format!("part/partial-{}.f32", &key[..16]));
     // Rows that no sample has: if they are used, the metrics differ.
     fs::write(&partial, vec![0_u8; 4 * 65 * 4 + 100]).unwrap();
@@ -591,22 +547,13 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./empty", "--out", "a.npy"]), @"error: ./empty holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder with both, as diffusers' save_pretrained writes it, or a single file of weights"
     );
-    assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 1, "something was half-written");
+    assert_eq!(fs::read_dir(ddim.folder()).unwrap().count(), 1, "something was half-written");
 }
 
 #[test]
 fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ddim = |arguments: &[&str]| {
-        Command::cargo_bin("ddim")
-            .unwrap()
-            .current_dir(repository)
-            .env_remove("DDIM_DATA")
-            .env("XDG_CACHE_HOME", "/no/cache")
-            .args(arguments)
-            .output()
-            .unwrap()
-    };
+    let ddim = |arguments: &[&str]| command().args(arguments).output().unwrap();
     let shipped = fs::read_dir(repository.join("experiments")).unwrap();
     for manifest in shipped.map(|entry| entry.unwrap().path()) {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
@@ -717,9 +664,7 @@ fn a_run_over_committed_files_says_how_they_come_back() {
     ddim.succeeds(&["run", "g.toml", "--quiet"]);
     let git = |arguments: &[&str]| {
         let mut command = std::process::Command::new("git");
-        assert!(
-            command.current_dir(ddim.folder.path()).args(arguments).status().unwrap().success()
-        );
+        assert!(command.current_dir(ddim.folder()).args(arguments).status().unwrap().success());
     };
     git(&["init", "--quiet"]);
     git(&["add", "results"]);
@@ -754,7 +699,7 @@ fn a_plan_counts_the_truth_once_for_the_cells_that_share_it() {
     let truth = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[truth]\nkind = \"ddim\"\n\
                  tau = \"official-uniform\"\nsteps = 1000\n[sweep]\n\"grid.steps\" = [5, 10]\n";
     let (base, _) = GAUSSIAN.split_once("[sweep]").unwrap();
-    ddim.write("g.toml", &format!("{base}{truth}"));
+    ddim.write("g.toml", format!("{base}{truth}"));
     let plan = ddim.succeeds(&["plan", "g.toml"]);
     assert!(plan.contains("the truth of 2 cells, solved once  1000 calls x 8"), "{plan}");
 }
@@ -793,15 +738,16 @@ fn the_projects_own_models_are_found_by_name_from_any_folder_and_give_one_key() 
     let manifest = network_manifest().replace(&repository("models/"), "models/");
     let manifest = manifest.replace("[3, 4]", "[2]").replace("[\"3\", \"4\"]", "[\"2\"]");
     ddim.write("path.toml", &manifest);
-    ddim.write("name.toml", &manifest.replace("\"models/cifar10-small\"", "\"cifar10-small\""));
+    ddim.write("name.toml", manifest.replace("\"models/cifar10-small\"", "\"cifar10-small\""));
     ddim.succeeds(&["run", "path.toml", "--quiet", "--out", "path"]);
     ddim.succeeds(&["run", "name.toml", "--quiet", "--out", "name"]);
     // Where the models themselves are, by another way.
     fs::create_dir(ddim.path("home")).unwrap();
     std::os::unix::fs::symlink(repository("models"), ddim.path("home/models")).unwrap();
-    let mut command = Command::cargo_bin("ddim").unwrap();
-    command.current_dir(ddim.folder.path()).env("DDIM_HOME", ddim.path("home"));
-    command.args(["run", "name.toml", "--quiet", "--out", "home-name"]).assert().success();
+    let run = ["run", "name.toml", "--quiet", "--out", "home-name"];
+    let mut elsewhere = ddim.command();
+    elsewhere.env("DDIM_HOME", ddim.path("home")).args(run);
+    assert!(elsewhere.status().unwrap().success());
     assert_eq!(ddim.read("path/metrics.csv"), ddim.read("name/metrics.csv"));
     assert_eq!(ddim.read("path/metrics.csv"), ddim.read("home-name/metrics.csv"));
     ddim.succeeds(&["table", "name", "--quiet"]);
@@ -826,4 +772,39 @@ fn the_projects_own_models_are_found_by_name_from_any_folder_and_give_one_key() 
         "--out",
         "a.npy",
     ]);
+}
+
+/// The program starts again with variables that only matter where it computes.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_verbs_that_compute_run_with_the_variables_of_speed_and_keep_those_that_are_set() {
+    let ddim = Ddim::new();
+    let exact = ["sample", "--model", "gaussian", "--mean", "0", "--std", "1", "--shape", "1,8,8"];
+    let endless = ["--samples", "1000000", "--batch", "8", "--steps", "1000", "--out", "x.npy"];
+    let names =
+        ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"];
+    for (policy, expected) in
+        [(None, "GOMP_SPINCOUNT=10000"), (Some("active"), "MALLOC_ARENA_MAX=1")]
+    {
+        let mut command = ddim.command();
+        for name in names.iter().chain(&["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"]) {
+            command.env_remove(name);
+        }
+        command.envs(policy.map(|policy| ("OMP_WAIT_POLICY", policy)));
+        let mut child = command.args(exact).args(endless).arg("--quiet").spawn().unwrap();
+        // The same process before and after it starts again.
+        let place = format!("/proc/{}/environ", child.id());
+        let begun = Instant::now();
+        let environment = loop {
+            let found = String::from_utf8_lossy(&fs::read(&place).unwrap()).into_owned();
+            if found.contains(expected) || begun.elapsed() > Duration::from_secs(60) {
+                break found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(environment.contains(expected), "{environment}");
+        assert_eq!(environment.contains("GOMP_SPINCOUNT"), policy.is_none(), "{environment}");
+    }
 }

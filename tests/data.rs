@@ -1,16 +1,13 @@
 //! Image sets as a user meets them: reference statistics, distances, and what is refused.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::Output,
-};
+mod support;
+
+use std::{fs, io::Write, path::Path};
 
 use approx::assert_relative_eq;
-use assert_cmd::Command;
 use ddim::{
     data::{Split, cifar10::Cifar10, npy},
     results::record::Columns,
@@ -21,51 +18,9 @@ use ndarray::{Array2, Array4};
 use ndarray_npy::WriteNpyExt;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempDir;
-
-/// `ddim` in an empty folder, without data sets anywhere.
-struct Ddim {
-    folder: TempDir,
-}
+use support::program::{Ddim, command, repository};
 
 impl Ddim {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::cargo_bin("ddim")
-            .unwrap()
-            .current_dir(self.folder.path())
-            .env_remove("DDIM_DATA")
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .args(arguments)
-            .output()
-            .unwrap()
-    }
-
-    fn succeeds(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs what must fail as a mistake of the user's, with one message on stderr alone; paths of
-    /// this folder are shortened.
-    fn refuses(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-        stderr.trim_end().replace(&self.folder.path().display().to_string(), "HERE")
-    }
-
     fn evaluate(&self, images: &str, more: &[&str]) -> String {
         self.succeeds(&evaluation(images, more).each_ref())
     }
@@ -108,10 +63,6 @@ fn evaluation(images: &str, more: &[&str]) -> Flags {
     flags.extend(["--quiet"]);
     flags.extend(more);
     Flags(flags.into_iter().map(String::from).collect())
-}
-
-fn repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 
 fn features_folder() -> String {
@@ -254,14 +205,7 @@ fn statistics_of_any_set_serve_as_a_reference_and_say_what_was_done() {
 
 #[test]
 fn the_models_of_the_repository_are_listed_with_their_hashes() {
-    let output = Command::cargo_bin("ddim")
-        .unwrap()
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("XDG_CACHE_HOME", "/nowhere")
-        .env_remove("DDIM_DATA")
-        .arg("models")
-        .output()
-        .unwrap();
+    let output = command().arg("models").output().unwrap();
     assert!(output.status.success());
     let list = String::from_utf8(output.stdout).unwrap();
     for part in
@@ -302,7 +246,7 @@ fn cases(ddim: &Ddim) {
             }
         }
     }
-    copy(Path::new(&repository("tests/golden/image-cases")), ddim.folder.path());
+    copy(Path::new(&repository("tests/golden/image-cases")), ddim.folder());
 }
 
 /// The plug-in distance that an evaluation printed.
@@ -547,13 +491,8 @@ blocks = 2
     let error = ddim.refuses(&["run", "r.toml"]);
     assert!(error.contains("or let `ddim run --download` do it"), "{error}");
     // Nobody listens at this port: what the flag does is seen by what cannot be reached.
-    let mut run = Command::cargo_bin("ddim").unwrap();
-    let output = run
-        .current_dir(ddim.folder.path())
-        .env_remove("DDIM_DATA")
-        .env_remove("NO_PROXY")
-        .env_remove("no_proxy")
-        .env("XDG_CACHE_HOME", ddim.path("cache"))
+    let output = ddim
+        .command()
         .envs(["ALL_PROXY", "HTTP_PROXY", "http_proxy"].map(|name| (name, "http://127.0.0.1:9")))
         .args(["run", "r.toml", "--download"])
         .output()
@@ -576,11 +515,11 @@ fn a_set_that_is_not_here_is_named_with_its_address_checksum_and_place() {
     let stats = |data: &str| {
         ddim.refuses(&["stats", "--data", data, "--features", &features, "--out", "x.safetensors"])
     };
-    insta::assert_snapshot!(stats("cifar10"), @"error: cifar10 is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (md5 c32a1d4ab5d03f1284b67883e8d87530) and put it at HERE/cache/ddim/cifar10/cifar-10-binary.tar.gz, or let --download do it; DDIM_DATA may name a folder that has it");
-    insta::assert_snapshot!(stats("fashion-mnist"), @"error: fashion-mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz (md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d) and put it at HERE/cache/ddim/fashion-mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
-    insta::assert_snapshot!(stats("mnist"), @"error: mnist is not on this machine: looked in DDIM_DATA (not set) and HERE/cache/ddim; fetch https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (md5 f68b3c2dcbeaaa9fbdd348bbdeb94873) and put it at HERE/cache/ddim/mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("cifar10"), @"error: cifar10 is not on this machine: looked in DDIM_DATA (not set) and [dir]/cache/ddim; fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (md5 c32a1d4ab5d03f1284b67883e8d87530) and put it at [dir]/cache/ddim/cifar10/cifar-10-binary.tar.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("fashion-mnist"), @"error: fashion-mnist is not on this machine: looked in DDIM_DATA (not set) and [dir]/cache/ddim; fetch http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz (md5 8d4fb7e6c68d591d4c3dfef9ec88bf0d) and put it at [dir]/cache/ddim/fashion-mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
+    insta::assert_snapshot!(stats("mnist"), @"error: mnist is not on this machine: looked in DDIM_DATA (not set) and [dir]/cache/ddim; fetch https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz (md5 f68b3c2dcbeaaa9fbdd348bbdeb94873) and put it at [dir]/cache/ddim/mnist/train-images-idx3-ubyte.gz, or let --download do it; DDIM_DATA may name a folder that has it");
     insta::assert_snapshot!(stats("cifar-10"), @"error: there is no data set or path `cifar-10` (did you mean cifar10?); data sets known by name: cifar10, mnist, fashion-mnist, celeba");
     insta::assert_snapshot!(stats("imagenet"), @"error: there is no data set or path `imagenet`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
-    assert_eq!(fs::read_dir(ddim.folder.path()).unwrap().count(), 0, "something was written");
+    assert_eq!(fs::read_dir(ddim.folder()).unwrap().count(), 0, "something was written");
     insta::assert_snapshot!(ddim.run(&["evaluate", "x", "--reference", "r", "--resize", "crop"]).status, @"exit status: 2");
 }

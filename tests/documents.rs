@@ -6,7 +6,10 @@
 //! `scripts/commands-as-printed` sets, runs them too. What is not on this machine may be missing if
 //! the command says so; anything else is a failure.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +18,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use assert_cmd::Command;
 use ddim::{
     cli,
     hardware::Hardware,
@@ -27,6 +29,7 @@ use ddim::{
         runner,
     },
 };
+use support::program::command;
 use tempfile::TempDir;
 
 /// What commands name that only a reader can have.
@@ -183,15 +186,7 @@ impl Scratch {
     /// Runs `ddim` and says what went wrong, if it is not that this machine lacks something.
     fn run(&self, arguments: &[String]) -> Result<(), String> {
         let clock = std::time::Instant::now();
-        let output = Command::cargo_bin("ddim")
-            .unwrap()
-            .current_dir(self.folder.path())
-            .env("XDG_CACHE_HOME", "/no/cache")
-            .env("HF_HOME", "/no/cache")
-            .env("HF_HUB_OFFLINE", "1")
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = command().current_dir(self.folder.path()).args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error")).collect();
         let lacks = |line: &&str| {

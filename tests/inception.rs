@@ -1,5 +1,6 @@
 //! The Inception network of FID against pytorch-fid's, with weights rebuilt from their names.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;

@@ -1,18 +1,17 @@
 //! Encoding, decoding, reconstruction and interpolation as a user meets them.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
 use std::{
     fs,
-    path::PathBuf,
-    process::{Command as Process, Output, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use approx::assert_abs_diff_eq;
-use assert_cmd::Command;
 use ddim::{
     core::{CLEAN, Draw, KeyedNoise, Level, Noise as _, slerp},
     data::npy,
@@ -21,67 +20,21 @@ use ddim::{
 use image::RgbImage;
 use insta::assert_snapshot;
 use ndarray::{Array2, Array4, ArrayD, Axis, Ix4, s};
-use support::{fill, grid, max_abs_diff};
-use tempfile::TempDir;
-
-/// `ddim` in an empty folder.
-struct Ddim {
-    folder: TempDir,
-}
+use support::{
+    fill, grid, max_abs_diff,
+    program::{Ddim, repository},
+};
 
 /// Data N(0, 0.5^2), in which every deterministic method is linear.
 const EXACT: [&str; 8] = ["--model", "gaussian", "--mean", "0", "--std", "0.5", "--shape", "3,4,4"];
 
 impl Ddim {
-    fn new() -> Self {
-        let ddim = Self { folder: tempfile::tempdir().unwrap() };
-        npy::write_images(&ddim.path("x.npy"), images(5).view()).unwrap();
-        ddim
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("ddim").unwrap();
-        let command = command.current_dir(self.folder.path()).env("OMP_WAIT_POLICY", "passive");
-        command.args(arguments).output().unwrap()
-    }
-
-    /// Runs what must work, and returns what it printed and what it said.
-    fn says(&self, arguments: &[&str]) -> (String, String) {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        (String::from_utf8(output.stdout).unwrap(), stderr)
-    }
-
     fn exact(&self, verb: &[&str], more: &[&str]) -> (String, String) {
         self.says(&[verb, &EXACT, more].concat())
     }
 
-    /// The message of what must fail and change nothing.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let before = self.names();
-        let output = self.run(arguments);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        assert_eq!(self.names(), before, "{arguments:?}");
-        stderr.replace(&self.folder.path().display().to_string(), "[dir]").trim_end().to_owned()
-    }
-
-    fn refuses(&self, verb: &[&str], more: &[&str]) -> String {
-        self.fails(&[verb, &EXACT, more].concat())
+    fn exact_refuses(&self, verb: &[&str], more: &[&str]) -> String {
+        self.refuses(&[verb, &EXACT, more].concat())
     }
 
     fn array(&self, name: &str) -> Array4<f64> {
@@ -101,13 +54,16 @@ fn images(n: usize) -> Array4<f32> {
     Array4::from_shape_vec((n, 3, 4, 4), values).unwrap()
 }
 
+/// `ddim` in a folder with five images, `x.npy`.
+fn with_images() -> Ddim {
+    let ddim = Ddim::new();
+    npy::write_images(&ddim.path("x.npy"), images(5).view()).unwrap();
+    ddim
+}
+
 fn hold(found: &Array4<f64>, expected: &Array4<f64>, epsilon: f64) {
     let difference = max_abs_diff(&found.clone().into_dyn(), &expected.clone().into_dyn());
     assert!(difference <= epsilon, "off by {difference:.1e}");
-}
-
-fn repository(path: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 
 /// What DDIM multiplies x by on a way through levels, for data N(0, 0.5^2).
@@ -123,7 +79,7 @@ fn factor(levels: &[Level]) -> f64 {
 
 #[test]
 fn encoding_is_the_solver_on_the_reversed_grid() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.npy"]);
     ddim.exact(&["encode", "x.npy"], &["--steps", "20", "--out", "z.safetensors"]);
     let levels = grid(&ddim::core::Tau::OFFICIAL_UNIFORM, 20).reversed().levels().to_vec();
@@ -147,12 +103,12 @@ fn encoding_is_the_solver_on_the_reversed_grid() {
 
 #[test]
 fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let fixed = ["--steps", "20", "--inversion", "fixed-point", "--iterations", "60"];
     ddim.exact(&["encode", "x.npy"], &[&fixed[..], &["--out", "z.npy"]].concat());
     let (_, said) =
         ddim.says(&["decode", "z.npy", "--out", "y.npy", "--out", "grid.png", "--out", "all"]);
-    assert_eq!(said, "wrote y.npy\nwrote grid.png\nwrote all\n");
+    assert_eq!(said, "wrote y.npy\nwrote grid.png\nwrote all");
     hold(&ddim.array("y.npy"), &images(5).mapv(f64::from), 1e-6);
     assert_eq!(fs::read_dir(ddim.path("all")).unwrap().count(), 5);
     let picture = image::open(ddim.path("all/3.png")).unwrap().into_rgb8();
@@ -179,7 +135,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
 
 #[test]
 fn a_reconstruction_is_measured_image_by_image() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let outs = ["--out", "e.csv", "--out", "p.png", "--out", "y.npy", "--show", "3"];
     let (printed, _) = ddim.exact(
         &["reconstruct", "x.npy"],
@@ -222,7 +178,7 @@ fn a_reconstruction_is_measured_image_by_image() {
 
 #[test]
 fn between_seeds_latents_and_images_lies_an_arc() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let steps = ["--steps", "10"];
     // Seeds: the ends are their samples.
     let more = ["--seeds", "3,8", "--points", "3", "--out", "row.npy", "--out", "row.png"];
@@ -310,7 +266,7 @@ const WINDOW: [&str; 16] = [
 
 #[test]
 fn a_window_takes_the_same_way_from_a_seed_and_from_its_x_t() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let seeded = [&WINDOW[..], &["--seed", "5", "--samples", "7"]].concat();
     ddim.exact(&["sample", "--out", "seeded.npy"], &seeded);
     let keyed = |first| KeyedNoise { seed: 5, first };
@@ -339,13 +295,13 @@ fn a_window_takes_the_same_way_from_a_seed_and_from_its_x_t() {
 
 #[test]
 fn images_are_not_encoded_into_a_window() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     for verb in [
         &["encode", "x.npy", "--out", "z.npy"][..],
         &["reconstruct", "x.npy"],
         &["interpolate", "x.npy", "--range", "0..2", "--out", "row.npy"],
     ] {
-        let said = ddim.refuses(verb, &WINDOW);
+        let said = ddim.exact_refuses(verb, &WINDOW);
         assert_eq!(
             said.lines().last().unwrap_or_default(),
             "error: grid.window ends at sigma = 1, and images lie at the clean end: leave it out"
@@ -355,7 +311,7 @@ fn images_are_not_encoded_into_a_window() {
 
 #[test]
 fn a_network_encodes_in_single_and_in_double_precision() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let model = repository("models/cifar10-small");
     let more = ["--model", &model, "--samples", "2", "--steps", "3", "--out", "x0.npy"];
     ddim.says(&[&["sample"], &more[..]].concat());
@@ -375,12 +331,12 @@ fn a_network_encodes_in_single_and_in_double_precision() {
     // The file knows its weights by their hash, wherever they lie.
     let (_, said) =
         ddim.says(&["decode", "z.safetensors", "--model", &format!("{model}/."), "--out", "y.npy"]);
-    assert_eq!(said, "wrote y.npy\n");
+    assert_eq!(said, "wrote y.npy");
 }
 
 #[test]
 fn an_interruption_leaves_nothing_behind() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let model = repository("models/cifar10-small");
     let noise = Array4::from_shape_fn((64, 3, 32, 32), |(_, _, y, _)| y as f32 / 16.0 - 1.0);
     npy::write_images(&ddim.path("noise.npy"), noise.view()).unwrap();
@@ -389,13 +345,7 @@ fn an_interruption_leaves_nothing_behind() {
     let decode = ["decode", "noise.npy", "--model", &model, "--steps", "1000", "--batch", "8"];
     let encode = ["encode", "noise.npy", "--model", &model, "--steps", "1000", "--out", "z.npy"];
     for arguments in [[&decode[..], &outs].concat(), encode.to_vec()] {
-        let mut child = Process::new(assert_cmd::cargo::cargo_bin("ddim"))
-            .current_dir(ddim.folder.path())
-            .env("OMP_WAIT_POLICY", "passive")
-            .args(&arguments)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = ddim.command().args(&arguments).stderr(Stdio::null()).spawn().unwrap();
         // It has begun when there is a temporary file.
         let begun = Instant::now();
         while ddim.names() == before {
@@ -404,7 +354,7 @@ fn an_interruption_leaves_nothing_behind() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let pid = child.id().to_string();
-        assert!(Process::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(130));
         assert_eq!(ddim.names(), before);
     }
@@ -412,7 +362,7 @@ fn an_interruption_leaves_nothing_behind() {
 
 #[test]
 fn one_array_goes_to_stdout_and_nothing_else_does() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let stdout = |arguments: &[&str]| {
         let output = ddim.run(arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -436,13 +386,13 @@ fn one_array_goes_to_stdout_and_nothing_else_does() {
     let sample = ["sample", "--steps", "4", "--samples", "2"];
     let both = [&sample[..], &EXACT, &["--out", "-", "--out", "y.npy"]].concat();
     assert_eq!(stdout(&both), fs::read(ddim.path("y.npy")).unwrap());
-    assert_snapshot!(ddim.refuses(&sample, &["--out", "-", "--out", "-"]), @"error: --out - is given twice: stdout takes one array");
-    assert_snapshot!(ddim.refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout has the errors; name a file");
+    assert_snapshot!(ddim.exact_refuses(&sample, &["--out", "-", "--out", "-"]), @"error: --out - is given twice: stdout takes one array");
+    assert_snapshot!(ddim.exact_refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout has the errors; name a file");
 }
 
 #[test]
 fn errors_have_the_files_of_their_images_and_a_form_for_programs() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     fs::create_dir_all(ddim.path("faces/sub")).unwrap();
     for (name, value) in [("b.png", 90), ("sub/a.bmp", 160), ("a.webp", 30)] {
         let image = RgbImage::from_fn(4, 4, |x, y| {
@@ -475,7 +425,7 @@ fn errors_have_the_files_of_their_images_and_a_form_for_programs() {
 
 #[test]
 fn latents_in_any_order_of_axes_and_bytes_are_the_same() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let case = |name: &str| repository(&format!("tests/golden/image-cases/12_{name}.npy"));
     let sample = |latents: &str, out: &str| {
         let shape = ["--model", "gaussian", "--mean", "0", "--std", "0.5", "--shape", "3,16,16"];
@@ -502,8 +452,8 @@ fn latents_in_any_order_of_axes_and_bytes_are_the_same() {
 
 #[test]
 fn bad_images_and_flags_end_in_one_message() {
-    let ddim = Ddim::new();
-    let encode = |more: &[&str]| ddim.refuses(&["encode"], more);
+    let ddim = with_images();
+    let encode = |more: &[&str]| ddim.exact_refuses(&["encode"], more);
     assert_snapshot!(encode(&["x.npy", "--out", "z.pt"]), @"error: --out z.pt: latents are written as .npy or .safetensors; - is .npy to stdout");
     assert_snapshot!(encode(&["x.npy", "--out", "no/z.npy"]), @"error: --out no/z.npy: the folder no does not exist; create it first");
     assert_snapshot!(encode(&["y.npy", "--out", "z.npy"]), @"error: there is no data set or path `y.npy`; data sets known by name: cifar10, mnist, fashion-mnist, celeba");
@@ -583,7 +533,7 @@ fn bad_images_and_flags_end_in_one_message() {
       = help: exact-score models know no other
     "#);
     // Where nothing is encoded, a convention would do nothing.
-    assert_snapshot!(ddim.refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
+    assert_snapshot!(ddim.exact_refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
     error: `solver.inversion` is ignored: nothing here encodes images
      --> command line:1:24
       |
@@ -596,16 +546,16 @@ fn bad_images_and_flags_end_in_one_message() {
 
 #[test]
 fn bad_latents_end_in_one_message() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.npy"]);
     ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.safetensors"]);
-    let decode = |name: &str| ddim.fails(&["decode", name, "--out", "y.npy"]);
+    let decode = |name: &str| ddim.refuses(&["decode", name, "--out", "y.npy"]);
     assert_snapshot!(decode("x.npy"), @"error: x.npy does not say which model it belongs to: name it, --model");
     assert_snapshot!(decode("no.npy"), @"error: cannot read no.npy: No such file or directory (os error 2)");
     assert_snapshot!(decode("z.png"), @"error: z.png: latents are in .npy or .safetensors files");
     let write = |name: &str, z: Array4<f64>| ndarray_npy::write_npy(ddim.path(name), &z).unwrap();
     write("wide.npy", Array4::zeros((2, 3, 4, 5)));
-    assert_snapshot!(ddim.refuses(&["decode", "wide.npy"], &["--out", "y.npy"]), @"error: wide.npy: its latents are 3 x 4 x 5 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width): they belong to another");
+    assert_snapshot!(ddim.exact_refuses(&["decode", "wide.npy"], &["--out", "y.npy"]), @"error: wide.npy: its latents are 3 x 4 x 5 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width): they belong to another");
     write("nan.npy", Array4::from_elem((2, 3, 4, 4), f64::NAN));
     assert_snapshot!(decode("nan.npy"), @"error: nan.npy: latent 0 (from 0) has NaN or infinite values; write them without");
     write("none.npy", Array4::zeros((0, 3, 4, 4)));
@@ -629,16 +579,16 @@ fn bad_latents_end_in_one_message() {
     wrote y.npy
     "#);
     fs::create_dir_all(ddim.path("full/of")).unwrap();
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
-    assert_snapshot!(ddim.fails(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
+    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
+    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
 }
 
 #[test]
 fn bad_ends_end_in_one_message() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let between =
-        |more: &[&str]| ddim.refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
+        |more: &[&str]| ddim.exact_refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
     assert_snapshot!(between(&[]), @"error: nothing to interpolate between: name images, --latents FILE, or --seeds A,B");
     assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, and a row has 2 ends, a grid 4: give 2 or 4 seeds");
     assert_snapshot!(between(&["x.npy"]), @r#"
@@ -651,7 +601,7 @@ fn bad_ends_end_in_one_message() {
     "#);
     assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
     assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
-    assert_snapshot!(ddim.fails(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");
+    assert_snapshot!(ddim.refuses(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");
     let mut opposite = images(2).mapv(f64::from);
     let first = opposite.slice(s![..1, .., .., ..]).to_owned();
     opposite.slice_mut(s![1.., .., .., ..]).assign(&-first);

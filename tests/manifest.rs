@@ -1,5 +1,7 @@
 //! What a reader of a broken manifest sees, and what the shipped one plans.
 
+#![cfg(feature = "harness")]
+
 use std::path::Path;
 
 use ddim::core::Tau;

@@ -1,83 +1,42 @@
 //! FID, KID, IS, precision, recall and distances to exact draws: what they are called, what they
 //! need, and what other programs make of the same numbers.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Output,
-};
+use std::{fs, path::Path};
 
-use assert_cmd::Command;
 use ddim::{
     data::npy,
     metrics::{covariance_error, mean_error, precision, recall, sliced_wasserstein},
 };
 use ndarray::{Array2, Array4};
-use support::fill;
-use tempfile::TempDir;
+use support::{
+    fill,
+    program::{Ddim, repository},
+};
 
-struct Ddim {
-    here: TempDir,
+/// `ddim` in a folder with forty images, `x.npy`.
+fn with_images() -> Ddim {
+    let ddim = Ddim::new();
+    #[expect(clippy::cast_possible_truncation, reason = "images are f32")]
+    let values = fill::unit("measures/images", 40 * 3 * 32 * 32).into_iter().map(|x| x as f32);
+    let images = Array4::from_shape_vec((40, 3, 32, 32), values.collect()).unwrap();
+    npy::write_images(&ddim.path("x.npy"), images.view()).unwrap();
+    ddim
 }
 
-impl Ddim {
-    fn new() -> Self {
-        let here = TempDir::new().unwrap();
-        #[expect(clippy::cast_possible_truncation, reason = "images are f32")]
-        let values = fill::unit("measures/images", 40 * 3 * 32 * 32).into_iter().map(|x| x as f32);
-        let images = Array4::from_shape_vec((40, 3, 32, 32), values.collect()).unwrap();
-        npy::write_images(&here.path().join("x.npy"), images.view()).unwrap();
-        Self { here }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Command::cargo_bin("ddim")
-            .unwrap()
-            .current_dir(&self.here)
-            .env_remove("DDIM_DATA")
-            .env("XDG_CACHE_HOME", self.here.path().join("cache"))
-            .args(arguments.iter().map(|argument| {
-                // Files of the repository, wherever this runs.
-                argument
-                    .strip_prefix("@")
-                    .map_or_else(|| argument.into(), |path| root.join(path).into_os_string())
-            }))
-            .output()
-            .unwrap()
-    }
-
-    fn prints(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{error}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn refuses(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(2));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.here.path().join(name)
-    }
-}
-
-const CLASSIFIER: &str = "@models/cifar10-features";
+const CLASSIFIER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10-features");
 /// 2048 numbers that are channel means: the interface of the Inception file and nothing of it.
-const STAND_IN: &str = "@tests/golden/inception_stand_in.pt";
+const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/inception_stand_in.pt");
 
 #[test]
 fn statistics_go_to_other_tools_and_come_back() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     for out in ["ref.npz", "ref.safetensors"] {
-        ddim.prints(&["stats", "--data", "x.npy", "--features", CLASSIFIER, "--out", out]);
+        ddim.succeeds(&["stats", "--data", "x.npy", "--features", CLASSIFIER, "--out", out]);
     }
     let evaluate = |reference: &str, more: &[&str]| {
         let mut arguments = vec!["evaluate", "x.npy", "--blocks", "4", "--features", CLASSIFIER];
@@ -87,7 +46,7 @@ fn statistics_go_to_other_tools_and_come_back() {
     };
     let run = |reference: &str, more: &[&str]| {
         let arguments = evaluate(reference, more);
-        ddim.prints(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        ddim.succeeds(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let (own, other) = (run("ref.safetensors", &[]), run("ref.npz", &[]));
     // The same distances; only the other tools' file does not say of how many images it is.
@@ -105,9 +64,9 @@ fn statistics_go_to_other_tools_and_come_back() {
 
 #[test]
 fn a_score_needs_no_reference_and_a_distance_does() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let arguments = ["evaluate", "x.npy", "--features", CLASSIFIER, "--measures", "is"];
-    let text = ddim.prints(&arguments);
+    let text = ddim.succeeds(&arguments);
     let score = text.lines().last().unwrap();
     assert!(score.starts_with("IS-cifar10-features  ") && score.ends_with("over 10 splits"));
     let error = ddim.refuses(&["evaluate", "x.npy", "--features", CLASSIFIER]);
@@ -116,7 +75,7 @@ fn a_score_needs_no_reference_and_a_distance_does() {
 
 #[test]
 fn accuracy_is_counted_by_the_labels_of_a_set() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let mut images = vec![0, 0, 8, 3, 0, 0, 0, 12, 0, 0, 0, 32, 0, 0, 0, 32];
     images.extend((0..12 * 32 * 32_u32).map(|i| u8::try_from(i * i / 7 % 251).unwrap()));
     fs::write(ddim.path("t10k-images-idx3-ubyte"), images).unwrap();
@@ -133,7 +92,7 @@ fn accuracy_is_counted_by_the_labels_of_a_set() {
     let mut correct = 0;
     for class in 0..10 {
         label(class);
-        let text = ddim.prints(&[&set("accuracy")[..], &["--csv", "a.csv"]].concat());
+        let text = ddim.succeeds(&[&set("accuracy")[..], &["--csv", "a.csv"]].concat());
         let line = text.lines().last().unwrap();
         assert!(line.starts_with("accuracy-cifar10-features  0."), "{text}");
         let counted = line.split_once('(').unwrap().1.split(' ').next().unwrap();
@@ -192,7 +151,7 @@ y_label = "{fd.copy}"
 
 #[test]
 fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-features");
     for (folder, reference) in [("one", "ref.safetensors"), ("copy", "copy.safetensors")] {
         fs::create_dir(ddim.path(folder)).unwrap();
@@ -200,10 +159,10 @@ fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
             fs::copy(embedded.join(file), ddim.path(folder).join(file)).unwrap();
         }
         let stats = ["stats", "--data", "x.npy", "--features", folder, "--out", reference];
-        ddim.prints(&stats);
+        ddim.succeeds(&stats);
     }
     fs::write(ddim.path("two.toml"), TWO).unwrap();
-    let text = ddim.prints(&["run", "two.toml"]);
+    let text = ddim.succeeds(&["run", "two.toml"]);
     assert!(text.contains("FD-one and FD-copy: rho = 1.000 [1.000, 1.000]."), "{text}");
     let read = |name: &str| fs::read_to_string(ddim.path("results/two").join(name)).unwrap();
     let mut reader = csv::Reader::from_path(ddim.path("results/two/metrics.csv")).unwrap();
@@ -246,11 +205,11 @@ fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
 
 #[test]
 fn only_inception_features_are_called_fid() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let with = ["--features", STAND_IN];
-    ddim.prints(&[&["stats", "--data", "x.npy", "--out", "ref.safetensors"][..], &with].concat());
+    ddim.succeeds(&[&["stats", "--data", "x.npy", "--out", "ref.safetensors"][..], &with].concat());
     let evaluate = ["evaluate", "x.npy", "--reference", "ref.safetensors", "--measures", "fd,kid"];
-    let text = ddim.prints(&[&evaluate[..], &["--blocks", "4"], &with].concat());
+    let text = ddim.succeeds(&[&evaluate[..], &["--blocks", "4"], &with].concat());
     let names: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, ["FID", "FID", "KID", "KID"]);
     // 40 images of 2048 features against themselves.
@@ -265,7 +224,7 @@ fn only_inception_features_are_called_fid() {
 
 #[test]
 fn what_the_published_settings_lack_is_named_with_how_to_get_it() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     fs::create_dir(ddim.path("experiments")).unwrap();
     for (manifest, profile, needed) in [
         ("table1", Some("paper"), "inception-cifar10-train.safetensors"),
@@ -274,7 +233,7 @@ fn what_the_published_settings_lack_is_named_with_how_to_get_it() {
         ("table3-lsun", None, "inception-lsun-church.safetensors"),
         ("table3-lsun", Some("all-levels"), "inception-lsun-bedroom.safetensors"),
     ] {
-        let path = format!("@experiments/{manifest}.toml");
+        let path = repository(&format!("experiments/{manifest}.toml"));
         let mut arguments = vec!["check", path.as_str()];
         arguments.extend(profile.iter().flat_map(|profile| ["--profile", profile]));
         let error = ddim.refuses(&arguments);
@@ -315,18 +274,18 @@ fn distances_agree_with_those_of_other_programs() {
 
 #[test]
 fn precision_and_recall_take_as_many_reference_images_as_samples() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     for (out, keep) in [("all.safetensors", "40"), ("few.safetensors", "39")] {
         let stats = ["stats", "--data", "x.npy", "--features", CLASSIFIER, "--keep", keep];
-        ddim.prints(&[&stats[..], &["--out", out]].concat());
+        ddim.succeeds(&[&stats[..], &["--out", out]].concat());
     }
-    ddim.prints(&["stats", "--data", "x.npy", "--features", CLASSIFIER, "--out", "m.npz"]);
+    ddim.succeeds(&["stats", "--data", "x.npy", "--features", CLASSIFIER, "--out", "m.npz"]);
     let evaluate = |reference: &'static str| {
         let arguments = ["evaluate", "x.npy", "--features", CLASSIFIER, "--blocks", "4"];
         let measures = ["--measures", "recall,precision", "--csv", "row.csv"];
         [&arguments[..], &measures, &["--reference", reference]].concat()
     };
-    let text = ddim.prints(&evaluate("all.safetensors"));
+    let text = ddim.succeeds(&evaluate("all.safetensors"));
     // The images against themselves; without a block too.
     let line = "1.0000, 95 % interval 1.0000 to 1.0000 (4 blocks), k = 3, 40 images on both sides";
     for name in ["precision", "recall"] {
@@ -387,9 +346,9 @@ y_label = "{sliced-wasserstein.floor}"
 
 #[test]
 fn exact_draws_measure_a_sampler_on_a_gaussian() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     fs::write(ddim.path("drawn.toml"), DRAWN).unwrap();
-    let text = ddim.prints(&["run", "drawn.toml"]);
+    let text = ddim.succeeds(&["run", "drawn.toml"]);
     assert!(text.contains("holds"), "{text}");
     let read = |name: &str| fs::read_to_string(ddim.path("results/drawn").join(name)).unwrap();
     let table = read("table.md");
@@ -435,7 +394,7 @@ fn exact_draws_measure_a_sampler_on_a_gaussian() {
 
 #[test]
 fn exact_draws_are_asked_of_models_that_have_them() {
-    let ddim = Ddim::new();
+    let ddim = with_images();
     let refused = |changes: &[(&str, &str)]| {
         let text = changes.iter().fold(DRAWN.to_owned(), |text, (line, instead)| {
             assert!(text.contains(line), "{line}");

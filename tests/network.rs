@@ -1,5 +1,6 @@
 //! Networks against golden outputs of independent code, and against themselves.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;

@@ -1,6 +1,7 @@
 //! Every deterministic solver reaches its order of convergence: those of the registry, in every order
 //! that they take, and the example's own. `support/order.rs` says how it is measured.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! The example's solver, run through a manifest as its reader would.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

@@ -1,11 +1,13 @@
 //! What a manifest of a training means, and what a reader of a broken one sees.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::too_many_lines, reason = "a case is as long as its message")]
 
+mod support;
+
 use std::{fs, path::Path};
 
-use assert_cmd::Command;
 use ddim::{
     diagnostic::Diagnostics,
     manifest::{Argument, Manifest},
@@ -17,6 +19,7 @@ use ddim::{
     },
 };
 use insta::assert_snapshot;
+use support::program::command;
 
 const DENOISER: &str = r#"name = "small"
 task = "denoiser"
@@ -1139,15 +1142,7 @@ fn nothing_that_parses_as_toml_panics() {
 
 /// `ddim` in the repository, without data.
 fn ddim(arguments: &[&str]) -> std::process::Output {
-    Command::cargo_bin("ddim")
-        .unwrap()
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("OMP_WAIT_POLICY", "passive")
-        .env_remove("DDIM_DATA")
-        .env("XDG_CACHE_HOME", "/no/cache")
-        .args(arguments)
-        .output()
-        .unwrap()
+    command().args(arguments).output().unwrap()
 }
 
 fn refused(arguments: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! The reference solution that `[truth]` asks for: what the measures `error` and `feature-error`
 //! compare samples with, and what is refused.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use approx::assert_abs_diff_eq;

@@ -1,5 +1,6 @@
 //! Tables, verdicts and plots as functions of records.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! Which grid a cell runs on, and what it costs.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use ddim::manifest::{Argument, Manifest};

@@ -1,26 +1,24 @@
 //! What a model's folder says about its network decides how every verb asks it.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use approx::assert_abs_diff_eq;
-use assert_cmd::Command;
 use ndarray::Array4;
 use ndarray_npy::{ReadNpyExt, read_npy};
 use serde_json::{Value, json};
+use support::program::command;
 use tempfile::TempDir;
 
 const PIPELINES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pipelines");
-
-fn ddim() -> Command {
-    let mut command = Command::cargo_bin("ddim").unwrap();
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
-}
 
 /// The pipeline of random weights with another scheduler.
 fn pipeline(scheduler: &Value) -> TempDir {
@@ -48,16 +46,25 @@ fn saying(fields: Value) -> Value {
 fn sample(folder: &Path, arguments: &[&str]) -> (Array4<f32>, String) {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("x0.npy");
-    let run = ddim()
+    let run = command()
         .args(["sample", "--model"])
         .arg(folder)
         .args(["--latents", &format!("{PIPELINES}/x_T.npy"), "--steps", "4", "--out"])
         .arg(&path)
         .args(arguments)
-        .assert()
-        .success();
-    let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success(), "{said}");
     (read_npy(&path).unwrap(), said)
+}
+
+/// What the program says when it takes this for a mistake of the user's.
+fn refused(command: &mut Command) -> String {
+    let run = command.output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    said
 }
 
 fn golden(name: &str) -> Array4<f32> {
@@ -133,8 +140,7 @@ fn what_is_not_implemented_is_refused_with_the_way_round_it() {
     })));
     let model = folder.path().display().to_string();
     let out = folder.path().join("x0.npy");
-    let run = ddim().args(["sample", "--model", &model, "--out"]).arg(&out).assert().code(2);
-    let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+    let said = refused(command().args(["sample", "--model", &model, "--out"]).arg(&out));
     for word in ["EDMEulerScheduler", "thresholding", "flow_prediction", "model.scheduler = false"]
     {
         assert!(said.contains(word), "{word}: {said}");
@@ -147,12 +153,9 @@ fn what_is_not_implemented_is_refused_with_the_way_round_it() {
 fn a_pipeline_without_its_scheduler_is_refused() {
     let folder = pipeline(&saying(json!({})));
     fs::remove_file(folder.path().join("scheduler/scheduler_config.json")).unwrap();
-    let run = ddim()
-        .args(["sample", "--out", "/dev/null/x0.npy", "--model"])
-        .arg(folder.path())
-        .assert()
-        .code(2);
-    let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+    let said = refused(
+        command().args(["sample", "--out", "/dev/null/x0.npy", "--model"]).arg(folder.path()),
+    );
     assert!(
         said.contains("names a scheduler (DDPMScheduler)") || said.contains("x0.npy"),
         "{said}"
@@ -165,16 +168,9 @@ fn zero_terminal_snr_goes_with_v_and_with_methods_of_x0_and_eps() {
         pipeline(&saying(json!({ "rescale_betas_zero_snr": true, "prediction_type": prediction })))
     };
     let refused = |folder: &TempDir, arguments: &[&str], words: &str| {
-        let out = folder.path().join("x0.npy");
-        let run = ddim()
-            .args(["sample", "--steps", "4", "--out"])
-            .arg(&out)
-            .arg("--model")
-            .arg(folder.path())
-            .args(arguments)
-            .assert()
-            .code(2);
-        let said = String::from_utf8(run.get_output().stderr.clone()).unwrap();
+        let mut sample = command();
+        sample.args(["sample", "--steps", "4", "--out"]).arg(folder.path().join("x0.npy"));
+        let said = refused(sample.arg("--model").arg(folder.path()).args(arguments));
         assert!(said.contains(words), "{said}");
     };
     let v = zero("v_prediction");

@@ -1,5 +1,6 @@
 //! Round trips and paths as tasks of a manifest.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use approx::assert_abs_diff_eq;

@@ -1,5 +1,6 @@
 //! Training against PyTorch's numbers, and against itself stopped and continued.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![allow(
     clippy::cast_possible_truncation,
@@ -18,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use assert_cmd::cargo::cargo_bin;
 use ddim::{
     networks::{
         placement::{Placement, Precision},
@@ -32,7 +32,7 @@ use ddim::{
         trainer::Trainer,
     },
 };
-use support::fill;
+use support::{fill, program};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -250,7 +250,7 @@ fn manifest(folder: &Path, more: &str) -> std::path::PathBuf {
 }
 
 fn train(manifest: &Path, out: &Path, threads: &str) -> Command {
-    let mut command = Command::new(cargo_bin("ddim"));
+    let mut command = program::command();
     command.args(["train", "--threads", threads, "--quiet", "--out"]).arg(out).arg(manifest);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
@@ -304,8 +304,7 @@ fn a_training_divided_over_threads_that_is_killed_ends_at_the_same_bytes() {
 }
 
 fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {
-    let output =
-        Command::new(cargo_bin("ddim")).args(arguments).current_dir(folder).output().unwrap();
+    let output = program::command().args(arguments).current_dir(folder).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -1,6 +1,7 @@
 //! Weights met through the binary: inspected, converted, sampled from, and fetched from a Hub that
 //! this test plays.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -9,98 +10,44 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
-    process::Output,
     sync::{Arc, Mutex},
 };
 
-use assert_cmd::Command;
 use insta::assert_snapshot;
-use support::{cases, checkpoints};
-use tempfile::TempDir;
+use support::{cases, checkpoints, program::Ddim};
 
-/// `ddim` in an empty folder, with a Hub's cache of its own.
-struct Ddim {
-    folder: TempDir,
-    endpoint: String,
-    offline: bool,
+/// `ddim` in an empty folder, with a Hub at this address.
+fn with_hub(endpoint: &str) -> Ddim {
+    Ddim::new()
+        .with("HF_ENDPOINT", endpoint)
+        .with("HF_HUB_OFFLINE", "")
+        .naming(endpoint, "[endpoint]")
+}
+
+/// With a Hub where nothing answers: at port 1.
+fn without_hub() -> Ddim {
+    with_hub("http://127.0.0.1:1")
 }
 
 impl Ddim {
-    fn new() -> Self {
-        // Nothing answers at port 1.
-        Self::with("http://127.0.0.1:1".to_owned())
-    }
-
-    fn with(endpoint: String) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), endpoint, offline: false }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     fn golden(&self, name: &str) -> &Self {
-        checkpoints::write(name, self.folder.path());
+        checkpoints::write(name, self.folder());
         self
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("ddim").unwrap();
-        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
-            command.env_remove(proxy).env_remove(proxy.to_lowercase());
-        }
-        command
-            .current_dir(self.folder.path())
-            // Spares the second start of the process.
-            .env("OMP_WAIT_POLICY", "passive")
-            .env("HF_ENDPOINT", &self.endpoint)
-            .env("HF_HOME", self.path("hub"))
-            .env("HF_HUB_OFFLINE", if self.offline { "1" } else { "" })
-            .env_remove("HF_TOKEN")
-            .args(arguments)
-            .output()
-            .unwrap()
-    }
-
-    fn plain(&self, bytes: &[u8]) -> String {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        text.replace(&self.folder.path().display().to_string(), "[dir]")
-            .replace(env!("CARGO_MANIFEST_DIR"), "[repository]")
-            .replace(&self.endpoint, "[endpoint]")
-            .trim_end()
-            .to_owned()
-    }
-
-    /// What is printed, and what is said beside it.
-    fn succeeds(&self, arguments: &[&str]) -> (String, String) {
-        let output = self.run(arguments);
-        let (stdout, stderr) = (self.plain(&output.stdout), self.plain(&output.stderr));
-        assert!(output.status.success(), "{arguments:?}: {stderr}");
-        (stdout, stderr)
-    }
-
-    fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = self.plain(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty() && !stderr.contains("panicked"), "{stderr}");
-        stderr
     }
 
     /// Two samples of a model, to the byte.
     fn sample(&self, model: &str, more: &[&str]) -> Vec<u8> {
         let arguments = ["sample", "--model", model, "--steps", "2", "--samples", "2"];
-        self.succeeds(&[&arguments, more, &["--quiet", "--out", "x.npy"]].concat());
+        self.says(&[&arguments, more, &["--quiet", "--out", "x.npy"]].concat());
         fs::read(self.path("x.npy")).unwrap()
     }
 }
 
 #[test]
 fn inspect_says_what_a_file_is() {
-    let ddim = Ddim::new();
+    let ddim = without_hub();
     ddim.golden("tiny_official_list.pth");
-    assert_snapshot!(ddim.succeeds(&["inspect", "tiny_official_list.pth"]).0, @r"
+    assert_snapshot!(ddim.says(&["inspect", "tiny_official_list.pth"]).0, @r"
     file          tiny_official_list.pth (1,804,413 bytes)
     container     torch.save, zip
     sha256        3f6d5fb4d815d3ccd135c726e6240cf4a1cd2f78dcbfda2ed7a4d49656d9fa1d
@@ -114,7 +61,7 @@ fn inspect_says_what_a_file_is() {
     meaning       no scheduler_config.json: eps on DDPM's linear schedule is assumed unless you say otherwise
     images        not stated: `model.shape = [3, H, W]`, --shape 3,H,W
     ");
-    let list = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--raw", "--tensors"]).0;
+    let list = ddim.says(&["inspect", "tiny_official_list.pth", "--raw", "--tensors"]).0;
     assert_eq!(list.lines().count(), 12 + 142);
     assert!(
         list.contains(
@@ -123,7 +70,7 @@ fn inspect_says_what_a_file_is() {
         ),
         "{list}"
     );
-    let json = ddim.succeeds(&["inspect", "tiny_official_list.pth", "--json", "--tensors"]).0;
+    let json = ddim.says(&["inspect", "tiny_official_list.pth", "--json", "--tensors"]).0;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["parts"][1]["used"], true);
     assert_eq!(json["parts"][0]["element_types"]["F16"], 142);
@@ -132,65 +79,65 @@ fn inspect_says_what_a_file_is() {
     assert_eq!(json["tensors"].as_array().unwrap().len(), 142);
 
     fs::copy(support::golden("eps.pt"), ddim.path("eps.pt")).unwrap();
-    let program = ddim.succeeds(&["inspect", "eps.pt"]).0;
+    let program = ddim.says(&["inspect", "eps.pt"]).0;
     assert!(program.contains("a program, forward(x, t) -> eps"), "{program}");
 }
 
 #[test]
 fn inspect_names_what_stands_in_the_way() {
-    let ddim = Ddim::new();
+    let ddim = without_hub();
     let features =
         format!("{}/models/cifar10-features/model.safetensors", env!("CARGO_MANIFEST_DIR"));
-    let said = ddim.succeeds(&["inspect", &features]).0;
+    let said = ddim.says(&["inspect", &features]).0;
     // The config.json beside it is that of a classifier.
     assert!(
         said.contains("in the way    [repository]/models/cifar10-features/config.json"),
         "{said}"
     );
     fs::copy(features, ddim.path("alone")).unwrap();
-    let said = ddim.succeeds(&["inspect", "alone"]).0;
+    let said = ddim.says(&["inspect", "alone"]).0;
     assert!(said.ends_with("in the way    there is no `down_blocks.0.resnets.0.conv1.weight`, which every DDPM UNet has"), "{said}");
     ddim.golden("tiny_zip.ckpt");
-    assert_snapshot!(ddim.fails(&["sample", "--model", "./tiny_zip.ckpt", "--raw", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt holds no raw weights; it has one set that does not say what it is");
-    assert_snapshot!(ddim.fails(&["sample", "--model", "./tiny_zip.ckpt", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` (--shape 3,32,32), or `sample_size` in its config.json");
-    assert_snapshot!(ddim.fails(&["sample", "--model", "./alone", "--out", "x.npy"]), @"error: ./alone: there is no `down_blocks.0.resnets.0.conv1.weight`, which every DDPM UNet has");
-    assert_snapshot!(ddim.fails(&["inspect", "absent"]), @"error: cannot read absent: No such file or directory (os error 2)");
+    assert_snapshot!(ddim.refuses(&["sample", "--model", "./tiny_zip.ckpt", "--raw", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt holds no raw weights; it has one set that does not say what it is");
+    assert_snapshot!(ddim.refuses(&["sample", "--model", "./tiny_zip.ckpt", "--out", "x.npy"]), @"error: ./tiny_zip.ckpt: nothing says how large its images are; say so: `model.shape = [3, 32, 32]` (--shape 3,32,32), or `sample_size` in its config.json");
+    assert_snapshot!(ddim.refuses(&["sample", "--model", "./alone", "--out", "x.npy"]), @"error: ./alone: there is no `down_blocks.0.resnets.0.conv1.weight`, which every DDPM UNet has");
+    assert_snapshot!(ddim.refuses(&["inspect", "absent"]), @"error: cannot read absent: No such file or directory (os error 2)");
 }
 
 #[test]
 fn convert_writes_what_diffusers_writes() {
-    let ddim = Ddim::new();
+    let ddim = without_hub();
     ddim.golden("tiny_diffusers.safetensors");
     let theirs = fs::read(ddim.path("tiny_diffusers.safetensors")).unwrap();
     for name in ["tiny_zip.ckpt", "tiny_legacy.ckpt", "tiny_official_list.pth"] {
         ddim.golden(name);
         let out = format!("{name}-diffusers");
-        ddim.succeeds(&["convert", name, "--out", &out, "--sample-size", "8"]);
+        ddim.says(&["convert", name, "--out", &out, "--sample-size", "8"]);
         let ours = ddim.path(&out).join("diffusion_pytorch_model.safetensors");
         assert!(fs::read(ours).unwrap() == theirs, "{name} is not what save_pretrained wrote");
         assert_eq!(fs::read_dir(ddim.path(&out)).unwrap().count(), 4);
         // The official code's networks are of eps, on the linear schedule.
-        let said = ddim.succeeds(&["inspect", &out]).0;
+        let said = ddim.says(&["inspect", &out]).0;
         assert!(said.contains("predicts eps; linear betas 0.0001 to 0.02, T = 1000"), "{said}");
     }
     let folder = "./tiny_zip.ckpt-diffusers";
-    let said = ddim.succeeds(&["inspect", folder]).0;
+    let said = ddim.says(&["inspect", folder]).0;
     assert!(said.contains("images        [3, 8, 8]"), "{said}");
     assert_eq!(ddim.sample(folder, &[]), ddim.sample("./tiny_legacy.ckpt", &["--shape", "3,8,8"]));
 
     // What is there stays there.
     let again = ["convert", "tiny_zip.ckpt", "--out", "tiny_zip.ckpt-diffusers"];
-    assert_snapshot!(ddim.fails(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the files of a model in it");
-    assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "tiny_legacy.ckpt"]), @"error: --out tiny_legacy.ckpt: it is a file; name a folder");
-    assert_snapshot!(ddim.fails(&["convert", "tiny_zip.ckpt", "--out", "a/b"]), @"error: --out a/b: the folder a does not exist; create it first");
+    assert_snapshot!(ddim.refuses(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the files of a model in it");
+    assert_snapshot!(ddim.refuses(&["convert", "tiny_zip.ckpt", "--out", "tiny_legacy.ckpt"]), @"error: --out tiny_legacy.ckpt: it is a file; name a folder");
+    assert_snapshot!(ddim.refuses(&["convert", "tiny_zip.ckpt", "--out", "a/b"]), @"error: --out a/b: the folder a does not exist; create it first");
     fs::write(ddim.path("tiny_zip.ckpt-diffusers/README.md"), "mine").unwrap();
-    ddim.succeeds(&[&again[..], &["--half", "--force"]].concat());
+    ddim.says(&[&again[..], &["--half", "--force"]].concat());
     assert_eq!(fs::read(ddim.path("tiny_zip.ckpt-diffusers/README.md")).unwrap(), b"mine");
-    let said = ddim.succeeds(&["inspect", folder]).0;
+    let said = ddim.says(&["inspect", folder]).0;
     assert!(said.contains("285,667 parameters, F16, diffusers names"), "{said}");
     // A failed conversion leaves no folder.
     fs::write(ddim.path("broken.ckpt"), "PK").unwrap();
-    ddim.fails(&["convert", "broken.ckpt", "--out", "broken"]);
+    ddim.refuses(&["convert", "broken.ckpt", "--out", "broken"]);
     assert!(!ddim.path("broken").exists());
 }
 
@@ -205,19 +152,19 @@ fn manifest(ddim: &Ddim, model: &str) {
 
 #[test]
 fn a_manifest_takes_any_source() {
-    let ddim = Ddim::new();
+    let ddim = without_hub();
     ddim.golden("tiny_official_list.pth");
     let source = "source = \"./tiny_official_list.pth\"\n";
     manifest(&ddim, &format!("{source}shape = [3, 8, 8]"));
-    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
+    ddim.says(&["run", "w.toml", "--quiet", "--fresh"]);
     // The same file, other weights: another cell.
     let first = fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap();
     manifest(&ddim, &format!("{source}shape = [3, 8, 8]\nraw = true"));
-    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
+    ddim.says(&["run", "w.toml", "--quiet", "--fresh"]);
     assert!(fs::read_to_string(ddim.path("results/w/metrics.csv")).unwrap() != first);
 
     manifest(&ddim, "source = \"gaussian\"\nshape = [3, 8, 8]\nmean = 0\nstd = 1\nraw = true");
-    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r#"
+    assert_snapshot!(ddim.refuses(&["check", "w.toml"]), @r#"
     error: `model.raw` means nothing to gaussian
       --> w.toml:10:1
        |
@@ -230,7 +177,7 @@ fn a_manifest_takes_any_source() {
        = help: remove it
     "#);
     manifest(&ddim, &format!("{source}shape = [3, 8]"));
-    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r"
+    assert_snapshot!(ddim.refuses(&["check", "w.toml"]), @r"
     error: `model.shape` must be three positive lengths, not `[3, 8]`
      --> w.toml:7:9
       |
@@ -240,7 +187,7 @@ fn a_manifest_takes_any_source() {
       = help: samples are images of C channels, H x W: `shape = [3, 8, 8]`
     ");
     manifest(&ddim, "source = \"hf:only-one\"");
-    assert_snapshot!(ddim.fails(&["check", "w.toml"]), @r#"
+    assert_snapshot!(ddim.refuses(&["check", "w.toml"]), @r#"
     error: `hf:only-one` does not name a repository
      --> w.toml:6:10
       |
@@ -250,7 +197,7 @@ fn a_manifest_takes_any_source() {
       = help: write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`
     "#);
     manifest(&ddim, "source = \"hf:o/tiny\"");
-    let (verdict, said) = ddim.succeeds(&["check", "w.toml"]);
+    let (verdict, said) = ddim.says(&["check", "w.toml"]);
     assert_eq!(verdict, "w.toml: ok, 1 cells");
     let last = said.lines().last().unwrap();
     assert_eq!(last, "w.toml: hf:o/tiny is not here; a run downloads it");
@@ -383,8 +330,8 @@ fn cases_of_the_hub() -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_model_of_the_hub_is_downloaded_once() {
     let hub = hub();
-    let mut ddim = Ddim::with(hub.endpoint.clone());
-    let (_, said) = ddim.succeeds(&[
+    let mut ddim = with_hub(&hub.endpoint);
+    let (_, said) = ddim.says(&[
         "sample",
         "--model",
         "hf:o/tiny",
@@ -410,15 +357,15 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert!(asked[1..].iter().all(|path| *path == weights || *path == config), "{asked:?}");
 
     // From now on nothing is asked, and the samples are those of the same weights in a folder.
-    ddim.offline = true;
+    ddim = ddim.with("HF_HUB_OFFLINE", "1");
     let expected = {
-        let folder = checkpoints::write_folder(ddim.folder.path());
+        let folder = checkpoints::write_folder(ddim.folder());
         ddim.sample(folder.to_str().unwrap(), &[])
     };
     assert!(ddim.sample("hf:o/tiny", &[]) == expected);
     assert!(hub.asked().is_empty());
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny@v2"]), @"error: hf:o/tiny@v2 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
-    ddim.offline = false;
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/tiny@v2"]), @"error: hf:o/tiny@v2 is not in the folder [dir]/hub/hub, and HF_HUB_OFFLINE forbids to download it");
+    ddim = ddim.with("HF_HUB_OFFLINE", "");
 
     // Another revision, a folder, a file.
     assert!(ddim.sample("hf:o/tiny@v2", &[]) == expected);
@@ -426,20 +373,20 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert!(ddim.sample("hf:o/tiny/sub", &[]) == expected);
     assert!(ddim.sample("hf:o/tiny/files/alone.bin", &["--shape", "3,8,8"]) == expected);
     manifest(&ddim, "source = \"hf:o/tiny\"");
-    ddim.succeeds(&["run", "w.toml", "--quiet", "--fresh"]);
+    ddim.says(&["run", "w.toml", "--quiet", "--fresh"]);
 
     // What says what it predicts comes with it, of a pipeline and of its network alone.
     let of_v = ["--prediction", "v", "--schedule", "scaled-linear"];
     let of_v = ddim.sample("hf:o/tiny", &of_v);
     for part in ["hf:o/tiny/of-v", "hf:o/tiny/of-v/unet"] {
-        let (_, said) = ddim.succeeds(&["inspect", part, "-q"]);
+        let (_, said) = ddim.says(&["inspect", part, "-q"]);
         assert!(!said.contains("warning"), "{said}");
         assert!(ddim.sample(part, &[]) == of_v, "{part}");
     }
     assert!(of_v != expected);
 
     // All shards of an index; the average or the network beside it, both fetched at once.
-    cases::unpack(ddim.folder.path());
+    cases::unpack(ddim.folder());
     assert!(ddim.sample("hf:o/tiny/shards", &[]) == ddim.sample("./shards", &[]));
     assert!(ddim.sample("hf:o/tiny/checkpoint-500", &[]) == ddim.sample("./checkpoint-500", &[]));
     hub.asked();
@@ -450,9 +397,9 @@ fn a_model_of_the_hub_is_downloaded_once() {
 
 #[test]
 fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
-    let ddim = Ddim::new();
-    cases::unpack(ddim.folder.path());
-    let reference = cases::reference(ddim.folder.path());
+    let ddim = without_hub();
+    cases::unpack(ddim.folder());
+    let reference = cases::reference(ddim.folder());
     reference["x"].write_npy(ddim.path("x_T.npy")).unwrap();
     for model in [
         "score_sde/ckpt.pt",
@@ -467,7 +414,7 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     ] {
         let model = format!("./{model}");
         let from = ["--latents", "x_T.npy", "--tau", "leading", "--steps", "4", "--out", "o.npy"];
-        ddim.succeeds(&[&["sample", "--model", &model], &from[..]].concat());
+        ddim.says(&[&["sample", "--model", &model], &from[..]].concat());
         let found = tch::Tensor::read_npy(ddim.path("o.npy")).unwrap();
         let off = (found - &reference["sampled"]).abs().max().double_value(&[]);
         assert!(off < 1e-4, "{model}: {off:e}");
@@ -475,7 +422,7 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
 
     // What is said unasked, with -v, and never when quiet.
     let sample = ["sample", "--steps", "1", "--samples", "1", "--out", "y.npy", "--model"];
-    let said = |model: &str, more: &str| ddim.succeeds(&[&sample[..], &[model, more]].concat()).1;
+    let said = |model: &str, more: &str| ddim.says(&[&sample[..], &[model, more]].concat()).1;
     let beside = "warning: ./average_beside: ./average_beside/ema_weights.safetensors is an average by \
                   its name, and is not read: name it to take it";
     assert!(said("./average_beside", "--threads=1").contains(beside));
@@ -486,9 +433,9 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     let verbose = said("./process/ckpt.pt", "-v");
     assert!(verbose.contains("left out, no weights: `betas`, `alphas_cumprod`"), "{verbose}");
     manifest(&ddim, "source = \"./average_beside\"");
-    assert!(ddim.succeeds(&["run", "w.toml"]).1.contains(beside));
+    assert!(ddim.says(&["run", "w.toml"]).1.contains(beside));
 
-    assert_snapshot!(ddim.succeeds(&["inspect", "score_sde/ckpt.pt"]).0, @r"
+    assert_snapshot!(ddim.says(&["inspect", "score_sde/ckpt.pt"]).0, @r"
     file          score_sde/ckpt.pt (73,404 bytes)
     container     torch.save, zip
     sha256        07fe7d3ee376d9f1a9a960160a6e66cb0e52a39a992f7fb03707c83f625078a8
@@ -501,7 +448,7 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     meaning       no scheduler_config.json: eps on DDPM's linear schedule is assumed unless you say otherwise
     images        [3, 8, 8]
     ");
-    assert_snapshot!(ddim.succeeds(&["inspect", "shadow_of_others/ckpt.pt"]).0, @r"
+    assert_snapshot!(ddim.says(&["inspect", "shadow_of_others/ckpt.pt"]).0, @r"
     file          shadow_of_others/ckpt.pt (76,358 bytes)
     container     torch.save, zip
     sha256        d4aa29d0bdabf9fbfbed42a7b0dd014f40d6717aed5850975510ecbe45d370a3
@@ -509,7 +456,7 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     average       `ema.shadow_params`: it is a list of 93 tensors, which do not fit the 94 of `model` in their order
     in the way    shadow_of_others/ckpt.pt holds an average in `ema.shadow_params`, which cannot be read: it is a list of 93 tensors, which do not fit the 94 of `model` in their order; --raw (`model.raw = true`) takes the weights as they were trained, or save the average by itself as a state_dict
     ");
-    assert_snapshot!(ddim.succeeds(&["inspect", "shards"]).0, @r"
+    assert_snapshot!(ddim.says(&["inspect", "shards"]).0, @r"
     file          shards/diffusion_pytorch_model.safetensors.index.json (30,386 bytes)
     container     safetensors, 3 shards
     shard         shards/diffusion_pytorch_model-00001-of-00003.safetensors
@@ -523,15 +470,15 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     meaning       no scheduler_config.json: eps on DDPM's linear schedule is assumed unless you say otherwise
     images        [3, 8, 8]
     ");
-    assert_snapshot!(ddim.fails(&["sample", "--model", "./no_config/unet.safetensors", "--out", "x.npy"]), @r#"
+    assert_snapshot!(ddim.refuses(&["sample", "--model", "./no_config/unet.safetensors", "--out", "x.npy"]), @r#"
     error: ./no_config/unet.safetensors: its tensors have diffusers' names, and without a config.json nothing says what leaves no trace in tensors (groups, epsilon, heads, padding, the order of sine and cosine): a wrong guess gives wrong images. Put the config.json that was saved with the network beside the file. If it is lost, write there
       {"sample_size":null,"in_channels":3,"out_channels":3,"block_out_channels":[4],"layers_per_block":1,"down_block_types":["DownBlock2D"],"up_block_types":["AttnUpBlock2D"]}
     and what the network was trained with, where that is not diffusers' default: norm_num_groups 32, norm_eps 1e-5, attention_head_dim 8, downsample_padding 1, flip_sin_to_cos true, freq_shift 0 (the DDPM networks have 32, 1e-6, null, 0, false, 1)
     "#);
-    let (_, said) = ddim.succeeds(&["convert", "shards", "--out", "whole"]);
+    let (_, said) = ddim.says(&["convert", "shards", "--out", "whole"]);
     assert!(said.contains("so there is no scheduler_config.json"), "{said}");
     let said_so = ["--prediction", "v", "--schedule", "cosine"];
-    ddim.succeeds(&[&["convert", "shards", "--out", "of-v"], &said_so[..]].concat());
+    ddim.says(&[&["convert", "shards", "--out", "of-v"], &said_so[..]].concat());
     assert_eq!(ddim.sample("./of-v", &[]), ddim.sample("./whole", &said_so));
     assert_eq!(ddim.sample("./whole", &[]), ddim.sample("./shards", &[]));
 }
@@ -539,13 +486,13 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
 #[test]
 fn what_the_hub_does_not_give_ends_in_one_message() {
     let hub = hub();
-    let ddim = Ddim::with(hub.endpoint.clone());
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/absent"]), @"error: hf:o/absent: the Hub shows no such repository or revision (status 404): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/private"]), @"error: hf:o/private: the Hub shows no such repository or revision (status 401): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/gated"]), @"error: hf:o/gated: the Hub refuses it (status 403); accept the terms on its page, and log in with the Hub's own tool or set HF_TOKEN");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/broken"]), @"error: hf:o/broken: cannot download it: request error: http status: 500; on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o/tiny/absent"]), @"error: hf:o/tiny/absent: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, of-v/unet/config.json and 13 more");
-    assert_snapshot!(ddim.fails(&["inspect", "hf:o"]), @"error: `hf:o` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision");
-    let nobody = Ddim::new();
-    assert_snapshot!(nobody.fails(&["sample", "--model", "hf:o/tiny", "--out", "x.npy"]), @"error: hf:o/tiny: cannot download it: request error: io: Connection refused (os error 111); on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
+    let ddim = with_hub(&hub.endpoint);
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/absent"]), @"error: hf:o/absent: the Hub shows no such repository or revision (status 404): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/private"]), @"error: hf:o/private: the Hub shows no such repository or revision (status 401): check the name; for a private one, log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/gated"]), @"error: hf:o/gated: the Hub refuses it (status 403); accept the terms on its page, and log in with the Hub's own tool or set HF_TOKEN");
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/broken"]), @"error: hf:o/broken: cannot download it: request error: http status: 500; on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o/tiny/absent"]), @"error: hf:o/tiny/absent: there is no file or folder of a model there (config.json with diffusion_pytorch_model.safetensors or .bin, or a file named in full); the repository has README.md, sub/unet/config.json, sub/unet/diffusion_pytorch_model.safetensors, config.json, diffusion_pytorch_model.safetensors, of-v/unet/config.json and 13 more");
+    assert_snapshot!(ddim.refuses(&["inspect", "hf:o"]), @"error: `hf:o` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision");
+    let nobody = without_hub();
+    assert_snapshot!(nobody.refuses(&["sample", "--model", "hf:o/tiny", "--out", "x.npy"]), @"error: hf:o/tiny: cannot download it: request error: io: Connection refused (os error 111); on a machine with a network the same command fills the folder [dir]/hub/hub, which can be copied here (HF_ENDPOINT names a mirror)");
 }

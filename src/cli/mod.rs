@@ -8,7 +8,6 @@ pub mod catalogue;
 mod check;
 mod completions;
 mod convert;
-mod environment;
 mod evaluate;
 mod fetch;
 mod images;
@@ -365,9 +364,11 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the command line of this process with other solvers, such as one's own beside the shipped.
+///
+/// The `ddim` program also sets variables that LibTorch's libraries read as they are loaded; they
+/// change speed, not numbers. A program of one's own has them from whoever starts it: `cargo run` in
+/// this repository sets them by `.cargo/config.toml`.
 pub fn main_with(registry: &Registry) -> ExitCode {
-    #[cfg(unix)]
-    environment::complete();
     let matches = command(registry).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     watch_for_interruption();

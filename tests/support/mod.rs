@@ -2,10 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[cfg(feature = "harness")]
 pub mod cases;
+#[cfg(feature = "harness")]
 pub mod checkpoints;
 pub mod fill;
+#[cfg(feature = "harness")]
 pub mod order;
+#[cfg(feature = "harness")]
+pub mod program;
+#[cfg(feature = "harness")]
 pub mod solvers;
 
 use std::path::PathBuf;
