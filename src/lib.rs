@@ -1,4 +1,19 @@
-//! A harness for research on diffusion samplers.
+//! Samplers of diffusion models, and a harness that measures them.
+//!
+//! Two doors lead in. `--no-default-features` is the library of this page: [`core`], [`solvers`],
+//! [`exact`], [`backends::array`], [`likelihood`] and [`metrics`]. The feature `harness`, on by
+//! default, adds everything with a file, a terminal or a network, as rooms that each know only those
+//! before them:
+//!
+//! - `data`: images in and out; `networks`: UNets, checkpoints, feature extractors, the Hub.
+//! - `plan`: what is to be run, with every name resolved; `manifest`: from a text to a plan, or to
+//!   every problem it has, shown at its place by `diagnostic`.
+//! - `measure`: from samples to numbers; `results`: what a run keeps; `report`: what people look at.
+//! - `run`: assembles what a plan names, and runs its cells; `train`: makes networks.
+//! - `cli`: the program.
+//!
+// Doctests have no path to LibTorch: those of the guide run without it.
+#![cfg_attr(not(all(doctest, feature = "torch")), doc = include_str!("../docs/library.md"))]
 
 #[cfg(feature = "harness")]
 #[macro_use]

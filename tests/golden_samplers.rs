@@ -5,6 +5,7 @@
 //! model with replayed noise; tests/golden/README.md says how. The tolerances are those that
 //! independent f64 code reaches; none is to be loosened.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;

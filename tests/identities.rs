@@ -14,16 +14,12 @@ use ddim::{
         Level, Method, NoNoise, Noise, Result, Solver, State, Step, Tau, integrate,
     },
     exact::{Component, Gaussian, Mixture},
-    run::registry::Registry,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
     },
 };
-use support::{
-    ClosedForm, fill, grid, linear, max_abs_diff,
-    solvers::{section, solver_for},
-};
+use support::{ClosedForm, fill, grid, linear, max_abs_diff};
 
 const NOISE: KeyedNoise = KeyedNoise { seed: 3, first: 0 };
 
@@ -54,13 +50,12 @@ fn dpm_solver(order: u32) -> DpmSolver {
 
 /// EDM with this churn at every sigma between two limits, as a manifest builds it.
 fn edm_within(
-    churn: f64,
+    amount: f64,
     (least, most): (f64, f64),
     std: f64,
     steps: usize,
 ) -> Arc<dyn Solver<Array>> {
-    let limits = format!("churn_min = {least:?}, churn_max = {most:?}, churn_std = {std:?}");
-    solver_for(&format!("kind = \"edm\", churn = {churn:?}, {limits}"), steps)
+    Arc::new(Edm::new(Churn { amount, least, most, std }, steps, linear()).unwrap())
 }
 
 fn edm(churn: f64, steps: usize) -> Arc<dyn Solver<Array>> {
@@ -546,30 +541,6 @@ fn what_a_method_cannot_do_is_refused_with_a_reason() {
     insta::assert_snapshot!(run(&ddim(3.0), &forward), @"eta = 3 is too large: the step from t = 111 to t = 0 allows 1.000346 at most");
     let largest = integrate(&ddim(1.0), &ClosedForm, &NOISE, &forward, x_t(1), |_, _, _| Ok(()));
     assert!(largest.is_ok());
-}
-
-#[test]
-fn settings_a_method_does_not_have_are_refused_with_those_it_has() {
-    let refusal = |words: &str, steps| {
-        let registry = Registry::shipped();
-        let section = section(&registry, words);
-        registry.build(&section, &linear(), steps).map(drop).unwrap_err().to_string()
-    };
-    let order =
-        |kind: &str, order: u32| refusal(&format!("kind = \"{kind}\", order = {order}"), 10);
-    let edm = |churn, min, max, steps| {
-        let limits = format!("churn_min = {min}, churn_max = {max}, churn_std = 1");
-        refusal(&format!("kind = \"edm\", churn = {churn}, {limits}"), steps)
-    };
-    insta::assert_snapshot!(order("adams-bashforth", 5), @"adams-bashforth: order = 5 is not one of 2 to 4");
-    insta::assert_snapshot!(order("dpm-solver", 0), @"dpm-solver: order = 0 is not one of 1 to 3");
-    insta::assert_snapshot!(order("deis", 4), @"deis: order = 4 is not one of 2 to 3");
-    insta::assert_snapshot!(order("unipc-bh2", 1), @"unipc: order = 1 is not one of 2 to 3");
-    let tolerances = refusal(r#"kind = "dormand-prince", rtol = 0, atol = 1e-6"#, 10);
-    insta::assert_snapshot!(tolerances, @"dormand-prince: rtol = 0e0 and atol = 1e-6 must be positive and finite");
-    insta::assert_snapshot!(edm(-1.0, 0.0, 50.0, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1, least = 0, most = 50, 10 steps");
-    insta::assert_snapshot!(edm(1.0, 50.0, 0.05, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 50, most = 0.05, 10 steps");
-    insta::assert_snapshot!(edm(1.0, 0.0, 50.0, 0), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 0, most = 50, 0 steps");
 }
 
 #[test]

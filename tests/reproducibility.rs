@@ -1,5 +1,6 @@
 //! The same bytes for any batch, and pinned noise.
 
+#![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
