@@ -84,7 +84,7 @@ input_errors!(
     crate::networks::features::FeatureError,
     crate::networks::hub::HubError,
     crate::networks::conversion::ConvertError,
-    crate::networks::network::OpenError,
+    crate::networks::open_error::OpenError,
     crate::report::image_grid::GridError,
     crate::report::plot::PlotError,
     crate::measure::reference::Error,

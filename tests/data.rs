@@ -12,7 +12,7 @@ use std::{
 use approx::assert_relative_eq;
 use assert_cmd::Command;
 use ddim::{
-    data::{Split, cifar10::Cifar10, npy},
+    data::{Split, cifar10, npy},
     results::record::Columns,
 };
 use flate2::{Compression, write::GzEncoder};
@@ -384,7 +384,7 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let python = stats("10_batches-py", "python.safetensors");
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
     // The same images as records, and in the archive under its name.
-    let set = Cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
+    let set = cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
     assert_eq!(set.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
     fs::create_dir(ddim.path("bin")).unwrap();
     for (k, rows) in (1..).zip((0..10).step_by(2)) {

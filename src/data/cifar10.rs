@@ -16,12 +16,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::data::{ImageSet, Split, cifar10_python};
 use flate2::read::GzDecoder;
 use ndarray::Array4;
-use sha2::{Digest, Sha256};
-
-pub use crate::data::Split;
-use crate::data::cifar10_python;
 
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";
@@ -32,7 +29,7 @@ const PYTHON_FOLDER: &str = "cifar-10-batches-py";
 const PYTHON_ARCHIVE: &str = "cifar-10-python.tar.gz";
 const CHANNELS: usize = 3;
 const SIDE: usize = 32;
-pub(super) const PIXELS: usize = CHANNELS * SIDE * SIDE;
+const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: u8 = 10;
 
@@ -56,7 +53,7 @@ impl Layout {
     fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         match self {
             Self::Binary => Ok(bytes),
-            Self::Python => cifar10_python::records(&bytes)
+            Self::Python => cifar10_python::records(&bytes, PIXELS)
                 .map_err(|problem| Error::Python { path: path.to_path_buf(), problem }),
         }
     }
@@ -247,98 +244,53 @@ impl Exclusions {
         Ok(Self { path: path.to_path_buf(), entries })
     }
 
-    /// The number of images named, in both splits.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether no image is named.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Entries of a batch file by image index.
     fn of(&self, file: &str) -> BTreeMap<usize, &Entry> {
         self.entries.iter().filter(|((f, _), _)| f == file).map(|((_, i), e)| (*i, e)).collect()
     }
 }
 
-/// A split in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cifar10 {
-    /// Images `[N, 3, 32, 32]`, red, green, blue, rows from the top.
-    pub images: Array4<u8>,
-    /// Classes, 0 to 9.
-    pub labels: Vec<u8>,
-    /// Position of each image in the whole split, in ascending order.
-    pub positions: Vec<usize>,
-    /// How many images were left out, by the reason the exclusion list gives.
-    pub excluded: BTreeMap<String, usize>,
+/// Reads a split, with its classes, from the folder of the batch files, a folder around it, or the
+/// archive.
+///
+/// Any whole number of records per file is accepted, so that small sets of the same layout can
+/// stand in for the real one: ask for the number of images rather than assume it.
+///
+/// # Errors
+/// A path without the set, a file that is missing, truncated or of another layout, or an
+/// exclusion list that does not fit the images.
+pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<ImageSet, Error> {
+    let files = match locate(path, split)? {
+        Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
+        Source::Archive(archive) => from_archive(&archive, split)?,
+    };
+    let mut all = Collected::default();
+    for (name, path, bytes) in files {
+        all.add(name, &path, &bytes, exclude)?;
+    }
+    let Collected { pixels, labels, excluded } = all;
+    let images = to_images(labels.len(), pixels);
+    let split = split.name().to_owned();
+    let set = ImageSet::of(images, "cifar10".to_owned());
+    Ok(ImageSet { labels, hashes_labels: true, split, excluded, ..set })
 }
 
-impl Cifar10 {
-    /// Reads a split from the folder of the batch files, a folder around it, or the archive.
-    ///
-    /// Any whole number of records per file is accepted, so that small sets of the same layout can
-    /// stand in for the real one: ask [`Cifar10::len`] for the number rather than assume it.
-    ///
-    /// # Errors
-    /// A path without the set, a file that is missing, truncated or of another layout, or an
-    /// exclusion list that does not fit the images.
-    pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<Self, Error> {
-        let files = match locate(path, split)? {
-            Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
-            Source::Archive(archive) => from_archive(&archive, split)?,
-        };
-        let mut set = Collected::default();
-        for (name, path, bytes) in files {
-            set.add(name, &path, &bytes, exclude)?;
-        }
-        let Collected { pixels, labels, positions, excluded, .. } = set;
-        Ok(Self { images: to_images(labels.len(), pixels), labels, positions, excluded })
+/// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
+///
+/// A file counts by its name's ending, `.tar.gz` or `.tgz`.
+pub fn is_at(path: &Path) -> bool {
+    if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        return [".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
     }
-
-    /// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
-    ///
-    /// A file counts by its name's ending, `.tar.gz` or `.tgz`.
-    pub fn is_at(path: &Path) -> bool {
-        if path.is_file() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            return [".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
-        }
-        [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
-    }
-
-    /// The number of images N.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// SHA-256, as hex, of the records kept, each as in the file: label, then pixels.
-    ///
-    /// Two sets with the same hash are the same images in the same order, however they were stored.
-    pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for (image, label) in self.images.outer_iter().zip(&self.labels) {
-            hash.update([*label]);
-            hash.update(image.iter().copied().collect::<Vec<u8>>());
-        }
-        format!("{:x}", hash.finalize())
-    }
+    [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
 }
 
 #[derive(Default)]
 struct Collected {
     pixels: Vec<u8>,
     labels: Vec<u8>,
-    positions: Vec<usize>,
     excluded: BTreeMap<String, usize>,
-    seen: usize,
 }
 
 impl Collected {
@@ -375,13 +327,11 @@ impl Collected {
                 continue;
             }
             self.labels.push(label);
-            self.positions.push(self.seen + index);
             self.pixels.extend_from_slice(&record[1..]);
         }
         if let Some((&index, entry)) = left_out.first_key_value() {
             return Err(mismatch(index, entry, format!("only {records} images, none")));
         }
-        self.seen += records;
         Ok(())
     }
 }
@@ -524,9 +474,9 @@ mod tests {
         let archive = elsewhere.path().join(ARCHIVE);
         write_archive(&archive);
         for split in [Split::Train, Split::Test] {
-            let set = Cifar10::read(&inner, split, None).unwrap();
+            let set = read(&inner, split, None).unwrap();
             for path in [dir.path(), &archive, elsewhere.path()] {
-                assert_eq!(Cifar10::read(path, split, None).unwrap(), set);
+                assert_eq!(read(path, split, None).unwrap(), set);
             }
         }
     }
@@ -535,11 +485,10 @@ mod tests {
     fn batches_come_in_order_and_planes_are_channels() {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
-        let set = Cifar10::read(dir.path(), Split::Train, None).unwrap();
+        let set = read(dir.path(), Split::Train, None).unwrap();
         assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
         assert_eq!(set.images.dim(), (10, 3, 32, 32));
         assert_eq!(set.images[[3, 2, 5, 9]], plane(2 * 1024 + 5 * 32 + 9) ^ 2);
-        assert_eq!(set.positions, (0..10).collect::<Vec<_>>());
         assert!(set.excluded.is_empty());
     }
 
@@ -550,13 +499,11 @@ mod tests {
         let rows =
             "data_batch_2.bin,0,1,lossy\ntest_batch.bin,1,8,lossy\ndata_batch_5.bin,1,5,gone\n";
         let list = exclusions(dir.path(), rows).unwrap();
-        assert_eq!(list.len(), 3);
-        let set = Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap();
-        assert_eq!(set.positions, [0, 1, 3, 4, 5, 6, 7, 8]);
+        let set = read(dir.path(), Split::Train, Some(&list)).unwrap();
         assert_eq!(set.labels, [0, 1, 2, 2, 3, 3, 4, 4]);
         assert_eq!(set.len(), 8);
         assert_eq!(set.excluded, BTreeMap::from([("gone".into(), 1), ("lossy".into(), 1)]));
-        let whole = Cifar10::read(dir.path(), Split::Train, None).unwrap();
+        let whole = read(dir.path(), Split::Train, None).unwrap();
         assert_eq!(
             set.images.index_axis(ndarray::Axis(0), 2),
             whole.images.index_axis(ndarray::Axis(0), 3)
@@ -568,8 +515,8 @@ mod tests {
     fn the_hash_is_that_of_the_records() {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
-        let set = Cifar10::read(dir.path(), Split::Test, None).unwrap();
-        assert_eq!(set.sha256(), format!("{:x}", Sha256::digest(batch(7))));
+        let set = read(dir.path(), Split::Test, None).unwrap();
+        assert_eq!(set.sha256(), crate::data::sha256(&batch(7)));
     }
 
     #[test]
@@ -584,8 +531,7 @@ mod tests {
             ("data_batch_1.bin,9,3,lossy\n", "has only 2 images, none at image 9, not label 3"),
         ] {
             let list = exclusions(dir.path(), rows).unwrap();
-            let error =
-                Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap_err().to_string();
+            let error = read(dir.path(), Split::Train, Some(&list)).unwrap_err().to_string();
             assert!(error.contains(found) && error.contains("exclude.csv, line 2"), "{error}");
         }
     }
@@ -605,11 +551,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let dir = TempDir::new().unwrap();
-        let error = Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
+        let error = read(dir.path(), Split::Test, None).unwrap_err();
         assert!(matches!(error, Error::NotFound { file: "test_batch.bin", .. }));
         write_set(dir.path());
         fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
-        let error = Cifar10::read(dir.path(), Split::Train, None).unwrap_err();
+        let error = read(dir.path(), Split::Train, None).unwrap_err();
         assert!(matches!(error, Error::MissingFile { file: "data_batch_3.bin", .. }));
     }
 
@@ -617,14 +563,14 @@ mod tests {
     fn truncated_foreign_and_damaged_files_are_told_apart() {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("test_batch.bin");
-        let read = || Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
+        let refusal = || read(dir.path(), Split::Test, None).unwrap_err();
         fs::write(&file, &batch(7)[..5000]).unwrap();
-        assert!(matches!(read(), Error::Length { bytes: 5000, .. }));
+        assert!(matches!(refusal(), Error::Length { bytes: 5000, .. }));
         fs::write(&file, vec![10; RECORD]).unwrap();
-        assert!(matches!(read(), Error::Label { index: 0, label: 10, .. }));
+        assert!(matches!(refusal(), Error::Label { index: 0, label: 10, .. }));
         fs::remove_file(&file).unwrap();
         fs::write(dir.path().join(ARCHIVE), "not an archive").unwrap();
-        assert!(matches!(read(), Error::Archive { .. }));
+        assert!(matches!(refusal(), Error::Archive { .. }));
     }
 
     /// By hand, on a copy of the real set.
@@ -635,12 +581,12 @@ mod tests {
         let list =
             std::env::var_os("CIFAR10_EXCLUDE").map(|p| Exclusions::read(Path::new(&p)).unwrap());
         for (split, n) in [(Split::Train, 50_000), (Split::Test, 10_000)] {
-            let set = Cifar10::read(&path, split, None).unwrap();
+            let set = read(&path, split, None).unwrap();
             assert_eq!(set.len(), n);
             let mut classes = [0; 10];
             set.labels.iter().for_each(|&label| classes[usize::from(label)] += 1);
             assert_eq!(classes, [n / 10; 10]);
-            let kept = Cifar10::read(&path, split, list.as_ref()).unwrap();
+            let kept = read(&path, split, list.as_ref()).unwrap();
             assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
             eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());
             // The published mean of the training images: 0.4914, 0.4822, 0.4465 of 255.

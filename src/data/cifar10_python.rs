@@ -6,17 +6,16 @@
 
 use std::borrow::Cow;
 
-use crate::data::cifar10::PIXELS;
-use crate::networks::checkpoint::pickle::{Document, Id, Node};
+use crate::data::pickle::{self, Document, Id, Node};
 
-/// The records of the binary version: for each image the label, then the pixels.
+/// The records of the binary version: for each image the label, then its `pixels` values.
 ///
 /// # Errors
 /// A file that is no such pickle, in words.
-pub(super) fn records(pickle: &[u8]) -> Result<Vec<u8>, String> {
-    let document = Document::parse(&mut &*pickle).map_err(|error| error.to_string())?;
+pub(super) fn records(file: &[u8], pixels: usize) -> Result<Vec<u8>, String> {
+    let document = pickle::parse(&mut &*file).map_err(|error| error.to_string())?;
     let batch = Batch(&document);
-    let (shape, pixels) = batch
+    let (shape, values) = batch
         .item("data")
         .and_then(|data| batch.array(data))
         .ok_or("it holds no dictionary with `data`, an array of bytes in the order of C")?;
@@ -24,13 +23,13 @@ pub(super) fn records(pickle: &[u8]) -> Result<Vec<u8>, String> {
         .item("labels")
         .and_then(|labels| batch.labels(labels))
         .ok_or("it holds no `labels`, a list of classes from 0 to 255")?;
-    if shape != [labels.len(), PIXELS] || pixels.len() != labels.len() * PIXELS {
+    if shape != [labels.len(), pixels] || values.len() != labels.len() * pixels {
         return Err(format!(
-            "its data are of shape {shape:?} with {} labels; CIFAR-10 has [N, {PIXELS}] with N",
+            "its data are of shape {shape:?} with {} labels; CIFAR-10 has [N, {pixels}] with N labels",
             labels.len()
         ));
     }
-    let rows = labels.iter().zip(pixels.chunks_exact(PIXELS));
+    let rows = labels.iter().zip(values.chunks_exact(pixels));
     Ok(rows.flat_map(|(label, row)| std::iter::once(*label).chain(row.iter().copied())).collect())
 }
 

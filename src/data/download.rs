@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use md5::{Digest, Md5, digest::Output};
-use sha2::Sha256;
 use ureq::{Agent, Body, http::Response};
+
+use crate::data::hash::{file_md5, file_sha256};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -39,10 +39,11 @@ impl Checksum<'_> {
     }
 
     fn of(self, path: &Path) -> Result<String, Error> {
-        match self {
-            Self::Md5(_) => Ok(format!("{:x}", digest::<Md5>(path)?)),
-            Self::Sha256Start(_) => Ok(format!("{:x}", digest::<Sha256>(path)?)),
-        }
+        let found = match self {
+            Self::Md5(_) => file_md5(path),
+            Self::Sha256Start(_) => file_sha256(path),
+        };
+        found.map_err(io_error("read", path))
     }
 
     /// With the name of its method.
@@ -316,18 +317,6 @@ impl Job<'_> {
     }
 }
 
-fn digest<D: Digest>(path: &Path) -> Result<Output<D>, Error> {
-    let mut file = File::open(path).map_err(io_error("read", path))?;
-    let mut hash = D::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(io_error("read", path))? {
-            0 => return Ok(hash.finalize()),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_path_buf();
     move |source| Error::Io { action, path, source }
@@ -341,6 +330,7 @@ mod tests {
         thread::JoinHandle,
     };
 
+    use md5::Digest as _;
     use tempfile::TempDir;
 
     use super::*;
@@ -420,7 +410,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-            let md5 = format!("{:x}", Md5::digest(&content));
+            let md5 = format!("{:x}", md5::Md5::digest(&content));
             Self { folder: TempDir::new().unwrap(), content, md5 }
         }
 
@@ -517,7 +507,7 @@ mod tests {
     #[test]
     fn the_first_digits_of_a_sha256_are_enough_and_must_be_right() {
         let f = Fixture::new();
-        let sha256 = format!("{:x}", Sha256::digest(&f.content));
+        let sha256 = crate::data::sha256(&f.content);
         let downloader = Downloader::with(Agent::config_builder().proxy(None));
         let fetch = |digits: &str| {
             let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);

@@ -5,27 +5,6 @@ use std::{collections::BTreeMap, path::PathBuf};
 use ndarray::{Array4, Axis, Slice};
 use sha2::{Digest, Sha256};
 
-use crate::data::cifar10::Cifar10;
-
-/// A part of a published set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// The training images.
-    Train,
-    /// The test images.
-    Test,
-}
-
-impl Split {
-    /// The name in manifests and metadata, `train` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-}
-
 /// Images, and where they are from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageSet {
@@ -125,22 +104,6 @@ impl ImageSet {
     }
 }
 
-impl ImageSet {
-    /// CIFAR-10 as an image set, with its labels.
-    pub fn from_cifar10(set: Cifar10, split: Split) -> Self {
-        Self {
-            images: set.images,
-            labels: set.labels,
-            hashes_labels: true,
-            name: "cifar10".to_owned(),
-            split: split.name().to_owned(),
-            excluded: set.excluded,
-            files: vec![],
-            notes: vec![],
-        }
-    }
-}
-
 /// The byte of a value in [-1, 1]: clamped, then `floor(x * 255 + 0.5)` on [0, 1].
 ///
 /// The rounding is that of torchvision's `save_image`, in single precision as there; published
@@ -171,7 +134,7 @@ mod tests {
         assert_eq!(middle.name, "set 1..2");
         assert!(set.clone().range(3..9).is_empty());
         let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
-        assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));
+        assert_eq!(two.sha256(), crate::data::sha256(&expected));
         // Labels that were found beside the images do not make another set of them.
         assert_eq!(ImageSet { labels: vec![3, 4], ..two.clone() }.sha256(), two.sha256());
     }

@@ -11,11 +11,11 @@ use ndarray::{Array2, ArrayView4};
 
 use crate::{
     backends::torch,
-    data,
+    data::{self, sha256},
     metrics::{FrechetReference, KidReference},
     networks::{
-        features::{self, FeatureExtractor},
-        inception, weights,
+        extractors,
+        features::{self, FeatureExtractor, INCEPTION},
     },
 };
 use crate::{
@@ -83,7 +83,7 @@ impl Extractors {
         }
         let path = locate(source)?;
         let extractor: Rc<dyn FeatureExtractor> =
-            features::open(&path, self.hardware.device())?.into();
+            extractors::open(&path, self.hardware.device())?.into();
         self.networks.insert(source.to_owned(), Rc::clone(&extractor));
         Ok(extractor)
     }
@@ -178,7 +178,7 @@ pub fn is_score(column: &str) -> bool {
 fn file_sha256(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path)
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    Ok(weights::sha256(&bytes))
+    Ok(sha256(&bytes))
 }
 
 /// Where an extractor's weights are.
@@ -186,7 +186,7 @@ fn file_sha256(path: &Path) -> Result<String> {
 /// # Errors
 /// `inception` that is not on this machine, with how to get it.
 pub fn locate(source: &str) -> Result<PathBuf> {
-    if source == inception::NAME && !Path::new(source).exists() {
+    if source == INCEPTION && !Path::new(source).exists() {
         return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
     }
     Ok(home::locate(source))
@@ -204,7 +204,7 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let is_inception = features::is_inception(features);
     let name = features::name_of(Path::new(features));
     if [FEATURE_ERROR, PRECISION, RECALL].contains(&metric) {
-        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
+        return format!("{metric}-{}", if is_inception { INCEPTION } else { &name });
     }
     if is_inception {
         let measure = if measure == FD { "FID".to_owned() } else { measure.to_uppercase() };

@@ -14,11 +14,12 @@ use std::{
 use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use ndarray_npy::NpzWriter;
 
-use crate::measure::reference::{Error, Extractor, Origin, Reference};
-use crate::{
-    data::numpy::{self, MAGIC, Npz, Problem},
-    networks::checkpoint::pickle::{Document, Node},
+use crate::data::{
+    numpy::{self, MAGIC, Npz, Problem},
+    pickle::{self, Node},
+    sha256,
 };
+use crate::measure::reference::{Error, Extractor, Origin, Reference};
 
 /// Whether a path has the ending of such a file.
 pub(crate) fn is_published(path: &Path) -> bool {
@@ -74,7 +75,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
                 dimension: d,
             },
             dataset: name.into_owned(),
-            dataset_sha256: crate::networks::weights::sha256(&bytes_of(&mean, &covariance)),
+            dataset_sha256: sha256(&bytes_of(&mean, &covariance)),
             split: "not stated".to_owned(),
             images: 0,
             excluded: BTreeMap::new(),
@@ -114,7 +115,7 @@ const OBJECT: &str = "a pickled Python object, of which nothing is run";
 
 /// What a pickle holds, or what numpy pickles for an array of one object: `[object]`.
 fn pickled(bytes: &[u8]) -> &'static str {
-    let Ok(document) = Document::parse(&mut &*bytes) else { return OBJECT };
+    let Ok(document) = pickle::parse(&mut &*bytes) else { return OBJECT };
     let is_dictionary = |node: &Node| matches!(node, Node::Dict(_));
     let wrapped = document.nodes().any(|node| match node {
         Node::List(items) => {

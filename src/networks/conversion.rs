@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use tch::{Kind, Tensor};
 
+use crate::backends::torch::first_line;
 use crate::networks::{
-    checkpoint::{Checkpoint, Which, architecture::known, names::Convention},
+    architecture::known,
+    checkpoint::{Checkpoint, Which, names::Convention},
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     reading::{Reading, Remark},
     unet_config::UnetConfig,
-    weights::{Weights, first_line},
+    weights::Weights,
 };
 
 /// A network as two files' contents.

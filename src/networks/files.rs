@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::networks::{
     checkpoint::{Checkpoint, CheckpointError, Part, Role, Which, is_average},
-    network::OpenError,
+    open_error::OpenError,
     unet_config::{ConfigError, UnetConfig},
 };
 

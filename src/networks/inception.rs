@@ -20,14 +20,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::networks::{
     checkpoint::{Checkpoint, Which},
-    features::{FeatureError, FeatureExtractor, Head, check_colour},
+    features::{FeatureError, FeatureExtractor, Head, INCEPTION, check_colour},
     folded::{Folded, Folding},
     placement::Layout,
     weights::Weights,
 };
-
-/// What a manifest calls the network wherever its weights are.
-pub const NAME: &str = "inception";
 
 /// The file that pytorch-fid publishes, and how its SHA-256 begins.
 const PUBLISHED: &str = "pt_inception-2015-12-05-6726825d.pth";
@@ -159,7 +156,7 @@ impl Inception {
 
 impl FeatureExtractor for Inception {
     fn id(&self) -> &'static str {
-        NAME
+        INCEPTION
     }
 
     fn dim(&self) -> usize {
@@ -171,7 +168,7 @@ impl FeatureExtractor for Inception {
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError> {
-        check_colour(images, NAME)?;
+        check_colour(images, INCEPTION)?;
         Ok(tch::no_grad(|| self.run(images))?)
     }
 

@@ -3,26 +3,26 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
-use md5::{Digest, Md5};
 use serde::Serialize;
 
+use crate::data::file_md5;
 use crate::networks::{
+    architecture::known,
     checkpoint::{
-        Checkpoint, CheckpointError, Container, Part, Role, Which, architecture::known, kind_name,
-        names::Convention, published::published,
+        Checkpoint, CheckpointError, Container, Part, Role, Which, kind_name, names::Convention,
+        published::published,
     },
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     reading::{Reading, cast},
     scheduler_config::{SCHEDULER, SchedulerConfig},
     torchscript::Script,
     unet_config::UnetConfig,
-    weights::{Differences, hex, is_weight_type},
+    weights::{Differences, is_weight_type},
 };
 
 /// What there is to say about weights without reading their numbers.
@@ -443,10 +443,4 @@ pub fn thousands(n: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn file_md5(path: &Path) -> io::Result<String> {
-    let mut hash = Md5::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(hex(&hash.finalize()))
 }

@@ -4,14 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::networks::{
-    checkpoint::{
-        Checkpoint, Part, Role, Which,
-        architecture::{known, recognise},
-        kind_name,
-        names::Convention,
-    },
+    architecture::{known, recognise},
+    checkpoint::{Checkpoint, Part, Role, Which, kind_name, names::Convention},
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     unet_config::UnetConfig,
 };
 

@@ -14,7 +14,7 @@ use std::{
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
-use crate::networks::weights::first_line;
+use crate::backends::torch::first_line;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]

@@ -23,16 +23,18 @@ use tch::{Kind, Tensor};
 use self::builder::Builder;
 use self::layers::Attention;
 use self::layers::Conv;
+pub use self::layers::Drop;
 use self::layers::Level;
 use self::layers::Linear;
 use self::layers::Norm;
 use self::layers::Resnet;
 use self::layers::Upsample;
 use self::layers::silu;
+use crate::backends::torch::first_line;
 use crate::networks::{
     placement::Placement,
     unet_config::UnetConfig,
-    weights::{Weights, WeightsError, first_line},
+    weights::{Weights, WeightsError},
 };
 
 /// Why a forward pass failed.
@@ -64,10 +66,6 @@ pub enum UnetError {
     #[error("LibTorch: {}", first_line(.0))]
     Torch(#[from] tch::TchError),
 }
-
-/// What is applied inside a residual block, before its second convolution: the block's position in
-/// the network and the values, `[N, C, H, W]`.
-pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
 
 /// A DDPM UNet, ready to run.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::networks::weights::sha256;
+use crate::data::sha256;
 use crate::{
     error::{Error, Result},
     manifest::Manifest,

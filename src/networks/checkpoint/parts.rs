@@ -18,10 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::data::pickle::{Document, Id, Node, TensorNode};
 use crate::networks::checkpoint::{
-    Part, Role, Unread,
     names::anchors,
-    pickle::{Document, Id, Node, TensorNode},
+    part::{Named, Part, Role, Unread},
 };
 
 /// How deep sets of weights are looked for: `{"ema": {"shadow": {...}}}` has two.
@@ -32,9 +32,6 @@ const MODULE_DEPTH: usize = 32;
 
 /// More values than any checkpoint is asked for: shared ones could be met without an end.
 const MOST_VISITS: usize = 1 << 21;
-
-/// Tensors in the order of a file.
-pub(super) type Named = Vec<(String, TensorNode)>;
 
 /// What a file holds beside numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

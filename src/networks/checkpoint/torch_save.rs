@@ -18,17 +18,11 @@ use std::{
 use tch::{Kind, Tensor};
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
+use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode};
 use crate::networks::checkpoint::{
-    Container,
-    error::CheckpointError,
-    pickle::{Document, Node, PickleError, Storage, TensorNode},
+    container::Container,
+    error::{CheckpointError, Result},
 };
-
-type Result<T> = std::result::Result<T, CheckpointError>;
-
-/// The first pickle of a legacy file: the number 0x1950a86a20f9469cfc6c.
-pub(super) const LEGACY_MAGIC: &[u8] =
-    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
 
 /// The version of the legacy format, unchanged since 2016.
 const LEGACY_PROTOCOL: i64 = 1001;
@@ -86,7 +80,7 @@ impl TorchFile {
         }
         let values = record(&mut archive, &format!("{prefix}/data.pkl"), path)?;
         let document =
-            Document::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
+            pickle::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
         let place = Place::Zip { prefix };
         Ok(Self { container, document, path: path.to_owned(), bytes, place })
     }
@@ -97,7 +91,7 @@ impl TorchFile {
         let bytes = file.metadata().map_err(io(path))?.len();
         let mut input = BufReader::new(file);
         let mut next =
-            || Document::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
+            || pickle::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
         let (_magic, protocol, machine) = (next()?, next()?, next()?);
         if protocol.root() != &Node::Int(LEGACY_PROTOCOL) {
             return Err(broken(path, format!("protocol {:?} is not known", protocol.root())));

@@ -3,7 +3,10 @@
 use tch::Tensor;
 
 use crate::networks::placement::Layout;
-use crate::networks::unet::Drop;
+
+/// What is applied inside a residual block, before its second convolution: the block's position in
+/// the network and the values, `[N, C, H, W]`.
+pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
 
 #[derive(Debug)]
 pub(super) struct Linear {

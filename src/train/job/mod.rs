@@ -34,7 +34,7 @@ use self::store::Diary;
 use self::store::Store;
 use crate::{
     data::ImageSet,
-    networks::{checkpoint::Which, files::ModelFiles, network::OpenError, weights::Weights},
+    networks::{checkpoint::Which, files::ModelFiles, open_error::OpenError, weights::Weights},
     train::{
         batch::{Batch, Feed},
         settings::{Budget, Settings, Task},

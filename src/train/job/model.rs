@@ -4,13 +4,12 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use crate::train::job::{exam::Exam, store::Diary};
 use crate::{
-    data::ImageSet,
+    data::{ImageSet, sha256},
     error::{Error, Result},
     networks::{
         classifier::Architecture,
         conversion::{Converted, serialise},
         scheduler_config::{self, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError},
-        weights::sha256,
     },
     results::{provenance::Provenance, sink},
     run::assemble,

@@ -15,8 +15,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::train::job::exam::Exam;
 use crate::{
+    backends::torch::first_line,
     error::{Error, Result},
-    networks::weights::first_line,
     results::{record::Estimate, sink},
     train::{
         adam::Moments,
