@@ -1220,8 +1220,8 @@ fn measures_that_are_the_default_leave_the_key_of_a_cell_as_it_was() {
         json[json.find("\"metrics\"").expect("it is measured")..].to_owned()
     };
     insta::assert_snapshot!(json(""), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true}}"#);
-    assert_eq!(json("measures = [\"fd\"]\nextrapolate = false"), json(""));
-    insta::assert_snapshot!(json("measures = [\"kid\", \"fd\"]\nextrapolate = true"), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true,"measures":["fd","kid"],"extrapolate":true}}"#);
+    assert_eq!(json("measures = [\"fd\"]"), json(""));
+    insta::assert_snapshot!(json("measures = [\"kid\", \"fd\"]"), @r#""metrics":{"features":"f","reference":"r","blocks":4,"quantise":true,"measures":["fd","kid"]}}"#);
     assert_eq!(json("measures = [\"kid\", \"fd\"]"), json("measures = [\"fd\", \"kid\"]"));
 }
 
@@ -1254,29 +1254,15 @@ fn measures_that_make_no_sense_are_refused() {
        |
        = help: name what is to be measured: `measures = ["fd", "kid"]`
     "#);
-    insta::assert_snapshot!(wrong("measures = [\"kid\"]\nextrapolate = true"), @r#"
-    error: there is nothing to extrapolate
-      --> small.toml:24:15
+    insta::assert_snapshot!(wrong("extrapolate = false"), @r"
+    error: unknown key `metrics.extrapolate`
+      --> small.toml:23:1
        |
-    23 | measures = ["kid"]
-       |            ------- `fd` is not measured
-    24 | extrapolate = true
-       |               ^^^^
+    23 | extrapolate = false
+       | ^^^^^^^^^^^
        |
-       = help: the kernel distance does not move with N: remove `extrapolate`, or add `fd`
-    "#);
-    let few = MEASURED.replace('4', "3");
-    insta::assert_snapshot!(
-        problems(&format!("{SMALL}{few}extrapolate = true"), None, &[]), @r"
-    error: 3 blocks are too few to extrapolate in N
-      --> small.toml:22:10
-       |
-    22 | blocks = 3
-       |          ^
-       |
-       = help: at least 4: the distance is fitted at N, N / 2 and N / 4
-    "
-    );
+       = help: remove it: nothing is extrapolated in N any more, and the corrected value, which `metrics.csv` always has, is the better estimate
+    ");
 }
 
 #[test]
@@ -1311,33 +1297,19 @@ fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
        = help: `over` folds a further axis, for instance `seed`
     "#);
     insta::assert_snapshot!(wrong("fd.infinity", "sed"), @r#"
-    error: `fd.infinity` is not measured
-      --> small.toml:29:9
-       |
-    29 | value = "fd.infinity"
-       |         ^^^^^^^^^^^^^
-       |
-       = help: set `extrapolate = true` in `[metrics]`
-
-    error: there is no axis `sed`
-      --> small.toml:30:8
-       |
-    30 | over = "sed"
-       |        ^^^^^
-       |
-       = help: did you mean `seed`?
+    error: there is no metric called `fd.infinity`
     "#);
 }
 
 #[test]
 fn a_sweep_cannot_change_what_is_measured() {
-    let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.extrapolate\" = [false, true]\n");
+    let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.features\" = [\"f\", \"g\"]\n");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: the sweep changes `metrics.extrapolate`
-      --> small.toml:25:33
+    error: the sweep changes `metrics.features`
+      --> small.toml:25:29
        |
-    25 | "metrics.extrapolate" = [false, true]
-       |                                 ^^^^
+    25 | "metrics.features" = ["f", "g"]
+       |                            ^^^
        |
        = help: every cell is measured alike; compare networks by `[metrics.also.NAME]`
     "#);

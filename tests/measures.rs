@@ -223,7 +223,7 @@ fn further_networks_measure_the_same_samples_and_are_compared_by_ranks() {
     assert!(read("both.svg").contains("FD-copy") && read("provenance.json").contains("also.copy."));
 
     for (line, instead, part) in [
-        ("[metrics.also.copy]", "[metrics.also.infinity]", "cannot be the name of a network"),
+        ("[metrics.also.copy]", "[metrics.also.\"c.d\"]", "cannot be the name of a network"),
         (
             "features = \"copy\"",
             "features = \"x/one\"",

@@ -7,10 +7,9 @@ use crate::manifest::overlay::{Table, Value};
 use crate::manifest::reader::{OneOrMany, Problems, Reader};
 use crate::manifest::{Kind, Vocabulary, known_names};
 use crate::measure::features::column_name;
-use crate::metrics::EXTRAPOLATION_BLOCKS;
 use crate::plan::stated::{self, Stated, Written};
 use crate::plan::{
-    AlsoSpec, CellSpec, End, ExactSpec, FD, FD_INFINITY, GridSpec, ImagesSpec, Inversion, Measured,
+    AlsoSpec, CellSpec, End, ExactSpec, FD, GridSpec, ImagesSpec, Inversion, Measured,
     MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
     Task, Tau, TruthSpec, VarianceSpec,
 };
@@ -655,21 +654,7 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         "the interval comes from leaving out one at a time",
     );
     let quantise = r.get("quantise").unwrap_or(true);
-    let extrapolate = r.get("extrapolate").unwrap_or(false);
-    if extrapolate && !measures.contains(&Measured::Fd) {
-        let problem = Diagnostic::error(r.place("extrapolate"), "there is nothing to extrapolate")
-            .also(r.place("measures"), "`fd` is not measured")
-            .help("the kernel distance does not move with N: remove `extrapolate`, or add `fd`");
-        r.report(problem);
-    }
-    if extrapolate && r.sound("blocks") && (2..EXTRAPOLATION_BLOCKS).contains(&blocks) {
-        let message = format!("{blocks} blocks are too few to extrapolate in N");
-        let help = format!(
-            "at least {EXTRAPOLATION_BLOCKS}: the distance is fitted at N, N / 2 and N / 4"
-        );
-        r.report(Diagnostic::error(r.place("blocks"), message).help(help));
-    }
-    MetricsSpec { features, reference, blocks, quantise, measures, extrapolate, also }
+    MetricsSpec { features, reference, blocks, quantise, measures, also }
 }
 
 /// Further networks for the measures that compare distributions.
@@ -698,7 +683,7 @@ fn read_also(
     let mut columns: Vec<String> = features.into_iter().map(column).collect();
     for (name, also) in &read {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if !name.chars().all(fits) || FD_INFINITY.ends_with(&format!(".{name}")) {
+        if !name.chars().all(fits) {
             let message = format!("`{name}` cannot be the name of a network in `metrics.also`");
             refuse(message, "its metrics are called `fd.NAME`: use letters, digits, `-` and `_`");
         }

@@ -451,7 +451,6 @@ fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
         let differs = [
             ("metrics.features", metrics.features != first.features),
             ("metrics.measures", metrics.measures != first.measures),
-            ("metrics.extrapolate", metrics.extrapolate != first.extrapolate),
             ("metrics.also", metrics.also != first.also),
         ];
         if let Some((path, _)) = differs.into_iter().find(|(_, differs)| *differs) {

@@ -417,10 +417,8 @@ fn check_metric(
     check_name(r, key, "metric", name, known);
     let is_metric = name != SECONDS && known.iter().any(|metric| metric == name);
     if is_metric && measured.is_some() {
-        let help = match name.split_once('.') {
-            Some(_) => "set `extrapolate = true` in `[metrics]`".to_owned(),
-            None => format!("add it to `[metrics]`: `measures = [.., \"{name}\"]`"),
-        };
+        let measure = name.split('.').next().unwrap_or(name);
+        let help = format!("add it to `[metrics]`: `measures = [.., \"{measure}\"]`");
         let message = format!("`{name}` is not measured");
         r.report(Diagnostic::error(r.place(key), message).help(help));
     }

@@ -14,7 +14,7 @@ use crate::{
     core::{Draw, generator},
     exact::{ExactModel, draws},
     metrics::{
-        Jackknife, SPLITS, covariance_error, directions, frechet_extrapolation, frechet_jackknife,
+        Jackknife, SPLITS, covariance_error, directions, frechet_jackknife,
         inception_score, kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
     },
     networks::features::FeatureExtractor,
@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     measure::features::{Extractors, Loaded, column_name, features},
     plan::{
-        CellSpec, ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, Measured,
+        CellSpec, ERROR, ERROR_MEDIAN, FEATURE_ERROR, FLOOR, IS, KID, Measured,
         PRECISION, RECALL,
     },
     run::assemble::{Samples, exact_model},
@@ -56,8 +56,7 @@ impl Instruments {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
         let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
-        let extrapolated = metrics.extrapolate.then_some(FD_INFINITY);
-        let names: Vec<_> = names.map(|measure| measure.name()).chain(extrapolated).collect();
+        let names: Vec<_> = names.map(|measure| measure.name()).collect();
         for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
             let names = names.clone();
             all.push(Box::new(Distribution {
@@ -212,9 +211,6 @@ impl FeatureRuler {
         let metric = |name: &str| -> Result<Jackknife> {
             Ok(match name {
                 KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
-                FD_INFINITY => {
-                    frechet_extrapolation(features, self.blocks, reference().frechet()?)?
-                }
                 PRECISION | RECALL => {
                     // As many on both sides: balls about samples shrink as their number grows.
                     let data = reference().reference.evenly(features.nrows())?;

@@ -10,9 +10,9 @@
 //! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
 //! alike. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
 
-mod extrapolation;
 mod few;
 mod frechet;
+mod frechet_jackknife;
 mod gaussian;
 mod inception_score;
 mod jackknife;
@@ -29,11 +29,11 @@ mod sides;
 mod sliced;
 mod slope;
 
-pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
 pub use frechet::{FrechetReference, frechet_distance};
 pub use gaussian::Normal;
 pub use inception_score::{SPLITS, inception_score, spread};
-pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
+pub use frechet_jackknife::frechet_jackknife;
+pub use jackknife::{DEFAULT_BLOCKS, Jackknife, LEVEL};
 pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};
 pub use line::{Line, LineErrors};
@@ -125,14 +125,6 @@ pub enum Error {
         blocks: usize,
         /// Samples at hand.
         n: usize,
-    },
-    /// Too few blocks for distances at several N.
-    #[error("{blocks} blocks are too few to extrapolate in N, at least {needed} are needed")]
-    Extrapolation {
-        /// Blocks asked for.
-        blocks: usize,
-        /// Blocks needed.
-        needed: usize,
     },
     /// Points without a slope.
     #[error("a slope on logarithmic axes needs {what}")]

@@ -453,9 +453,6 @@ pub struct MetricsSpec {
     /// it is from the keys of results that are older than the choice.
     #[serde(skip_serializing_if = "is_default")]
     pub measures: Vec<Measured>,
-    /// Whether the Fréchet distance is extrapolated in N as well.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub extrapolate: bool,
     /// Further networks whose features are compared in the same way, by the names that follow the
     /// metric's: `fd.NAME`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -494,10 +491,9 @@ impl Metric<'_> {
 impl MetricsSpec {
     /// The metrics of a cell: those of the first network or of none, then those of each further one.
     pub fn metrics(&self) -> Vec<Metric<'_>> {
-        let kinds = METRICS.into_iter().filter(|name| match *name {
-            FD_INFINITY => self.extrapolate,
-            name => Measured::of(name).is_some_and(|measure| self.asks_for(measure)),
-        });
+        let kinds = METRICS
+            .into_iter()
+            .filter(|name| Measured::of(name).is_some_and(|measure| self.asks_for(measure)));
         let is = |of: fn(Measured) -> bool| {
             move |kind: &&'static str| Measured::of(kind).is_some_and(of)
         };
@@ -540,8 +536,6 @@ impl MetricsSpec {
 
 /// The Fréchet distance's name in manifests.
 pub const FD: &str = "fd";
-/// The name in manifests of the Fréchet distance extrapolated in N.
-pub const FD_INFINITY: &str = "fd.infinity";
 /// The kernel distance's name in manifests.
 pub const KID: &str = "kid";
 
@@ -577,9 +571,8 @@ pub const ERROR_MEDIAN: &str = "error-median";
 pub const FEATURE_ERROR: &str = "feature-error";
 
 /// Every metric a manifest can name, in the order of the columns.
-pub const METRICS: [&str; 26] = [
+pub const METRICS: [&str; 25] = [
     FD,
-    FD_INFINITY,
     KID,
     IS,
     PRECISION,
@@ -726,7 +719,7 @@ impl Measured {
         }
     }
 
-    /// The measure behind a metric's name: of `fd`, `fd.infinity` and `fd.NAME` the first.
+    /// The measure behind a metric's name: of `fd.NAME` it is `fd`.
     pub fn of(metric: &str) -> Option<Self> {
         let name = metric.split('.').next();
         Self::ALL.into_iter().find(|measure| Some(measure.name()) == name)

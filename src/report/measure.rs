@@ -11,8 +11,6 @@ pub enum Statistic {
     Median,
     /// A number of all samples together, at their number N.
     Plugin,
-    /// Such a number, extrapolated to infinite N.
-    Extrapolated,
 }
 
 impl Statistic {
@@ -22,8 +20,6 @@ impl Statistic {
             Self::Median
         } else if is_mean(metric) {
             Self::Mean
-        } else if metric.ends_with(".infinity") {
-            Self::Extrapolated
         } else {
             Self::Plugin
         }

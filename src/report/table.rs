@@ -229,7 +229,6 @@ impl<'a> Table<'a> {
             Statistic::Mean => format!("mean of {n} samples"),
             Statistic::Median => format!("median of {n} samples"),
             Statistic::Plugin => format!("at {n}"),
-            Statistic::Extrapolated => format!("extrapolated from {n} to infinite N"),
         };
         let level = 100.0 * LEVEL;
         format!("{}{words}, {statistic}, {interval} {level} % interval", spec.value)
@@ -270,9 +269,6 @@ impl<'a> Table<'a> {
             Statistic::Mean => format!("mean over samples and its {level} % jackknife interval"),
             Statistic::Median => {
                 format!("median over samples and its {level} % jackknife interval")
-            }
-            Statistic::Extrapolated => {
-                format!("value extrapolated to infinite N and its {level} % jackknife interval")
             }
             Statistic::Plugin => {
                 format!("plug-in value at N and its {level} % jackknife interval at the same N")
