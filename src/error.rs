@@ -1,6 +1,6 @@
 //! What a command can end with, and whose turn it is then.
 
-use crate::{manifest::diagnostic::Diagnostics, results::record::ResultsError};
+use crate::manifest::diagnostic::Diagnostics;
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -17,7 +17,7 @@ pub enum Error {
     Input(String),
     /// The results folder could not be read or written.
     #[error(transparent)]
-    Results(#[from] ResultsError),
+    Results(Box<dyn std::error::Error + Send + Sync>),
     /// The numerical core refused or failed.
     #[error(transparent)]
     Core(#[from] crate::core::Error),
@@ -87,5 +87,4 @@ input_errors!(
     crate::networks::open_error::OpenError,
     crate::report::image_grid::GridError,
     crate::report::plot::PlotError,
-    crate::measure::reference::Error,
 );

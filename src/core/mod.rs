@@ -27,3 +27,7 @@ pub use schedule::Schedule;
 pub use slerp::slerp;
 pub use solver::{Affine, Eval, Kind, Solver};
 pub use state::{Ghost, State};
+
+/// Version of the numerics: part of every cell's key, raised when the same manifest would give
+/// other numbers.
+pub const NUMERICS: &str = "1";

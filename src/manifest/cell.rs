@@ -7,11 +7,12 @@ use crate::manifest::overlay::{Table, Value};
 use crate::manifest::reader::{OneOrMany, Problems, Reader};
 use crate::manifest::{Kind, Vocabulary, known_names};
 use crate::measure::features::column_name;
+use crate::networks::predicts::Predicts;
 use crate::plan::stated::{self, Stated, Written};
 use crate::plan::{
-    AlsoSpec, CellSpec, End, ExactSpec, FD, GridSpec, ImagesSpec, Inversion, Measured,
-    MetricsSpec, ModelSpec, Precision, PredictionKind, ScheduleSpec, SolverSpec, StateKind, Steps,
-    Task, Tau, TruthSpec, VarianceSpec,
+    AlsoSpec, CellSpec, End, ExactSpec, FD, GridSpec, ImagesSpec, Inversion, Measured, MetricsSpec,
+    ModelSpec, Precision, ScheduleSpec, SolverSpec, StateKind, Steps, Task, Tau, TruthSpec,
+    VarianceSpec,
 };
 
 /// Top-level keys that are the same for every cell.
@@ -241,8 +242,8 @@ fn read_model(
     let clip_x0: Option<bool> = r.get("clip_x0");
     let clip_range: Option<f64> = r.get("clip_range");
     r.ensure("clip_range", clip_range.is_none_or(|bound| bound > 0.0), "positive", "images: 1");
-    let predictions = [PredictionKind::Eps, PredictionKind::V, PredictionKind::X0];
-    let prediction = r.choice("prediction", &predictions.map(|kind| (kind.name(), kind)));
+    let predictions = Predicts::ALL.map(|predicts| (predicts.name(), predicts));
+    let prediction = r.choice("prediction", &predictions);
     let keys = [
         ("model.prediction", prediction.is_some()),
         ("model.clip_x0", clip_x0.is_some()),
@@ -289,7 +290,7 @@ fn read_model(
         }
         _ => None,
     };
-    let default = stated.as_ref().map_or(PredictionKind::Eps, |stated| stated.prediction);
+    let default = stated.as_ref().map_or(Predicts::Eps, |stated| stated.prediction);
     let prediction = prediction.unwrap_or(default);
     let bound = stated.as_ref().and_then(|stated| stated.clip);
     let clip_x0 = clip_x0.unwrap_or(bound.is_some());

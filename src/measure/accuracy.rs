@@ -4,11 +4,8 @@ use std::{fmt, path::Path};
 
 use ndarray::ArrayView2;
 
+use crate::error::{Error, Result};
 use crate::{data::ImageSet, networks::features};
-use crate::{
-    error::{Error, Result},
-    results::record::{FIELDS, SE},
-};
 
 /// The measure's name on the command line.
 pub const ACCURACY: &str = "accuracy";
@@ -77,14 +74,6 @@ impl Accuracy {
     /// The binomial standard error, `sqrt(p (1 - p) / N)`.
     pub fn standard_error(&self) -> f64 {
         (self.value() * (1.0 - self.value()) / self.n as f64).sqrt()
-    }
-
-    /// Value and standard error as the columns of a metric; no groups are left out of a count.
-    pub(crate) fn fields(&self) -> [String; FIELDS] {
-        let mut fields = [const { String::new() }; FIELDS];
-        fields[0] = format!("{:?}", self.value());
-        fields[SE] = format!("{:?}", self.standard_error());
-        fields
     }
 }
 

@@ -4,11 +4,11 @@
 use std::{fmt, path::Path, rc::Rc};
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    data::ImageSet,
-    metrics::{Jackknife, NEIGHBOURS, SPLITS, spread},
+    core::NUMERICS,
+    data::{ImageSet, sha256},
+    metrics::{Jackknife, LEVEL, NEIGHBOURS, SPLITS, spread},
 };
 use crate::{
     error::{Error, Result},
@@ -21,7 +21,6 @@ use crate::{
         stats::{self, set_features},
     },
     plan::Measured,
-    results::record::{Columns, LEVEL, csv_bytes, fields},
     terminal::progress::Mode,
 };
 
@@ -62,7 +61,8 @@ pub struct Evaluation {
     pub n: usize,
     /// The reference: name, split, and number of images.
     pub reference: Option<String>,
-    key: String,
+    /// The hash of the two sets, the extractor and the blocks.
+    pub key: String,
 }
 
 /// Measures the distance of a set to a reference, and its score.
@@ -135,7 +135,7 @@ pub fn evaluate(
         origin.map_or("", |origin| &origin.dataset_sha256),
         &set.sha256(),
         &format!("blocks {blocks}"),
-        crate::run::assemble::NUMERICS,
+        NUMERICS,
     ];
     Ok(Evaluation {
         metrics,
@@ -146,7 +146,7 @@ pub fn evaluate(
             0 => format!("{}, which does not state its images", origin.dataset),
             images => format!("{} {}, {images} images", origin.dataset, origin.split),
         }),
-        key: format!("{:x}", Sha256::digest(inputs.join("\n"))),
+        key: sha256(inputs.join("\n").as_bytes()),
     })
 }
 
@@ -182,24 +182,6 @@ impl Evaluation {
             "reference": self.reference,
             "metrics": metrics,
         })
-    }
-
-    /// One row with the columns of `metrics.csv`.
-    ///
-    /// Its parameters are the images and the reference. `S`, `levels` and `calls` are empty: images
-    /// do not say how they were made.
-    pub fn csv(&self) -> Vec<u8> {
-        let metrics = self.metrics.iter().map(|(_, column, _)| column);
-        let columns = Columns {
-            axes: vec!["images".to_owned(), "reference".to_owned()],
-            metrics: metrics.chain(self.accuracy.iter().map(|a| &a.column)).cloned().collect(),
-        };
-        let mut row = vec!["0".to_owned(), self.key.clone(), "done".to_owned()];
-        row.extend([self.images.clone(), self.reference.clone().unwrap_or_default()]);
-        row.extend(["", "", "", &self.n.to_string()].map(String::from));
-        row.extend(self.metrics.iter().flat_map(|(_, _, value)| fields(value)));
-        row.extend(self.accuracy.iter().flat_map(Accuracy::fields));
-        csv_bytes(&columns.header(), std::iter::once(row))
     }
 }
 

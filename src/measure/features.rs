@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayView4};
 
 use crate::{
     backends::torch,
-    data::{self, sha256},
+    data::{self, file_sha256},
     metrics::{FrechetReference, KidReference},
     networks::{
         extractors,
@@ -24,7 +24,6 @@ use crate::{
     measure::reference::{Extractor, Reference},
     networks::home,
     plan::{CellSpec, FD, FEATURE_ERROR, Measured, PRECISION, RECALL},
-    report::image_grid,
 };
 
 /// The extractors and references in use.
@@ -100,7 +99,9 @@ impl Extractors {
         }
         let path = home::locate(reference);
         let reference = Reference::read_for(&path, &describe(&*extractor))?;
-        let loaded = Rc::new(Loaded::new(reference, file_sha256(&path)?));
+        let sha256 = file_sha256(&path)
+            .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
+        let loaded = Rc::new(Loaded::new(reference, sha256));
         self.references.insert(key, Rc::clone(&loaded));
         Ok(loaded)
     }
@@ -141,7 +142,7 @@ pub fn features(
 ) -> Result<Array2<f32>> {
     let unit = images.mapv(|x| {
         if quantise {
-            f32::from(image_grid::to_u8(x)) / 255.0
+            f32::from(data::to_u8(x)) / 255.0
         } else {
             f32::midpoint(x, 1.0).clamp(0.0, 1.0)
         }
@@ -173,12 +174,6 @@ pub fn is_ranked(column: &str) -> bool {
 pub fn is_score(column: &str) -> bool {
     let named = |name: &str| column.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
     column == "IS" || ["IS", PRECISION, RECALL].into_iter().any(named)
-}
-
-fn file_sha256(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    Ok(sha256(&bytes))
 }
 
 /// Where an extractor's weights are.

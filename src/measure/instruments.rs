@@ -14,19 +14,20 @@ use crate::{
     core::{Draw, generator},
     exact::{ExactModel, draws},
     metrics::{
-        Jackknife, SPLITS, covariance_error, directions, frechet_jackknife,
-        inception_score, kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
+        Jackknife, SPLITS, covariance_error, directions, frechet_jackknife, inception_score,
+        kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
     },
     networks::features::FeatureExtractor,
 };
 use crate::{
     error::{Error, Result},
-    measure::features::{Extractors, Loaded, column_name, features},
-    plan::{
-        CellSpec, ERROR, ERROR_MEDIAN, FEATURE_ERROR, FLOOR, IS, KID, Measured,
-        PRECISION, RECALL,
+    measure::{
+        features::{Extractors, Loaded, column_name, features},
+        samples::Samples,
     },
-    run::assemble::{Samples, exact_model},
+    plan::{
+        CellSpec, ERROR, ERROR_MEDIAN, FEATURE_ERROR, FLOOR, IS, KID, Measured, PRECISION, RECALL,
+    },
 };
 
 /// Metrics by their columns.
@@ -48,11 +49,17 @@ trait Instrument {
 pub struct Instruments(Vec<Box<dyn Instrument>>);
 
 impl Instruments {
-    /// Those that a cell asks for; none if nothing is to be measured.
+    /// Those that a cell asks for; none if nothing is to be measured. `model` is the cell's
+    /// exact-score model, whose data some measures compare with.
     ///
     /// # Errors
-    /// An extractor or a reference that cannot be read, or that do not belong together.
-    pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
+    /// An extractor or a reference that cannot be read, or that do not belong together, or a model
+    /// that is needed and not there.
+    pub fn new(
+        spec: &CellSpec,
+        model: Option<Rc<dyn ExactModel>>,
+        extractors: &mut Extractors,
+    ) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
         let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
@@ -68,7 +75,10 @@ impl Instruments {
         let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
         let drawn: Vec<Measured> = drawn.collect();
         if !drawn.is_empty() {
-            let model = exact_model(&spec.model)?;
+            let model = model.ok_or_else(|| {
+                let of = &spec.model.source;
+                Error::input(format!("there are no exact draws of the data of `{of}`"))
+            })?;
             all.push(Box::new(Drawn::new(drawn, model, spec, metrics.blocks)));
         }
         let of_samples = metrics.measures.iter().copied();

@@ -351,8 +351,9 @@ mod tests {
         let mut plain = vec![];
         for _ in 0..repeats {
             let z = normals(n, d, &mut rng);
-            let [x, y] = [&a, &b]
-                .map(|g| frechet_jackknife(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap());
+            let [x, y] = [&a, &b].map(|g| {
+                frechet_jackknife(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap()
+            });
             let difference = y.minus(&x).unwrap();
             sum.single += holds(&x, truth[0]);
             plain.push((x.value, 0.5 * (x.interval(0.95).1 - x.interval(0.95).0)));

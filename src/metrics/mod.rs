@@ -30,9 +30,9 @@ mod sliced;
 mod slope;
 
 pub use frechet::{FrechetReference, frechet_distance};
+pub use frechet_jackknife::frechet_jackknife;
 pub use gaussian::Normal;
 pub use inception_score::{SPLITS, inception_score, spread};
-pub use frechet_jackknife::frechet_jackknife;
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, LEVEL};
 pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};

@@ -16,6 +16,7 @@ pub mod inspection;
 pub mod network;
 pub mod open_error;
 pub mod placement;
+pub mod predicts;
 pub mod reading;
 pub mod scheduler_config;
 pub mod torchscript;

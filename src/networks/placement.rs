@@ -1,9 +1,11 @@
 //! Where and how a network runs: device, number format, order in memory.
 
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 /// The number format inside the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats, the precision of a measured result.
     #[default]

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::networks::files::NETWORK_FOLDER;
+use crate::networks::{files::NETWORK_FOLDER, predicts::Predicts};
 
 /// What diffusers calls a scheduler's configuration.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -24,17 +24,6 @@ pub const PIPELINE: &str = "model_index.json";
 
 /// Where a saved pipeline keeps its scheduler.
 pub(super) const SCHEDULER_FOLDER: &str = "scheduler";
-
-/// What a network predicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Predicts {
-    /// The noise: `epsilon`.
-    Eps,
-    /// The clean sample: `sample`.
-    X0,
-    /// The velocity of Salimans and Ho 2022: `v_prediction`.
-    V,
-}
 
 /// The rule behind the betas.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,15 +38,6 @@ pub enum Betas {
     Sigmoid,
     /// `trained_betas`: a list.
     Listed(Vec<f64>),
-}
-
-impl Predicts {
-    const NAMES: [(&str, Self); 3] = [("eps", Self::Eps), ("v", Self::V), ("x0", Self::X0)];
-
-    /// By the name that it has in manifests.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find_map(|(known, predicts)| (known == name).then_some(predicts))
-    }
 }
 
 impl Betas {
@@ -355,11 +335,7 @@ pub fn pipeline_json(class: &str) -> String {
 impl fmt::Display for SchedulerConfig {
     /// `predicts v; cosine, T = 1000; x0 not clipped`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let predicts = match self.predicts {
-            Predicts::Eps => "eps",
-            Predicts::X0 => "x0",
-            Predicts::V => "v",
-        };
+        let predicts = self.predicts.name();
         let (start, end) = (self.beta_start, self.beta_end);
         write!(f, "predicts {predicts}; ")?;
         match &self.betas {

@@ -12,10 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The architecture of a DDPM UNet (Ho, Jain, Abbeel 2020, appendix B).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UnetConfig {
     /// Side of the images it was trained on, if the file says so; the network takes any size.
     pub sample_size: Option<i64>,

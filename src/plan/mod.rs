@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::manifest::diagnostic::Place;
 use crate::manifest::overlay::Table;
+use crate::networks::predicts::Predicts;
 use crate::plan::presentation::{ClaimSpec, PaperValues, PlotSpec, TableSpec};
 use crate::plan::stated::Stated;
 
@@ -200,36 +201,13 @@ impl StateKind {
     }
 }
 
-/// What a network was trained to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PredictionKind {
-    /// The noise.
-    Eps,
-    /// The velocity of Salimans and Ho 2022.
-    V,
-    /// The clean sample.
-    X0,
-}
-
-impl PredictionKind {
-    /// Its name in manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Eps => "eps",
-            Self::V => "v",
-            Self::X0 => "x0",
-        }
-    }
-}
-
 /// `[model]`: where the denoiser comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
     /// A folder or file of weights, `hf:owner/name[/path][@revision]`, or the name of an exact-score model.
     pub source: String,
     /// What it predicts.
-    pub prediction: PredictionKind,
+    pub prediction: Predicts,
     /// Whether the predicted x0 is clamped to +- `clip_range`, and the noise derived from it again.
     pub clip_x0: bool,
     /// The bound of the clamp; 1 unless `clip_x0`.
@@ -773,7 +751,7 @@ mod tests {
             state: StateKind::F32,
             model: ModelSpec {
                 source: "models/a".to_owned(),
-                prediction: PredictionKind::Eps,
+                prediction: Predicts::Eps,
                 clip_x0: false,
                 clip_range: 1.0,
                 raw: false,

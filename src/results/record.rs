@@ -71,6 +71,12 @@ pub enum ResultsError {
     },
 }
 
+impl From<ResultsError> for crate::error::Error {
+    fn from(error: ResultsError) -> Self {
+        Self::Results(Box::new(error))
+    }
+}
+
 /// How a cell ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -29,9 +29,12 @@ pub struct ClassifierLoss {
 }
 
 impl ClassifierLoss {
-    /// The loss of a task, on a device.
-    pub fn new(task: Classifier, placement: Placement) -> Self {
-        Self { architecture: Architecture::cifar(task.depth, task.widths, task.classes), placement }
+    /// The loss of a classifier, on a device.
+    pub fn new(learner: Classifier, placement: Placement) -> Self {
+        Self {
+            architecture: Architecture::cifar(learner.depth, learner.widths, learner.classes),
+            placement,
+        }
     }
 }
 

@@ -32,8 +32,8 @@ pub struct Dropout {
 }
 
 /// The number of residual blocks of a network.
-pub fn layers(task: &Denoiser) -> usize {
-    let shapes = task.network.tensors();
+pub fn layers(denoiser: &Denoiser) -> usize {
+    let shapes = denoiser.network.tensors();
     shapes.keys().filter(|name| name.ends_with(".conv2.weight")).count()
 }
 

@@ -6,14 +6,16 @@ use crate::{
     core::{ClipX0, Denoiser, FromV, FromX0, State},
     error::{Error, Result},
     exact::{Component, ExactModel, Gaussian, Mixture},
-    plan::{ModelSpec, PredictionKind},
+    measure::{features::Extractors, instruments::Instruments},
+    networks::predicts::Predicts,
+    plan::{CellSpec, ModelSpec},
 };
 
 /// The exact-score model of a section.
 ///
 /// # Errors
 /// A name that does not exist, or a mixture that makes no sense.
-pub fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn ExactModel>> {
+pub(crate) fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn ExactModel>> {
     if let Some(gaussian) = gaussian(spec) {
         return Ok(Rc::new(gaussian));
     }
@@ -33,6 +35,17 @@ pub fn exact_model(spec: &ModelSpec) -> Result<Rc<dyn ExactModel>> {
     })
 }
 
+/// What a cell is measured with.
+///
+/// # Errors
+/// An extractor or a reference that cannot be read, or that do not belong together.
+pub fn instruments(spec: &CellSpec, extractors: &mut Extractors) -> Result<Instruments> {
+    let mut measures = spec.metrics.iter().flat_map(|metrics| &metrics.measures);
+    let drawn = measures.any(|measure| measure.needs_draws());
+    let model = drawn.then(|| exact_model(&spec.model)).transpose()?;
+    Instruments::new(spec, model, extractors)
+}
+
 /// The exact-score model that is one Gaussian, if it is.
 pub(crate) fn gaussian(spec: &ModelSpec) -> Option<Gaussian> {
     let exact = spec.exact.as_ref()?;
@@ -50,9 +63,9 @@ pub(crate) fn adapt<S: State + 'static>(
     spec: &ModelSpec,
 ) -> Rc<dyn Denoiser<State = S>> {
     let eps: Rc<dyn Denoiser<State = S>> = match spec.prediction {
-        PredictionKind::Eps => raw,
-        PredictionKind::V => Rc::new(FromV(raw)),
-        PredictionKind::X0 => Rc::new(FromX0(raw)),
+        Predicts::Eps => raw,
+        Predicts::V => Rc::new(FromV(raw)),
+        Predicts::X0 => Rc::new(FromX0(raw)),
     };
     if spec.clip_x0 {
         Rc::new(ClipX0 { inner: eps, low: -spec.clip_range, high: spec.clip_range })

@@ -7,7 +7,8 @@ use crate::{
     core::{self, Ghost, Grid, Solver, count_calls},
     error::{Error, Result},
     manifest::diagnostic::Diagnostic,
-    plan::{Cell, CellSpec, FD, MetricsSpec, PredictionKind, SLICED_WASSERSTEIN, Task},
+    networks::predicts::Predicts,
+    plan::{Cell, CellSpec, FD, MetricsSpec, SLICED_WASSERSTEIN, Task},
     run::registry::Registry,
 };
 
@@ -45,7 +46,7 @@ impl Route {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let solver: Rc<dyn Solver<Ghost>> = solver;
         let calls = count_calls(&*solver, &grid)?;
-        let of_eps = spec.model.exact.is_none() && spec.model.prediction == PredictionKind::Eps;
+        let of_eps = spec.model.exact.is_none() && spec.model.prediction == Predicts::Eps;
         if of_eps && grid.first().is_pure_noise() {
             return Err(core::Error::NoX0.into());
         }

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// The key of the identity in the header.
+const IDENTITY: &str = "identity";
+
 /// How many are kept.
 const KEPT: usize = 2;
 
@@ -52,12 +55,12 @@ pub(crate) struct Diary {
 pub(crate) struct Store {
     folder: PathBuf,
     /// What was trained on what: a checkpoint of anything else is refused.
-    fingerprint: String,
+    identity: String,
 }
 
 impl Store {
-    pub(crate) fn new(folder: &Path, fingerprint: String) -> Self {
-        Self { folder: folder.join("checkpoints"), fingerprint }
+    pub(crate) fn new(folder: &Path, identity: String) -> Self {
+        Self { folder: folder.join("checkpoints"), identity }
     }
 
     /// The files, the newest first.
@@ -108,7 +111,16 @@ impl Store {
             Err(error) => return Ok(Err(format!("it is damaged ({error})"))),
         };
         let text = |key: &str| metadata.metadata().as_ref().and_then(|map| map.get(key));
-        if text("fingerprint") != Some(&self.fingerprint) {
+        // What versions up to 0.1.0 wrote: a hash of what no later one prints.
+        if text("fingerprint").is_some() {
+            return Err(Error::input(format!(
+                "{} holds a training of an older version of this program, and nothing says whether \
+                 it is this one: finish it with that version, or give another --out, or --fresh to \
+                 begin anew",
+                self.folder.display()
+            )));
+        }
+        if text(IDENTITY) != Some(&self.identity) {
             return Err(Error::input(format!(
                 "{} holds a training of another recipe or other images; give another --out, or \
                  --fresh to begin anew",
@@ -175,7 +187,7 @@ impl Store {
                 (name.as_str(), view.expect("invariant: bytes fit their shape"))
             })
             .collect();
-        let metadata = [("fingerprint".to_owned(), self.fingerprint.clone())].into();
+        let metadata = [(IDENTITY.to_owned(), self.identity.clone())].into();
         let file = safetensors::serialize(views, Some(metadata))
             .expect("invariant: names and shapes serialise");
         sink::write_atomically(
