@@ -26,13 +26,13 @@ fn step(criterion: &mut Criterion) {
         images: ndarray::Array4::from_shape_fn((256, 3, 32, 32), |(n, c, h, w)| {
             u8::try_from((31 * n + 7 * c + 5 * h + 3 * w) % 256).unwrap_or(0)
         }),
-        labels: vec![],
+        classes: vec![],
         name: "ramps".to_owned(),
         split: "all".to_owned(),
         excluded: [].into(),
         files: vec![],
         notes: vec![],
-        hashes_labels: false,
+        hashes_classes: false,
     };
     let mut group = criterion.benchmark_group("training step");
     group.sample_size(10);

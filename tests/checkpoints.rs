@@ -460,7 +460,7 @@ fn a_program_is_asked_as_it_can_be_asked() {
     // Nothing is cut off a label for a table.
     let problem = asked("long.pt", 499.5);
     assert!(
-        problem.contains("takes integer labels, and this grid asks for label 499.5"),
+        problem.contains("takes integer timesteps, and this grid asks at t = 499.5"),
         "{problem}"
     );
     let problem = asked("picky.pt", 500.0);

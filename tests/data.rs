@@ -385,12 +385,12 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
     // The same images as records, and in the archive under its name.
     let set = cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
-    assert_eq!(set.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+    assert_eq!(set.classes, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
     fs::create_dir(ddim.path("bin")).unwrap();
     for (k, rows) in (1..).zip((0..10).step_by(2)) {
         let records = (rows..rows + 2).flat_map(|i| {
             let pixels = set.images.index_axis(ndarray::Axis(0), i);
-            [set.labels[i]].into_iter().chain(pixels.iter().copied()).collect::<Vec<u8>>()
+            [set.classes[i]].into_iter().chain(pixels.iter().copied()).collect::<Vec<u8>>()
         });
         let records: Vec<u8> = records.collect();
         fs::write(ddim.path(&format!("bin/data_batch_{k}.bin")), records).unwrap();

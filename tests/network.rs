@@ -210,7 +210,7 @@ fn shapes_that_do_not_fit_are_named() {
         assert!(matches!(error, UnetError::Images { .. }), "{error}");
     }
     let error = unet.forward(&noise(3), &Tensor::from_slice(&[1.0, 2.0])).unwrap_err();
-    assert_eq!(error.to_string(), "labels have shape [2]; 3 images take [3] or [1]");
+    assert_eq!(error.to_string(), "timesteps have shape [2]; 3 images take [3] or [1]");
 }
 
 #[test]

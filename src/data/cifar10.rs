@@ -268,11 +268,11 @@ pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<I
     for (name, path, bytes) in files {
         all.add(name, &path, &bytes, exclude)?;
     }
-    let Collected { pixels, labels, excluded } = all;
-    let images = to_images(labels.len(), pixels);
+    let Collected { pixels, classes, excluded } = all;
+    let images = to_images(classes.len(), pixels);
     let split = split.name().to_owned();
     let set = ImageSet::of(images, "cifar10".to_owned());
-    Ok(ImageSet { labels, hashes_labels: true, split, excluded, ..set })
+    Ok(ImageSet { classes, hashes_classes: true, split, excluded, ..set })
 }
 
 /// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
@@ -289,7 +289,7 @@ pub fn is_at(path: &Path) -> bool {
 #[derive(Default)]
 struct Collected {
     pixels: Vec<u8>,
-    labels: Vec<u8>,
+    classes: Vec<u8>,
     excluded: BTreeMap<String, usize>,
 }
 
@@ -326,7 +326,7 @@ impl Collected {
                 *self.excluded.entry(entry.source.clone()).or_default() += 1;
                 continue;
             }
-            self.labels.push(label);
+            self.classes.push(label);
             self.pixels.extend_from_slice(&record[1..]);
         }
         if let Some((&index, entry)) = left_out.first_key_value() {
@@ -486,7 +486,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
         let set = read(dir.path(), Split::Train, None).unwrap();
-        assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+        assert_eq!(set.classes, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
         assert_eq!(set.images.dim(), (10, 3, 32, 32));
         assert_eq!(set.images[[3, 2, 5, 9]], plane(2 * 1024 + 5 * 32 + 9) ^ 2);
         assert!(set.excluded.is_empty());
@@ -500,7 +500,7 @@ mod tests {
             "data_batch_2.bin,0,1,lossy\ntest_batch.bin,1,8,lossy\ndata_batch_5.bin,1,5,gone\n";
         let list = exclusions(dir.path(), rows).unwrap();
         let set = read(dir.path(), Split::Train, Some(&list)).unwrap();
-        assert_eq!(set.labels, [0, 1, 2, 2, 3, 3, 4, 4]);
+        assert_eq!(set.classes, [0, 1, 2, 2, 3, 3, 4, 4]);
         assert_eq!(set.len(), 8);
         assert_eq!(set.excluded, BTreeMap::from([("gone".into(), 1), ("lossy".into(), 1)]));
         let whole = read(dir.path(), Split::Train, None).unwrap();
@@ -583,9 +583,9 @@ mod tests {
         for (split, n) in [(Split::Train, 50_000), (Split::Test, 10_000)] {
             let set = read(&path, split, None).unwrap();
             assert_eq!(set.len(), n);
-            let mut classes = [0; 10];
-            set.labels.iter().for_each(|&label| classes[usize::from(label)] += 1);
-            assert_eq!(classes, [n / 10; 10]);
+            let mut counts = [0; 10];
+            set.classes.iter().for_each(|&class| counts[usize::from(class)] += 1);
+            assert_eq!(counts, [n / 10; 10]);
             let kept = read(&path, split, list.as_ref()).unwrap();
             assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
             eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());

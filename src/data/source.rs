@@ -304,8 +304,8 @@ fn cifar10(request: &Request<'_>, path: &Path, split: Split) -> Result<ImageSet>
 
 fn idx(request: &Request<'_>, path: &Path, name: String) -> Result<ImageSet> {
     no_exclusions(request)?;
-    let (images, labels) = idx::read(path)?;
-    Ok(ImageSet { labels, ..ImageSet::of(images, name) })
+    let (images, classes) = idx::read(path)?;
+    Ok(ImageSet { classes, ..ImageSet::of(images, name) })
 }
 
 fn no_exclusions(request: &Request<'_>) -> Result<()> {

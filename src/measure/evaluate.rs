@@ -1,4 +1,4 @@
-//! The distance of a set of images to reference statistics, its score, and how well its labels are
+//! The distance of a set of images to reference statistics, its score, and how well its classes are
 //! told from it, made by `ddim evaluate`.
 
 use std::{fmt, path::Path, rc::Rc};
@@ -38,7 +38,7 @@ pub enum Against<'a> {
 pub struct Ruler<'a> {
     /// What is measured.
     pub measures: &'a [Measured],
-    /// Whether the labels are compared with the extractor's class scores.
+    /// Whether the classes are compared with the extractor's class scores.
     pub accuracy: bool,
     /// The feature extractor, as a manifest names it.
     pub features: &'a str,
@@ -53,7 +53,7 @@ pub struct Ruler<'a> {
 pub struct Evaluation {
     /// Each with the name of its column, its value, and those without each block.
     pub metrics: Vec<(Measured, String, Jackknife)>,
-    /// The share of labels that the extractor's classifier found, if that was asked for.
+    /// The share of classes that the extractor's classifier found, if that was asked for.
     pub accuracy: Option<Accuracy>,
     /// The images: name and split.
     pub images: String,
@@ -69,7 +69,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// Images the extractor does not take, a reference of another extractor or none where one is
-/// needed, too few images for the blocks, or an accuracy without labels.
+/// needed, too few images for the blocks, or an accuracy without classes.
 pub fn evaluate(
     set: &ImageSet,
     ruler: &Ruler<'_>,
@@ -126,7 +126,7 @@ pub fn evaluate(
     let metrics = metrics.collect();
     let accuracy = || {
         let head = LogitHead::of(&*with.extractor, ruler.features, "accuracy")?;
-        Accuracy::of(head.logits(features.view()).view(), &set.labels, ruler.features)
+        Accuracy::of(head.logits(features.view()).view(), &set.classes, ruler.features)
     };
     let accuracy = ruler.accuracy.then(accuracy).transpose()?;
     let origin = with.reference.as_ref().map(|loaded| &loaded.reference.origin);

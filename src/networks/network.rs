@@ -208,20 +208,20 @@ impl Network {
 impl Denoiser for Network {
     type State = Tensor;
 
-    /// Asks the network with one label for the whole batch.
+    /// Asks the network with one timestep for the whole batch.
     ///
-    /// The clean end has label -1, which no network was trained on: it is asked with label 0.
+    /// The clean end is at t = -1, which no network was trained on: it is asked at t = 0.
     fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
         Ok(self.predict_with_range(x, at)?.eps)
     }
 
     /// Of twice as many output channels, the first half is eps and the second the range.
     fn predict_with_range(&self, x: &Tensor, at: At) -> Result<Prediction<Tensor>> {
-        let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
+        let t = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
         let kind = x.f_kind().map_err(Error::model)?;
         let out = match &self.body {
-            Body::Unet(unet) => unet.forward(x, &label).map_err(Error::model)?,
-            Body::Script(script) => script.forward(x, &label).map_err(Error::model)?,
+            Body::Unet(unet) => unet.forward(x, &t).map_err(Error::model)?,
+            Body::Script(script) => script.forward(x, &t).map_err(Error::model)?,
         };
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());

@@ -10,7 +10,7 @@ pub enum Precision {
     /// 32-bit floats, the precision of a measured result.
     #[default]
     F32,
-    /// bfloat16 weights and activations; the label embedding stays in f32, and group
+    /// bfloat16 weights and activations; the timestep's embedding stays in f32, and group
     /// normalisation and attention accumulate in f32.
     Bf16,
 }

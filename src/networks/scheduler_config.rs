@@ -72,9 +72,9 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// The last beta, of rules that have one.
     pub beta_end: f64,
-    /// T, the number of labels.
+    /// T, the number of timesteps.
     pub horizon: usize,
-    /// Whether the schedule is rescaled to alpha_bar = 0 at its last label.
+    /// Whether the schedule is rescaled to alpha_bar = 0 at its last timestep.
     pub zero_terminal_snr: bool,
     /// The bound of the predicted x0, if it is clipped.
     pub clip: Option<f64>,
@@ -147,7 +147,7 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Schedulers on a table of alpha_bar over integer labels: the class, the betas where the file gives
+/// Schedulers on a table of alpha_bar over integer timesteps: the class, the betas where the file gives
 /// none, and whether x0 is clipped where the file does not say.
 const CLASSES: [(&str, (f64, f64), bool); 19] = {
     const DDPM: (f64, f64) = (1e-4, 0.02);

@@ -105,7 +105,8 @@ impl<'a> Feed<'a> {
         };
         #[allow(clippy::cast_possible_truncation)] // the rounded f64 normal is meant
         KeyedNoise { seed, first }.fill(&mut noise, batch, NOISE, |z| z as f32);
-        let classes = positions.iter().filter_map(|&p| set.labels.get(p).map(|&l| i64::from(l)));
+        let classes =
+            positions.iter().filter_map(|&p| set.classes.get(p).map(|&class| i64::from(class)));
         Batch {
             first,
             shape: [batch, c, h, w],
@@ -153,13 +154,13 @@ mod tests {
         let byte = |(n, _, h, w): (usize, usize, usize, usize)| 100 + 20 * n + 5 * h + w;
         ImageSet {
             images: Array4::from_shape_fn((6, 1, 4, 4), |at| u8::try_from(byte(at)).unwrap()),
-            labels: (0..6).collect(),
+            classes: (0..6).collect(),
             name: "bytes".to_owned(),
             split: "all".to_owned(),
             excluded: [].into(),
             files: vec![],
             notes: vec![],
-            hashes_labels: false,
+            hashes_classes: false,
         }
     }
 

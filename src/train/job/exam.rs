@@ -191,7 +191,7 @@ impl Examiner<'_> {
             let rows = BATCH.min(test.len() - first);
             let batch = test.images.slice(s![first..first + rows, .., .., ..]);
             let best = best_class(&classifier, batch)?;
-            let classes = &test.labels[first..first + rows];
+            let classes = &test.classes[first..first + rows];
             wrong += best.iter().zip(classes).filter(|(a, b)| **a != i64::from(**b)).count() as u64;
         }
         let n = test.len() as f64;

@@ -90,7 +90,7 @@ pub struct Images {
 /// Images that do not fit the recipe, a folder of another training, a loss that is not finite, or an
 /// interruption, after which the same call goes on.
 pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<String> {
-    let classes = images.set.labels.iter().max().map_or(0, |&label| i64::from(label) + 1);
+    let classes = images.set.classes.iter().max().map_or(0, |&class| i64::from(class) + 1);
     let settings = recipe.settings(images.set.shape(), classes)?;
     check(&settings, images, recipe)?;
     let start = start(recipe, &settings)?;
@@ -164,7 +164,7 @@ fn check(settings: &Settings, images: &Images, recipe: &Recipe) -> Result<()> {
     if set.is_empty() {
         return Err(Error::input(format!("{} holds no images", set.name)));
     }
-    if matches!(settings.learner, Learner::Classifier(_)) && set.labels.len() != set.len() {
+    if matches!(settings.learner, Learner::Classifier(_)) && set.classes.len() != set.len() {
         return Err(Error::input(format!(
             "{} has no classes, and a classifier learns them: take a set that has, for instance cifar10",
             recipe.data.source

@@ -63,7 +63,7 @@ impl Recipe {
             return vec![self.problem("data.source", "the data has no images", help)];
         }
         let mut problems = self.shape_problems(set.shape());
-        if matches!(self.learner, LearnerSpec::Classifier(_)) && set.labels.is_empty() {
+        if matches!(self.learner, LearnerSpec::Classifier(_)) && set.classes.is_empty() {
             let message = format!("{} is read without the classes of its images", set.name);
             let help =
                 "a classifier learns from CIFAR-10, the one layout with classes beside the images";
