@@ -3,12 +3,13 @@
 //! [`LatentStatistics`] and [`mean_squared_error`] describe single samples, one row of numbers each.
 //! [`Normal`] has the divergences and likelihoods that bits per dimension are made of.
 //!
-//! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
+//! [`Moments`] accumulate a mean and a covariance batch by batch, a [`FrechetReference`] compares
+//! with one of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
 //! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein`], [`mean_error`] and
 //! [`covariance_error`] need no features: they compare samples with exact draws. [`Jackknife`] says
-//! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
-//! alike. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
+//! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single
+//! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
+//! where the features come from.
 
 mod few;
 mod frechet;
@@ -29,7 +30,7 @@ mod sides;
 mod sliced;
 mod slope;
 
-pub use frechet::{FrechetReference, frechet_distance};
+pub use frechet::FrechetReference;
 pub use frechet_jackknife::frechet_jackknife;
 pub use gaussian::Normal;
 pub use inception_score::{SPLITS, inception_score, spread};

@@ -150,14 +150,6 @@ pub fn from_bytes(images: &Tensor) -> Result<Tensor, FeatureError> {
     Ok(images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?)
 }
 
-/// Images in [-1, 1], the range of a sampler, as values in [0, 1]: `clamp((x + 1) / 2, 0, 1)`.
-///
-/// # Errors
-/// When LibTorch refuses an operation.
-pub fn from_signed(images: &Tensor) -> Result<Tensor, FeatureError> {
-    Ok(images.f_add_scalar(1.0)?.f_div_scalar(2.0)?.f_clamp(0.0, 1.0)?.f_to_kind(Kind::Float)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
