@@ -409,7 +409,7 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let batch = "root/cifar-10-batches-py/data_batch_3";
     fs::write(ddim.path(batch), b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}.").unwrap();
     let flags = ["stats", "--data", "root", "--features", &features, "--out", "x.safetensors"];
-    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is no batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in the order of C; unpack or download the archive again");
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is not a batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in C order; unpack or download the archive again");
     fs::remove_file(ddim.path(batch)).unwrap();
     insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py lacks data_batch_3: unpack or download the whole archive again");
 }
@@ -482,7 +482,7 @@ fn what_is_no_reference_is_named_for_what_it_is() {
         npz.finish().unwrap();
     };
     write(-Array2::eye(64));
-    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is none, not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
+    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is not one, for it is not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
     write(Array2::eye(64));
     ddim.evaluate("png", &["--blocks", "4", "--reference", "s.npz"]);
 }

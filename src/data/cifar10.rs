@@ -8,8 +8,7 @@
 //! itself are all read as they are; nothing is unpacked to disk.
 //!
 //! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
-//! them out, and the number left out is kept beside the images, to be told wherever they are
-//! counted.
+//! them out, and the number left out is kept with the images and reported wherever they are counted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -107,7 +106,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// An archive is damaged or is none.
+    /// An archive is damaged or is not one.
     #[error(
         "cannot unpack {}: {source}; it is damaged or no .tar.gz, download it again",
         path.display()
@@ -120,7 +119,7 @@ pub enum Error {
     },
     /// A batch file does not end at the end of a record.
     #[error(
-        "{} has {bytes} bytes, which is no whole number of {RECORD}-byte records (label and \
+        "{} has {bytes} bytes, which is not a whole number of {RECORD}-byte records (label and \
          {CHANNELS} x {SIDE} x {SIDE} pixels): it is truncated or not of CIFAR-10's binary version",
         path.display()
     )]
@@ -130,9 +129,9 @@ pub enum Error {
         /// Its length.
         bytes: usize,
     },
-    /// A file that is no batch of the Python version.
+    /// A file that is not a batch of the Python version.
     #[error(
-        "{} is no batch of CIFAR-10's Python version: {problem}; unpack or download the archive \
+        "{} is not a batch of CIFAR-10's Python version: {problem}; unpack or download the archive \
          again",
         path.display()
     )]
@@ -236,7 +235,7 @@ impl Exclusions {
                 .deserialize(Some(&headers))
                 .map_err(|error| refuse(line, error.to_string()))?;
             if ![Split::Train, Split::Test].iter().any(|s| s.files().contains(&row.file.as_str())) {
-                return Err(refuse(line, format!("`{}` is no batch file", row.file)));
+                return Err(refuse(line, format!("`{}` is not a batch file", row.file)));
             }
             let entry = Entry { line, label: row.label, source: row.source };
             entries.insert((row.file, row.index), entry);

@@ -155,7 +155,7 @@ pub enum Event<'a> {
         /// Bytes of the whole file, where the server says so.
         total: Option<u64>,
     },
-    /// So many bytes were received since the last time.
+    /// This many bytes were received since the last event.
     Advance(u64),
 }
 
@@ -225,7 +225,7 @@ impl Downloader {
                 return fs::rename(&path, destination).map_err(io_error("write", destination));
             }
             if have == 0 {
-                // Nothing of it can be of use.
+                // No part of it is of any use.
                 let _ = fs::remove_file(&path);
                 return Err(Error::Checksum {
                     url: url.to_owned(),
@@ -302,7 +302,7 @@ impl Job<'_> {
             206 if range.is_some_and(|range| range.starts_with(&format!("bytes {have}-"))) => {
                 Ok(Some((response, have)))
             }
-            // The server knows no ranges: all of it comes again.
+            // The server does not support ranges: the whole file comes again.
             200 => {
                 file.set_len(0).map_err(io_error("write", self.part))?;
                 Ok(Some((response, 0)))

@@ -35,8 +35,8 @@ pub fn images_file(split: Split) -> &'static str {
 /// named `labels-idx1` where theirs says `images-idx3`.
 ///
 /// # Errors
-/// A file that cannot be read, is truncated, has bytes left over, or holds something else; labels
-/// of another number than the images.
+/// A file that cannot be read, is truncated, has bytes left over, or holds something else; another
+/// number of labels than of images.
 pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
     let images = read_images(path)?;
     let Some(beside) = labels_beside(path) else { return Ok((images, vec![])) };

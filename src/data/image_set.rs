@@ -22,7 +22,7 @@ pub struct ImageSet {
     pub excluded: BTreeMap<String, usize>,
     /// The file of each image, where each has one; otherwise empty.
     pub files: Vec<PathBuf>,
-    /// What who uses the set should be told of how it was read, a line each.
+    /// What users of the set should be told about how it was read, a line each.
     pub notes: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Image sets: where they come from, how they are read, and what was done to them.
 //!
 //! [`load`] takes the name of a published set or a path and returns an [`ImageSet`]: bytes
-//! `[N, C, H, W]` with their name, split and hash, whatever the layout they were stored in. One
+//! `[N, C, H, W]` with their name, split and hash, whatever layout they were stored in. One
 //! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (image files),
 //! [`celeba`], [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
 //! [`download`].

@@ -26,7 +26,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The contents are no `.npy` file of floats.
+    /// The file is not an `.npy` file of floats.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
@@ -34,7 +34,7 @@ pub enum Error {
         /// What is wrong with it, and the remedy.
         problem: String,
     },
-    /// The array has other than four axes.
+    /// The array does not have four axes.
     #[error("{} has shape {found:?}, expected [N, C, H, W]", path.display())]
     Shape {
         /// The file.
@@ -59,7 +59,7 @@ pub enum Error {
 /// - Shape: `[N, C, H, W]`.
 ///
 /// # Errors
-/// A file that cannot be opened, is truncated, holds other than floats, or has other than four axes.
+/// A file that cannot be opened, is truncated, holds anything but floats, or does not have four axes.
 pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
     let file = File::open(path).map_err(|source| io_error("read", path, source))?;
     let refuse =

@@ -1,8 +1,8 @@
 //! Where a set is: a path, the folder that `DDIM_DATA` names, the user's cache, or its address.
 //!
 //! A file that is found is read as it is, and its checksum is not compared with the published one:
-//! copies with other bytes exist and have their use, and every result states the hash of the images
-//! it saw. What is downloaded must have the published checksum.
+//! copies with other bytes exist and are useful, and every result states the hash of the images it
+//! saw. What is downloaded must have the published checksum.
 
 use std::{
     ffi::OsStr,
@@ -232,7 +232,7 @@ pub struct Request<'a> {
     pub default_split: Split,
     /// An exclusion list of CIFAR-10.
     pub exclude: Option<&'a Path>,
-    /// At most so many images, the first ones.
+    /// The most images to read, counted from the first.
     pub limit: Option<usize>,
     /// Their size and channels.
     pub fit: Fit,

@@ -156,7 +156,7 @@ impl ArrayWriter {
     }
 }
 
-/// Copies a file to stdout; a reader that has had enough is no error.
+/// Copies a file to stdout; a reader that stops early is not an error.
 fn to_stdout(file: &NamedTempFile) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let sent = io::copy(&mut file.reopen()?, &mut stdout).and_then(|_| stdout.flush());

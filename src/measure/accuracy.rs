@@ -1,4 +1,4 @@
-//! How many images of a labelled set a classifier names rightly.
+//! How many images of a labelled set a classifier gets right.
 
 use std::{fmt, path::Path};
 
@@ -15,7 +15,7 @@ pub const ACCURACY: &str = "accuracy";
 pub struct Accuracy {
     /// Its column: `accuracy-cifar10-features`.
     pub column: String,
-    /// How many were named rightly.
+    /// How many it got right.
     pub correct: usize,
     /// The number of images N.
     pub n: usize,

@@ -89,7 +89,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
     Ok(reference)
 }
 
-/// What a file of numpy or a pickle is instead of statistics, and the remedy; none of any other.
+/// What a numpy file or a pickle holds instead of statistics, and the remedy; none for other files.
 pub(crate) fn instead(bytes: &[u8]) -> Option<String> {
     const SAVE: &str = "save mu and sigma as .npz, numpy.savez(\"FILE.npz\", mu=mu, sigma=sigma)";
     if bytes.starts_with(MAGIC) {

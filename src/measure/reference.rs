@@ -308,7 +308,10 @@ impl Reference {
             }
         }
         let none = |what: String| {
-            Err(values("covariance", format!("is none, not positive semidefinite: {what}")))
+            Err(values(
+                "covariance",
+                format!("is not one, for it is not positive semidefinite: {what}"),
+            ))
         };
         let rounding = ASYMMETRY * largest;
         let variances = self.covariance.diag();

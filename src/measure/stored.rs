@@ -246,9 +246,9 @@ mod tests {
         let error = refusal(&bytes_of(|r| r.covariance[[0, 3]] += 0.5));
         assert!(error.to_string().contains("not symmetric at (0, 3)"), "{error}");
         let error = refusal(&bytes_of(|r| r.covariance.mapv_inplace(|x| -x))).to_string();
-        assert!(
-            error.contains("is none, not positive semidefinite: the variance of feature 0 is -")
-        );
+        assert!(error.contains(
+            "is not one, for it is not positive semidefinite: the variance of feature 0 is -"
+        ));
         let error = refusal(&bytes_of(|r| {
             let x = 2.0 * (r.covariance[[0, 0]] * r.covariance[[3, 3]]).sqrt();
             (r.covariance[[0, 3]], r.covariance[[3, 0]]) = (x, x);

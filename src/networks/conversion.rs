@@ -25,7 +25,7 @@ pub struct Converted {
     pub json: Vec<u8>,
     /// The bytes of its `diffusion_pytorch_model.safetensors`.
     pub safetensors: Vec<u8>,
-    /// What there is to say of how it was read.
+    /// Remarks on how it was read.
     pub remarks: Vec<Remark>,
     /// Whether it is of the official code, by its names or as a published network: it then predicts
     /// eps, for the linear schedule of DDPM.

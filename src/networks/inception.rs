@@ -63,7 +63,7 @@ impl Inception {
         let state = checkpoint.load(part)?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in state.tensors {
-            // PyTorch counts batches; nothing is computed of it.
+            // PyTorch's counter of batches, which nothing is computed from.
             if !name.ends_with("num_batches_tracked") {
                 tensors.insert(name, tensor.f_to_kind(Kind::Float)?);
             }
@@ -180,7 +180,7 @@ impl FeatureExtractor for Inception {
     }
 }
 
-/// What is not the network is said in few words: a file of another network differs everywhere.
+/// Only the first difference is shown: a file of another network differs everywhere.
 fn check(weights: &Weights) -> Result<(), FeatureError> {
     let refuse =
         |problem: String| Err(FeatureError::Network { path: weights.origin.clone(), problem });

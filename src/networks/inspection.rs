@@ -25,7 +25,7 @@ use crate::networks::{
     weights::{Differences, is_weight_type},
 };
 
-/// What there is to say about weights without reading their numbers.
+/// What can be said about weights without reading their numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file of weights.
@@ -119,10 +119,10 @@ pub struct TensorInspection {
 impl Inspection {
     /// Looks at a diffusers folder or a file of weights.
     ///
-    /// What stands in the way of a run is part of the answer and no error.
+    /// What stands in the way of a run is part of the answer, not an error.
     ///
     /// # Errors
-    /// A folder without weights, and a file that cannot be read or is none of weights.
+    /// A folder without weights, and a file that cannot be read or does not hold weights.
     pub fn of(path: &Path, which: Which, tensors: bool) -> Result<Self, OpenError> {
         let files = ModelFiles::find(path, which)?;
         let checkpoint = Checkpoint::open(&files.weights)?;

@@ -17,12 +17,12 @@ use crate::networks::{
     weights::Weights,
 };
 
-/// What is wanted of a network.
+/// Which weights of a network are wanted, and how it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Which weights, where a file has several.
     pub which: Which,
-    /// The shape of its images `[C, H, W]`, where the files do not say it or another one is meant.
+    /// The shape of its images `[C, H, W]`, where the files do not say it or another is meant.
     pub shape: Option<[usize; 3]>,
     /// Where and how it runs.
     pub placement: Placement,
@@ -184,7 +184,7 @@ impl Network {
         self.shape
     }
 
-    /// What there is to say of how it was read.
+    /// Remarks on how it was read.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }

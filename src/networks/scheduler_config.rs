@@ -4,8 +4,8 @@
 //! levels; sampled on a guess it still makes images, only wrong ones. diffusers keeps this in the
 //! configuration of the scheduler that the network was trained with. What belongs to the network is
 //! read from it (prediction, betas, T, zero terminal SNR, clipping); what is the choice of that
-//! pipeline's own sampler (spacing of the steps, order, variance) is told apart and said, and
-//! decides nothing here. A value that is not implemented is refused by name, all of a file together.
+//! pipeline's own sampler (spacing of the steps, order, variance) is shown and decides nothing
+//! here. A value that is not implemented is refused by name, all of a file together.
 
 use std::{
     fmt,

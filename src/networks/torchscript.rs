@@ -35,7 +35,7 @@ pub enum ScriptError {
     /// LibTorch refused an operation around it.
     #[error("LibTorch: {}", first_line(.0))]
     Torch(#[from] TchError),
-    /// It failed however it was asked.
+    /// It failed on real and on integer timesteps.
     #[error(
         "the program `forward(x, t)` failed on {} images and timesteps: {real}; and on integer timesteps: \
          {whole}",
@@ -49,7 +49,7 @@ pub enum ScriptError {
         /// What LibTorch said to integers.
         whole: String,
     },
-    /// It takes integers, and the timestep is none.
+    /// It takes integers, and the timestep is not one.
     #[error(
         "the program takes integer timesteps, and this grid asks at t = {t}: take a grid of \
          integers (`--tau leading` or `official-uniform`), and a method that asks at its levels alone"
@@ -58,7 +58,7 @@ pub enum ScriptError {
         /// The timestep.
         t: f64,
     },
-    /// It returned something else than asked for.
+    /// It returned something other than a prediction.
     #[error("the program returned shape {found:?} for images of shape {expected:?}")]
     Output {
         /// The shape returned.

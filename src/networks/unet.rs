@@ -76,7 +76,7 @@ pub struct Unet {
     time1: Linear,
     time2: Linear,
     time_projections: Linear,
-    /// The width of each residual block's part of them.
+    /// The width of each residual block's part of the projections.
     widths: Vec<i64>,
     conv_in: Conv,
     down: Vec<Level<Conv>>,

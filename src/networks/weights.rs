@@ -120,8 +120,8 @@ impl Differences {
         self.missing.is_empty() && self.extra.is_empty() && self.misshapen.is_empty()
     }
 
-    /// One of them and the number of the others, for files that differ everywhere; none where there
-    /// are none.
+    /// The first difference and the number of the others, for files that differ everywhere; none where
+    /// there is no difference.
     pub(crate) fn summary(&self) -> Option<String> {
         let missing = || self.missing.first().map(|name| format!("`{name}` is missing"));
         let misshapen = || {

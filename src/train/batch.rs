@@ -77,7 +77,7 @@ impl<'a> Feed<'a> {
         Self { set, seed, batch, augmentation, horizon, order: Order::new(seed, set.len()) }
     }
 
-    /// The batch that begins with the image of this counter: a pure function of it.
+    /// The batch that begins with the image of this counter: a pure function of the counter.
     pub fn batch(&mut self, first: u64) -> Batch {
         let [c, h, w] = self.set.shape();
         let pixels = c * h * w;

@@ -18,10 +18,10 @@ use crate::train::{
     settings::Classifier,
 };
 
-/// How far running statistics move to those of a batch.
+/// How far running statistics move towards those of a batch.
 const MOMENTUM: f64 = 0.1;
 
-/// Cross entropy, and the part of images whose largest score is another class.
+/// Cross entropy, and the share of images whose highest score is that of another class.
 #[derive(Debug)]
 pub struct ClassifierLoss {
     architecture: Architecture,

@@ -38,7 +38,7 @@ pub fn layers(denoiser: &Denoiser) -> usize {
 }
 
 impl Dropout {
-    /// The masks of the images `first..first + n`, for a network of so many layers; none if nothing
+    /// The masks of the images `first..first + n`, for a network of `layers` layers; none if nothing
     /// is dropped.
     pub fn new(seed: u64, first: u64, n: usize, layers: usize, p: f64) -> Option<Self> {
         if p <= 0.0 {

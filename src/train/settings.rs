@@ -33,9 +33,9 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Budget {
-    /// After so many images, an image counted each time it is seen.
+    /// After this many images, an image counted each time it is seen.
     Images(u64),
-    /// After about so many minutes: the speed of the first of them turns the time into a number of
+    /// After about this many minutes: the speed of the first of them turns the time into a number of
     /// images, which is kept, so that everything is a function of images again.
     Minutes(f64),
 }
@@ -46,7 +46,7 @@ pub enum Budget {
 pub enum Learner {
     /// The network of a diffusion model.
     Denoiser(Denoiser),
-    /// A classifier whose features serve distances.
+    /// A classifier, whose features are used for distances.
     Classifier(Classifier),
 }
 
@@ -83,7 +83,7 @@ pub struct Classifier {
 pub struct Augmentation {
     /// Mirrored left to right with probability 1/2.
     pub flip: bool,
-    /// Moved by up to so many pixels along each axis, zeros moving in.
+    /// Moved by up to this many pixels along each axis; zeros move in.
     pub shift: usize,
 }
 

@@ -16,9 +16,9 @@ pub(crate) enum Node {
     Int(i64),
     Float(f64),
     Text(String),
-    /// Bytes; a string of Python 2 that is not UTF-8 is some too.
+    /// Bytes, or a string of Python 2 that is not UTF-8.
     Bytes(Vec<u8>),
-    /// An integer beyond 64 bits: nothing here needs its value.
+    /// An integer of more than 64 bits, whose value nothing here needs.
     Opaque,
     Tuple(Vec<Id>),
     List(Vec<Id>),

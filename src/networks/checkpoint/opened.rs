@@ -127,7 +127,7 @@ impl Checkpoint {
     /// The set of weights that is wanted.
     ///
     /// # Errors
-    /// A file without weights, without the kind that is wanted, or with several of it.
+    /// A file without weights, without the kind that is wanted, or with several sets of that kind.
     pub fn choose(&self, which: Which) -> Result<&Part> {
         let path = || self.origin.clone();
         let list = || {

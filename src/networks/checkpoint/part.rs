@@ -50,7 +50,7 @@ pub struct Part {
     pub role: Role,
     /// What says so; none for one set that says nothing.
     pub sign: Option<String>,
-    /// Counters and buffers beside the weights, of which nothing is computed.
+    /// Counters and buffers beside the weights, from which nothing is computed.
     pub left_out: Vec<String>,
     pub(super) tensors: BTreeMap<String, TensorNode>,
     /// The names in the order of the file.

@@ -22,7 +22,7 @@ use crate::networks::checkpoint::{
     torch_save::TorchFile,
 };
 
-/// More than the first bytes by which a file is told.
+/// More bytes than are needed to recognise a file.
 const HEAD: u64 = 512;
 
 /// An opened file.

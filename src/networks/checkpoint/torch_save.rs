@@ -113,7 +113,7 @@ impl TorchFile {
             let Some(&(kind, len)) = storages.get(key.as_str()) else {
                 return Err(broken(path, format!("no tensor says what storage {key} holds")));
             };
-            // The number of elements stands before them once more.
+            // The number of elements is repeated in front of them.
             starts.insert(key.clone(), position.saturating_add(8));
             position = position.saturating_add(8).saturating_add(size(kind, len));
             if position > bytes {
@@ -220,7 +220,7 @@ fn storages<'a>(document: &'a Document, path: &Path) -> Result<BTreeMap<&'a str,
     Ok(storages)
 }
 
-/// Bytes of so many elements.
+/// The bytes that `len` elements take.
 fn size(kind: Kind, len: u64) -> u64 {
     len.saturating_mul(kind.elt_size_in_bytes() as u64)
 }

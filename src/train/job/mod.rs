@@ -2,9 +2,10 @@
 //! clock or a terminal.
 //!
 //! A training's folder holds `model/`, what others open; `checkpoints/`, what it goes on from;
-//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by images seen; the recipe as run and
-//! `provenance.json`. Called again, it goes on from the newest checkpoint, and on the CPU with the
-//! same number of threads ends at the same bytes as if it had never stopped.
+//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by
+//! images seen; the recipe as run and `provenance.json`. Called again, it resumes from the newest
+//! checkpoint, and on the CPU with the same number of threads it ends at the same bytes as if it had
+//! never stopped.
 
 mod curves;
 mod exam;
@@ -202,7 +203,7 @@ fn start(
     Ok(Some((weights.tensors, weights.sha256)))
 }
 
-/// The images of so many whole batches as hold that many.
+/// The number of images in the whole batches that `images` fill, the last one rounded up.
 fn whole(images: u64, batch: usize) -> u64 {
     images.div_ceil(batch as u64) * batch as u64
 }
@@ -218,7 +219,7 @@ impl Clock {
         self.before + self.since.elapsed().as_secs_f64()
     }
 
-    /// Runs something whose time is not training's.
+    /// Runs something whose time does not count as training.
     fn stopped<T>(&mut self, work: impl FnOnce() -> T) -> T {
         self.before = self.seconds();
         let value = work();

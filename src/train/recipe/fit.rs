@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Recipe {
-    /// The training of images `[C, H, W]` in so many classes, which a denoiser does not look at.
+    /// The training on images `[C, H, W]`; a denoiser ignores the number of classes.
     ///
     /// # Errors
     /// Images that the network or the augmentation cannot take, each at its place in the manifest, and a

@@ -165,7 +165,7 @@ impl Recipe {
 }
 
 impl DataSpec {
-    /// What is to be read; `limit` is the most images of it.
+    /// What is to be read, at most `limit` images.
     pub fn request(&self, limit: Option<usize>, download: bool) -> Request<'_> {
         Request {
             data: &self.source,
@@ -197,7 +197,7 @@ impl NetworkSpec {
         Some(start.to_str().map_or_else(|| start.clone(), home::locate))
     }
 
-    /// The architecture for images of so many channels and of a side, with the conventions of the DDPM
+    /// The architecture for images of these channels and this side, with the conventions of the DDPM
     /// checkpoints; where [`NetworkSpec::start`] is given, that folder's `config.json` has it instead.
     pub fn config(&self, channels_of_images: usize, side: usize) -> UnetConfig {
         let signed = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
