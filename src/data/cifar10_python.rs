@@ -1,7 +1,7 @@
 //! A batch of CIFAR-10's Python version: a pickled dictionary.
 //!
-//! `data` is an array of bytes `[N, 3072]`, each row the 1024 red, the green and the blue values of an
-//! image, and `labels` is a list of N classes. Python 2 pickled the published files; what Python 3
+//! `data` is an array of bytes `[N, 3072]`, each row the 1024 red, the green and the blue values of
+//! an image, and `labels` is a list of N classes. Python 2 pickled the published files; what Python 3
 //! makes of them is read too. Nothing is executed.
 
 use std::borrow::Cow;
