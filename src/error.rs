@@ -69,7 +69,7 @@ macro_rules! input_errors {
 impl From<crate::data::Error> for Error {
     fn from(error: crate::data::Error) -> Self {
         match error {
-            crate::data::Error::Download(crate::data::download::Error::Interrupted) => {
+            crate::data::Error::Download(crate::data::download::DownloadError::Interrupted) => {
                 Self::Interrupted
             }
             other => Self::Input(other.to_string()),
@@ -78,8 +78,8 @@ impl From<crate::data::Error> for Error {
 }
 
 input_errors!(
-    crate::data::cifar10::Error,
-    crate::data::npy::Error,
+    crate::data::cifar10::Cifar10Error,
+    crate::data::npy::NpyError,
     crate::networks::checkpoint::CheckpointError,
     crate::networks::features::FeatureError,
     crate::networks::hub::HubError,

@@ -49,11 +49,11 @@ impl Layout {
     }
 
     /// The records in the bytes of a file.
-    fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Cifar10Error> {
         match self {
             Self::Binary => Ok(bytes),
             Self::Python => cifar10_python::records(&bytes, PIXELS)
-                .map_err(|problem| Error::Python { path: path.to_path_buf(), problem }),
+                .map_err(|problem| Cifar10Error::Python { path: path.to_path_buf(), problem }),
         }
     }
 }
@@ -76,7 +76,7 @@ impl Split {
 /// What can go wrong with the set or with an exclusion list.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum Cifar10Error {
     /// Nothing that looks like the set.
     #[error(
         "no CIFAR-10 at {}: expected a folder with {file}, a folder with {FOLDER}/ or {ARCHIVE}, or \
@@ -219,11 +219,12 @@ impl Exclusions {
     ///
     /// # Errors
     /// A file that cannot be read, a line that does not parse, or one that names no batch file.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub fn read(path: &Path) -> Result<Self, Cifar10Error> {
         let file = File::open(path).map_err(|source| read_error(path, source))?;
         let mut reader = csv::Reader::from_reader(file);
         let mut entries = BTreeMap::new();
-        let refuse = |line, problem| Error::Exclusion { path: path.to_path_buf(), line, problem };
+        let refuse =
+            |line, problem| Cifar10Error::Exclusion { path: path.to_path_buf(), line, problem };
         let headers = reader.headers().map_err(|error| refuse(1, error.to_string()))?.clone();
         let mut record = csv::StringRecord::new();
         loop {
@@ -258,7 +259,11 @@ impl Exclusions {
 /// # Errors
 /// A path without the set, a file that is missing, truncated or of another layout, or an
 /// exclusion list that does not fit the images.
-pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<ImageSet, Error> {
+pub fn read(
+    path: &Path,
+    split: Split,
+    exclude: Option<&Exclusions>,
+) -> Result<ImageSet, Cifar10Error> {
     let files = match locate(path, split)? {
         Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
         Source::Archive(archive) => from_archive(&archive, split)?,
@@ -299,24 +304,25 @@ impl Collected {
         path: &Path,
         bytes: &[u8],
         exclude: Option<&Exclusions>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Cifar10Error> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
-            return Err(Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
+            return Err(Cifar10Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
         }
         let records = bytes.len() / RECORD;
         let mut left_out = exclude.map(|list| list.of(name)).unwrap_or_default();
-        let mismatch = |index: usize, entry: &Entry, found: String| Error::ExclusionMismatch {
-            path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
-            line: entry.line,
-            file: name.to_owned(),
-            index,
-            label: entry.label,
-            found,
-        };
+        let mismatch =
+            |index: usize, entry: &Entry, found: String| Cifar10Error::ExclusionMismatch {
+                path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
+                line: entry.line,
+                file: name.to_owned(),
+                index,
+                label: entry.label,
+                found,
+            };
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if label >= CLASSES {
-                return Err(Error::Label { path: path.to_path_buf(), index, label });
+                return Err(Cifar10Error::Label { path: path.to_path_buf(), index, label });
             }
             if let Some(entry) = left_out.remove(&index) {
                 if entry.label != label {
@@ -340,7 +346,7 @@ enum Source {
     Archive(PathBuf),
 }
 
-fn locate(path: &Path, split: Split) -> Result<Source, Error> {
+fn locate(path: &Path, split: Split) -> Result<Source, Cifar10Error> {
     let file = split.files()[0];
     if path.is_file() {
         return Ok(Source::Archive(path.to_path_buf()));
@@ -358,13 +364,17 @@ fn locate(path: &Path, split: Split) -> Result<Source, Error> {
             return Ok(Source::Archive(archive));
         }
     }
-    Err(Error::NotFound { path: path.to_path_buf(), file })
+    Err(Cifar10Error::NotFound { path: path.to_path_buf(), file })
 }
 
 /// Its name in the binary version, its path, and its records.
 type BatchFile = (&'static str, PathBuf, Vec<u8>);
 
-fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchFile>, Error> {
+fn from_folder(
+    folder: &Path,
+    layout: Layout,
+    split: Split,
+) -> Result<Vec<BatchFile>, Cifar10Error> {
     let read = |&file: &&'static str| {
         let path = folder.join(layout.name(file));
         match std::fs::read(&path) {
@@ -374,7 +384,7 @@ fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchF
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = layout.name(file);
-                Err(Error::MissingFile { path: folder.to_path_buf(), file })
+                Err(Cifar10Error::MissingFile { path: folder.to_path_buf(), file })
             }
             Err(source) => Err(read_error(&path, source)),
         }
@@ -382,8 +392,8 @@ fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchF
     split.files().iter().map(read).collect()
 }
 
-fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
-    let damaged = |source| Error::Archive { path: path.to_path_buf(), source };
+fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Error> {
+    let damaged = |source| Cifar10Error::Archive { path: path.to_path_buf(), source };
     let file = File::open(path).map_err(|source| read_error(path, source))?;
     let mut archive = tar::Archive::new(GzDecoder::new(file));
     let mut found = BTreeMap::new();
@@ -404,7 +414,9 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
         }
     }
     let take = |&file: &&'static str| {
-        found.remove(file).ok_or_else(|| Error::MissingFile { path: path.to_path_buf(), file })
+        found
+            .remove(file)
+            .ok_or_else(|| Cifar10Error::MissingFile { path: path.to_path_buf(), file })
     };
     split.files().iter().map(take).collect()
 }
@@ -414,8 +426,8 @@ fn to_images(n: usize, pixels: Vec<u8>) -> Array4<u8> {
         .expect("invariant: one record of pixels per label")
 }
 
-fn read_error(path: &Path, source: io::Error) -> Error {
-    Error::Read { path: path.to_path_buf(), source }
+fn read_error(path: &Path, source: io::Error) -> Cifar10Error {
+    Cifar10Error::Read { path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -458,7 +470,7 @@ mod tests {
         tar.into_inner().unwrap().finish().unwrap();
     }
 
-    fn exclusions(folder: &Path, rows: &str) -> Result<Exclusions, Error> {
+    fn exclusions(folder: &Path, rows: &str) -> Result<Exclusions, Cifar10Error> {
         let path = folder.join("exclude.csv");
         fs::write(&path, format!("file,index,label,source\n{rows}")).unwrap();
         Exclusions::read(&path)
@@ -543,7 +555,7 @@ mod tests {
             "test_batch.bin,1,8,lossy\ntest.bin,1,8,lossy\n",
         ] {
             let error = exclusions(dir.path(), rows).unwrap_err();
-            assert!(matches!(error, Error::Exclusion { line: 3, .. }), "{error}");
+            assert!(matches!(error, Cifar10Error::Exclusion { line: 3, .. }), "{error}");
         }
     }
 
@@ -551,11 +563,11 @@ mod tests {
     fn what_is_missing_is_named() {
         let dir = TempDir::new().unwrap();
         let error = read(dir.path(), Split::Test, None).unwrap_err();
-        assert!(matches!(error, Error::NotFound { file: "test_batch.bin", .. }));
+        assert!(matches!(error, Cifar10Error::NotFound { file: "test_batch.bin", .. }));
         write_set(dir.path());
         fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
         let error = read(dir.path(), Split::Train, None).unwrap_err();
-        assert!(matches!(error, Error::MissingFile { file: "data_batch_3.bin", .. }));
+        assert!(matches!(error, Cifar10Error::MissingFile { file: "data_batch_3.bin", .. }));
     }
 
     #[test]
@@ -564,12 +576,12 @@ mod tests {
         let file = dir.path().join("test_batch.bin");
         let refusal = || read(dir.path(), Split::Test, None).unwrap_err();
         fs::write(&file, &batch(7)[..5000]).unwrap();
-        assert!(matches!(refusal(), Error::Length { bytes: 5000, .. }));
+        assert!(matches!(refusal(), Cifar10Error::Length { bytes: 5000, .. }));
         fs::write(&file, vec![10; RECORD]).unwrap();
-        assert!(matches!(refusal(), Error::Label { index: 0, label: 10, .. }));
+        assert!(matches!(refusal(), Cifar10Error::Label { index: 0, label: 10, .. }));
         fs::remove_file(&file).unwrap();
         fs::write(dir.path().join(ARCHIVE), "not an archive").unwrap();
-        assert!(matches!(refusal(), Error::Archive { .. }));
+        assert!(matches!(refusal(), Cifar10Error::Archive { .. }));
     }
 
     /// By hand, on a copy of the real set.

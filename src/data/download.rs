@@ -38,7 +38,7 @@ impl Checksum<'_> {
         }
     }
 
-    fn of(self, path: &Path) -> Result<String, Error> {
+    fn of(self, path: &Path) -> Result<String, DownloadError> {
         let found = match self {
             Self::Md5(_) => file_md5(path),
             Self::Sha256Start(_) => file_sha256(path),
@@ -67,7 +67,7 @@ impl fmt::Display for Checksum<'_> {
 /// What can go wrong with a download.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum DownloadError {
     /// There is no answer.
     #[error(
         "cannot reach {url}: {problem}; on a machine with a network, fetch it ({checksum}) and \
@@ -196,7 +196,7 @@ impl Downloader {
         checksum: Checksum<'_>,
         destination: &Path,
         watch: &mut Watch<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DownloadError> {
         if let Some(folder) = destination.parent() {
             fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         }
@@ -206,7 +206,7 @@ impl Downloader {
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path);
         let mut file = file.map_err(io_error("write", &path))?;
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path }),
+            Err(TryLockError::WouldBlock) => return Err(DownloadError::Busy { path }),
             // Some network file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
@@ -227,7 +227,7 @@ impl Downloader {
             if have == 0 {
                 // No part of it is of any use.
                 let _ = fs::remove_file(&path);
-                return Err(Error::Checksum {
+                return Err(DownloadError::Checksum {
                     url: url.to_owned(),
                     checksum: checksum.to_string(),
                     found: checksum.named(&found),
@@ -250,18 +250,23 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Appends what is missing to the part.
-    fn receive(&self, file: &mut File, have: u64, watch: &mut Watch<'_>) -> Result<(), Error> {
+    fn receive(
+        &self,
+        file: &mut File,
+        have: u64,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), DownloadError> {
         let Some((response, have)) = self.request(file, have)? else { return Ok(()) };
         let total = response.body().content_length().map(|rest| have + rest);
         let go_on = |flow: ControlFlow<()>| match flow {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Interrupted),
+            ControlFlow::Break(()) => Err(DownloadError::Interrupted),
         };
         go_on(watch(Event::Begin { url: self.url, have, total }))?;
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
         let mut received = have;
-        let broken = |received, problem: String| Error::Broken {
+        let broken = |received, problem: String| DownloadError::Broken {
             url: self.url.to_owned(),
             received,
             total,
@@ -286,12 +291,16 @@ impl Job<'_> {
 
     /// The answer that begins at the end of the part, and where that is; none if nothing is
     /// missing.
-    fn request(&self, file: &File, have: u64) -> Result<Option<(Response<Body>, u64)>, Error> {
+    fn request(
+        &self,
+        file: &File,
+        have: u64,
+    ) -> Result<Option<(Response<Body>, u64)>, DownloadError> {
         let mut request = self.agent.get(self.url);
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let response = request.call().map_err(|error| Error::Unreachable {
+        let response = request.call().map_err(|error| DownloadError::Unreachable {
             url: self.url.to_owned(),
             problem: error.to_string(),
             checksum: self.checksum.to_string(),
@@ -308,7 +317,7 @@ impl Job<'_> {
                 Ok(Some((response, 0)))
             }
             416 if have > 0 => Ok(None),
-            status => Err(Error::Status {
+            status => Err(DownloadError::Status {
                 url: self.url.to_owned(),
                 status,
                 checksum: self.checksum.to_string(),
@@ -317,9 +326,9 @@ impl Job<'_> {
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_path_buf();
-    move |source| Error::Io { action, path, source }
+    move |source| DownloadError::Io { action, path, source }
 }
 
 #[cfg(test)]
@@ -427,7 +436,7 @@ mod tests {
             fs::write(self.part(), bytes).unwrap();
         }
 
-        fn fetch(&self, url: &str) -> Result<u64, Error> {
+        fn fetch(&self, url: &str) -> Result<u64, DownloadError> {
             let mut received = 0;
             // Never through a proxy: the server is on this machine.
             let downloader = Downloader::with(Agent::config_builder().proxy(None));
@@ -481,7 +490,7 @@ mod tests {
         let error = f.fetch(&url).unwrap_err();
         let half = f.content.len() as u64 / 2;
         assert!(
-            matches!(error, Error::Broken { received, total: Some(total), .. }
+            matches!(error, DownloadError::Broken { received, total: Some(total), .. }
                 if received == half && total == 2 * half),
             "{error}"
         );
@@ -497,7 +506,7 @@ mod tests {
         let (url, server) = serve(b"another file".to_vec(), vec![Answer::Whole]);
         let error = f.fetch(&url).unwrap_err();
         assert!(
-            matches!(&error, Error::Checksum { checksum, .. } if checksum.ends_with(&f.md5)),
+            matches!(&error, DownloadError::Checksum { checksum, .. } if checksum.ends_with(&f.md5)),
             "{error}"
         );
         assert_eq!(fs::read_dir(f.folder.path().join("new")).unwrap().count(), 0);
@@ -538,11 +547,11 @@ mod tests {
         let f = Fixture::new();
         let (url, server) = serve(vec![], vec![Answer::NotFound]);
         let error = f.fetch(&url).unwrap_err();
-        assert!(matches!(error, Error::Status { status: 404, .. }), "{error}");
+        assert!(matches!(error, DownloadError::Status { status: 404, .. }), "{error}");
         server.join().unwrap();
         // The listener is gone: nothing answers at its port.
         let error = f.fetch(&url).unwrap_err();
-        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        assert!(matches!(error, DownloadError::Unreachable { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(&f.md5) && text.contains("new/file"), "{text}");
         assert!(!f.part().exists());
@@ -560,13 +569,13 @@ mod tests {
             &mut |event| match event {
                 Event::Begin { .. } => {
                     let second = f.fetch("http://127.0.0.1:1/").unwrap_err();
-                    assert!(matches!(second, Error::Busy { .. }), "{second}");
+                    assert!(matches!(second, DownloadError::Busy { .. }), "{second}");
                     ControlFlow::Continue(())
                 }
                 Event::Advance(_) => ControlFlow::Break(()),
             },
         );
-        assert!(matches!(outcome, Err(Error::Interrupted)));
+        assert!(matches!(outcome, Err(DownloadError::Interrupted)));
         assert!(fs::metadata(f.part()).unwrap().len() > 0);
         // The server may be cut off while it writes.
         let _ = server.join();

@@ -19,7 +19,7 @@ use crate::data::{
     pickle::{self, Node},
     sha256,
 };
-use crate::measure::reference::{Error, Extractor, Origin, Reference};
+use crate::measure::reference::{Extractor, Origin, Reference, ReferenceError};
 
 /// Whether a path has the ending of such a file.
 pub(crate) fn is_published(path: &Path) -> bool {
@@ -39,8 +39,8 @@ pub(crate) fn is_published_with_moments(path: &Path) -> bool {
 }
 
 /// Reads the bytes of a file; its name becomes that of the data set.
-pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
-    let refuse = |problem: String| Error::Published { path: path.to_path_buf(), problem };
+pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, ReferenceError> {
+    let refuse = |problem: String| ReferenceError::Published { path: path.to_path_buf(), problem };
     let mut npz = Npz::open(Cursor::new(bytes)).map_err(refuse)?;
     let names = npz.names();
     if !ARRAYS.iter().all(|needed| names.iter().any(|name| name == needed)) {
@@ -51,7 +51,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
         )));
     }
     // pytorch-fid writes f64; some published files are f32.
-    let mut doubles = |name: &str| -> Result<ArrayD<f64>, Error> {
+    let mut doubles = |name: &str| -> Result<ArrayD<f64>, ReferenceError> {
         let values = npz.read(name).map_err(refuse)?;
         values.doubles().map_err(|problem| refuse(format!("`{name}`: {problem}")))
     };
@@ -137,8 +137,8 @@ fn bytes_of(mean: &Array1<f64>, covariance: &Array2<f64>) -> Vec<u8> {
 }
 
 /// The bytes of a file. Origin and features are left out: the format has no place for them.
-pub(crate) fn write(reference: &Reference, path: &Path) -> Result<Vec<u8>, Error> {
-    let refuse = |error: ndarray_npy::WriteNpzError| Error::Published {
+pub(crate) fn write(reference: &Reference, path: &Path) -> Result<Vec<u8>, ReferenceError> {
+    let refuse = |error: ndarray_npy::WriteNpzError| ReferenceError::Published {
         path: path.to_path_buf(),
         problem: format!("it cannot be written: {error}"),
     };

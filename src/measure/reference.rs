@@ -71,7 +71,7 @@ pub struct Reference {
 /// What can go wrong with reference statistics.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ReferenceError {
     /// The file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -227,13 +227,13 @@ impl Reference {
         features: ArrayView2<'_, f32>,
         subset: usize,
         origin: Origin,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ReferenceError> {
         for (what, expected, found) in [
             ("images", origin.images, features.nrows()),
             ("dimension", origin.extractor.dimension, features.ncols()),
         ] {
             if expected != found {
-                return Err(Error::Disagrees { what, expected, found });
+                return Err(ReferenceError::Disagrees { what, expected, found });
             }
         }
         // In pieces, so that no copy of all features in f64 is held.
@@ -256,7 +256,7 @@ impl Reference {
     /// # Errors
     /// Fewer than two images, or shapes or values that fit no covariance: not of a
     /// reference that was read, which is checked.
-    pub fn moments(&self) -> Result<Moments, Error> {
+    pub fn moments(&self) -> Result<Moments, ReferenceError> {
         let (mean, covariance) = (self.mean.clone(), self.covariance.clone());
         // An unstated N: the covariance is divided already, and nothing else asks for it.
         Ok(Moments::from_parts(self.origin.images.max(2), mean, covariance)?)
@@ -266,9 +266,9 @@ impl Reference {
     ///
     /// # Errors
     /// A file that has none.
-    pub fn features(&self) -> Result<ArrayView2<'_, f32>, Error> {
+    pub fn features(&self) -> Result<ArrayView2<'_, f32>, ReferenceError> {
         if self.features.nrows() == 0 {
-            return Err(Error::NoFeatures { dataset: self.origin.dataset.clone() });
+            return Err(ReferenceError::NoFeatures { dataset: self.origin.dataset.clone() });
         }
         Ok(self.features.view())
     }
@@ -277,11 +277,15 @@ impl Reference {
     ///
     /// # Errors
     /// A file that has none, or fewer.
-    pub fn evenly(&self, n: usize) -> Result<Array2<f32>, Error> {
+    pub fn evenly(&self, n: usize) -> Result<Array2<f32>, ReferenceError> {
         let features = self.features()?;
         let kept = features.nrows();
         if kept < n {
-            return Err(Error::FewFeatures { dataset: self.origin.dataset.clone(), kept, n });
+            return Err(ReferenceError::FewFeatures {
+                dataset: self.origin.dataset.clone(),
+                kept,
+                n,
+            });
         }
         let rows: Vec<usize> = (0..n).map(|k| k * kept / n).collect();
         Ok(features.select(Axis(0), &rows))
@@ -290,9 +294,12 @@ impl Reference {
     /// Makes sure that everything is finite and the covariance symmetric, without a pair of features
     /// that is correlated beyond 1 or varies less than not at all. (The Fréchet distance looks at all
     /// eigenvalues.)
-    pub(crate) fn check(&self, path: &Path) -> Result<(), Error> {
-        let values =
-            |name, problem: String| Error::Values { path: path.to_path_buf(), name, problem };
+    pub(crate) fn check(&self, path: &Path) -> Result<(), ReferenceError> {
+        let values = |name, problem: String| ReferenceError::Values {
+            path: path.to_path_buf(),
+            name,
+            problem,
+        };
         let finite = [
             ("mean", self.mean.iter().all(|x| x.is_finite())),
             ("covariance", self.covariance.iter().all(|x| x.is_finite())),
@@ -330,8 +337,8 @@ impl Reference {
     }
 }
 
-impl From<Error> for crate::error::Error {
-    fn from(error: Error) -> Self {
+impl From<ReferenceError> for crate::error::Error {
+    fn from(error: ReferenceError) -> Self {
         Self::Input(error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::data::atomic;
 use crate::measure::{
     published,
-    reference::{Error, Extractor, Reference},
+    reference::{Extractor, Reference, ReferenceError},
     stored,
 };
 
@@ -16,13 +16,14 @@ impl Reference {
     ///
     /// # Errors
     /// A file that cannot be written; an existing one is then left as it was.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let io_error = |source| Error::Io { action: "write", path: path.to_path_buf(), source };
+    pub fn write(&self, path: &Path) -> Result<(), ReferenceError> {
+        let io_error =
+            |source| ReferenceError::Io { action: "write", path: path.to_path_buf(), source };
         let bytes = if published::is_published(path) {
             published::write(self, path)?
         } else {
             stored::to_bytes(self)
-                .map_err(|source| Error::Container { path: path.to_path_buf(), source })?
+                .map_err(|source| ReferenceError::Container { path: path.to_path_buf(), source })?
         };
         atomic::write(path, &bytes).map_err(io_error)
     }
@@ -32,11 +33,11 @@ impl Reference {
     /// # Errors
     /// A file that is missing, truncated, of another version, without its origin, or whose tensors
     /// are not finite or do not fit each other.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub fn read(path: &Path) -> Result<Self, ReferenceError> {
         if path.is_dir() {
-            return Err(Error::Folder { path: path.to_path_buf() });
+            return Err(ReferenceError::Folder { path: path.to_path_buf() });
         }
-        let bytes = std::fs::read(path).map_err(|source| Error::Io {
+        let bytes = std::fs::read(path).map_err(|source| ReferenceError::Io {
             action: "read",
             path: path.to_path_buf(),
             source,
@@ -46,7 +47,7 @@ impl Reference {
             return published::read(path, bytes);
         }
         match published::instead(&bytes) {
-            Some(problem) => Err(Error::Published { path: path.to_path_buf(), problem }),
+            Some(problem) => Err(ReferenceError::Published { path: path.to_path_buf(), problem }),
             None => stored::from_bytes(path, &bytes),
         }
     }
@@ -55,14 +56,14 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Reference::read`], and a file made with other weights or another number of features.
-    pub fn read_for(path: &Path, extractor: &Extractor) -> Result<Self, Error> {
+    pub fn read_for(path: &Path, extractor: &Extractor) -> Result<Self, ReferenceError> {
         let reference = Self::read(path)?;
         let found = &reference.origin.extractor;
         // By contents: the same weights under another name are the same extractor. What does not
         // say its weights can be held to their number of features alone.
         let other = !found.sha256.is_empty() && found.sha256 != extractor.sha256;
         if other || found.dimension != extractor.dimension {
-            return Err(Error::Extractor {
+            return Err(ReferenceError::Extractor {
                 path: path.to_path_buf(),
                 expected: Box::new(extractor.clone()),
                 found: Box::new(found.clone()),

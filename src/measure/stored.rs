@@ -12,7 +12,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::measure::reference::{Error, Origin, Reference, VERSION};
+use crate::measure::reference::{Origin, Reference, ReferenceError, VERSION};
 
 /// Key of the origin in the safetensors header.
 const KEY: &str = "ddim-reference";
@@ -38,15 +38,16 @@ pub(super) fn to_bytes(reference: &Reference) -> Result<Vec<u8>, SafeTensorError
 }
 
 /// Reads the bytes of a file.
-pub(super) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Reference, Error> {
-    let container = |source| Error::Container { path: path.to_path_buf(), source };
+pub(super) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Reference, ReferenceError> {
+    let container = |source| ReferenceError::Container { path: path.to_path_buf(), source };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(container)?;
     let header = metadata.metadata().as_ref().and_then(|map| map.get(KEY));
     let origin = read_origin(path, header.map(String::as_str))?;
 
     let d = origin.extractor.dimension;
-    let values = |name, problem: String| Error::Values { path: path.to_path_buf(), name, problem };
+    let values =
+        |name, problem: String| ReferenceError::Values { path: path.to_path_buf(), name, problem };
     let mean = Array1::from(doubles(path, &tensors, "mean", &[d])?);
     let covariance =
         Array2::from_shape_vec((d, d), doubles(path, &tensors, "covariance", &[d, d])?)
@@ -71,15 +72,15 @@ struct Header {
     origin: Origin,
 }
 
-fn read_origin(path: &Path, header: Option<&str>) -> Result<Origin, Error> {
-    let problem = |problem| Error::Origin { path: path.to_path_buf(), problem };
+fn read_origin(path: &Path, header: Option<&str>) -> Result<Origin, ReferenceError> {
+    let problem = |problem| ReferenceError::Origin { path: path.to_path_buf(), problem };
     let header = header.ok_or_else(|| problem(format!("the header has no `{KEY}`")))?;
     let value: serde_json::Value =
         serde_json::from_str(header).map_err(|error| problem(error.to_string()))?;
     // Before the rest: another version may have other fields.
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => {}
-        Some(found) => return Err(Error::Version { path: path.to_path_buf(), found }),
+        Some(found) => return Err(ReferenceError::Version { path: path.to_path_buf(), found }),
         None => return Err(problem("no version".into())),
     }
     let header: Header =
@@ -94,8 +95,8 @@ fn tensor<'a>(
     dtype: Dtype,
     fits: impl Fn(&[usize]) -> bool,
     shape: &str,
-) -> Result<TensorView<'a>, Error> {
-    let wrong = |found: String| Error::Tensor {
+) -> Result<TensorView<'a>, ReferenceError> {
+    let wrong = |found: String| ReferenceError::Tensor {
         path: path.to_path_buf(),
         name,
         expected: format!("{dtype:?} {shape}"),
@@ -113,13 +114,13 @@ fn doubles(
     tensors: &SafeTensors<'_>,
     name: &'static str,
     shape: &[usize],
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<f64>, ReferenceError> {
     let view = tensor(path, tensors, name, Dtype::F64, |s| s == shape, &format!("{shape:?}"))?;
     let (values, _) = view.data().as_chunks();
     Ok(values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
 }
 
-fn kept(path: &Path, tensors: &SafeTensors<'_>, d: usize) -> Result<Array2<f32>, Error> {
+fn kept(path: &Path, tensors: &SafeTensors<'_>, d: usize) -> Result<Array2<f32>, ReferenceError> {
     let fits = |s: &[usize]| s.len() == 2 && s[1] == d;
     let view = tensor(path, tensors, "features", Dtype::F32, fits, &format!("[K, {d}]"))?;
     let (values, _) = view.data().as_chunks();
@@ -166,7 +167,7 @@ mod tests {
         to_bytes(&reference).unwrap()
     }
 
-    fn refusal(bytes: &[u8]) -> Error {
+    fn refusal(bytes: &[u8]) -> ReferenceError {
         from_bytes(Path::new("reference.safetensors"), bytes).unwrap_err()
     }
 
@@ -216,7 +217,10 @@ mod tests {
     fn every_truncation_is_an_error() {
         let bytes = bytes_of(|_| ());
         for length in [0, 4, 20, 200, bytes.len() - 1] {
-            assert!(matches!(refusal(&bytes[..length]), Error::Container { .. }), "at {length}");
+            assert!(
+                matches!(refusal(&bytes[..length]), ReferenceError::Container { .. }),
+                "at {length}"
+            );
         }
     }
 
@@ -224,9 +228,9 @@ mod tests {
     fn another_version_is_refused_before_its_fields_are_read() {
         let header = r#"{"version": 2, "from": "the future"}"#;
         let error = read_origin(Path::new("r.safetensors"), Some(header)).unwrap_err();
-        assert!(matches!(error, Error::Version { found: 2, .. }));
+        assert!(matches!(error, ReferenceError::Version { found: 2, .. }));
         let plain = safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap();
-        assert!(matches!(refusal(&plain), Error::Origin { .. }));
+        assert!(matches!(refusal(&plain), ReferenceError::Origin { .. }));
     }
 
     #[test]
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn values_that_are_no_statistics_are_refused() {
         let error = refusal(&bytes_of(|r| r.mean[2] = f64::NAN));
-        assert!(matches!(error, Error::Values { name: "mean", .. }));
+        assert!(matches!(error, ReferenceError::Values { name: "mean", .. }));
         let error = refusal(&bytes_of(|r| r.covariance[[0, 3]] += 0.5));
         assert!(error.to_string().contains("not symmetric at (0, 3)"), "{error}");
         let error = refusal(&bytes_of(|r| r.covariance.mapv_inplace(|x| -x))).to_string();
@@ -260,6 +264,9 @@ mod tests {
     fn an_origin_that_contradicts_the_features_is_refused() {
         let wrong = Origin { images: 38, ..origin() };
         let error = Reference::new(all_features().view(), 10, wrong).unwrap_err();
-        assert!(matches!(error, Error::Disagrees { what: "images", expected: 38, found: 37 }));
+        assert!(matches!(
+            error,
+            ReferenceError::Disagrees { what: "images", expected: 38, found: 37 }
+        ));
     }
 }
