@@ -404,6 +404,12 @@ fn shards_are_read_through_their_index() {
         fs::write(&index, text.replace(from, to)).unwrap();
         problems.push(problem());
     }
+    // An index among the shards is refused, not followed: one that names itself would have no end.
+    let own_name = index.file_name().unwrap().to_str().unwrap();
+    fs::write(&index, text.replace(shard, own_name)).unwrap();
+    let refusal = Checkpoint::open(&index).unwrap_err();
+    assert!(refusal.to_string().contains("is of no format that is known"), "{refusal}");
+
     insta::assert_snapshot!(problems.join("\n"), @r#"
     DIR/shards/diffusion_pytorch_model.safetensors.index.json: of its 3 files diffusion_pytorch_model-00002-of-00003.safetensors is not beside it; fetch what is missing
     DIR/shards/diffusion_pytorch_model.safetensors.index.json: `mid_block.attentions.0.group_norm.bias` is in "../shards/x.safetensors", which is no name of a file beside it

@@ -279,3 +279,32 @@ fn decode(file: &SafeTensors<'_>) -> Option<Checkpoint> {
         seconds: *double("seconds")?.first()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_older_versions_are_refused_and_say_so() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::new(folder.path(), "ab12".to_owned());
+        assert!(store.newest().unwrap().0.is_none());
+        fs::create_dir(&store.folder).unwrap();
+        let file = |key: &str, value: &str| {
+            let metadata = [(key.to_owned(), value.to_owned())].into();
+            let tensors: [(&str, TensorView<'_>); 0] = [];
+            let bytes = safetensors::serialize(tensors, Some(metadata)).unwrap();
+            fs::write(store.folder.join("000000000008.safetensors"), bytes).unwrap();
+            store.newest()
+        };
+        let error = file("fingerprint", "ab12").unwrap_err().to_string();
+        assert!(error.contains("an older version of this program"), "{error}");
+        let error = file(IDENTITY, "cd34").unwrap_err().to_string();
+        assert!(error.contains("another recipe or other images"), "{error}");
+        // Of this training, and without its tensors.
+        let (checkpoint, broken) = file(IDENTITY, "ab12").unwrap();
+        assert!(checkpoint.is_none() && broken.len() == 1, "{broken:?}");
+    }
+}
