@@ -131,7 +131,7 @@ fn host_array(x: &Tensor) -> Result<ArrayD<f32>> {
 }
 
 /// What LibTorch said, without the C++ stack that follows.
-pub(crate) fn first_line(error: &tch::TchError) -> String {
+pub fn first_line(error: &tch::TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
