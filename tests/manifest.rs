@@ -1296,8 +1296,14 @@ fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
        |
        = help: `over` folds a further axis, for instance `seed`
     "#);
-    insta::assert_snapshot!(wrong("fd.infinity", "sed"), @r#"
-    error: there is no metric called `fd.infinity`
+    insta::assert_snapshot!(wrong("fd", "sed"), @r#"
+    error: there is no axis `sed`
+      --> small.toml:30:8
+       |
+    30 | over = "sed"
+       |        ^^^^^
+       |
+       = help: did you mean `seed`?
     "#);
 }
 
@@ -1306,7 +1312,7 @@ fn a_sweep_cannot_change_what_is_measured() {
     let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.features\" = [\"f\", \"g\"]\n");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
     error: the sweep changes `metrics.features`
-      --> small.toml:25:29
+      --> small.toml:25:28
        |
     25 | "metrics.features" = ["f", "g"]
        |                            ^^^
