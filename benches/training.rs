@@ -8,10 +8,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ddim::{
     core::Schedule,
     data::ImageSet,
-    networks::{placement::Precision, unet_config::UnetConfig},
+    networks::{placement::Precision, predicts::Predicts, unet_config::UnetConfig},
     train::{
         batch::Feed,
-        settings::{Augmentation, Budget, Denoiser, Optimiser, Settings, Target, Task},
+        settings::{Augmentation, Budget, Denoiser, Learner, Optimiser, Settings},
         trainer::Trainer,
     },
 };
@@ -26,13 +26,13 @@ fn step(criterion: &mut Criterion) {
         images: ndarray::Array4::from_shape_fn((256, 3, 32, 32), |(n, c, h, w)| {
             u8::try_from((31 * n + 7 * c + 5 * h + 3 * w) % 256).unwrap_or(0)
         }),
-        labels: vec![],
+        classes: vec![],
         name: "ramps".to_owned(),
         split: "all".to_owned(),
         excluded: [].into(),
         files: vec![],
         notes: vec![],
-        hashes_labels: false,
+        hashes_classes: false,
     };
     let mut group = criterion.benchmark_group("training step");
     group.sample_size(10);
@@ -46,11 +46,11 @@ fn step(criterion: &mut Criterion) {
             seed: 0,
             batch: BATCH,
             budget: Budget::Images(1_000_000),
-            task: Task::Denoiser(Denoiser {
+            learner: Learner::Denoiser(Denoiser {
                 network: network.clone(),
                 dropout,
                 schedule: Schedule::linear(1e-4, 0.02, 1000).expect("invariant: DDPM's betas"),
-                target: Target::Eps,
+                target: Predicts::Eps,
                 weight_cap: 1.0,
             }),
             precision,

@@ -14,10 +14,7 @@ use std::{
 
 use ddim::{
     data::npy,
-    networks::{
-        checkpoint::{architecture::KNOWN, names},
-        inception::Inception,
-    },
+    networks::{architecture::KNOWN, checkpoint::names, inception::Inception},
 };
 use ndarray::Array4;
 use safetensors::{Dtype, tensor::TensorView};

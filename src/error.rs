@@ -1,6 +1,6 @@
 //! What a command can end with, and whose turn it is then.
 
-use crate::{diagnostic::Diagnostics, results::record::ResultsError};
+use crate::diagnostic::Diagnostics;
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -17,7 +17,7 @@ pub enum Error {
     Input(String),
     /// The results folder could not be read or written.
     #[error(transparent)]
-    Results(#[from] ResultsError),
+    Results(Box<dyn std::error::Error + Send + Sync>),
     /// The numerical core refused or failed.
     #[error(transparent)]
     Core(#[from] crate::core::Error),
@@ -69,7 +69,7 @@ macro_rules! input_errors {
 impl From<crate::data::Error> for Error {
     fn from(error: crate::data::Error) -> Self {
         match error {
-            crate::data::Error::Download(crate::data::download::Error::Interrupted) => {
+            crate::data::Error::Download(crate::data::download::DownloadError::Interrupted) => {
                 Self::Interrupted
             }
             other => Self::Input(other.to_string()),
@@ -78,12 +78,11 @@ impl From<crate::data::Error> for Error {
 }
 
 input_errors!(
-    crate::data::cifar10::Error,
-    crate::data::npy::Error,
+    crate::data::cifar10::Cifar10Error,
+    crate::data::npy::NpyError,
     crate::networks::checkpoint::CheckpointError,
     crate::networks::features::FeatureError,
     crate::networks::hub::HubError,
     crate::networks::conversion::ConvertError,
-    crate::networks::network::OpenError,
-    crate::measure::reference::Error,
+    crate::networks::open_error::OpenError,
 );

@@ -14,10 +14,9 @@ use std::{
 use ddim::{
     core::{CLEAN, Denoiser, Level},
     networks::{
-        checkpoint::{
-            self, Checkpoint, CheckpointError, Container, Role, Which, names::Convention,
-        },
-        network::{Network, OpenError, Wanted},
+        checkpoint::{Checkpoint, CheckpointError, Container, Role, Which, names::Convention},
+        network::{Network, Wanted},
+        open_error::OpenError,
         placement::{Placement, Precision},
         weights::Weights,
     },
@@ -46,7 +45,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 
 /// What is wrong with a file, without its name.
 fn problem(path: &Path) -> String {
-    let error = checkpoint::read(path).unwrap_err();
+    let error = checkpoints::read(path).unwrap_err();
     error.to_string().replace(&path.display().to_string(), "FILE")
 }
 
@@ -56,7 +55,7 @@ fn both_containers_of_torch_save_give_the_tensors_by_their_own_names() {
         [("tiny_zip.ckpt", Container::Zip), ("tiny_legacy.ckpt", Container::Legacy)]
     {
         let (_folder, path) = file(name);
-        let dict = checkpoint::read(&path).unwrap();
+        let dict = checkpoints::read(&path).unwrap();
         assert_eq!((dict.container, dict.role), (container, Role::Only));
         assert_eq!(dict.tensors.len(), 142);
         assert_eq!(dict.tensors.values().map(Tensor::numel).sum::<usize>(), 285_667);
@@ -122,7 +121,7 @@ fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
 
 /// What the golden file of the tiny network states: labels and outputs.
 fn golden() -> (Vec<f64>, Tensor) {
-    let golden = checkpoint::read(&support::golden("unet_tiny.safetensors")).unwrap();
+    let golden = checkpoints::read(&support::golden("unet_tiny.safetensors")).unwrap();
     let labels = Vec::try_from(&golden.tensors["t"].to_kind(Kind::Double)).unwrap();
     (labels, golden.tensors["out"].shallow_clone())
 }
@@ -251,7 +250,7 @@ fn a_torchscript_program_is_run_and_not_read() {
     assert!(max_difference(&both.predict(&x, at).unwrap(), &eps) <= 0.0);
     assert!(network.predict_with_range(&x, at).unwrap().range.is_none());
 
-    assert!(matches!(checkpoint::read(&path).unwrap_err(), CheckpointError::Program { .. }));
+    assert!(matches!(checkpoints::read(&path).unwrap_err(), CheckpointError::Program { .. }));
     let half = Placement { precision: Precision::Bf16, ..Placement::default() };
     let error = Network::open(&path, &half.into()).unwrap_err();
     assert!(matches!(error, OpenError::Precision { .. }), "{error}");
@@ -381,11 +380,11 @@ fn shards_are_read_through_their_index() {
     let files = std::iter::once(&index).chain(&opened.shards);
     let list: Vec<String> = files
         .map(|file| {
-            let hash = ddim::networks::weights::sha256(&fs::read(file).unwrap());
+            let hash = ddim::data::sha256(&fs::read(file).unwrap());
             format!("{hash}  {}\n", file.file_name().unwrap().to_str().unwrap())
         })
         .collect();
-    assert_eq!(opened.sha256, ddim::networks::weights::sha256(list.concat().as_bytes()));
+    assert_eq!(opened.sha256, ddim::data::sha256(list.concat().as_bytes()));
 
     let text = fs::read_to_string(&index).unwrap();
     let problem = || {
@@ -406,6 +405,12 @@ fn shards_are_read_through_their_index() {
         fs::write(&index, text.replace(from, to)).unwrap();
         problems.push(problem());
     }
+    // An index among the shards is refused, not followed: one that names itself would have no end.
+    let own_name = index.file_name().unwrap().to_str().unwrap();
+    fs::write(&index, text.replace(shard, own_name)).unwrap();
+    let refusal = Checkpoint::open(&index).unwrap_err();
+    assert!(refusal.to_string().contains("is of no format that is known"), "{refusal}");
+
     insta::assert_snapshot!(problems.join("\n"), @r#"
     DIR/shards/diffusion_pytorch_model.safetensors.index.json: of its 3 files diffusion_pytorch_model-00002-of-00003.safetensors is not beside it; fetch what is missing
     DIR/shards/diffusion_pytorch_model.safetensors.index.json: `mid_block.attentions.0.group_norm.bias` is in "../shards/x.safetensors", which is no name of a file beside it
@@ -462,7 +467,7 @@ fn a_program_is_asked_as_it_can_be_asked() {
     // Nothing is cut off a label for a table.
     let problem = asked("long.pt", 499.5);
     assert!(
-        problem.contains("takes integer labels, and this grid asks for label 499.5"),
+        problem.contains("takes integer timesteps, and this grid asks at t = 499.5"),
         "{problem}"
     );
     let problem = asked("picky.pt", 500.0);
@@ -577,7 +582,7 @@ fn strides_offsets_and_shared_storages_are_honoured() {
     ]);
     let path =
         archive(&folder, &pickle(&value), &[("0", &floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]))]);
-    let dict = checkpoint::read(&path).unwrap();
+    let dict = checkpoints::read(&path).unwrap();
     let expected: [(&str, &[i64], &[f32]); 6] = [
         ("column", &[2], &[2.0, 5.0]),
         ("empty", &[0, 3], &[]),
@@ -676,7 +681,7 @@ fn weights_are_found_below_the_usual_keys() {
 /// Reading may fail, and nothing worse.
 fn survives(folder: &TempDir, bytes: &[u8]) {
     let path = write(folder, "fuzzed", bytes);
-    let _ = checkpoint::read(&path);
+    let _ = checkpoints::read(&path);
 }
 
 #[test]
@@ -687,7 +692,7 @@ fn a_file_cut_anywhere_is_an_error() {
         for part in (0..40).chain([100, 500, 970, 999]) {
             let cut = if part < 40 { part * 7 } else { bytes.len() * part / 1000 };
             let path = write(&folder, "cut", &bytes[..cut]);
-            assert!(checkpoint::read(&path).is_err(), "{name} cut to {cut} bytes");
+            assert!(checkpoints::read(&path).is_err(), "{name} cut to {cut} bytes");
         }
     }
 }

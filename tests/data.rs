@@ -9,7 +9,7 @@ use std::{fs, io::Write, path::Path};
 
 use approx::assert_relative_eq;
 use ddim::{
-    data::{Split, cifar10::Cifar10, npy},
+    data::{Split, cifar10, npy},
     results::record::Columns,
 };
 use flate2::{Compression, write::GzEncoder};
@@ -328,13 +328,13 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let python = stats("10_batches-py", "python.safetensors");
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
     // The same images as records, and in the archive under its name.
-    let set = Cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
-    assert_eq!(set.labels, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+    let set = cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
+    assert_eq!(set.classes, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
     fs::create_dir(ddim.path("bin")).unwrap();
     for (k, rows) in (1..).zip((0..10).step_by(2)) {
         let records = (rows..rows + 2).flat_map(|i| {
             let pixels = set.images.index_axis(ndarray::Axis(0), i);
-            [set.labels[i]].into_iter().chain(pixels.iter().copied()).collect::<Vec<u8>>()
+            [set.classes[i]].into_iter().chain(pixels.iter().copied()).collect::<Vec<u8>>()
         });
         let records: Vec<u8> = records.collect();
         fs::write(ddim.path(&format!("bin/data_batch_{k}.bin")), records).unwrap();
@@ -353,7 +353,7 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let batch = "root/cifar-10-batches-py/data_batch_3";
     fs::write(ddim.path(batch), b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}.").unwrap();
     let flags = ["stats", "--data", "root", "--features", &features, "--out", "x.safetensors"];
-    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is no batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in the order of C; unpack or download the archive again");
+    insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py/data_batch_3 is not a batch of CIFAR-10's Python version: it holds no dictionary with `data`, an array of bytes in C order; unpack or download the archive again");
     fs::remove_file(ddim.path(batch)).unwrap();
     insta::assert_snapshot!(ddim.refuses(&flags), @"error: root/cifar-10-batches-py lacks data_batch_3: unpack or download the whole archive again");
 }
@@ -426,7 +426,7 @@ fn what_is_no_reference_is_named_for_what_it_is() {
         npz.finish().unwrap();
     };
     write(-Array2::eye(64));
-    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is none, not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
+    insta::assert_snapshot!(refuses("s.npz"), @"error: s.npz: the covariance is not one, for it is not positive semidefinite: the variance of feature 0 is -1; compute the reference again");
     write(Array2::eye(64));
     ddim.evaluate("png", &["--blocks", "4", "--reference", "s.npz"]);
 }

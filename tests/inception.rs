@@ -8,12 +8,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use ddim::networks::{
-    checkpoint,
+    extractors,
     features::{self, FeatureError, FeatureExtractor},
     inception::Inception,
     weights::Weights,
 };
-use support::fill;
+use support::{checkpoints, fill};
 use tch::{Device, Kind, Tensor};
 
 fn f32_tensor(values: &[f64], shape: &[i64]) -> Tensor {
@@ -44,7 +44,7 @@ fn images(side: usize) -> Tensor {
 
 #[test]
 fn features_of_images_of_any_size_are_those_of_pytorch_fid() {
-    let golden = checkpoint::read(&support::golden("inception.safetensors")).unwrap();
+    let golden = checkpoints::read(&support::golden("inception.safetensors")).unwrap();
     let inception = rebuilt();
     assert_eq!((inception.id(), inception.dim(), inception.side()), ("inception", 2048, None));
     for side in [32, 64, 299] {
@@ -72,7 +72,7 @@ fn features_of_images_of_any_size_are_those_of_pytorch_fid() {
 fn a_torchscript_module_with_the_published_interface_is_asked_in_bytes() {
     // The stand-in returns channel means, repeated up to 2048, and means of what it was given.
     let path = support::golden("inception_stand_in.pt");
-    let script = features::open(&path, Device::Cpu).unwrap();
+    let script = extractors::open(&path, Device::Cpu).unwrap();
     assert_eq!((script.id(), script.dim(), script.side()), ("inception-torchscript", 2048, None));
     assert!(script.head().is_none());
     let bytes = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([2, 3, 2, 2]);
@@ -87,12 +87,12 @@ fn a_torchscript_module_with_the_published_interface_is_asked_in_bytes() {
 
 #[test]
 fn weights_are_read_from_files_by_what_they_are() {
-    let open = |name: &str| features::open(&support::golden(name), Device::Cpu).err().unwrap();
+    let open = |name: &str| extractors::open(&support::golden(name), Device::Cpu).err().unwrap();
     let error = open("unet_tiny.safetensors").to_string();
     assert!(error.contains("does not hold the Inception network of FID"), "{error}");
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("pt_inception-2015-12-05-6726825d.pth");
     std::fs::copy(support::golden("unet_tiny.safetensors"), &path).unwrap();
-    let error = features::open(&path, Device::Cpu).err().unwrap().to_string();
+    let error = extractors::open(&path, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("not 6726825d... as its name says: fetch it again"), "{error}");
 }

@@ -1238,15 +1238,15 @@ fn measures_that_make_no_sense_are_refused() {
        |
        = help: name what is to be measured: `measures = ["fd", "kid"]`
     "#);
-    insta::assert_snapshot!(wrong("extrapolate = false"), @r#"
-    error: `metrics.extrapolate` is gone: distances are not extrapolated in N any more
-      --> small.toml:23:15
+    insta::assert_snapshot!(wrong("extrapolate = false"), @r"
+    error: unknown key `metrics.extrapolate`
+      --> small.toml:23:1
        |
     23 | extrapolate = false
-       |               ^^^^^
+       | ^^^^^^^^^^^
        |
-       = help: remove it: the bias-corrected value, beside every distance, is the better estimate
-    "#);
+       = help: remove it: nothing is extrapolated in N any more, and the corrected value, which `metrics.csv` always has, is the better estimate
+    ");
 }
 
 #[test]
@@ -1293,14 +1293,13 @@ fn a_table_shows_what_is_measured_and_averages_over_an_axis_of_its_own() {
 
 #[test]
 fn a_sweep_cannot_change_what_is_measured() {
-    let text =
-        format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.measures\" = [[\"fd\"], [\"kid\"]]\n");
+    let text = format!("{SMALL}{MEASURED}\n[sweep]\n\"metrics.features\" = [\"f\", \"g\"]\n");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: the sweep changes `metrics.measures`
-      --> small.toml:25:31
+    error: the sweep changes `metrics.features`
+      --> small.toml:25:28
        |
-    25 | "metrics.measures" = [["fd"], ["kid"]]
-       |                               ^^^^^^^
+    25 | "metrics.features" = ["f", "g"]
+       |                            ^^^
        |
        = help: every cell is measured alike; compare networks by `[metrics.also.NAME]`
     "#);

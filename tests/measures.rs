@@ -83,7 +83,7 @@ fn accuracy_is_counted_by_the_labels_of_a_set() {
         ["evaluate", ".", "--rgb", "--features", CLASSIFIER, "--measures", measures]
     };
     let error = ddim.refuses(&set("accuracy"));
-    assert!(error.contains("has no labels, which `accuracy` counts by"), "{error}");
+    assert!(error.contains("has no classes, which `accuracy` counts by"), "{error}");
     let label = |label: u8| {
         let bytes = [&[0, 0, 8, 1, 0, 0, 0, 12], [label; 12].as_slice()].concat();
         fs::write(ddim.path("t10k-labels-idx1-ubyte"), bytes).unwrap();
@@ -103,7 +103,7 @@ fn accuracy_is_counted_by_the_labels_of_a_set() {
     assert!(csv.contains(",accuracy-cifar10-features,accuracy-cifar10-features.low,"), "{csv}");
     label(10);
     let error = ddim.refuses(&set("accuracy"));
-    assert!(error.contains("an image has the label 10, and "), "{error}");
+    assert!(error.contains("an image has the class 10, and "), "{error}");
     let inception = ["evaluate", ".", "--rgb", "--features", STAND_IN, "--measures", "accuracy"];
     let error = ddim.refuses(&inception);
     assert!(error.contains("the Inception network names ImageNet's classes"), "{error}");

@@ -14,8 +14,8 @@ use ddim::{
     networks::unet_config::UnetConfig,
     run::{assemble, registry::Registry},
     train::{
-        recipe::{Recipe, TaskSpec},
-        settings::{Budget, Task},
+        recipe::{LearnerSpec, Recipe},
+        settings::{Budget, Learner},
     },
 };
 use insta::assert_snapshot;
@@ -83,7 +83,7 @@ fn plain(recipe: &Recipe) -> String {
         recipe.ema,
         recipe.data,
         recipe.augmentation,
-        recipe.task,
+        recipe.learner,
         recipe.optimiser,
         recipe.budget,
         recipe.watch
@@ -230,13 +230,13 @@ fn every_value_reaches_its_place() {
 fn the_network_is_that_of_the_embedded_folder() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small/config.json");
     let recipe = right(DENOISER, &[]);
-    let Task::Denoiser(denoiser) = recipe.settings([3, 32, 32], 10).unwrap().task else {
+    let Learner::Denoiser(denoiser) = recipe.settings([3, 32, 32], 10).unwrap().learner else {
         panic!("it is a denoiser")
     };
     assert_eq!(denoiser.network, UnetConfig::read(&path).unwrap());
     assert_eq!(denoiser.schedule.horizon(), 1000);
-    let Task::Classifier(classifier) =
-        right(CLASSIFIER, &[]).settings([3, 32, 32], 10).unwrap().task
+    let Learner::Classifier(classifier) =
+        right(CLASSIFIER, &[]).settings([3, 32, 32], 10).unwrap().learner
     else {
         panic!("it is a classifier")
     };
@@ -246,7 +246,7 @@ fn the_network_is_that_of_the_embedded_folder() {
 #[test]
 fn attention_counts_levels_from_the_full_resolution_on_both_ways() {
     let recipe = right(&with(DENOISER, "network", "attention = [0]"), &[]);
-    let TaskSpec::Denoiser(spec) = recipe.task else { panic!("it is a denoiser") };
+    let LearnerSpec::Denoiser(spec) = recipe.learner else { panic!("it is a denoiser") };
     let config = spec.network.config(1, 28);
     assert_eq!(config.down_attention, [true, false, false]);
     assert_eq!(config.up_attention, [false, false, true]);
@@ -892,10 +892,14 @@ fn the_weight_of_the_loss_is_that_of_eps() {
     "#);
     // Another target that is given leaves the weights of the manifest's loss behind.
     let text = with(DENOISER, "loss", "weight_cap = 5.0");
-    let TaskSpec::Denoiser(spec) = right(&text, &["loss.target=v"]).task else { unreachable!() };
+    let LearnerSpec::Denoiser(spec) = right(&text, &["loss.target=v"]).learner else {
+        unreachable!()
+    };
     assert!((spec.weight_cap - 1.0).abs() < f64::EPSILON);
     assert!(read(&text, &["loss.target=v", "loss.weight_cap=5.0"]).is_err());
-    let TaskSpec::Denoiser(spec) = right(&text, &["loss.target=eps"]).task else { unreachable!() };
+    let LearnerSpec::Denoiser(spec) = right(&text, &["loss.target=eps"]).learner else {
+        unreachable!()
+    };
     assert!((spec.weight_cap - 5.0).abs() < f64::EPSILON);
 }
 

@@ -9,9 +9,8 @@ use ddim::core::KeyedNoise;
 use ddim::hardware::Hardware;
 use ddim::manifest::{Argument, Manifest};
 use ddim::measure::features::{self, Extractors};
-use ddim::measure::instruments::Instruments;
 use ddim::plan::Plan;
-use ddim::run::assemble::{Models, Samples, vocabulary};
+use ddim::run::assemble::{Models, Samples, instruments, vocabulary};
 use ddim::run::registry::Registry;
 use ddim::run::runner;
 
@@ -128,7 +127,7 @@ fn feature_error(sets: &[&str]) -> (f64, Samples) {
     let measured = ["model.shape=[3, 32, 32]", "metrics.measures=[\"feature-error\"]", &features];
     let sets = [&measured[..], sets].concat();
     let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
-    let instruments = Instruments::new(&plan(&sets).cells[0].spec, &mut extractors).unwrap();
+    let instruments = instruments(&plan(&sets).cells[0].spec, &mut extractors).unwrap();
     let samples = draw(&sets);
     let metrics = instruments
         .metrics(instruments.read(&samples, samples.images.dim().0).unwrap().view())

@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
-    reason = "bytes, labels and f32 numbers are made of what fits"
+    reason = "bytes, timesteps and f32 numbers are made of what fits"
 )]
 
 mod support;
@@ -22,13 +22,14 @@ use std::{
 use ddim::{
     networks::{
         placement::{Placement, Precision},
+        predicts::Predicts,
         unet::Unet,
         unet_config::UnetConfig,
         weights::Weights,
     },
     train::{
         batch::Batch,
-        settings::{Augmentation, Budget, Denoiser, Optimiser, Settings, Target, Task},
+        settings::{Augmentation, Budget, Denoiser, Learner, Optimiser, Settings},
         trainer::Trainer,
     },
 };
@@ -56,12 +57,12 @@ fn network() -> UnetConfig {
     }
 }
 
-fn settings(target: Target, weight_cap: f64) -> Settings {
+fn settings(target: Predicts, weight_cap: f64) -> Settings {
     Settings {
         seed: 0,
         batch: 6,
         budget: Budget::Images(24),
-        task: Task::Denoiser(Denoiser {
+        learner: Learner::Denoiser(Denoiser {
             network: network(),
             dropout: 0.0,
             schedule: support::linear(),
@@ -99,7 +100,7 @@ fn batch(k: u64) -> Batch {
         shape: [6, 3, 8, 8],
         images: fill::unit(&format!("train/img{k}"), count).into_iter().map(byte).collect(),
         classes: vec![],
-        labels: (0..6).map(|i| ((17 + 131 * (k * 6 + i)) % 1000) as i64).collect(),
+        timesteps: (0..6).map(|i| ((17 + 131 * (k * 6 + i)) % 1000) as i64).collect(),
         noise: fill::normal(&format!("train/eps{k}"), count).iter().map(|&z| z as f32).collect(),
     }
 }
@@ -118,7 +119,7 @@ fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
 #[test]
 fn four_steps_are_those_of_pytorch() {
     let mut trainer =
-        Trainer::new(settings(Target::Eps, 5.0), Device::Cpu, Some(&weights())).unwrap();
+        Trainer::new(settings(Predicts::Eps, 5.0), Device::Cpu, Some(&weights())).unwrap();
     let norm = trainer.columns().len() - 1;
     let (mut losses, mut norms) = (vec![], vec![]);
     for k in 0..4 {
@@ -139,9 +140,9 @@ fn four_steps_are_those_of_pytorch() {
 #[test]
 fn a_batch_divided_over_threads_has_the_gradient_of_the_whole() {
     let after_two_steps = |threads| {
-        let mut settings = settings(Target::Eps, 5.0);
-        let Task::Denoiser(task) = &mut settings.task else { unreachable!() };
-        task.dropout = 0.3;
+        let mut settings = settings(Predicts::Eps, 5.0);
+        let Learner::Denoiser(denoiser) = &mut settings.learner else { unreachable!() };
+        denoiser.dropout = 0.3;
         let before = tch::get_num_threads();
         tch::set_num_threads(threads);
         let mut trainer = Trainer::new(settings, Device::Cpu, Some(&weights())).unwrap();
@@ -167,18 +168,18 @@ fn a_batch_divided_over_threads_has_the_gradient_of_the_whole() {
 
 #[test]
 fn the_losses_on_x0_and_v_are_those_of_pytorch() {
-    for (target, name) in [(Target::X0, "x0"), (Target::V, "v")] {
+    for (target, name) in [(Predicts::X0, "x0"), (Predicts::V, "v")] {
         let mut trainer =
             Trainer::new(settings(target, 1.0), Device::Cpu, Some(&weights())).unwrap();
         trainer.step(&batch(0), 24).unwrap();
         let row = trainer.row().unwrap();
         let each = golden(name);
-        let labels = batch(0).labels;
-        // The whole, and the quarters of t that the labels 17, 148, 279, 410, 541, 672 lie in.
+        let timesteps = batch(0).timesteps;
+        // The whole, and the quarters that the timesteps 17, 148, 279, 410, 541, 672 lie in.
         let mean = |quarter: Option<i64>| {
             let of = |t: i64| quarter.is_none_or(|quarter| t / 250 == quarter);
             let values: Vec<f64> =
-                each.iter().zip(&labels).filter(|(_, t)| of(**t)).map(|(x, _)| *x).collect();
+                each.iter().zip(&timesteps).filter(|(_, t)| of(**t)).map(|(x, _)| *x).collect();
             values.iter().sum::<f64>() / values.len() as f64
         };
         let expected = [mean(None), mean(Some(0)), mean(Some(1)), mean(Some(2))];
@@ -198,16 +199,16 @@ fn the_network_that_is_trained_is_the_one_that_runs() {
     let run = Unet::new(&config, &given, Placement::default()).unwrap();
     let images = Tensor::from_slice(&fill::unit("train/plain", 2 * 3 * 8 * 8));
     let images = images.reshape([2, 3, 8, 8]).to_kind(Kind::Float);
-    let labels = Tensor::from_slice(&[3_i64, 700]);
-    let trained = trained.forward_train(&images, &labels, None).unwrap();
+    let t = Tensor::from_slice(&[3_i64, 700]);
+    let trained = trained.forward_train(&images, &t, None).unwrap();
     assert!(trained.requires_grad());
-    let difference = (trained - run.forward(&images, &labels).unwrap()).abs().max();
+    let difference = (trained - run.forward(&images, &t).unwrap()).abs().max();
     assert!(difference.double_value(&[]) < 2e-6, "{difference}");
 }
 
 #[test]
 fn bfloat16_changes_the_arithmetic_and_not_the_weights() {
-    let settings = Settings { precision: Precision::Bf16, ..settings(Target::Eps, 5.0) };
+    let settings = Settings { precision: Precision::Bf16, ..settings(Predicts::Eps, 5.0) };
     let mut trainer = Trainer::new(settings, Device::Cpu, Some(&weights())).unwrap();
     trainer.step(&batch(0), 24).unwrap();
     let loss = trainer.row().unwrap().means[0];
@@ -219,7 +220,7 @@ fn bfloat16_changes_the_arithmetic_and_not_the_weights() {
 
 #[test]
 fn an_untrained_network_predicts_nothing_and_loses_the_variance_of_eps() {
-    let mut trainer = Trainer::new(settings(Target::Eps, 1.0), Device::Cpu, None).unwrap();
+    let mut trainer = Trainer::new(settings(Predicts::Eps, 1.0), Device::Cpu, None).unwrap();
     trainer.step(&batch(0), 24).unwrap();
     let noise = batch(0).noise;
     let power = noise.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>() / noise.len() as f64;

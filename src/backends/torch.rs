@@ -130,6 +130,11 @@ fn host_array(x: &Tensor) -> Result<ArrayD<f32>> {
     (&host.map_err(Error::model)?).try_into().map_err(|error: tch::TchError| Error::model(error))
 }
 
+/// What LibTorch said, without the C++ stack that follows.
+pub fn first_line(error: &tch::TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

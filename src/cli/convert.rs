@@ -14,8 +14,9 @@ use crate::{
         checkpoint::Which,
         conversion::{Converted, convert},
         files,
+        predicts::Predicts,
         scheduler_config::{
-            Betas, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError, pipeline_json,
+            Betas, PIPELINE, SCHEDULER, SchedulerConfig, SchedulerError, pipeline_json,
         },
     },
     results::sink,

@@ -13,11 +13,11 @@ use crate::{
     error::{Error, Result},
     measure::{
         evaluate::{Against, Ruler, evaluate},
-        reference::is_statistics,
+        reference_files::is_statistics,
     },
     metrics::DEFAULT_BLOCKS,
     plan::Measured,
-    results::sink,
+    results::{evaluation, sink},
 };
 
 #[derive(Debug, Args)]
@@ -134,7 +134,7 @@ impl Evaluate {
         };
         let evaluation = evaluate(&images, &ruler, self.compute.open()?, self.talk.mode())?;
         if let Some(path) = &self.csv {
-            sink::write_atomically(path, &evaluation.csv())?;
+            sink::write_atomically(path, &evaluation::csv(&evaluation))?;
             self.talk.say(|| format!("wrote {}", path.display()));
         }
         if self.json {

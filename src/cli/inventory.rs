@@ -9,12 +9,11 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::{
-    data,
+    data::{self, sha256},
     networks::{
         checkpoint::Which,
         hub::HubModel,
         inspection::{Inspection, thousands},
-        weights,
     },
 };
 use crate::{
@@ -141,7 +140,7 @@ fn model(folder: &Path, files: &[PathBuf]) -> Result<Item> {
         }
         (None, Some(path)) => {
             let bytes = read(path)?;
-            (parameters(&bytes), Some(weights::sha256(&bytes)))
+            (parameters(&bytes), Some(sha256(&bytes)))
         }
         (None, None) => (None, None),
     };
@@ -167,7 +166,7 @@ fn reference_item(path: &Path, reference: &Reference) -> Result<Item> {
         name: path.display().to_string(),
         kind: "reference".to_owned(),
         parameters: None,
-        sha256: Some(weights::sha256(&read(path)?)),
+        sha256: Some(sha256(&read(path)?)),
         about: format!(
             "{} features of {} for {}, {}, {} images{left_out}.",
             origin.extractor.dimension,

@@ -11,7 +11,7 @@ use crate::{
     run::registry::Registry,
     train::{
         job::{self, Images, Options},
-        recipe::{Recipe, TaskSpec},
+        recipe::{LearnerSpec, Recipe},
     },
 };
 
@@ -96,7 +96,7 @@ impl Train {
         };
         let set = load(&recipe.data.request(None, self.download))?;
         set.notes.iter().for_each(|note| self.talk.say(|| note.clone()));
-        let tested = matches!(recipe.task, TaskSpec::Classifier(_))
+        let tested = matches!(recipe.learner, LearnerSpec::Classifier(_))
             && recipe.data.split != Some(Split::Test)
             && set.split == Split::Train.name();
         let test = tested.then(|| {

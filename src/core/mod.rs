@@ -32,3 +32,7 @@ pub use solver::{Affine, Eval, Method, Solver};
 pub use state::{Ghost, State};
 pub use step::Step;
 pub use tau::{FAMILIES, Family, Tau};
+
+/// Version of the numerics: part of every cell's key, raised when the same manifest would give
+/// other numbers.
+pub const NUMERICS: &str = "1";

@@ -8,20 +8,16 @@
 //! itself are all read as they are; nothing is unpacked to disk.
 //!
 //! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
-//! them out, and the number left out is kept beside the images, to be told wherever they are
-//! counted.
+//! them out, and the number left out is kept with the images and reported wherever they are counted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::data::{ImageSet, Split, cifar10_python};
 use flate2::read::GzDecoder;
 use ndarray::Array4;
-use sha2::{Digest, Sha256};
-
-pub use crate::data::Split;
-use crate::data::cifar10_python;
 
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";
@@ -32,7 +28,7 @@ const PYTHON_FOLDER: &str = "cifar-10-batches-py";
 const PYTHON_ARCHIVE: &str = "cifar-10-python.tar.gz";
 const CHANNELS: usize = 3;
 const SIDE: usize = 32;
-pub(super) const PIXELS: usize = CHANNELS * SIDE * SIDE;
+const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
 const CLASSES: u8 = 10;
 
@@ -53,11 +49,11 @@ impl Layout {
     }
 
     /// The records in the bytes of a file.
-    fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    fn records(self, path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, Cifar10Error> {
         match self {
             Self::Binary => Ok(bytes),
-            Self::Python => cifar10_python::records(&bytes)
-                .map_err(|problem| Error::Python { path: path.to_path_buf(), problem }),
+            Self::Python => cifar10_python::records(&bytes, PIXELS)
+                .map_err(|problem| Cifar10Error::Python { path: path.to_path_buf(), problem }),
         }
     }
 }
@@ -80,7 +76,7 @@ impl Split {
 /// What can go wrong with the set or with an exclusion list.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum Cifar10Error {
     /// Nothing that looks like the set.
     #[error(
         "no CIFAR-10 at {}: expected a folder with {file}, a folder with {FOLDER}/ or {ARCHIVE}, or \
@@ -110,7 +106,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// An archive is damaged or is none.
+    /// An archive is damaged or is not one.
     #[error(
         "cannot unpack {}: {source}; it is damaged or no .tar.gz, download it again",
         path.display()
@@ -123,7 +119,7 @@ pub enum Error {
     },
     /// A batch file does not end at the end of a record.
     #[error(
-        "{} has {bytes} bytes, which is no whole number of {RECORD}-byte records (label and \
+        "{} has {bytes} bytes, which is not a whole number of {RECORD}-byte records (label and \
          {CHANNELS} x {SIDE} x {SIDE} pixels): it is truncated or not of CIFAR-10's binary version",
         path.display()
     )]
@@ -133,9 +129,9 @@ pub enum Error {
         /// Its length.
         bytes: usize,
     },
-    /// A file that is no batch of the Python version.
+    /// A file that is not a batch of the Python version.
     #[error(
-        "{} is no batch of CIFAR-10's Python version: {problem}; unpack or download the archive \
+        "{} is not a batch of CIFAR-10's Python version: {problem}; unpack or download the archive \
          again",
         path.display()
     )]
@@ -223,11 +219,12 @@ impl Exclusions {
     ///
     /// # Errors
     /// A file that cannot be read, a line that does not parse, or one that names no batch file.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub fn read(path: &Path) -> Result<Self, Cifar10Error> {
         let file = File::open(path).map_err(|source| read_error(path, source))?;
         let mut reader = csv::Reader::from_reader(file);
         let mut entries = BTreeMap::new();
-        let refuse = |line, problem| Error::Exclusion { path: path.to_path_buf(), line, problem };
+        let refuse =
+            |line, problem| Cifar10Error::Exclusion { path: path.to_path_buf(), line, problem };
         let headers = reader.headers().map_err(|error| refuse(1, error.to_string()))?.clone();
         let mut record = csv::StringRecord::new();
         loop {
@@ -239,22 +236,12 @@ impl Exclusions {
                 .deserialize(Some(&headers))
                 .map_err(|error| refuse(line, error.to_string()))?;
             if ![Split::Train, Split::Test].iter().any(|s| s.files().contains(&row.file.as_str())) {
-                return Err(refuse(line, format!("`{}` is no batch file", row.file)));
+                return Err(refuse(line, format!("`{}` is not a batch file", row.file)));
             }
             let entry = Entry { line, label: row.label, source: row.source };
             entries.insert((row.file, row.index), entry);
         }
         Ok(Self { path: path.to_path_buf(), entries })
-    }
-
-    /// The number of images named, in both splits.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether no image is named.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Entries of a batch file by image index.
@@ -263,82 +250,51 @@ impl Exclusions {
     }
 }
 
-/// A split in memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cifar10 {
-    /// Images `[N, 3, 32, 32]`, red, green, blue, rows from the top.
-    pub images: Array4<u8>,
-    /// Classes, 0 to 9.
-    pub labels: Vec<u8>,
-    /// Position of each image in the whole split, in ascending order.
-    pub positions: Vec<usize>,
-    /// How many images were left out, by the reason the exclusion list gives.
-    pub excluded: BTreeMap<String, usize>,
+/// Reads a split, with its classes, from the folder of the batch files, a folder around it, or the
+/// archive.
+///
+/// Any whole number of records per file is accepted, so that small sets of the same layout can
+/// stand in for the real one: ask for the number of images rather than assume it.
+///
+/// # Errors
+/// A path without the set, a file that is missing, truncated or of another layout, or an
+/// exclusion list that does not fit the images.
+pub fn read(
+    path: &Path,
+    split: Split,
+    exclude: Option<&Exclusions>,
+) -> Result<ImageSet, Cifar10Error> {
+    let files = match locate(path, split)? {
+        Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
+        Source::Archive(archive) => from_archive(&archive, split)?,
+    };
+    let mut all = Collected::default();
+    for (name, path, bytes) in files {
+        all.add(name, &path, &bytes, exclude)?;
+    }
+    let Collected { pixels, classes, excluded } = all;
+    let images = to_images(classes.len(), pixels);
+    let split = split.name().to_owned();
+    let set = ImageSet::of(images, "cifar10".to_owned());
+    Ok(ImageSet { classes, hashes_classes: true, split, excluded, ..set })
 }
 
-impl Cifar10 {
-    /// Reads a split from the folder of the batch files, a folder around it, or the archive.
-    ///
-    /// Any whole number of records per file is accepted, so that small sets of the same layout can
-    /// stand in for the real one: ask [`Cifar10::len`] for the number rather than assume it.
-    ///
-    /// # Errors
-    /// A path without the set, a file that is missing, truncated or of another layout, or an
-    /// exclusion list that does not fit the images.
-    pub fn read(path: &Path, split: Split, exclude: Option<&Exclusions>) -> Result<Self, Error> {
-        let files = match locate(path, split)? {
-            Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
-            Source::Archive(archive) => from_archive(&archive, split)?,
-        };
-        let mut set = Collected::default();
-        for (name, path, bytes) in files {
-            set.add(name, &path, &bytes, exclude)?;
-        }
-        let Collected { pixels, labels, positions, excluded, .. } = set;
-        Ok(Self { images: to_images(labels.len(), pixels), labels, positions, excluded })
+/// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
+///
+/// A file counts by its name's ending, `.tar.gz` or `.tgz`.
+pub fn is_at(path: &Path) -> bool {
+    if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        return [".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
     }
-
-    /// Whether a path is the set: a folder of its batch files, a folder around it, or an archive.
-    ///
-    /// A file counts by its name's ending, `.tar.gz` or `.tgz`.
-    pub fn is_at(path: &Path) -> bool {
-        if path.is_file() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            return [".tar.gz", ".tgz"].iter().any(|ending| name.ends_with(ending));
-        }
-        [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
-    }
-
-    /// The number of images N.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// SHA-256, as hex, of the records kept, each as in the file: label, then pixels.
-    ///
-    /// Two sets with the same hash are the same images in the same order, however they were stored.
-    pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for (image, label) in self.images.outer_iter().zip(&self.labels) {
-            hash.update([*label]);
-            hash.update(image.iter().copied().collect::<Vec<u8>>());
-        }
-        format!("{:x}", hash.finalize())
-    }
+    [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
 }
 
 #[derive(Default)]
 struct Collected {
     pixels: Vec<u8>,
-    labels: Vec<u8>,
-    positions: Vec<usize>,
+    classes: Vec<u8>,
     excluded: BTreeMap<String, usize>,
-    seen: usize,
 }
 
 impl Collected {
@@ -348,24 +304,25 @@ impl Collected {
         path: &Path,
         bytes: &[u8],
         exclude: Option<&Exclusions>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Cifar10Error> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
-            return Err(Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
+            return Err(Cifar10Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
         }
         let records = bytes.len() / RECORD;
         let mut left_out = exclude.map(|list| list.of(name)).unwrap_or_default();
-        let mismatch = |index: usize, entry: &Entry, found: String| Error::ExclusionMismatch {
-            path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
-            line: entry.line,
-            file: name.to_owned(),
-            index,
-            label: entry.label,
-            found,
-        };
+        let mismatch =
+            |index: usize, entry: &Entry, found: String| Cifar10Error::ExclusionMismatch {
+                path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
+                line: entry.line,
+                file: name.to_owned(),
+                index,
+                label: entry.label,
+                found,
+            };
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if label >= CLASSES {
-                return Err(Error::Label { path: path.to_path_buf(), index, label });
+                return Err(Cifar10Error::Label { path: path.to_path_buf(), index, label });
             }
             if let Some(entry) = left_out.remove(&index) {
                 if entry.label != label {
@@ -374,14 +331,12 @@ impl Collected {
                 *self.excluded.entry(entry.source.clone()).or_default() += 1;
                 continue;
             }
-            self.labels.push(label);
-            self.positions.push(self.seen + index);
+            self.classes.push(label);
             self.pixels.extend_from_slice(&record[1..]);
         }
         if let Some((&index, entry)) = left_out.first_key_value() {
             return Err(mismatch(index, entry, format!("only {records} images, none")));
         }
-        self.seen += records;
         Ok(())
     }
 }
@@ -391,7 +346,7 @@ enum Source {
     Archive(PathBuf),
 }
 
-fn locate(path: &Path, split: Split) -> Result<Source, Error> {
+fn locate(path: &Path, split: Split) -> Result<Source, Cifar10Error> {
     let file = split.files()[0];
     if path.is_file() {
         return Ok(Source::Archive(path.to_path_buf()));
@@ -409,13 +364,17 @@ fn locate(path: &Path, split: Split) -> Result<Source, Error> {
             return Ok(Source::Archive(archive));
         }
     }
-    Err(Error::NotFound { path: path.to_path_buf(), file })
+    Err(Cifar10Error::NotFound { path: path.to_path_buf(), file })
 }
 
 /// Its name in the binary version, its path, and its records.
 type BatchFile = (&'static str, PathBuf, Vec<u8>);
 
-fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchFile>, Error> {
+fn from_folder(
+    folder: &Path,
+    layout: Layout,
+    split: Split,
+) -> Result<Vec<BatchFile>, Cifar10Error> {
     let read = |&file: &&'static str| {
         let path = folder.join(layout.name(file));
         match std::fs::read(&path) {
@@ -425,7 +384,7 @@ fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchF
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = layout.name(file);
-                Err(Error::MissingFile { path: folder.to_path_buf(), file })
+                Err(Cifar10Error::MissingFile { path: folder.to_path_buf(), file })
             }
             Err(source) => Err(read_error(&path, source)),
         }
@@ -433,8 +392,8 @@ fn from_folder(folder: &Path, layout: Layout, split: Split) -> Result<Vec<BatchF
     split.files().iter().map(read).collect()
 }
 
-fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
-    let damaged = |source| Error::Archive { path: path.to_path_buf(), source };
+fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Error> {
+    let damaged = |source| Cifar10Error::Archive { path: path.to_path_buf(), source };
     let file = File::open(path).map_err(|source| read_error(path, source))?;
     let mut archive = tar::Archive::new(GzDecoder::new(file));
     let mut found = BTreeMap::new();
@@ -455,7 +414,9 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Error> {
         }
     }
     let take = |&file: &&'static str| {
-        found.remove(file).ok_or_else(|| Error::MissingFile { path: path.to_path_buf(), file })
+        found
+            .remove(file)
+            .ok_or_else(|| Cifar10Error::MissingFile { path: path.to_path_buf(), file })
     };
     split.files().iter().map(take).collect()
 }
@@ -465,8 +426,8 @@ fn to_images(n: usize, pixels: Vec<u8>) -> Array4<u8> {
         .expect("invariant: one record of pixels per label")
 }
 
-fn read_error(path: &Path, source: io::Error) -> Error {
-    Error::Read { path: path.to_path_buf(), source }
+fn read_error(path: &Path, source: io::Error) -> Cifar10Error {
+    Cifar10Error::Read { path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -509,7 +470,7 @@ mod tests {
         tar.into_inner().unwrap().finish().unwrap();
     }
 
-    fn exclusions(folder: &Path, rows: &str) -> Result<Exclusions, Error> {
+    fn exclusions(folder: &Path, rows: &str) -> Result<Exclusions, Cifar10Error> {
         let path = folder.join("exclude.csv");
         fs::write(&path, format!("file,index,label,source\n{rows}")).unwrap();
         Exclusions::read(&path)
@@ -524,9 +485,9 @@ mod tests {
         let archive = elsewhere.path().join(ARCHIVE);
         write_archive(&archive);
         for split in [Split::Train, Split::Test] {
-            let set = Cifar10::read(&inner, split, None).unwrap();
+            let set = read(&inner, split, None).unwrap();
             for path in [dir.path(), &archive, elsewhere.path()] {
-                assert_eq!(Cifar10::read(path, split, None).unwrap(), set);
+                assert_eq!(read(path, split, None).unwrap(), set);
             }
         }
     }
@@ -535,11 +496,10 @@ mod tests {
     fn batches_come_in_order_and_planes_are_channels() {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
-        let set = Cifar10::read(dir.path(), Split::Train, None).unwrap();
-        assert_eq!(set.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+        let set = read(dir.path(), Split::Train, None).unwrap();
+        assert_eq!(set.classes, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
         assert_eq!(set.images.dim(), (10, 3, 32, 32));
         assert_eq!(set.images[[3, 2, 5, 9]], plane(2 * 1024 + 5 * 32 + 9) ^ 2);
-        assert_eq!(set.positions, (0..10).collect::<Vec<_>>());
         assert!(set.excluded.is_empty());
     }
 
@@ -550,13 +510,11 @@ mod tests {
         let rows =
             "data_batch_2.bin,0,1,lossy\ntest_batch.bin,1,8,lossy\ndata_batch_5.bin,1,5,gone\n";
         let list = exclusions(dir.path(), rows).unwrap();
-        assert_eq!(list.len(), 3);
-        let set = Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap();
-        assert_eq!(set.positions, [0, 1, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(set.labels, [0, 1, 2, 2, 3, 3, 4, 4]);
+        let set = read(dir.path(), Split::Train, Some(&list)).unwrap();
+        assert_eq!(set.classes, [0, 1, 2, 2, 3, 3, 4, 4]);
         assert_eq!(set.len(), 8);
         assert_eq!(set.excluded, BTreeMap::from([("gone".into(), 1), ("lossy".into(), 1)]));
-        let whole = Cifar10::read(dir.path(), Split::Train, None).unwrap();
+        let whole = read(dir.path(), Split::Train, None).unwrap();
         assert_eq!(
             set.images.index_axis(ndarray::Axis(0), 2),
             whole.images.index_axis(ndarray::Axis(0), 3)
@@ -568,8 +526,8 @@ mod tests {
     fn the_hash_is_that_of_the_records() {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
-        let set = Cifar10::read(dir.path(), Split::Test, None).unwrap();
-        assert_eq!(set.sha256(), format!("{:x}", Sha256::digest(batch(7))));
+        let set = read(dir.path(), Split::Test, None).unwrap();
+        assert_eq!(set.sha256(), crate::data::sha256(&batch(7)));
     }
 
     #[test]
@@ -584,8 +542,7 @@ mod tests {
             ("data_batch_1.bin,9,3,lossy\n", "has only 2 images, none at image 9, not label 3"),
         ] {
             let list = exclusions(dir.path(), rows).unwrap();
-            let error =
-                Cifar10::read(dir.path(), Split::Train, Some(&list)).unwrap_err().to_string();
+            let error = read(dir.path(), Split::Train, Some(&list)).unwrap_err().to_string();
             assert!(error.contains(found) && error.contains("exclude.csv, line 2"), "{error}");
         }
     }
@@ -598,33 +555,33 @@ mod tests {
             "test_batch.bin,1,8,lossy\ntest.bin,1,8,lossy\n",
         ] {
             let error = exclusions(dir.path(), rows).unwrap_err();
-            assert!(matches!(error, Error::Exclusion { line: 3, .. }), "{error}");
+            assert!(matches!(error, Cifar10Error::Exclusion { line: 3, .. }), "{error}");
         }
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let dir = TempDir::new().unwrap();
-        let error = Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
-        assert!(matches!(error, Error::NotFound { file: "test_batch.bin", .. }));
+        let error = read(dir.path(), Split::Test, None).unwrap_err();
+        assert!(matches!(error, Cifar10Error::NotFound { file: "test_batch.bin", .. }));
         write_set(dir.path());
         fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
-        let error = Cifar10::read(dir.path(), Split::Train, None).unwrap_err();
-        assert!(matches!(error, Error::MissingFile { file: "data_batch_3.bin", .. }));
+        let error = read(dir.path(), Split::Train, None).unwrap_err();
+        assert!(matches!(error, Cifar10Error::MissingFile { file: "data_batch_3.bin", .. }));
     }
 
     #[test]
     fn truncated_foreign_and_damaged_files_are_told_apart() {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("test_batch.bin");
-        let read = || Cifar10::read(dir.path(), Split::Test, None).unwrap_err();
+        let refusal = || read(dir.path(), Split::Test, None).unwrap_err();
         fs::write(&file, &batch(7)[..5000]).unwrap();
-        assert!(matches!(read(), Error::Length { bytes: 5000, .. }));
+        assert!(matches!(refusal(), Cifar10Error::Length { bytes: 5000, .. }));
         fs::write(&file, vec![10; RECORD]).unwrap();
-        assert!(matches!(read(), Error::Label { index: 0, label: 10, .. }));
+        assert!(matches!(refusal(), Cifar10Error::Label { index: 0, label: 10, .. }));
         fs::remove_file(&file).unwrap();
         fs::write(dir.path().join(ARCHIVE), "not an archive").unwrap();
-        assert!(matches!(read(), Error::Archive { .. }));
+        assert!(matches!(refusal(), Cifar10Error::Archive { .. }));
     }
 
     /// By hand, on a copy of the real set.
@@ -635,12 +592,12 @@ mod tests {
         let list =
             std::env::var_os("CIFAR10_EXCLUDE").map(|p| Exclusions::read(Path::new(&p)).unwrap());
         for (split, n) in [(Split::Train, 50_000), (Split::Test, 10_000)] {
-            let set = Cifar10::read(&path, split, None).unwrap();
+            let set = read(&path, split, None).unwrap();
             assert_eq!(set.len(), n);
-            let mut classes = [0; 10];
-            set.labels.iter().for_each(|&label| classes[usize::from(label)] += 1);
-            assert_eq!(classes, [n / 10; 10]);
-            let kept = Cifar10::read(&path, split, list.as_ref()).unwrap();
+            let mut counts = [0; 10];
+            set.classes.iter().for_each(|&class| counts[usize::from(class)] += 1);
+            assert_eq!(counts, [n / 10; 10]);
+            let kept = read(&path, split, list.as_ref()).unwrap();
             assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
             eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());
             // The published mean of the training images: 0.4914, 0.4822, 0.4465 of 255.

@@ -1,36 +1,35 @@
 //! A batch of CIFAR-10's Python version: a pickled dictionary.
 //!
-//! `data` is an array of bytes `[N, 3072]`, a row of it the 1024 values of red, of green and of blue
-//! of an image, and `labels` a list of N classes. Python 2 pickled the published files; what Python 3
+//! `data` is an array of bytes `[N, 3072]`, each row the 1024 red, the green and the blue values of
+//! an image, and `labels` is a list of N classes. Python 2 pickled the published files; what Python 3
 //! makes of them is read too. Nothing is executed.
 
 use std::borrow::Cow;
 
-use crate::data::cifar10::PIXELS;
-use crate::networks::checkpoint::pickle::{Document, Id, Node};
+use crate::data::pickle::{self, Document, Id, Node};
 
-/// The records of the binary version: for each image the label, then the pixels.
+/// The records of the binary version: for each image the label, then its `pixels` values.
 ///
 /// # Errors
-/// A file that is no such pickle, in words.
-pub(super) fn records(pickle: &[u8]) -> Result<Vec<u8>, String> {
-    let document = Document::parse(&mut &*pickle).map_err(|error| error.to_string())?;
+/// What keeps the file from being such a pickle, in words.
+pub(super) fn records(file: &[u8], pixels: usize) -> Result<Vec<u8>, String> {
+    let document = pickle::parse(&mut &*file).map_err(|error| error.to_string())?;
     let batch = Batch(&document);
-    let (shape, pixels) = batch
+    let (shape, values) = batch
         .item("data")
         .and_then(|data| batch.array(data))
-        .ok_or("it holds no dictionary with `data`, an array of bytes in the order of C")?;
+        .ok_or("it holds no dictionary with `data`, an array of bytes in C order")?;
     let labels = batch
         .item("labels")
         .and_then(|labels| batch.labels(labels))
         .ok_or("it holds no `labels`, a list of classes from 0 to 255")?;
-    if shape != [labels.len(), PIXELS] || pixels.len() != labels.len() * PIXELS {
+    if shape != [labels.len(), pixels] || values.len() != labels.len() * pixels {
         return Err(format!(
-            "its data are of shape {shape:?} with {} labels; CIFAR-10 has [N, {PIXELS}] with N",
+            "its data are of shape {shape:?} with {} labels; CIFAR-10 has [N, {pixels}] with N labels",
             labels.len()
         ));
     }
-    let rows = labels.iter().zip(pixels.chunks_exact(PIXELS));
+    let rows = labels.iter().zip(values.chunks_exact(pixels));
     Ok(rows.flat_map(|(label, row)| std::iter::once(*label).chain(row.iter().copied())).collect())
 }
 
@@ -74,7 +73,7 @@ impl<'a> Batch<'a> {
     fn array(&self, id: Id) -> Option<(Vec<usize>, Cow<'a, [u8]>)> {
         let Node::Object(name, _) = self.0.get(id) else { return None };
         let (shape, dtype, bytes) = if name.ends_with("._reconstruct") {
-            // (version, shape, type, whether in the order of Fortran, bytes)
+            // (version, shape, type, whether in Fortran order, bytes)
             let &[_, shape, dtype, fortran, bytes] = self.tuple(self.0.state(id)?)? else {
                 return None;
             };

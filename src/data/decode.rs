@@ -1,13 +1,13 @@
 //! One image file, as `PIL.Image.open(path).convert("RGB")` has it.
 //!
-//! The peers that published distances read images so, and the bytes here are theirs: palettes are
+//! Those who published distances read images this way, and the bytes here are theirs: palettes are
 //! looked up, 1, 2 and 4 bits scaled, 16-bit colour keeps its high byte (a PPM is rounded), of an
 //! animation the first frame counts. An EXIF orientation is ignored, except that of a
 //! TIFF, which Pillow applies. JPEG and lossy WebP decode to bytes that may differ by a few from
 //! those of another decoder.
 //!
 //! What has no one answer is refused by name: transparent pixels, CMYK, L\*a\*b\*, floats, 16-bit grey,
-//! which Pillow cuts off at 255, and a PNM of another maximum than 1, 255 and 65535.
+//! which Pillow cuts off at 255, and a PNM whose maximum is not 1, 255 or 65535.
 
 use std::{
     fs::File,
@@ -99,7 +99,7 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
 
 const CMYK: &str = "its colours are CMYK: convert it to RGB first";
 
-/// 8 bits a channel, without the alpha that is opaque.
+/// 8 bits a channel, without an opaque alpha channel.
 fn to_bytes(image: DynamicImage, format: Option<ImageFormat>) -> DynamicImage {
     match image.color() {
         ColorType::L8 | ColorType::Rgb8 => image,
@@ -147,7 +147,7 @@ fn is_cmyk_jpeg(path: &Path) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// The largest value that the header of a PNM speaks of; none if it is not understood.
+/// The maximum in the header of a PNM; none if the header is not understood.
 fn pnm_maximum(path: &Path) -> std::io::Result<Option<u32>> {
     let decoder = PnmDecoder::new(BufReader::new(File::open(path)?));
     Ok(decoder.ok().map(|decoder| decoder.header().maximal_sample()))

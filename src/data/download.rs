@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use md5::{Digest, Md5, digest::Output};
-use sha2::Sha256;
 use ureq::{Agent, Body, http::Response};
+
+use crate::data::hash::{file_md5, file_sha256};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -38,11 +38,12 @@ impl Checksum<'_> {
         }
     }
 
-    fn of(self, path: &Path) -> Result<String, Error> {
-        match self {
-            Self::Md5(_) => Ok(format!("{:x}", digest::<Md5>(path)?)),
-            Self::Sha256Start(_) => Ok(format!("{:x}", digest::<Sha256>(path)?)),
-        }
+    fn of(self, path: &Path) -> Result<String, DownloadError> {
+        let found = match self {
+            Self::Md5(_) => file_md5(path),
+            Self::Sha256Start(_) => file_sha256(path),
+        };
+        found.map_err(io_error("read", path))
     }
 
     /// With the name of its method.
@@ -66,7 +67,7 @@ impl fmt::Display for Checksum<'_> {
 /// What can go wrong with a download.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum DownloadError {
     /// There is no answer.
     #[error(
         "cannot reach {url}: {problem}; on a machine with a network, fetch it ({checksum}) and \
@@ -154,7 +155,7 @@ pub enum Event<'a> {
         /// Bytes of the whole file, where the server says so.
         total: Option<u64>,
     },
-    /// So many bytes were received since the last time.
+    /// This many bytes were received since the last event.
     Advance(u64),
 }
 
@@ -195,7 +196,7 @@ impl Downloader {
         checksum: Checksum<'_>,
         destination: &Path,
         watch: &mut Watch<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DownloadError> {
         if let Some(folder) = destination.parent() {
             fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         }
@@ -205,7 +206,7 @@ impl Downloader {
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path);
         let mut file = file.map_err(io_error("write", &path))?;
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path }),
+            Err(TryLockError::WouldBlock) => return Err(DownloadError::Busy { path }),
             // Some network file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
@@ -224,9 +225,9 @@ impl Downloader {
                 return fs::rename(&path, destination).map_err(io_error("write", destination));
             }
             if have == 0 {
-                // Nothing of it can be of use.
+                // No part of it is of any use.
                 let _ = fs::remove_file(&path);
-                return Err(Error::Checksum {
+                return Err(DownloadError::Checksum {
                     url: url.to_owned(),
                     checksum: checksum.to_string(),
                     found: checksum.named(&found),
@@ -249,18 +250,23 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Appends what is missing to the part.
-    fn receive(&self, file: &mut File, have: u64, watch: &mut Watch<'_>) -> Result<(), Error> {
+    fn receive(
+        &self,
+        file: &mut File,
+        have: u64,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), DownloadError> {
         let Some((response, have)) = self.request(file, have)? else { return Ok(()) };
         let total = response.body().content_length().map(|rest| have + rest);
         let go_on = |flow: ControlFlow<()>| match flow {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Interrupted),
+            ControlFlow::Break(()) => Err(DownloadError::Interrupted),
         };
         go_on(watch(Event::Begin { url: self.url, have, total }))?;
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 1 << 16];
         let mut received = have;
-        let broken = |received, problem: String| Error::Broken {
+        let broken = |received, problem: String| DownloadError::Broken {
             url: self.url.to_owned(),
             received,
             total,
@@ -285,12 +291,16 @@ impl Job<'_> {
 
     /// The answer that begins at the end of the part, and where that is; none if nothing is
     /// missing.
-    fn request(&self, file: &File, have: u64) -> Result<Option<(Response<Body>, u64)>, Error> {
+    fn request(
+        &self,
+        file: &File,
+        have: u64,
+    ) -> Result<Option<(Response<Body>, u64)>, DownloadError> {
         let mut request = self.agent.get(self.url);
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let response = request.call().map_err(|error| Error::Unreachable {
+        let response = request.call().map_err(|error| DownloadError::Unreachable {
             url: self.url.to_owned(),
             problem: error.to_string(),
             checksum: self.checksum.to_string(),
@@ -301,13 +311,13 @@ impl Job<'_> {
             206 if range.is_some_and(|range| range.starts_with(&format!("bytes {have}-"))) => {
                 Ok(Some((response, have)))
             }
-            // The server knows no ranges: all of it comes again.
+            // The server does not support ranges: the whole file comes again.
             200 => {
                 file.set_len(0).map_err(io_error("write", self.part))?;
                 Ok(Some((response, 0)))
             }
             416 if have > 0 => Ok(None),
-            status => Err(Error::Status {
+            status => Err(DownloadError::Status {
                 url: self.url.to_owned(),
                 status,
                 checksum: self.checksum.to_string(),
@@ -316,21 +326,9 @@ impl Job<'_> {
     }
 }
 
-fn digest<D: Digest>(path: &Path) -> Result<Output<D>, Error> {
-    let mut file = File::open(path).map_err(io_error("read", path))?;
-    let mut hash = D::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(io_error("read", path))? {
-            0 => return Ok(hash.finalize()),
-            n => hash.update(&buffer[..n]),
-        }
-    }
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_path_buf();
-    move |source| Error::Io { action, path, source }
+    move |source| DownloadError::Io { action, path, source }
 }
 
 #[cfg(test)]
@@ -341,6 +339,7 @@ mod tests {
         thread::JoinHandle,
     };
 
+    use md5::Digest as _;
     use tempfile::TempDir;
 
     use super::*;
@@ -420,7 +419,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-            let md5 = format!("{:x}", Md5::digest(&content));
+            let md5 = format!("{:x}", md5::Md5::digest(&content));
             Self { folder: TempDir::new().unwrap(), content, md5 }
         }
 
@@ -437,7 +436,7 @@ mod tests {
             fs::write(self.part(), bytes).unwrap();
         }
 
-        fn fetch(&self, url: &str) -> Result<u64, Error> {
+        fn fetch(&self, url: &str) -> Result<u64, DownloadError> {
             let mut received = 0;
             // Never through a proxy: the server is on this machine.
             let downloader = Downloader::with(Agent::config_builder().proxy(None));
@@ -491,7 +490,7 @@ mod tests {
         let error = f.fetch(&url).unwrap_err();
         let half = f.content.len() as u64 / 2;
         assert!(
-            matches!(error, Error::Broken { received, total: Some(total), .. }
+            matches!(error, DownloadError::Broken { received, total: Some(total), .. }
                 if received == half && total == 2 * half),
             "{error}"
         );
@@ -507,7 +506,7 @@ mod tests {
         let (url, server) = serve(b"another file".to_vec(), vec![Answer::Whole]);
         let error = f.fetch(&url).unwrap_err();
         assert!(
-            matches!(&error, Error::Checksum { checksum, .. } if checksum.ends_with(&f.md5)),
+            matches!(&error, DownloadError::Checksum { checksum, .. } if checksum.ends_with(&f.md5)),
             "{error}"
         );
         assert_eq!(fs::read_dir(f.folder.path().join("new")).unwrap().count(), 0);
@@ -517,7 +516,7 @@ mod tests {
     #[test]
     fn the_first_digits_of_a_sha256_are_enough_and_must_be_right() {
         let f = Fixture::new();
-        let sha256 = format!("{:x}", Sha256::digest(&f.content));
+        let sha256 = crate::data::sha256(&f.content);
         let downloader = Downloader::with(Agent::config_builder().proxy(None));
         let fetch = |digits: &str| {
             let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
@@ -548,11 +547,11 @@ mod tests {
         let f = Fixture::new();
         let (url, server) = serve(vec![], vec![Answer::NotFound]);
         let error = f.fetch(&url).unwrap_err();
-        assert!(matches!(error, Error::Status { status: 404, .. }), "{error}");
+        assert!(matches!(error, DownloadError::Status { status: 404, .. }), "{error}");
         server.join().unwrap();
         // The listener is gone: nothing answers at its port.
         let error = f.fetch(&url).unwrap_err();
-        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        assert!(matches!(error, DownloadError::Unreachable { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(&f.md5) && text.contains("new/file"), "{text}");
         assert!(!f.part().exists());
@@ -570,13 +569,13 @@ mod tests {
             &mut |event| match event {
                 Event::Begin { .. } => {
                     let second = f.fetch("http://127.0.0.1:1/").unwrap_err();
-                    assert!(matches!(second, Error::Busy { .. }), "{second}");
+                    assert!(matches!(second, DownloadError::Busy { .. }), "{second}");
                     ControlFlow::Continue(())
                 }
                 Event::Advance(_) => ControlFlow::Break(()),
             },
         );
-        assert!(matches!(outcome, Err(Error::Interrupted)));
+        assert!(matches!(outcome, Err(DownloadError::Interrupted)));
         assert!(fs::metadata(f.part()).unwrap().len() > 0);
         // The server may be cut off while it writes.
         let _ = server.join();

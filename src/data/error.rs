@@ -13,10 +13,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// CIFAR-10 or its exclusion list.
     #[error(transparent)]
-    Cifar10(#[from] cifar10::Error),
+    Cifar10(#[from] cifar10::Cifar10Error),
     /// A download.
     #[error(transparent)]
-    Download(#[from] download::Error),
+    Download(#[from] download::DownloadError),
     /// A file or folder cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {

@@ -1,9 +1,9 @@
 //! Folders of images, at any depth, in the order of their paths.
 //!
-//! Folders that are links are followed, but for one that leads back to where it is found. Files of
-//! other endings than those of images are passed over and counted; what starts with a dot is not
-//! looked at. A set is grey if all of its images are, otherwise all of it is in colour
-//! (`data/decode.rs` says which formats are read, and how).
+//! Links to folders are followed, except one that leads back to a folder it lies in. Files without
+//! the ending of an image are skipped and counted; names that start with a dot are ignored. A set is
+//! grey if all of its images are, otherwise all of it is in colour (`data/decode.rs` says which
+//! formats are read, and how).
 
 use std::{
     collections::BTreeMap,

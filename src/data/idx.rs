@@ -35,20 +35,20 @@ pub fn images_file(split: Split) -> &'static str {
 /// named `labels-idx1` where theirs says `images-idx3`.
 ///
 /// # Errors
-/// A file that cannot be read, is truncated, has bytes left over, or holds something else; labels
-/// of another number than the images.
+/// A file that cannot be read, is truncated, has bytes left over, or holds something else; another
+/// number of labels than of images.
 pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
     let images = read_images(path)?;
     let Some(beside) = labels_beside(path) else { return Ok((images, vec![])) };
-    let labels = read_labels(&beside)?;
+    let classes = read_labels(&beside)?;
     let n = images.len_of(Axis(0));
-    if labels.len() == n {
-        return Ok((images, labels));
+    if classes.len() == n {
+        return Ok((images, classes));
     }
     let problem = format!(
         "it holds {} labels and {} has {n} images: one of them is of another set; fetch both \
          again, or move this file away to go without labels",
-        labels.len(),
+        classes.len(),
         path.display()
     );
     Err(Error::Format { path: beside, problem })

@@ -5,36 +5,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 use ndarray::{Array4, Axis, Slice};
 use sha2::{Digest, Sha256};
 
-use crate::data::cifar10::Cifar10;
-
-/// A part of a published set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// The training images.
-    Train,
-    /// The test images.
-    Test,
-}
-
-impl Split {
-    /// The name in manifests and metadata, `train` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-}
-
 /// Images, and where they are from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageSet {
     /// `[N, C, H, W]`, rows from the top; one channel is grey, three are red, green, blue.
     pub images: Array4<u8>,
     /// Classes, where the layout has them beside the images; otherwise empty.
-    pub labels: Vec<u8>,
-    /// Whether labels are part of the records that the hash is of, as in CIFAR-10's binary version.
-    pub hashes_labels: bool,
+    pub classes: Vec<u8>,
+    /// Whether the class is part of the records that the hash is of, as in CIFAR-10's binary version.
+    pub hashes_classes: bool,
     /// The set's name, and what was done to its images: `fashion-mnist pad:32 rgb`.
     pub name: String,
     /// `train`, `test`, or `all` where there are no splits.
@@ -43,17 +22,17 @@ pub struct ImageSet {
     pub excluded: BTreeMap<String, usize>,
     /// The file of each image, where each has one; otherwise empty.
     pub files: Vec<PathBuf>,
-    /// What who uses the set should be told of how it was read, a line each.
+    /// What users of the set should be told about how it was read, a line each.
     pub notes: Vec<String>,
 }
 
 impl ImageSet {
-    /// A set without splits and labels.
+    /// A set without splits and classes.
     pub(super) fn of(images: Array4<u8>, name: String) -> Self {
         Self {
             images,
-            labels: vec![],
-            hashes_labels: false,
+            classes: vec![],
+            hashes_classes: false,
             name,
             split: "all".to_owned(),
             excluded: BTreeMap::new(),
@@ -83,7 +62,7 @@ impl ImageSet {
     pub fn first(mut self, n: usize) -> Self {
         let n = n.min(self.len());
         self.images.slice_axis_inplace(Axis(0), Slice::from(..n));
-        self.labels.truncate(n);
+        self.classes.truncate(n);
         self.files.truncate(n);
         self
     }
@@ -95,7 +74,7 @@ impl ImageSet {
         set.name = format!("{} {}..{}", set.name, range.start, range.end);
         let start = range.start.min(set.len());
         set.images.slice_axis_inplace(Axis(0), Slice::from(start..));
-        set.labels.drain(..start.min(set.labels.len()));
+        set.classes.drain(..start.min(set.classes.len()));
         set.files.drain(..start.min(set.files.len()));
         set
     }
@@ -103,18 +82,18 @@ impl ImageSet {
     /// SHA-256 of the images in order, as hex: the same images have the same hash, however they
     /// were stored.
     ///
-    /// Of CIFAR-10 it is that of the records of its binary version (label, then pixels); of every
-    /// other set that of `N,C,H,W`, a line feed, and the pixels, whether it has labels or not.
+    /// Of CIFAR-10 it is that of the records of its binary version (class, then pixels); of every
+    /// other set that of `N,C,H,W`, a line feed, and the pixels, whether it has classes or not.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        let labels = if self.hashes_labels { self.labels.as_slice() } else { &[] };
-        if labels.is_empty() {
+        let classes = if self.hashes_classes { self.classes.as_slice() } else { &[] };
+        if classes.is_empty() {
             let (n, c, h, w) = self.images.dim();
             hash.update(format!("{n},{c},{h},{w}\n"));
         }
         for (i, image) in self.images.outer_iter().enumerate() {
-            if let Some(label) = labels.get(i) {
-                hash.update([*label]);
+            if let Some(class) = classes.get(i) {
+                hash.update([*class]);
             }
             match image.as_slice() {
                 Some(bytes) => hash.update(bytes),
@@ -122,22 +101,6 @@ impl ImageSet {
             }
         }
         format!("{:x}", hash.finalize())
-    }
-}
-
-impl ImageSet {
-    /// CIFAR-10 as an image set, with its labels.
-    pub fn from_cifar10(set: Cifar10, split: Split) -> Self {
-        Self {
-            images: set.images,
-            labels: set.labels,
-            hashes_labels: true,
-            name: "cifar10".to_owned(),
-            split: split.name().to_owned(),
-            excluded: set.excluded,
-            files: vec![],
-            notes: vec![],
-        }
     }
 }
 
@@ -171,9 +134,9 @@ mod tests {
         assert_eq!(middle.name, "set 1..2");
         assert!(set.clone().range(3..9).is_empty());
         let expected = [&b"2,1,2,2\n"[..], &[0, 1, 2, 3, 9, 10, 11, 12]].concat();
-        assert_eq!(two.sha256(), format!("{:x}", Sha256::digest(expected)));
-        // Labels that were found beside the images do not make another set of them.
-        assert_eq!(ImageSet { labels: vec![3, 4], ..two.clone() }.sha256(), two.sha256());
+        assert_eq!(two.sha256(), crate::data::sha256(&expected));
+        // Classes that were found beside the images do not make another set of them.
+        assert_eq!(ImageSet { classes: vec![3, 4], ..two.clone() }.sha256(), two.sha256());
     }
 
     #[test]

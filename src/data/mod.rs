@@ -1,7 +1,7 @@
 //! Image sets: where they come from, how they are read, and what was done to them.
 //!
 //! [`load`] takes the name of a published set or a path and returns an [`ImageSet`]: bytes
-//! `[N, C, H, W]` with their name, split and hash, whatever the layout they were stored in. One
+//! `[N, C, H, W]` with their name, split and hash, whatever layout they were stored in. One
 //! file reads one layout: [`cifar10`], [`idx`] (MNIST and Fashion-MNIST), [`folder`] (image files),
 //! [`celeba`], [`array`](mod@array) (`.npy` and `.npz`). Nothing is fetched unless it is asked for:
 //! [`download`].
@@ -16,21 +16,26 @@ pub mod download;
 mod error;
 mod fit;
 pub mod folder;
+mod hash;
 pub mod idx;
 mod image_set;
 mod known_file;
 pub mod npy;
 pub(crate) mod numpy;
+pub(crate) mod pickle;
 mod resample;
 mod source;
+mod split;
 mod value_range;
 mod writer;
 
 pub use error::{Error, Missing, Result};
 pub use fit::{Fit, Resize};
-pub use image_set::{ImageSet, Split, to_u8};
+pub use hash::{file_md5, file_sha256, sha256};
+pub use image_set::{ImageSet, to_u8};
 pub use known_file::{INCEPTION, KnownFile};
 pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};
+pub use split::Split;
 pub use value_range::ValueRange;
 pub use writer::{ArrayWriter, Element, STDOUT};

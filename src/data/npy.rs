@@ -15,7 +15,7 @@ use crate::data::{
 /// What can go wrong with an array file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum NpyError {
     /// The file cannot be opened, or the folder cannot be written to.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -26,7 +26,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The contents are no `.npy` file of floats.
+    /// The file is not an `.npy` file of floats.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
@@ -34,7 +34,7 @@ pub enum Error {
         /// What is wrong with it, and the remedy.
         problem: String,
     },
-    /// The array has other than four axes.
+    /// The array does not have four axes.
     #[error("{} has shape {found:?}, expected [N, C, H, W]", path.display())]
     Shape {
         /// The file.
@@ -59,11 +59,13 @@ pub enum Error {
 /// - Shape: `[N, C, H, W]`.
 ///
 /// # Errors
-/// A file that cannot be opened, is truncated, holds other than floats, or has other than four axes.
-pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
+/// A file that cannot be opened, is truncated, holds anything but floats, or does not have four axes.
+pub fn read_images(path: &Path) -> Result<Array4<f32>, NpyError> {
     let file = File::open(path).map_err(|source| io_error("read", path, source))?;
-    let refuse =
-        |problem: Problem| Error::Format { path: path.to_path_buf(), problem: problem.to_string() };
+    let refuse = |problem: Problem| NpyError::Format {
+        path: path.to_path_buf(),
+        problem: problem.to_string(),
+    };
     let array = match numpy::read(&mut BufReader::new(file)).map_err(refuse)? {
         Values::Single(array) => array,
         #[allow(clippy::cast_possible_truncation, reason = "single precision is asked for")]
@@ -71,7 +73,9 @@ pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
         Values::Bytes(_) => return Err(refuse(Problem::Kind("|u1".to_owned()))),
     };
     let found = array.shape().to_vec();
-    array.into_dimensionality::<Ix4>().map_err(|_| Error::Shape { path: path.to_path_buf(), found })
+    array
+        .into_dimensionality::<Ix4>()
+        .map_err(|_| NpyError::Shape { path: path.to_path_buf(), found })
 }
 
 /// Writes images, creating the folder where it is missing.
@@ -80,10 +84,10 @@ pub fn read_images(path: &Path) -> Result<Array4<f32>, Error> {
 ///
 /// # Errors
 /// A folder or file that cannot be written; an existing file is then left as it was.
-pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Error> {
+pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), NpyError> {
     let file = atomic::beside(path).map_err(|source| io_error("write", path, source))?;
     let mut writer = BufWriter::new(file);
-    images.write_npy(&mut writer).map_err(|source| Error::Write {
+    images.write_npy(&mut writer).map_err(|source| NpyError::Write {
         path: path.to_path_buf(),
         shape: images.shape().to_vec(),
         source,
@@ -93,8 +97,8 @@ pub fn write_images(path: &Path, images: ArrayView4<'_, f32>) -> Result<(), Erro
     atomic::put(file, path).map_err(|source| io_error("write", path, source))
 }
 
-pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Io { action, path: path.to_path_buf(), source }
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> NpyError {
+    NpyError::Io { action, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -147,7 +151,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("bytes.npy");
         ndarray_npy::write_npy(&path, &Array4::<u8>::zeros((1, 1, 2, 2))).unwrap();
-        assert!(matches!(read_images(&path), Err(Error::Format { .. })));
+        assert!(matches!(read_images(&path), Err(NpyError::Format { .. })));
         let path = dir.path().join("half.npy");
         write_images(&path, images().view()).unwrap();
         let bytes = fs::read(&path).unwrap();

@@ -33,7 +33,7 @@ pub(crate) enum Values {
 /// Why there is no array.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
-    /// Objects of Python, behind the header as a pickle.
+    /// Python objects, pickled after the header.
     #[error(
         "it holds pickled Python objects, which are not read: save the array itself, \
          numpy.save(path, numpy.asarray(x, dtype=numpy.float32))"

@@ -1,8 +1,8 @@
 //! Where a set is: a path, the folder that `DDIM_DATA` names, the user's cache, or its address.
 //!
 //! A file that is found is read as it is, and its checksum is not compared with the published one:
-//! copies with other bytes exist and have their use, and every result states the hash of the images
-//! it saw. What is downloaded must have the published checksum.
+//! copies with other bytes exist and are useful, and every result states the hash of the images it
+//! saw. What is downloaded must have the published checksum.
 
 use std::{
     ffi::OsStr,
@@ -13,7 +13,7 @@ use std::{
 
 use crate::data::{
     Error, Fit, ImageSet, Missing, Result, Split, ValueRange, array, celeba,
-    cifar10::{Cifar10, Exclusions},
+    cifar10::{self, Exclusions},
     decode,
     download::{Checksum, Downloader, Watch},
     folder, idx,
@@ -154,7 +154,7 @@ impl Known {
         if self.is_cifar10() {
             return [root.to_path_buf(), root.join(self.name)]
                 .into_iter()
-                .find(|path| Cifar10::is_at(path));
+                .find(|path| cifar10::is_at(path));
         }
         let mut folders = vec![root.join(self.name)];
         folders.extend(self.torchvision.map(|folder| root.join(folder)));
@@ -232,7 +232,7 @@ pub struct Request<'a> {
     pub default_split: Split,
     /// An exclusion list of CIFAR-10.
     pub exclude: Option<&'a Path>,
-    /// At most so many images, the first ones.
+    /// The most images to read, counted from the first.
     pub limit: Option<usize>,
     /// Their size and channels.
     pub fit: Fit,
@@ -299,13 +299,13 @@ fn finish(request: &Request<'_>, set: ImageSet) -> Result<ImageSet> {
 
 fn cifar10(request: &Request<'_>, path: &Path, split: Split) -> Result<ImageSet> {
     let exclude = request.exclude.map(Exclusions::read).transpose()?;
-    Ok(ImageSet::from_cifar10(Cifar10::read(path, split, exclude.as_ref())?, split))
+    Ok(cifar10::read(path, split, exclude.as_ref())?)
 }
 
 fn idx(request: &Request<'_>, path: &Path, name: String) -> Result<ImageSet> {
     no_exclusions(request)?;
-    let (images, labels) = idx::read(path)?;
-    Ok(ImageSet { labels, ..ImageSet::of(images, name) })
+    let (images, classes) = idx::read(path)?;
+    Ok(ImageSet { classes, ..ImageSet::of(images, name) })
 }
 
 fn no_exclusions(request: &Request<'_>) -> Result<()> {
@@ -330,7 +330,7 @@ fn name_of(path: &Path) -> String {
 
 fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     let split = request.split.unwrap_or(request.default_split);
-    if Cifar10::is_at(path) {
+    if cifar10::is_at(path) {
         return finish(request, cifar10(request, path, split)?);
     }
     if [Split::Train, Split::Test].into_iter().any(|split| idx_file(path, split).is_some()) {
@@ -359,7 +359,7 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
 }
 
 fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
-    if Cifar10::is_at(path) {
+    if cifar10::is_at(path) {
         let split = request.split.unwrap_or(request.default_split);
         return finish(request, cifar10(request, path, split)?);
     }

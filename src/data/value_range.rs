@@ -2,15 +2,15 @@
 //!
 //! A float array does not say whether black is -1 or 0, and a wrong guess gives distances that look
 //! like distances. So the range is stated ([`ValueRange`], `--value-range`), or it is [-1, 1], and
-//! the values must look like it by their mass, samples of a model being unclamped:
+//! the distribution of the values must look like it (samples of a model are not clamped):
 //!
 //! - at most 1 % beyond [-1.5, 1.5] and at most 10 % beyond [-1, 1]: not 0 to 255, nor normalised by
 //!   a mean and a standard deviation;
 //! - at least 5 % below -0.1: not [0, 1], clamped or not;
 //! - at least 1 % beyond [-0.55, 0.55]: not [-0.5, 0.5].
 //!
-//! Images that are very bright or very flat may fail this and are then taken as stated. Of a range
-//! that is stated, half of the values at least must lie in it.
+//! Images that are very bright or very flat may fail this; stating the range lets them in. Where a
+//! range is stated, at least half of the values must lie in it.
 
 use std::{fmt, str::FromStr};
 
@@ -152,7 +152,7 @@ struct Seen {
 
 impl Seen {
     fn of(images: &Array4<f32>) -> Self {
-        /// As many as give a quantile of 0.1 % two digits.
+        /// Enough values for two digits of the 0.1 % quantile.
         const ENOUGH: usize = 1 << 20;
         let every = images.len().div_ceil(ENOUGH);
         let mut values: Vec<f32> = images.iter().step_by(every).copied().collect();

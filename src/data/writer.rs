@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 
 use crate::data::{
     atomic,
-    npy::{Error, io_error},
+    npy::{NpyError, io_error},
 };
 
 /// The path that stands for stdout.
@@ -48,7 +48,7 @@ impl ArrayWriter {
     ///
     /// # Errors
     /// A folder that cannot be written to.
-    pub fn npy(path: &Path, shape: [usize; 4], element: Element) -> Result<Self, Error> {
+    pub fn npy(path: &Path, shape: [usize; 4], element: Element) -> Result<Self, NpyError> {
         let kind = match element {
             Element::F32 => "<f4",
             Element::F64 => "<f8",
@@ -75,7 +75,7 @@ impl ArrayWriter {
         shape: [usize; 4],
         element: Element,
         about: &BTreeMap<String, String>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, NpyError> {
         let (kind, bytes) = match element {
             Element::F32 => ("F32", 4),
             Element::F64 => ("F64", 8),
@@ -94,7 +94,7 @@ impl ArrayWriter {
         header: &[u8],
         shape: [usize; 4],
         element: Element,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, NpyError> {
         let file =
             if path.as_os_str() == STDOUT { NamedTempFile::new() } else { atomic::beside(path) };
         let file = file.map_err(|source| io_error("write", path, source))?;
@@ -118,7 +118,7 @@ impl ArrayWriter {
     /// # Panics
     /// If the rows have another shape than the array's, or are more than it has.
     #[allow(clippy::cast_possible_truncation, reason = "the rounded value is meant")]
-    pub fn append(&mut self, rows: ArrayView4<'_, f64>) -> Result<(), Error> {
+    pub fn append(&mut self, rows: ArrayView4<'_, f64>) -> Result<(), NpyError> {
         assert_eq!(rows.shape()[1..], self.shape[1..], "rows of another shape");
         self.rows += rows.shape()[0];
         assert!(self.rows <= self.shape[0], "more rows than there should be");
@@ -136,7 +136,7 @@ impl ArrayWriter {
     ///
     /// # Panics
     /// If rows are missing.
-    pub fn finish(mut self) -> Result<String, Error> {
+    pub fn finish(mut self) -> Result<String, NpyError> {
         assert_eq!(self.rows, self.shape[0], "rows are missing");
         let path = &self.path;
         let failed = |source: io::Error| io_error("write", path, source);
@@ -150,13 +150,13 @@ impl ArrayWriter {
         Ok(format!("{:x}", self.hash.finalize()))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), NpyError> {
         self.hash.update(bytes);
         self.file.write_all(bytes).map_err(|source| io_error("write", &self.path, source))
     }
 }
 
-/// Copies a file to stdout; a reader that has had enough is no error.
+/// Copies a file to stdout; a reader that stops early is not an error.
 fn to_stdout(file: &NamedTempFile) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let sent = io::copy(&mut file.reopen()?, &mut stdout).and_then(|_| stdout.flush());

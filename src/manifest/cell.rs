@@ -11,11 +11,11 @@ use crate::{
         overlay::{Table, Value},
         reader::{OneOrMany, Problems, Reader},
     },
-    networks::placement::Precision,
+    networks::{placement::Precision, predicts::Predicts},
     plan::{
         AlsoSpec, CellSpec, ExactKind, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured,
-        MetricsSpec, ModelSpec, PredictionKind, Rule, ScheduleSpec, SolverSpec, Solves, StateKind,
-        Steps, Task, TruthSpec, VARIANCES,
+        MetricsSpec, ModelSpec, Rule, ScheduleSpec, SolverSpec, Solves, StateKind, Steps, Task,
+        TruthSpec, VARIANCES,
         measures::column_name,
         stated::{self, Stated, Written},
     },
@@ -251,8 +251,8 @@ fn read_model(
     let clip_x0: Option<bool> = r.get("clip_x0");
     let clip_range: Option<f64> = r.get("clip_range");
     r.ensure("clip_range", clip_range.is_none_or(|bound| bound > 0.0), "positive", "images: 1");
-    let predictions = [PredictionKind::Eps, PredictionKind::V, PredictionKind::X0];
-    let prediction = r.choice("prediction", &predictions.map(|kind| (kind.name(), kind)));
+    let predictions = Predicts::ALL.map(|predicts| (predicts.name(), predicts));
+    let prediction = r.choice("prediction", &predictions);
     let keys = [
         ("model.prediction", prediction.is_some()),
         ("model.clip_x0", clip_x0.is_some()),
@@ -299,7 +299,7 @@ fn read_model(
         }
         _ => None,
     };
-    let default = stated.as_ref().map_or(PredictionKind::Eps, |stated| stated.prediction);
+    let default = stated.as_ref().map_or(Predicts::Eps, |stated| stated.prediction);
     let prediction = prediction.unwrap_or(default);
     let bound = stated.as_ref().and_then(|stated| stated.clip);
     let clip_x0 = clip_x0.unwrap_or(bound.is_some());
@@ -694,12 +694,6 @@ fn read_metrics(r: &mut Reader<'_>) -> MetricsSpec {
         "the interval comes from leaving out one at a time",
     );
     let quantise = r.get("quantise").unwrap_or(true);
-    if r.entry("extrapolate").is_some() {
-        let message = "`metrics.extrapolate` is gone: distances are not extrapolated in N any more";
-        let help =
-            "remove it: the bias-corrected value, beside every distance, is the better estimate";
-        r.report(Diagnostic::error(r.place("extrapolate"), message).help(help));
-    }
     MetricsSpec { features, reference, blocks, quantise, measures, also }
 }
 

@@ -9,6 +9,13 @@ use crate::diagnostic::{Diagnostic, Place, nearest, suggest};
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::{Kind, known_names};
 
+/// Keys that older versions had, and what to do without them.
+const REMOVED: [(&str, &str); 1] = [(
+    "metrics.extrapolate",
+    "remove it: nothing is extrapolated in N any more, and the corrected value, which `metrics.csv` \
+     always has, is the better estimate",
+)];
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
@@ -409,9 +416,11 @@ impl<'a> Reader<'a> {
             }
             let path = self.path(&entry.key);
             let known = self.asked.iter().map(String::as_str);
-            let help = match nearest(&entry.key, known.clone()) {
-                Some(key) => format!("did you mean `{}`?", self.path(key)),
-                None => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
+            let removed = REMOVED.iter().find(|(key, _)| *key == path);
+            let help = match (removed, nearest(&entry.key, known.clone())) {
+                (Some((_, instead)), _) => (*instead).to_owned(),
+                (None, Some(key)) => format!("did you mean `{}`?", self.path(key)),
+                (None, None) => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
             };
             let message = format!("unknown key `{path}`");
             self.problems.push(Diagnostic::error(entry.place.clone(), message).help(help));

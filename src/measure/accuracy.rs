@@ -1,24 +1,21 @@
-//! How many images of a labelled set a classifier names rightly.
+//! How many images of a labelled set a classifier gets right.
 
 use std::{fmt, path::Path};
 
 use ndarray::ArrayView2;
 
+use crate::error::{Error, Result};
 use crate::{data::ImageSet, networks::features};
-use crate::{
-    error::{Error, Result},
-    results::record::{FIELDS, SE},
-};
 
 /// The measure's name on the command line.
 pub const ACCURACY: &str = "accuracy";
 
-/// The share of images whose highest class score is that of their label.
+/// The share of images whose highest class score is that of their own class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accuracy {
     /// Its column: `accuracy-cifar10-features`.
     pub column: String,
-    /// How many were named rightly.
+    /// How many it got right.
     pub correct: usize,
     /// The number of images N.
     pub n: usize,
@@ -28,7 +25,7 @@ impl Accuracy {
     /// Makes sure that a network's classes can be those of a set, before anything is computed.
     ///
     /// # Errors
-    /// A set without labels, or the Inception network, whose classes are ImageNet's.
+    /// A set without classes, or the Inception network, whose classes are ImageNet's.
     pub(crate) fn check(set: &ImageSet, source: &str) -> Result<()> {
         if features::is_inception(source) {
             return Err(Error::input(format!(
@@ -36,9 +33,9 @@ impl Accuracy {
                  a classifier of the set's own, like models/cifar10-features"
             )));
         }
-        if set.labels.is_empty() {
+        if set.classes.is_empty() {
             return Err(Error::input(format!(
-                "{} has no labels, which `{ACCURACY}` counts by: take cifar10, or an idx set with \
+                "{} has no classes, which `{ACCURACY}` counts by: take cifar10, or an idx set with \
                  its file of labels beside the images (..-labels-idx1-ubyte)",
                 set.name
             )));
@@ -46,25 +43,25 @@ impl Accuracy {
         Ok(())
     }
 
-    /// Counts the images whose highest score `[N, classes]` is that of their label.
+    /// Counts the images whose highest score `[N, classes]` is that of their own class.
     ///
     /// # Errors
-    /// A label that no class of the network stands for.
-    pub(crate) fn of(scores: ArrayView2<'_, f32>, labels: &[u8], source: &str) -> Result<Self> {
-        let classes = scores.ncols();
-        if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes) {
+    /// A class that the network does not know.
+    pub(crate) fn of(scores: ArrayView2<'_, f32>, own: &[u8], source: &str) -> Result<Self> {
+        let known = scores.ncols();
+        if let Some(class) = own.iter().find(|class| usize::from(**class) >= known) {
             return Err(Error::input(format!(
-                "an image has the label {label}, and {source} names the classes 0 to {}: it was \
+                "an image has the class {class}, and {source} names the classes 0 to {}: it was \
                  trained on another set",
-                classes.saturating_sub(1)
+                known.saturating_sub(1)
             )));
         }
         let named = scores.outer_iter().map(|scores| {
             let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             best.map(|(class, _)| class)
         });
-        let correct = named.zip(labels).filter(|(class, label)| *class == Some((**label).into()));
-        let (correct, n) = (correct.count(), labels.len());
+        let correct = named.zip(own).filter(|(named, own)| *named == Some((**own).into()));
+        let (correct, n) = (correct.count(), own.len());
         let column = format!("{ACCURACY}-{}", features::name_of(Path::new(source)));
         Ok(Self { column, correct, n })
     }
@@ -77,14 +74,6 @@ impl Accuracy {
     /// The binomial standard error, `sqrt(p (1 - p) / N)`.
     pub fn standard_error(&self) -> f64 {
         (self.value() * (1.0 - self.value()) / self.n as f64).sqrt()
-    }
-
-    /// Value and standard error as the columns of a metric; no groups are left out of a count.
-    pub(crate) fn fields(&self) -> [String; FIELDS] {
-        let mut fields = [const { String::new() }; FIELDS];
-        fields[0] = format!("{:?}", self.value());
-        fields[SE] = format!("{:?}", self.standard_error());
-        fields
     }
 }
 
@@ -113,7 +102,7 @@ mod tests {
         );
         let error = Accuracy::of(scores.view(), &[1, 0, 3, 2], "models/tiny").unwrap_err();
         assert!(
-            error.to_string().contains("the label 3, and models/tiny names the classes 0 to 2")
+            error.to_string().contains("the class 3, and models/tiny names the classes 0 to 2")
         );
     }
 }

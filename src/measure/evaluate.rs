@@ -1,14 +1,14 @@
-//! The distance of a set of images to reference statistics, its score, and how well its labels are
+//! The distance of a set of images to reference statistics, its score, and how well its classes are
 //! told from it, made by `ddim evaluate`.
 
 use std::{fmt, path::Path, rc::Rc};
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
-    data::ImageSet,
-    metrics::{Jackknife, NEIGHBOURS, SPLITS, spread},
+    core::NUMERICS,
+    data::{ImageSet, sha256},
+    metrics::{Jackknife, LEVEL, NEIGHBOURS, SPLITS, spread},
     plan::measures::column_name,
 };
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
         stats::{self, set_features},
     },
     plan::Measured,
-    results::record::{Columns, LEVEL, csv_bytes, fields},
     terminal::progress::Mode,
 };
 
@@ -40,7 +39,7 @@ pub enum Against<'a> {
 pub struct Ruler<'a> {
     /// What is measured.
     pub measures: &'a [Measured],
-    /// Whether the labels are compared with the extractor's class scores.
+    /// Whether the classes are compared with the extractor's class scores.
     pub accuracy: bool,
     /// The feature extractor, as a manifest names it.
     pub features: &'a str,
@@ -55,7 +54,7 @@ pub struct Ruler<'a> {
 pub struct Evaluation {
     /// Each with the name of its column, its value, and those without each block.
     pub metrics: Vec<(Measured, String, Jackknife)>,
-    /// The share of labels that the extractor's classifier found, if that was asked for.
+    /// The share of classes that the extractor's classifier found, if that was asked for.
     pub accuracy: Option<Accuracy>,
     /// The images: name and split.
     pub images: String,
@@ -63,14 +62,15 @@ pub struct Evaluation {
     pub n: usize,
     /// The reference: name, split, and number of images.
     pub reference: Option<String>,
-    key: String,
+    /// The hash of the two sets, the extractor and the blocks.
+    pub key: String,
 }
 
 /// Measures the distance of a set to a reference, and its score.
 ///
 /// # Errors
 /// Images the extractor does not take, a reference of another extractor or none where one is
-/// needed, too few images for the blocks, or an accuracy without labels.
+/// needed, too few images for the blocks, or an accuracy without classes.
 pub fn evaluate(
     set: &ImageSet,
     ruler: &Ruler<'_>,
@@ -127,7 +127,7 @@ pub fn evaluate(
     let metrics = metrics.collect();
     let accuracy = || {
         let head = LogitHead::of(&*with.extractor, ruler.features, "accuracy")?;
-        Accuracy::of(head.logits(features.view()).view(), &set.labels, ruler.features)
+        Accuracy::of(head.logits(features.view()).view(), &set.classes, ruler.features)
     };
     let accuracy = ruler.accuracy.then(accuracy).transpose()?;
     let origin = with.reference.as_ref().map(|loaded| &loaded.reference.origin);
@@ -136,7 +136,7 @@ pub fn evaluate(
         origin.map_or("", |origin| &origin.dataset_sha256),
         &set.sha256(),
         &format!("blocks {blocks}"),
-        crate::run::assemble::NUMERICS,
+        NUMERICS,
     ];
     Ok(Evaluation {
         metrics,
@@ -147,7 +147,7 @@ pub fn evaluate(
             0 => format!("{}, which does not state its images", origin.dataset),
             images => format!("{} {}, {images} images", origin.dataset, origin.split),
         }),
-        key: format!("{:x}", Sha256::digest(inputs.join("\n"))),
+        key: sha256(inputs.join("\n").as_bytes()),
     })
 }
 
@@ -183,24 +183,6 @@ impl Evaluation {
             "reference": self.reference,
             "metrics": metrics,
         })
-    }
-
-    /// One row with the columns of `metrics.csv`.
-    ///
-    /// Its parameters are the images and the reference. `S`, `levels` and `calls` are empty: images
-    /// do not say how they were made.
-    pub fn csv(&self) -> Vec<u8> {
-        let metrics = self.metrics.iter().map(|(_, column, _)| column);
-        let columns = Columns {
-            axes: vec!["images".to_owned(), "reference".to_owned()],
-            metrics: metrics.chain(self.accuracy.iter().map(|a| &a.column)).cloned().collect(),
-        };
-        let mut row = vec!["0".to_owned(), self.key.clone(), "done".to_owned()];
-        row.extend([self.images.clone(), self.reference.clone().unwrap_or_default()]);
-        row.extend(["", "", "", &self.n.to_string()].map(String::from));
-        row.extend(self.metrics.iter().flat_map(|(_, _, value)| fields(value)));
-        row.extend(self.accuracy.iter().flat_map(Accuracy::fields));
-        csv_bytes(&columns.header(), std::iter::once(row))
     }
 }
 

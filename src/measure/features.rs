@@ -11,11 +11,11 @@ use ndarray::{Array2, ArrayView4};
 
 use crate::{
     backends::torch,
-    data,
+    data::{self, file_sha256},
     metrics::{FrechetReference, KidReference},
     networks::{
-        features::{self, FeatureExtractor},
-        inception, weights,
+        extractors,
+        features::{FeatureExtractor, INCEPTION},
     },
 };
 use crate::{
@@ -82,7 +82,7 @@ impl Extractors {
         }
         let path = locate(source)?;
         let extractor: Rc<dyn FeatureExtractor> =
-            features::open(&path, self.hardware.device())?.into();
+            extractors::open(&path, self.hardware.device())?.into();
         self.networks.insert(source.to_owned(), Rc::clone(&extractor));
         Ok(extractor)
     }
@@ -99,7 +99,9 @@ impl Extractors {
         }
         let path = home::locate(reference);
         let reference = Reference::read_for(&path, &describe(&*extractor))?;
-        let loaded = Rc::new(Loaded::new(reference, file_sha256(&path)?));
+        let sha256 = file_sha256(&path)
+            .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
+        let loaded = Rc::new(Loaded::new(reference, sha256));
         self.references.insert(key, Rc::clone(&loaded));
         Ok(loaded)
     }
@@ -158,18 +160,12 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
     }
 }
 
-fn file_sha256(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
-    Ok(weights::sha256(&bytes))
-}
-
 /// Where an extractor's weights are.
 ///
 /// # Errors
 /// `inception` that is not on this machine, with how to get it.
 pub fn locate(source: &str) -> Result<PathBuf> {
-    if source == inception::NAME && !Path::new(source).exists() {
+    if source == INCEPTION && !Path::new(source).exists() {
         return Ok(data::INCEPTION.locate(&data::Places::from_env())?);
     }
     Ok(home::locate(source))

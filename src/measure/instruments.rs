@@ -14,22 +14,23 @@ use crate::{
     core::{Draw, generator},
     exact::{ExactModel, draws},
     metrics::{
-        Jackknife, SPLITS, covariance_error, directions, frechet_extrapolation, frechet_jackknife,
-        inception_score, kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
+        Jackknife, SPLITS, covariance_error, directions, frechet_jackknife, inception_score,
+        kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
     },
     networks::features::FeatureExtractor,
 };
 use crate::{
     error::{Error, Result},
-    measure::features::{Extractors, Loaded, features},
+    measure::{
+        features::{Extractors, Loaded, features},
+        samples::Samples,
+    },
     plan::{
         CellSpec, Measured,
         measures::{
-            ERROR, ERROR_MEDIAN, FD_INFINITY, FEATURE_ERROR, FLOOR, IS, KID, PRECISION, RECALL,
-            column_name,
+            ERROR, ERROR_MEDIAN, FEATURE_ERROR, FLOOR, IS, KID, PRECISION, RECALL, column_name,
         },
     },
-    run::assemble::{Samples, exact_model},
 };
 
 /// Metrics by their columns.
@@ -51,12 +52,17 @@ trait Instrument {
 pub struct Instruments(Vec<Box<dyn Instrument>>);
 
 impl Instruments {
-    /// Those that a cell asks for; none if nothing is to be measured.
+    /// Those that a cell asks for; none if nothing is to be measured. `model` is the cell's
+    /// exact-score model, whose data some measures compare with.
     ///
     /// # Errors
-    /// An extractor or a reference that cannot be read, or that do not belong together; draws asked
-    /// of a network.
-    pub fn new(spec: &CellSpec, extractors: &mut Extractors) -> Result<Self> {
+    /// An extractor or a reference that cannot be read, or that do not belong together, or a model
+    /// that is needed and not there.
+    pub fn new(
+        spec: &CellSpec,
+        model: Option<Rc<dyn ExactModel>>,
+        extractors: &mut Extractors,
+    ) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
         let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
@@ -72,10 +78,10 @@ impl Instruments {
         let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
         let drawn: Vec<Measured> = drawn.collect();
         if !drawn.is_empty() {
-            let exact = spec.model.exact.as_ref().ok_or_else(|| {
-                Error::input("a network's own data is not known: no exact draws can be made of it")
+            let model = model.ok_or_else(|| {
+                let of = &spec.model.source;
+                Error::input(format!("there are no exact draws of the data of `{of}`"))
             })?;
-            let model = exact_model(exact)?;
             all.push(Box::new(Drawn::new(drawn, model, spec, metrics.blocks)));
         }
         let of_samples = metrics.measures.iter().copied();
@@ -218,9 +224,6 @@ impl FeatureRuler {
         let metric = |name: &str| -> Result<Jackknife> {
             Ok(match name {
                 KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
-                FD_INFINITY => {
-                    frechet_extrapolation(features, self.blocks, reference().frechet()?)?
-                }
                 PRECISION | RECALL => {
                     // As many on both sides: balls about samples shrink as their number grows.
                     let data = reference().reference.evenly(features.nrows())?;

@@ -6,4 +6,7 @@ pub mod features;
 pub mod instruments;
 pub(crate) mod published;
 pub mod reference;
+pub mod reference_files;
+pub mod samples;
 pub mod stats;
+pub(crate) mod stored;

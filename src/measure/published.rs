@@ -14,11 +14,12 @@ use std::{
 use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use ndarray_npy::NpzWriter;
 
-use crate::measure::reference::{Error, Extractor, Origin, Reference};
-use crate::{
-    data::numpy::{self, MAGIC, Npz, Problem},
-    networks::checkpoint::pickle::{Document, Node},
+use crate::data::{
+    numpy::{self, MAGIC, Npz, Problem},
+    pickle::{self, Node},
+    sha256,
 };
+use crate::measure::reference::{Extractor, Origin, Reference, ReferenceError};
 
 /// Whether a path has the ending of such a file.
 pub(crate) fn is_published(path: &Path) -> bool {
@@ -38,8 +39,8 @@ pub(crate) fn is_published_with_moments(path: &Path) -> bool {
 }
 
 /// Reads the bytes of a file; its name becomes that of the data set.
-pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
-    let refuse = |problem: String| Error::Published { path: path.to_path_buf(), problem };
+pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, ReferenceError> {
+    let refuse = |problem: String| ReferenceError::Published { path: path.to_path_buf(), problem };
     let mut npz = Npz::open(Cursor::new(bytes)).map_err(refuse)?;
     let names = npz.names();
     if !ARRAYS.iter().all(|needed| names.iter().any(|name| name == needed)) {
@@ -50,7 +51,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
         )));
     }
     // pytorch-fid writes f64; some published files are f32.
-    let mut doubles = |name: &str| -> Result<ArrayD<f64>, Error> {
+    let mut doubles = |name: &str| -> Result<ArrayD<f64>, ReferenceError> {
         let values = npz.read(name).map_err(refuse)?;
         values.doubles().map_err(|problem| refuse(format!("`{name}`: {problem}")))
     };
@@ -74,7 +75,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
                 dimension: d,
             },
             dataset: name.into_owned(),
-            dataset_sha256: crate::networks::weights::sha256(&bytes_of(&mean, &covariance)),
+            dataset_sha256: sha256(&bytes_of(&mean, &covariance)),
             split: "not stated".to_owned(),
             images: 0,
             excluded: BTreeMap::new(),
@@ -88,7 +89,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, Error> {
     Ok(reference)
 }
 
-/// What a file of numpy or a pickle is instead of statistics, and the remedy; none of any other.
+/// What a numpy file or a pickle holds instead of statistics, and the remedy; none for other files.
 pub(crate) fn instead(bytes: &[u8]) -> Option<String> {
     const SAVE: &str = "save mu and sigma as .npz, numpy.savez(\"FILE.npz\", mu=mu, sigma=sigma)";
     if bytes.starts_with(MAGIC) {
@@ -114,7 +115,7 @@ const OBJECT: &str = "a pickled Python object, of which nothing is run";
 
 /// What a pickle holds, or what numpy pickles for an array of one object: `[object]`.
 fn pickled(bytes: &[u8]) -> &'static str {
-    let Ok(document) = Document::parse(&mut &*bytes) else { return OBJECT };
+    let Ok(document) = pickle::parse(&mut &*bytes) else { return OBJECT };
     let is_dictionary = |node: &Node| matches!(node, Node::Dict(_));
     let wrapped = document.nodes().any(|node| match node {
         Node::List(items) => {
@@ -136,8 +137,8 @@ fn bytes_of(mean: &Array1<f64>, covariance: &Array2<f64>) -> Vec<u8> {
 }
 
 /// The bytes of a file. Origin and features are left out: the format has no place for them.
-pub(crate) fn write(reference: &Reference, path: &Path) -> Result<Vec<u8>, Error> {
-    let refuse = |error: ndarray_npy::WriteNpzError| Error::Published {
+pub(crate) fn write(reference: &Reference, path: &Path) -> Result<Vec<u8>, ReferenceError> {
+    let refuse = |error: ndarray_npy::WriteNpzError| ReferenceError::Published {
         path: path.to_path_buf(),
         problem: format!("it cannot be written: {error}"),
     };

@@ -63,12 +63,25 @@ impl FrechetReference {
         self.mean.len()
     }
 
-    /// The Fréchet distance of `samples` to this reference; see [`frechet_distance`].
+    /// The Fréchet distance of `samples` to this reference.
     ///
+    /// $$d^2 = \lVert\mu_a-\mu_b\rVert^2 + \operatorname{tr}\bigl(\Sigma_a + \Sigma_b
+    /// -2(\Sigma_b^{1/2}\Sigma_a\Sigma_b^{1/2})^{1/2}\bigr)$$
+    ///
+    /// The squared distance, as FID is always quoted; no ridge is added to a singular covariance. It
+    /// is biased upwards by an amount of the order of D / N: never compare values of different N, and
+    /// see [`frechet_jackknife`](crate::metrics::frechet_jackknife) for the correction.
+    ///
+    /// - Units: those of the features, squared.
     /// - Cost: two products and the eigenvalues of one symmetric matrix, D^3.
     ///
     /// # Errors
     /// Another number of features, fewer than two samples, or values that are not finite.
+    ///
+    /// # References
+    /// Dowson, Landau, *The Fréchet distance between multivariate normal distributions*, J.
+    /// Multivariate Analysis 12 (1982). Heusel et al., *GANs trained by a two time-scale update rule
+    /// converge to a local Nash equilibrium*, NeurIPS 2017, eq. (6). arXiv:1706.08500.
     pub fn distance(&self, samples: &Moments) -> Result<f64> {
         let (left, right) = (samples.dimension(), self.dimension());
         if left != right {
@@ -96,28 +109,6 @@ impl FrechetReference {
     }
 }
 
-/// The Fréchet distance between two sets of features.
-///
-/// $$d^2 = \lVert\mu_a-\mu_b\rVert^2 + \operatorname{tr}\bigl(\Sigma_a + \Sigma_b
-/// -2(\Sigma_b^{1/2}\Sigma_a\Sigma_b^{1/2})^{1/2}\bigr)$$
-///
-/// The squared distance, as FID is always quoted; no ridge is added to a singular covariance. It is
-/// biased upwards by an amount of the order of D / N: never compare values of different N, and see
-/// [`frechet_jackknife`](crate::metrics::frechet_jackknife) for the correction.
-///
-/// - Units: those of the features, squared.
-///
-/// # Errors
-/// Different numbers of features, fewer than two samples on a side, or values that are not finite.
-///
-/// # References
-/// Dowson, Landau, *The Fréchet distance between multivariate normal distributions*, J.
-/// Multivariate Analysis 12 (1982). Heusel et al., *GANs trained by a two time-scale update rule
-/// converge to a local Nash equilibrium*, NeurIPS 2017, eq. (6). arXiv:1706.08500.
-pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
-    FrechetReference::new(b)?.distance(a)
-}
-
 fn check_finite(moments: &Moments, covariance: ArrayView2<'_, f64>) -> Result<()> {
     // faer loops or answers NaN on such input, which would hide where it came from.
     if !moments.mean().iter().all(|x| x.is_finite()) {
@@ -139,6 +130,10 @@ mod tests {
     use ndarray::{Array1, Array2, Axis, array, s};
 
     use super::*;
+
+    fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
+        FrechetReference::new(b)?.distance(a)
+    }
 
     /// Tensors that any language rebuilds bit for bit: FNV-1a of the name, SplitMix64 of the index.
     fn unit(name: &str, rows: usize, columns: usize) -> Array2<f64> {

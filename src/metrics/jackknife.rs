@@ -68,7 +68,10 @@ use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::metrics::{Error, FrechetReference, Moments, Result, few};
+use crate::metrics::{Error, Moments, Result};
+
+/// Confidence level of every interval that is written or drawn.
+pub const LEVEL: f64 = 0.95;
 
 /// The number of blocks unless something else is asked for.
 ///
@@ -226,41 +229,6 @@ impl Jackknife {
     }
 }
 
-/// The Fréchet distance of `features` to a reference, and without each of B blocks of samples.
-///
-/// Block b holds the rows from `b * N / B` up to `(b + 1) * N / B`: contiguous by sample index, of
-/// sizes that differ by one at most, so that the same rows are left out in every cell of a sweep.
-///
-/// - Shape: `features` `[N, D]`.
-/// - Cost: the moments once and B + 1 distances of D^3; of N^3 where N < D, and the moments never.
-///
-/// # Errors
-/// Fewer than two blocks or more than samples, too few samples without a block, another number of
-/// features than the reference, or a feature that is not finite.
-pub fn frechet_jackknife<A>(
-    features: ArrayView2<'_, A>,
-    blocks: usize,
-    reference: &FrechetReference,
-) -> Result<Jackknife>
-where
-    A: Copy + Into<f64> + Sync,
-{
-    if features.nrows() < features.ncols() {
-        return few::jackknife(features, blocks, reference);
-    }
-    let parts = block_moments(features, blocks)?;
-    let mut all = Moments::new(features.ncols());
-    for part in &parts {
-        all.merge(part)?;
-    }
-    let value = reference.distance(&all)?;
-    let leave_out = parts
-        .par_iter()
-        .map(|part| reference.distance(&all.without(part)?))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Jackknife { value, leave_out })
-}
-
 /// The moments of each block of rows.
 pub(super) fn block_moments<A>(features: ArrayView2<'_, A>, blocks: usize) -> Result<Vec<Moments>>
 where
@@ -294,7 +262,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::metrics::frechet_extrapolation;
+    use crate::metrics::{FrechetReference, frechet_jackknife};
 
     /// N(mean, root root^T), and the same with another root.
     struct Gaussian {
@@ -341,9 +309,6 @@ mod tests {
         [reference, Gaussian { mean, root }, Gaussian { mean: shifted, root: near }]
     }
 
-    /// A statistic with its jackknife.
-    type Statistic = fn(ArrayView2<'_, f64>, usize, &FrechetReference) -> Result<Jackknife>;
-
     struct Coverage {
         /// The true distance.
         truth: f64,
@@ -358,23 +323,11 @@ mod tests {
         bias: [f64; 2],
         /// Widths of the paired and of an unpaired interval of the difference.
         width: [f64; 2],
-        /// Mean standard error of a single value.
-        error: f64,
     }
 
     fn coverage(
         d: usize,
         n: usize,
-        size: f64,
-        spectrum: impl Fn(f64) -> f64,
-        repeats: usize,
-    ) -> Coverage {
-        coverage_of(frechet_jackknife, [d, n], size, spectrum, repeats)
-    }
-
-    fn coverage_of(
-        statistic: Statistic,
-        [d, n]: [usize; 2],
         size: f64,
         spectrum: impl Fn(f64) -> f64,
         repeats: usize,
@@ -394,20 +347,19 @@ mod tests {
             paired: 0.0,
             bias: [0.0; 2],
             width: [0.0; 2],
-            error: 0.0,
         };
         let mut plain = vec![];
         for _ in 0..repeats {
             let z = normals(n, d, &mut rng);
-            let [x, y] = [&a, &b]
-                .map(|g| statistic(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap());
+            let [x, y] = [&a, &b].map(|g| {
+                frechet_jackknife(g.samples(&z).view(), DEFAULT_BLOCKS, &reference).unwrap()
+            });
             let difference = y.minus(&x).unwrap();
             sum.single += holds(&x, truth[0]);
             plain.push((x.value, 0.5 * (x.interval(0.95).1 - x.interval(0.95).0)));
             sum.paired += holds(&difference, truth[1] - truth[0]);
             sum.bias[0] += x.value - truth[0];
             sum.bias[1] += x.corrected() - truth[0];
-            sum.error += x.standard_error();
             sum.width[0] += difference.standard_error();
             sum.width[1] += x.standard_error().hypot(y.standard_error());
         }
@@ -421,7 +373,6 @@ mod tests {
             paired: mean(sum.paired),
             bias: sum.bias.map(mean),
             width: sum.width.map(mean),
-            error: mean(sum.error),
         }
     }
 
@@ -466,15 +417,6 @@ mod tests {
     }
 
     #[test]
-    fn the_extrapolated_distance_holds_the_truth_where_samples_are_many() {
-        let found =
-            coverage_of(frechet_extrapolation, [8, 256], 1.0, |k| 2.0 * (-0.12 * k).exp(), REPEATS);
-        assert_covers(found.single, REPEATS);
-        assert_covers(found.paired, REPEATS);
-        assert!(found.bias[1].abs() < 0.1, "bias {}", found.bias[1]);
-    }
-
-    #[test]
     fn paired_differences_hold_the_truth_and_are_narrower_for_a_flat_spectrum() {
         // The flat spectrum is the worst for the second-order bias of a single value, of which the
         // difference keeps next to nothing.
@@ -503,31 +445,6 @@ mod tests {
                         100.0 * found.at_n,
                         100.0 * found.paired,
                         found.width[0] / found.width[1]
-                    );
-                }
-            }
-        }
-    }
-
-    /// The numbers of the documentation of `extrapolation`:
-    /// `cargo test --release --lib extrapolated_table -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "prints the coverage table of the extrapolated distance"]
-    fn extrapolated_table() {
-        for size in [1.0, 0.0] {
-            for [d, n] in [[8, 256], [64, 256], [64, 1024]] {
-                for (name, spectrum) in SPECTRA {
-                    let [plain, line] = [frechet_jackknife, frechet_extrapolation as Statistic]
-                        .map(|of| coverage_of(of, [d, n], size, spectrum, 400));
-                    println!(
-                        "//! | {d} | {n} | {name} | {:.2} | {:.3} | {:.3} | {:.1} | {:.1} | {:.1} | {:.2} |",
-                        plain.truth,
-                        plain.bias[1],
-                        line.bias[1],
-                        100.0 * plain.single,
-                        100.0 * line.single,
-                        100.0 * line.paired,
-                        line.error / plain.error,
                     );
                 }
             }

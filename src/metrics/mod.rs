@@ -3,16 +3,17 @@
 //! [`LatentStatistics`] and [`mean_squared_error`] describe single samples, one row of numbers each.
 //! [`Normal`] has the divergences and likelihoods that bits per dimension are made of.
 //!
-//! [`Moments`] accumulate a mean and a covariance batch by batch, [`frechet_distance`] compares two
-//! of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
+//! [`Moments`] accumulate a mean and a covariance batch by batch, a [`FrechetReference`] compares
+//! with one of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
 //! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein`], [`mean_error`] and
 //! [`covariance_error`] need no features: they compare samples with exact draws. [`Jackknife`] says
-//! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single numbers, and [`rank_correlation`] says whether two measures order sets
-//! alike. Nothing here knows where the features come from: `models` makes them, `harness` keeps them.
+//! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single
+//! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
+//! where the features come from.
 
-mod extrapolation;
 mod few;
 mod frechet;
+mod frechet_jackknife;
 mod gaussian;
 mod inception_score;
 mod jackknife;
@@ -29,11 +30,11 @@ mod sides;
 mod sliced;
 mod slope;
 
-pub use extrapolation::{EXTRAPOLATION_BLOCKS, frechet_extrapolation};
-pub use frechet::{FrechetReference, frechet_distance};
+pub use frechet::FrechetReference;
+pub use frechet_jackknife::frechet_jackknife;
 pub use gaussian::Normal;
 pub use inception_score::{SPLITS, inception_score, spread};
-pub use jackknife::{DEFAULT_BLOCKS, Jackknife, frechet_jackknife};
+pub use jackknife::{DEFAULT_BLOCKS, Jackknife, LEVEL};
 pub use kid::{KidReference, kid_jackknife};
 pub use latents::{LatentStatistics, mean_squared_error};
 pub use line::{Line, LineErrors};
@@ -125,14 +126,6 @@ pub enum Error {
         blocks: usize,
         /// Samples at hand.
         n: usize,
-    },
-    /// Too few blocks for distances at several N.
-    #[error("{blocks} blocks are too few to extrapolate in N, at least {needed} are needed")]
-    Extrapolation {
-        /// Blocks asked for.
-        blocks: usize,
-        /// Blocks needed.
-        needed: usize,
     },
     /// Points without a slope.
     #[error("a slope on logarithmic axes needs {what}")]

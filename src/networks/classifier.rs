@@ -98,7 +98,7 @@ impl Classifier {
     /// A file that cannot be read, or whose tensors are not those of such a network.
     pub fn from_checkpoint(checkpoint: &Checkpoint, device: Device) -> Result<Self, FeatureError> {
         let mut state = checkpoint.load(checkpoint.choose(Which::default())?)?;
-        // PyTorch counts batches; nothing is computed of it.
+        // PyTorch's counter of batches, which nothing is computed from.
         state.tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
         let weights = Weights::from_state_dict(state)?;
         let config = Architecture::of(&weights);

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use tch::{Kind, Tensor};
 
+use crate::backends::torch::first_line;
 use crate::networks::{
-    checkpoint::{Checkpoint, Which, architecture::known, names::Convention},
+    architecture::known,
+    checkpoint::{Checkpoint, Which, names::Convention},
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     reading::{Reading, Remark},
     unet_config::UnetConfig,
-    weights::{Weights, first_line},
+    weights::Weights,
 };
 
 /// A network as two files' contents.
@@ -23,7 +25,7 @@ pub struct Converted {
     pub json: Vec<u8>,
     /// The bytes of its `diffusion_pytorch_model.safetensors`.
     pub safetensors: Vec<u8>,
-    /// What there is to say of how it was read.
+    /// Remarks on how it was read.
     pub remarks: Vec<Remark>,
     /// Whether it is of the official code, by its names or as a published network: it then predicts
     /// eps, for the linear schedule of DDPM.

@@ -1,20 +1,17 @@
 //! Features of images: what the Fréchet and kernel distances compare.
 //!
-//! [`FeatureExtractor`] is the one interface of every feature network. A file of weights is the
-//! Inception network of FID ([`Inception`], or [`InceptionScript`] for TorchScript); a folder, and a
-//! file that ends in `.th`, is a [`Classifier`]. [`open`] tells them apart.
+//! [`FeatureExtractor`] is the one interface of every feature network, and
+//! [`open`](crate::networks::extractors::open) finds the network of a path.
 
 use std::path::{Path, PathBuf};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::networks::{
-    checkpoint::{Checkpoint, CheckpointError, Container},
-    classifier::Classifier,
-    inception::Inception,
-    inception_script::InceptionScript,
-    weights::{WeightsError, first_line},
-};
+use crate::backends::torch::first_line;
+use crate::networks::{checkpoint::CheckpointError, weights::WeightsError};
+
+/// What a manifest calls the Inception network wherever its weights are.
+pub const INCEPTION: &str = "inception";
 
 /// A network whose features describe images.
 pub trait FeatureExtractor {
@@ -65,7 +62,7 @@ pub struct Head {
 /// By spelling alone, because columns are named before anything is read.
 pub fn is_inception(source: &str) -> bool {
     let ending = Path::new(source).extension().and_then(|ending| ending.to_str());
-    source == crate::networks::inception::NAME
+    source == INCEPTION
         || ending.is_some_and(|ending| {
             ["pth", "pt", "ckpt", "bin", "safetensors"]
                 .iter()
@@ -74,7 +71,7 @@ pub fn is_inception(source: &str) -> bool {
 }
 
 /// Whether a path names a classifier's checkpoint, by its ending.
-fn is_classifier_file(path: &Path) -> bool {
+pub(super) fn is_classifier_file(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("th"))
 }
 
@@ -82,24 +79,6 @@ fn is_classifier_file(path: &Path) -> bool {
 pub fn name_of(path: &Path) -> String {
     let name = if is_classifier_file(path) { path.file_stem() } else { path.file_name() };
     name.map_or_else(|| "features".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Opens an extractor: a folder or a `.th` file is a classifier, another file the Inception network.
-///
-/// # Errors
-/// A path that is neither, and as the network's own `open`.
-pub fn open(path: &Path, device: Device) -> Result<Box<dyn FeatureExtractor>, FeatureError> {
-    if path.is_dir() {
-        return Ok(Box::new(Classifier::open(path, device)?));
-    }
-    let checkpoint = Checkpoint::open(path)?;
-    if is_classifier_file(path) {
-        return Ok(Box::new(Classifier::from_checkpoint(&checkpoint, device)?));
-    }
-    if checkpoint.container == Container::TorchScript {
-        return Ok(Box::new(InceptionScript::open(path, device)?));
-    }
-    Ok(Box::new(Inception::from_checkpoint(&checkpoint, device)?))
 }
 
 /// Why there are no features.
@@ -169,14 +148,6 @@ pub(super) fn check_colour(images: &Tensor, id: &str) -> Result<(), FeatureError
 /// When LibTorch refuses an operation.
 pub fn from_bytes(images: &Tensor) -> Result<Tensor, FeatureError> {
     Ok(images.f_to_kind(Kind::Float)?.f_div_scalar(255.0)?)
-}
-
-/// Images in [-1, 1], the range of a sampler, as values in [0, 1]: `clamp((x + 1) / 2, 0, 1)`.
-///
-/// # Errors
-/// When LibTorch refuses an operation.
-pub fn from_signed(images: &Tensor) -> Result<Tensor, FeatureError> {
-    Ok(images.f_add_scalar(1.0)?.f_div_scalar(2.0)?.f_clamp(0.0, 1.0)?.f_to_kind(Kind::Float)?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::networks::{
     checkpoint::{Checkpoint, CheckpointError, Part, Role, Which, is_average},
-    network::OpenError,
+    open_error::OpenError,
     unet_config::{ConfigError, UnetConfig},
 };
 
@@ -36,7 +36,7 @@ pub struct ModelFiles {
     pub weights: PathBuf,
     /// What the folder is to others beside it.
     pub role: Role,
-    /// What stands beside it, is an average by its name, and is not read.
+    /// Files beside it that are averages by their names and are not read.
     pub averages: Vec<PathBuf>,
 }
 
@@ -103,7 +103,7 @@ impl ModelFiles {
         self.config.as_deref().map(UnetConfig::read).transpose()
     }
 
-    /// The set of the opened file that is wanted.
+    /// The set of weights that is wanted of an opened file.
     ///
     /// # Errors
     /// As [`Checkpoint::choose`].

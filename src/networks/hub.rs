@@ -29,14 +29,14 @@ use crate::networks::{
 /// What names of the Hub begin with.
 pub const SCHEME: &str = "hf:";
 
-/// The revision that is meant where none is named.
+/// The revision unless another is named.
 const MAIN: &str = "main";
 
 /// Why there is no model of the Hub.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// The name is none.
+    /// The name is not one of a model.
     #[error(
         "`{name}` names no repository; write hf:owner/name, hf:owner/name/path or ...@revision"
     )]
@@ -91,7 +91,7 @@ pub enum HubError {
         /// The folder of the cache.
         cache: PathBuf,
     },
-    /// The index of shards that was downloaded is none.
+    /// The file that was downloaded is not an index of shards.
     #[error("{model}: {source}")]
     Index {
         /// The model.

@@ -20,14 +20,11 @@ use tch::{Device, Kind, Tensor};
 
 use crate::networks::{
     checkpoint::{Checkpoint, Which},
-    features::{FeatureError, FeatureExtractor, Head, check_colour},
+    features::{FeatureError, FeatureExtractor, Head, INCEPTION, check_colour},
     folded::{Folded, Folding},
     placement::Layout,
     weights::Weights,
 };
-
-/// What a manifest calls the network wherever its weights are.
-pub const NAME: &str = "inception";
 
 /// The file that pytorch-fid publishes, and how its SHA-256 begins.
 const PUBLISHED: &str = "pt_inception-2015-12-05-6726825d.pth";
@@ -66,7 +63,7 @@ impl Inception {
         let state = checkpoint.load(part)?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in state.tensors {
-            // PyTorch counts batches; nothing is computed of it.
+            // PyTorch's counter of batches, which nothing is computed from.
             if !name.ends_with("num_batches_tracked") {
                 tensors.insert(name, tensor.f_to_kind(Kind::Float)?);
             }
@@ -159,7 +156,7 @@ impl Inception {
 
 impl FeatureExtractor for Inception {
     fn id(&self) -> &'static str {
-        NAME
+        INCEPTION
     }
 
     fn dim(&self) -> usize {
@@ -171,7 +168,7 @@ impl FeatureExtractor for Inception {
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor, FeatureError> {
-        check_colour(images, NAME)?;
+        check_colour(images, INCEPTION)?;
         Ok(tch::no_grad(|| self.run(images))?)
     }
 
@@ -183,7 +180,7 @@ impl FeatureExtractor for Inception {
     }
 }
 
-/// What is not the network is said in few words: a file of another network differs everywhere.
+/// Only the first difference is shown: a file of another network differs everywhere.
 fn check(weights: &Weights) -> Result<(), FeatureError> {
     let refuse =
         |problem: String| Err(FeatureError::Network { path: weights.origin.clone(), problem });

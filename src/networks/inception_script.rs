@@ -8,10 +8,9 @@ use std::path::Path;
 
 use tch::{CModule, Device, IValue, Kind, Tensor};
 
-use crate::networks::{
-    features::{FeatureError, FeatureExtractor, check_colour},
-    weights::{first_line, sha256},
-};
+use crate::backends::torch::first_line;
+use crate::data::sha256;
+use crate::networks::features::{FeatureError, FeatureExtractor, check_colour};
 
 /// A TorchScript module that computes features.
 #[derive(Debug)]

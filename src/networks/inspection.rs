@@ -3,29 +3,29 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
-use md5::{Digest, Md5};
 use serde::Serialize;
 
+use crate::data::file_md5;
 use crate::networks::{
+    architecture::known,
     checkpoint::{
-        Checkpoint, CheckpointError, Container, Part, Role, Which, architecture::known, kind_name,
-        names::Convention, published::published,
+        Checkpoint, CheckpointError, Container, Part, Role, Which, kind_name, names::Convention,
+        published::published,
     },
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     reading::{Reading, cast},
     scheduler_config::{SCHEDULER, SchedulerConfig},
     torchscript::Script,
     unet_config::UnetConfig,
-    weights::{Differences, hex, is_weight_type},
+    weights::{Differences, is_weight_type},
 };
 
-/// What there is to say about weights without reading their numbers.
+/// What can be said about weights without reading their numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file of weights.
@@ -119,10 +119,10 @@ pub struct TensorInspection {
 impl Inspection {
     /// Looks at a diffusers folder or a file of weights.
     ///
-    /// What stands in the way of a run is part of the answer and no error.
+    /// What stands in the way of a run is part of the answer, not an error.
     ///
     /// # Errors
-    /// A folder without weights, and a file that cannot be read or is none of weights.
+    /// A folder without weights, and a file that cannot be read or does not hold weights.
     pub fn of(path: &Path, which: Which, tensors: bool) -> Result<Self, OpenError> {
         let files = ModelFiles::find(path, which)?;
         let checkpoint = Checkpoint::open(&files.weights)?;
@@ -443,10 +443,4 @@ pub fn thousands(n: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-fn file_md5(path: &Path) -> io::Result<String> {
-    let mut hash = Md5::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
-    Ok(hex(&hash.finalize()))
 }

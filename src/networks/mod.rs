@@ -1,8 +1,10 @@
 //! Denoisers and feature extractors.
 
+pub mod architecture;
 pub mod checkpoint;
 pub mod classifier;
 pub mod conversion;
+pub mod extractors;
 pub mod features;
 pub mod files;
 mod folded;
@@ -12,7 +14,9 @@ pub mod inception;
 pub mod inception_script;
 pub mod inspection;
 pub mod network;
+pub mod open_error;
 pub mod placement;
+pub mod predicts;
 pub mod reading;
 pub mod scheduler_config;
 pub mod torchscript;

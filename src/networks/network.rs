@@ -1,130 +1,28 @@
 //! A trained network as a denoiser.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::Tensor;
 
 use crate::core::{At, Denoiser, Error, Prediction, Result};
 use crate::networks::{
-    checkpoint::{Checkpoint, CheckpointError, Container, Which, architecture::Unrecognised},
+    checkpoint::{Checkpoint, Container, Which},
     files::ModelFiles,
+    open_error::OpenError,
     placement::{Placement, Precision},
     reading::{Reading, Remark},
-    torchscript::{Script, ScriptError},
+    torchscript::Script,
     unet::Unet,
-    unet_config::{ConfigError, UnetConfig},
-    weights::{Weights, WeightsError},
+    unet_config::UnetConfig,
+    weights::Weights,
 };
 
-/// Why a network could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Its configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Its weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// Its program.
-    #[error(transparent)]
-    Script(#[from] ScriptError),
-    /// The folder is no model.
-    #[error(
-        "{} holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder \
-         with both, as diffusers' save_pretrained writes it, or a single file of weights",
-        folder.display()
-    )]
-    NoModel {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The folder holds no weights.
-    #[error(
-        "{} holds no diffusion_pytorch_model.safetensors (or .bin) and no single file of weights by \
-         another name; save the model in that format (diffusers' save_pretrained does), or name the \
-         file that is meant",
-        folder.display()
-    )]
-    NoWeights {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The average of a checkpoint of diffusers' training scripts cannot be read.
-    #[error(
-        "{} should be an average: {error}; --raw (`model.raw = true`) takes the network beside it",
-        folder.display()
-    )]
-    AverageFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        error: Box<OpenError>,
-    },
-    /// The tensors of a file without a configuration are not those of a network known here.
-    #[error("{}: {why}", path.display())]
-    Unrecognised {
-        /// The file.
-        path: PathBuf,
-        /// What stands in the way.
-        why: Unrecognised,
-    },
-    /// It predicts something else than one or two values for each value of the image.
-    #[error(
-        "{name}: the network has {out} output channels and {image} input channels; supported: as many \
-         (eps), or twice as many (eps, and the range of a learned variance)"
-    )]
-    Channels {
-        /// The network.
-        name: String,
-        /// Channels of its output.
-        out: i64,
-        /// Channels of its input.
-        image: i64,
-    },
-    /// Images of that shape do not go through it.
-    #[error(
-        "{name}: images of shape {shape:?} do not go through the network, which takes \
-         [{channels}, H, W] with H and W multiples of {factor}"
-    )]
-    Shape {
-        /// The network.
-        name: String,
-        /// The shape that was asked for.
-        shape: [usize; 3],
-        /// The channels that it takes.
-        channels: i64,
-        /// What the sides must be multiples of.
-        factor: usize,
-    },
-    /// A program has its own precision.
-    #[error("{name} is a TorchScript program, which has a precision of its own: ask for none")]
-    Precision {
-        /// The program.
-        name: String,
-    },
-    /// A program has its own weights.
-    #[error(
-        "{name} is a TorchScript program, which has one set of weights: do not ask for raw ones"
-    )]
-    NoRaw {
-        /// The program.
-        name: String,
-    },
-}
-
-impl From<CheckpointError> for OpenError {
-    fn from(error: CheckpointError) -> Self {
-        Self::Weights(error.into())
-    }
-}
-
-/// What is wanted of a network.
+/// Which weights of a network are wanted, and how it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Which weights, where a file has several.
     pub which: Which,
-    /// The shape of its images `[C, H, W]`, where the files do not say it or another one is meant.
+    /// The shape of its images `[C, H, W]`, where the files do not say it or another is meant.
     pub shape: Option<[usize; 3]>,
     /// Where and how it runs.
     pub placement: Placement,
@@ -286,7 +184,7 @@ impl Network {
         self.shape
     }
 
-    /// What there is to say of how it was read.
+    /// Remarks on how it was read.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
     }
@@ -310,20 +208,20 @@ impl Network {
 impl Denoiser for Network {
     type State = Tensor;
 
-    /// Asks the network with one label for the whole batch.
+    /// Asks the network with one timestep for the whole batch.
     ///
-    /// The clean end has label -1, which no network was trained on: it is asked with label 0.
+    /// The clean end is at t = -1, which no network was trained on: it is asked at t = 0.
     fn predict(&self, x: &Tensor, at: At) -> Result<Tensor> {
         Ok(self.predict_with_range(x, at)?.eps)
     }
 
     /// Of twice as many output channels, the first half is eps and the second the range.
     fn predict_with_range(&self, x: &Tensor, at: At) -> Result<Prediction<Tensor>> {
-        let label = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
+        let t = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
         let kind = x.f_kind().map_err(Error::model)?;
         let out = match &self.body {
-            Body::Unet(unet) => unet.forward(x, &label).map_err(Error::model)?,
-            Body::Script(script) => script.forward(x, &label).map_err(Error::model)?,
+            Body::Unet(unet) => unet.forward(x, &t).map_err(Error::model)?,
+            Body::Script(script) => script.forward(x, &t).map_err(Error::model)?,
         };
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());

@@ -1,14 +1,16 @@
 //! Where and how a network runs: device, number format, order in memory.
 
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 /// The number format inside the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats, the precision of a measured result.
     #[default]
     F32,
-    /// bfloat16 weights and activations; the label embedding stays in f32, and group
+    /// bfloat16 weights and activations; the timestep's embedding stays in f32, and group
     /// normalisation and attention accumulate in f32.
     Bf16,
 }

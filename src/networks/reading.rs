@@ -1,17 +1,13 @@
-//! A network as it is read: its files, the set of weights that counts, its configuration, and what
-//! there is to say of them.
+//! A network as it is read: its files, the set of weights that counts, its configuration, and
+//! remarks on them.
 
 use std::collections::BTreeSet;
 
 use crate::networks::{
-    checkpoint::{
-        Checkpoint, Part, Role, Which,
-        architecture::{known, recognise},
-        kind_name,
-        names::Convention,
-    },
+    architecture::{known, recognise},
+    checkpoint::{Checkpoint, Part, Role, Which, kind_name, names::Convention},
     files::ModelFiles,
-    network::OpenError,
+    open_error::OpenError,
     unet_config::UnetConfig,
 };
 
@@ -20,7 +16,7 @@ use crate::networks::{
 pub struct Remark {
     /// One line.
     pub text: String,
-    /// Whether a result may be another than the reader expects, so that it is said unasked.
+    /// Whether a result may differ from what the reader expects, so that it is shown without being asked for.
     pub warning: bool,
 }
 
@@ -75,7 +71,7 @@ impl<'a> Reading<'a> {
         self.files.reason(self.checkpoint, self.part, self.which)
     }
 
-    /// What there is to say.
+    /// The remarks.
     pub(super) fn remarks(&self, config: &UnetConfig) -> Vec<Remark> {
         let mut remarks = vec![];
         let mut say = |warning, text| remarks.push(Remark { text, warning });
@@ -119,7 +115,7 @@ pub(super) fn left_out(part: &Part) -> String {
     part.left_out.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What becomes of element types other than those that networks are saved in.
+/// What happens to element types other than those that networks are saved in.
 pub(super) fn cast(part: &Part) -> Option<String> {
     let kinds: BTreeSet<&str> = part.tensors().map(|(.., kind)| kind_name(kind)).collect();
     let rounded = kinds.contains("F64").then_some("F64 weights are rounded to F32");

@@ -4,8 +4,8 @@
 //! levels; sampled on a guess it still makes images, only wrong ones. diffusers keeps this in the
 //! configuration of the scheduler that the network was trained with. What belongs to the network is
 //! read from it (prediction, betas, T, zero terminal SNR, clipping); what is the choice of that
-//! pipeline's own sampler (spacing of the steps, order, variance) is told apart and said, and
-//! decides nothing here. A value that is not implemented is refused by name, all of a file together.
+//! pipeline's own sampler (spacing of the steps, order, variance) is shown and decides nothing
+//! here. A value that is not implemented is refused by name, all of a file together.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::networks::files::NETWORK_FOLDER;
+use crate::networks::{files::NETWORK_FOLDER, predicts::Predicts};
 
 /// What diffusers calls a scheduler's configuration.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -24,17 +24,6 @@ pub const PIPELINE: &str = "model_index.json";
 
 /// Where a saved pipeline keeps its scheduler.
 pub(super) const SCHEDULER_FOLDER: &str = "scheduler";
-
-/// What a network predicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Predicts {
-    /// The noise: `epsilon`.
-    Eps,
-    /// The clean sample: `sample`.
-    X0,
-    /// The velocity of Salimans and Ho 2022: `v_prediction`.
-    V,
-}
 
 /// The rule behind the betas.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,15 +38,6 @@ pub enum Betas {
     Sigmoid,
     /// `trained_betas`: a list.
     Listed(Vec<f64>),
-}
-
-impl Predicts {
-    const NAMES: [(&str, Self); 3] = [("eps", Self::Eps), ("v", Self::V), ("x0", Self::X0)];
-
-    /// By the name that it has in manifests.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find_map(|(known, predicts)| (known == name).then_some(predicts))
-    }
 }
 
 impl Betas {
@@ -92,9 +72,9 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// The last beta, of rules that have one.
     pub beta_end: f64,
-    /// T, the number of labels.
+    /// T, the number of timesteps.
     pub horizon: usize,
-    /// Whether the schedule is rescaled to alpha_bar = 0 at its last label.
+    /// Whether the schedule is rescaled to alpha_bar = 0 at its last timestep.
     pub zero_terminal_snr: bool,
     /// The bound of the predicted x0, if it is clipped.
     pub clip: Option<f64>,
@@ -167,7 +147,7 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Schedulers on a table of alpha_bar over integer labels: the class, the betas where the file gives
+/// Schedulers on a table of alpha_bar over integer timesteps: the class, the betas where the file gives
 /// none, and whether x0 is clipped where the file does not say.
 const CLASSES: [(&str, (f64, f64), bool); 19] = {
     const DDPM: (f64, f64) = (1e-4, 0.02);
@@ -355,11 +335,7 @@ pub fn pipeline_json(class: &str) -> String {
 impl fmt::Display for SchedulerConfig {
     /// `predicts v; cosine, T = 1000; x0 not clipped`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let predicts = match self.predicts {
-            Predicts::Eps => "eps",
-            Predicts::X0 => "x0",
-            Predicts::V => "v",
-        };
+        let predicts = self.predicts.name();
         let (start, end) = (self.beta_start, self.beta_end);
         write!(f, "predicts {predicts}; ")?;
         match &self.betas {

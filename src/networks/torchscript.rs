@@ -1,10 +1,10 @@
 //! Networks saved as TorchScript programs: `forward(x, t) -> eps`.
 //!
 //! Any architecture can be measured so, without a line for it here. The program takes images
-//! `[N, C, H, W]` and one label for each, `[N]`, and returns what it predicts in the shape of the
+//! `[N, C, H, W]` and one timestep for each, `[N]`, and returns what it predicts in the shape of the
 //! images; or with twice their channels, the second half being the range of a learned variance.
-//! Images and labels are real numbers of the type of its parameters, f32 where it has none; one
-//! that fails on real labels is asked with integers, as an embedding needs them. It is a program:
+//! Images and timesteps are real numbers of the type of its parameters, f32 where it has none; one
+//! that fails on real timesteps is asked with integers, as an embedding needs them. It is a program:
 //! what it does beside that is up to who wrote it.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
-use crate::networks::weights::first_line;
+use crate::backends::torch::first_line;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -35,30 +35,30 @@ pub enum ScriptError {
     /// LibTorch refused an operation around it.
     #[error("LibTorch: {}", first_line(.0))]
     Torch(#[from] TchError),
-    /// It failed however it was asked.
+    /// It failed on real and on integer timesteps.
     #[error(
-        "the program `forward(x, t)` failed on {} images and labels: {real}; and on integer labels: \
+        "the program `forward(x, t)` failed on {} images and timesteps: {real}; and on integer timesteps: \
          {whole}",
         crate::networks::checkpoint::kind_name(*kind)
     )]
     Run {
-        /// The type of the images and of real labels.
+        /// The type of the images and of real timesteps.
         kind: Kind,
-        /// What LibTorch said to real labels.
+        /// What LibTorch said to real timesteps.
         real: String,
         /// What LibTorch said to integers.
         whole: String,
     },
-    /// It takes integers, and the label is none.
+    /// It takes integers, and the timestep is not one.
     #[error(
-        "the program takes integer labels, and this grid asks for label {label}: take a grid of \
+        "the program takes integer timesteps, and this grid asks at t = {t}: take a grid of \
          integers (`--tau leading` or `official-uniform`), and a method that asks at its levels alone"
     )]
-    Label {
-        /// The label.
-        label: f64,
+    Timestep {
+        /// The timestep.
+        t: f64,
     },
-    /// It returned something else than asked for.
+    /// It returned something other than a prediction.
     #[error("the program returned shape {found:?} for images of shape {expected:?}")]
     Output {
         /// The shape returned.
@@ -75,8 +75,8 @@ pub struct Script {
     device: Device,
     /// The type of its parameters.
     kind: Kind,
-    /// The type of the labels that it took first.
-    labels: OnceLock<Kind>,
+    /// The type of the timesteps that it took first.
+    timesteps: OnceLock<Kind>,
 }
 
 impl Script {
@@ -104,7 +104,7 @@ impl Script {
             message: first_line(&error),
         };
         let (module, kind) = load().map_err(failed)?;
-        Ok(Self { module, device, kind, labels: OnceLock::new() })
+        Ok(Self { module, device, kind, timesteps: OnceLock::new() })
     }
 
     /// Its parameters: name, shape and element type.
@@ -118,16 +118,16 @@ impl Script {
 
     /// Runs the program without keeping track of gradients.
     ///
-    /// - Shape: images `[N, C, H, W]`; labels `[N]`, or `[1]` for one that all images share;
+    /// - Shape: images `[N, C, H, W]`; t `[N]`, or `[1]` for one that all images share;
     ///   result as the images, or with twice their channels.
-    /// - Units: labels are the 0-based t; the result is f32.
+    /// - Units: t is the 0-based timestep; the result is f32.
     ///
     /// # Errors
-    /// When the program fails or returns another shape, and for a label between integers if it
+    /// When the program fails or returns another shape, and for a timestep between integers if it
     /// takes integers.
-    pub fn forward(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, ScriptError> {
+    pub fn forward(&self, images: &Tensor, t: &Tensor) -> Result<Tensor, ScriptError> {
         let expected = images.size();
-        let out = tch::no_grad(|| self.ask(images, labels))?;
+        let out = tch::no_grad(|| self.ask(images, t))?;
         let found = out.size();
         let mut with_range = expected.clone();
         if let Some(channels) = with_range.get_mut(1) {
@@ -140,29 +140,29 @@ impl Script {
         }
     }
 
-    fn ask(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, ScriptError> {
+    fn ask(&self, images: &Tensor, t: &Tensor) -> Result<Tensor, ScriptError> {
         let n = images.size().first().copied().unwrap_or(0);
         let images = images.f_to_device(self.device)?.f_to_kind(self.kind)?.f_contiguous()?;
         let with = |kind: Kind| -> Result<Tensor, TchError> {
-            let labels = labels.f_to_device(self.device)?.f_to_kind(kind)?;
-            let labels = labels.f_expand([n], false)?.f_contiguous()?;
-            self.module.forward_ts(&[images.shallow_clone(), labels])?.f_to_kind(Kind::Float)
+            let t = t.f_to_device(self.device)?.f_to_kind(kind)?;
+            let t = t.f_expand([n], false)?.f_contiguous()?;
+            self.module.forward_ts(&[images.shallow_clone(), t])?.f_to_kind(Kind::Float)
         };
-        let real = if self.labels.get() == Some(&Kind::Int64) {
+        let real = if self.timesteps.get() == Some(&Kind::Int64) {
             None
         } else {
             match with(self.kind) {
                 Ok(out) => {
-                    self.labels.get_or_init(|| self.kind);
+                    self.timesteps.get_or_init(|| self.kind);
                     return Ok(out);
                 }
                 Err(error) => Some(reason(&error)),
             }
         };
-        whole(labels)?;
+        whole(t)?;
         match with(Kind::Int64) {
             Ok(out) => {
-                self.labels.get_or_init(|| Kind::Int64);
+                self.timesteps.get_or_init(|| Kind::Int64);
                 Ok(out)
             }
             Err(error) => {
@@ -175,10 +175,10 @@ impl Script {
 }
 
 /// Labels between integers would be cut off without a word.
-fn whole(labels: &Tensor) -> Result<(), ScriptError> {
-    let labels: Vec<f64> = Vec::try_from(&labels.f_to_kind(Kind::Double)?.f_view([-1])?)?;
-    match labels.into_iter().find(|label| label.fract().abs() > 0.0) {
-        Some(label) => Err(ScriptError::Label { label }),
+fn whole(t: &Tensor) -> Result<(), ScriptError> {
+    let timesteps: Vec<f64> = Vec::try_from(&t.f_to_kind(Kind::Double)?.f_view([-1])?)?;
+    match timesteps.into_iter().find(|t| t.fract().abs() > 0.0) {
+        Some(t) => Err(ScriptError::Timestep { t }),
         None => Ok(()),
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! The network of Ho, Jain and Abbeel (2020) with the parameterisation of diffusers' `UNet2DModel`:
 //! a way down and a way up over the resolutions, residual blocks that add a projection of the
-//! noise label, self-attention at chosen levels and in the middle, and every output of the way
+//! timestep, self-attention at chosen levels and in the middle, and every output of the way
 //! down concatenated to the way up.
 //!
 //! Activations are kept channels-last, the layout in which oneDNN convolves and attention reads
 //! without a copy. Weights that meet the same input are joined when the network is built: the
-//! label projections of all residual blocks are one product, and so are query, key and value.
+//! timestep's projections in all residual blocks are one product, and so are query, key and value.
 //! The state and the result are f32 whatever the precision inside.
 //!
 //! In training the network is a function of its weights: built anew for every step, so that
@@ -23,16 +23,18 @@ use tch::{Kind, Tensor};
 use self::builder::Builder;
 use self::layers::Attention;
 use self::layers::Conv;
+pub use self::layers::Drop;
 use self::layers::Level;
 use self::layers::Linear;
 use self::layers::Norm;
 use self::layers::Resnet;
 use self::layers::Upsample;
 use self::layers::silu;
+use crate::backends::torch::first_line;
 use crate::networks::{
     placement::Placement,
     unet_config::UnetConfig,
-    weights::{Weights, WeightsError, first_line},
+    weights::{Weights, WeightsError},
 };
 
 /// Why a forward pass failed.
@@ -52,9 +54,9 @@ pub enum UnetError {
         /// What the sides must be multiples of.
         factor: i64,
     },
-    /// The labels do not belong to the images.
-    #[error("labels have shape {found:?}; {images} images take [{images}] or [1]")]
-    Labels {
+    /// There are not as many timesteps as images.
+    #[error("timesteps have shape {found:?}; {images} images take [{images}] or [1]")]
+    Timesteps {
         /// The shape given.
         found: Vec<i64>,
         /// The number of images.
@@ -65,20 +67,16 @@ pub enum UnetError {
     Torch(#[from] tch::TchError),
 }
 
-/// What is applied inside a residual block, before its second convolution: the block's position in
-/// the network and the values, `[N, C, H, W]`.
-pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
-
 /// A DDPM UNet, ready to run.
 #[derive(Debug)]
 pub struct Unet {
     config: UnetConfig,
     placement: Placement,
     frequencies: Tensor,
-    label1: Linear,
-    label2: Linear,
-    label_projections: Linear,
-    /// The width of each residual block's part of them.
+    time1: Linear,
+    time2: Linear,
+    time_projections: Linear,
+    /// The width of each residual block's part of the projections.
     widths: Vec<i64>,
     conv_in: Conv,
     down: Vec<Level<Conv>>,
@@ -154,11 +152,11 @@ impl Unet {
         }
         Ok(Self {
             frequencies: frequencies(config)?.f_to_device(placement.device)?,
-            label1: builder.linear("time_embedding.linear_1")?,
-            label2: builder.linear("time_embedding.linear_2")?,
+            time1: builder.linear("time_embedding.linear_1")?,
+            time2: builder.linear("time_embedding.linear_2")?,
             norm_out: builder.norm("conv_norm_out")?,
             conv_out: builder.conv("conv_out", 1, 1)?,
-            label_projections: builder.label_projections()?,
+            time_projections: builder.time_projections()?,
             widths: builder.projections.iter().map(|(weight, _)| weight.size()[0]).collect(),
             config: config.clone(),
             placement,
@@ -181,32 +179,32 @@ impl Unet {
 
     /// Runs the network without keeping track of gradients.
     ///
-    /// - Shape: images `[N, C, H, W]`, labels `[N]`, or `[1]` for one label that all images share
+    /// - Shape: images `[N, C, H, W]`, t `[N]`, or `[1]` for one timestep that all images share
     ///   (faster: its projection becomes part of a convolution's bias); result `[N, C_out, H, W]`.
-    /// - Units: labels are the 0-based t, real numbers; images and result are f32.
+    /// - Units: t is the 0-based timestep, a real number; images and result are f32.
     ///
     /// # Errors
     /// When the shapes do not fit, or LibTorch refuses an operation.
-    pub fn forward(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor, UnetError> {
-        self.check(images, labels)?;
-        Ok(tch::no_grad(|| self.run(images, labels, None))?)
+    pub fn forward(&self, images: &Tensor, t: &Tensor) -> Result<Tensor, UnetError> {
+        self.check(images, t)?;
+        Ok(tch::no_grad(|| self.run(images, t, None))?)
     }
 
-    /// Runs the network for training, with a label for each image and maybe dropout.
+    /// Runs the network for training, with a timestep for each image and maybe dropout.
     ///
     /// # Errors
     /// As [`Unet::forward`].
     pub fn forward_train(
         &self,
         images: &Tensor,
-        labels: &Tensor,
+        t: &Tensor,
         drop: Option<Drop<'_>>,
     ) -> Result<Tensor, UnetError> {
-        self.check(images, labels)?;
-        Ok(self.run(images, labels, drop)?)
+        self.check(images, t)?;
+        Ok(self.run(images, t, drop)?)
     }
 
-    fn check(&self, images: &Tensor, labels: &Tensor) -> Result<(), UnetError> {
+    fn check(&self, images: &Tensor, t: &Tensor) -> Result<(), UnetError> {
         let found = images.size();
         let factor = 1 << (self.config.levels() - 1);
         let channels = self.config.in_channels;
@@ -216,9 +214,9 @@ impl Unet {
         if c != channels || h % factor != 0 || w % factor != 0 {
             return Err(UnetError::Images { found, channels, factor });
         }
-        let shape = labels.size();
+        let shape = t.size();
         if shape != [n] && shape != [1] {
-            return Err(UnetError::Labels { found: shape, images: n });
+            return Err(UnetError::Timesteps { found: shape, images: n });
         }
         Ok(())
     }
@@ -226,12 +224,12 @@ impl Unet {
     fn run(
         &self,
         images: &Tensor,
-        labels: &Tensor,
+        t: &Tensor,
         drop: Option<Drop<'_>>,
     ) -> Result<Tensor, tch::TchError> {
         let Placement { device, precision, layout } = self.placement;
         let kind = precision.kind();
-        let added = self.label(labels)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
+        let added = self.added(t)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
         let images = layout.of(&images.f_to_device(device)?.f_to_kind(kind)?)?;
 
         let mut x = self.conv_in.apply(&images, None)?;
@@ -272,22 +270,22 @@ impl Unet {
         x.f_to_kind(Kind::Float)?.f_contiguous()
     }
 
-    /// What each residual block adds for the labels, side by side: `[N]` to `[N, sum of widths]`.
+    /// What each residual block adds for the timesteps, side by side: `[N]` to `[N, sum of widths]`.
     ///
-    /// The features are taken in f64: a label near 1000 loses three digits of the phase in f32.
-    fn label(&self, labels: &Tensor) -> Result<Tensor, tch::TchError> {
-        let labels = labels.f_to_device(self.placement.device)?.f_to_kind(Kind::Double)?;
-        let phase = labels.f_unsqueeze(1)?.f_mul(&self.frequencies)?;
+    /// The features are taken in f64: a t near 1000 loses three digits of the phase in f32.
+    fn added(&self, t: &Tensor) -> Result<Tensor, tch::TchError> {
+        let t = t.f_to_device(self.placement.device)?.f_to_kind(Kind::Double)?;
+        let phase = t.f_unsqueeze(1)?.f_mul(&self.frequencies)?;
         let (sin, cos) = (phase.f_sin()?, phase.f_cos()?);
         let features = if self.config.flip_sin_to_cos { [cos, sin] } else { [sin, cos] };
         let features = Tensor::f_cat(&features, 1)?.f_to_kind(Kind::Float)?;
-        let hidden = silu(self.label1.apply(&features)?)?;
-        let embedding = silu(self.label2.apply(&hidden)?)?;
-        self.label_projections.apply(&embedding)
+        let hidden = silu(self.time1.apply(&features)?)?;
+        let embedding = silu(self.time2.apply(&hidden)?)?;
+        self.time_projections.apply(&embedding)
     }
 }
 
-/// The label's frequencies, `10000^(-i / (half - shift))` for `i < half`, in f64.
+/// The timestep's frequencies, `10000^(-i / (half - shift))` for `i < half`, in f64.
 fn frequencies(config: &UnetConfig) -> Result<Tensor, tch::TchError> {
     let half = config.base() / 2;
     let scale = -(10_000_f64.ln()) / (half as f64 - config.freq_shift);

@@ -12,10 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The architecture of a DDPM UNet (Ho, Jain, Abbeel 2020, appendix B).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UnetConfig {
     /// Side of the images it was trained on, if the file says so; the network takes any size.
     pub sample_size: Option<i64>,
@@ -37,11 +38,11 @@ pub struct UnetConfig {
     pub norm_num_groups: i64,
     /// The constant added to the variance in every group normalisation.
     pub norm_eps: f64,
-    /// Width of the label embedding; `None` is four times the channels of the first level.
+    /// Width of the timestep's embedding; `None` is four times the channels of the first level.
     pub time_embedding_dim: Option<i64>,
-    /// Whether the label's features are (cos, sin) and not (sin, cos).
+    /// Whether the timestep's features are (cos, sin) and not (sin, cos).
     pub flip_sin_to_cos: bool,
-    /// The `s` in the label's frequencies `10000^(-i / (half - s))`.
+    /// The `s` in the timestep's frequencies `10000^(-i / (half - s))`.
     pub freq_shift: f64,
     /// Zeros around the input of a downsampling convolution: 1 is on all four sides, 0 is one
     /// column on the right and one row at the bottom (TensorFlow's "same").
@@ -210,12 +211,12 @@ impl UnetConfig {
         self.block_out_channels.len()
     }
 
-    /// The width of the label embedding.
+    /// The width of the timestep's embedding.
     pub fn embedding(&self) -> i64 {
         self.time_embedding_dim.unwrap_or_else(|| 4 * self.base())
     }
 
-    /// The channels of the first level, which are also the label's sine and cosine features.
+    /// The channels of the first level, which are also the timestep's sine and cosine features.
     pub fn base(&self) -> i64 {
         self.block_out_channels.first().copied().unwrap_or(0)
     }

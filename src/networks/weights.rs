@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
+use crate::backends::torch::first_line;
 use crate::networks::checkpoint::{
     Checkpoint, CheckpointError, StateDict, Which, kind_name, names::Translation,
 };
@@ -120,8 +120,8 @@ impl Differences {
         self.missing.is_empty() && self.extra.is_empty() && self.misshapen.is_empty()
     }
 
-    /// One of them and the number of the others, for files that differ everywhere; none where there
-    /// are none.
+    /// The first difference and the number of the others, for files that differ everywhere; none where
+    /// there is no difference.
     pub(crate) fn summary(&self) -> Option<String> {
         let missing = || self.missing.first().map(|name| format!("`{name}` is missing"));
         let misshapen = || {
@@ -258,34 +258,4 @@ impl Weights {
 pub(super) fn is_weight_type(kind: Kind) -> bool {
     use Kind::{BFloat16, Double, Float, Float8e4m3fn, Float8e5m2, Half};
     [Half, BFloat16, Float, Double, Float8e4m3fn, Float8e5m2].contains(&kind)
-}
-
-/// What LibTorch said, without the C++ stack that follows.
-pub(crate) fn first_line(error: &tch::TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-/// SHA-256 in lower-case hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_is_that_of_the_standard() {
-        // FIPS 180-2, appendix B.1.
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256(b"abc"), expected);
-    }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     data::Split,
-    networks::placement::Precision,
+    networks::{placement::Precision, predicts::Predicts},
     plan::{
         grid::{GridSpec, ScheduleSpec},
         metrics::MetricsSpec,
@@ -30,7 +30,6 @@ pub struct CellSpec {
     /// Samples per model call; part of what is promised to the byte.
     pub batch: usize,
     /// Precision of the network.
-    #[serde(serialize_with = "precision")]
     pub precision: Precision,
     /// Precision of the states between its calls; absent from the JSON if it is the default.
     #[serde(skip_serializing_if = "StateKind::is_default")]
@@ -98,36 +97,13 @@ impl StateKind {
     }
 }
 
-/// What a network was trained to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PredictionKind {
-    /// The noise.
-    Eps,
-    /// The velocity of Salimans and Ho 2022.
-    V,
-    /// The clean sample.
-    X0,
-}
-
-impl PredictionKind {
-    /// Its name in manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Eps => "eps",
-            Self::V => "v",
-            Self::X0 => "x0",
-        }
-    }
-}
-
 /// `[model]`: where the denoiser comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelSpec {
     /// A folder or file of weights, `hf:owner/name[/path][@revision]`, or the name of an exact-score model.
     pub source: String,
     /// What it predicts.
-    pub prediction: PredictionKind,
+    pub prediction: Predicts,
     /// Whether the predicted x0 is clamped to +- `clip_range`, and the noise derived from it again.
     pub clip_x0: bool,
     /// The bound of the clamp; 1 unless `clip_x0`.
@@ -252,11 +228,6 @@ impl Inversion {
 pub const VARIANCES: [(&str, Variance); 2] =
     [("sigma-hat", Variance::SigmaHat), ("learned", Variance::Learned)];
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-fn precision<S: Serializer>(precision: &Precision, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(precision.name())
-}
-
 /// As manifests have it: `{"eta":0.2}`, `{"named":"sigma-hat"}`.
 #[allow(clippy::ref_option, reason = "the signature is serde's")]
 fn variance<S: Serializer>(variance: &Option<Variance>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -372,7 +343,7 @@ mod tests {
             state: StateKind::F32,
             model: ModelSpec {
                 source: "models/a".to_owned(),
-                prediction: PredictionKind::Eps,
+                prediction: Predicts::Eps,
                 clip_x0: false,
                 clip_range: 1.0,
                 raw: false,

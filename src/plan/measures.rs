@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use crate::networks::{features, inception};
+use crate::networks::features;
 
 /// A measure, by its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -315,7 +315,7 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let name = features::name_of(Path::new(source));
     let named_here = [Measured::FeatureError, Measured::Precision, Measured::Recall];
     if named_here.iter().any(|measure| measure.name() == metric) {
-        return format!("{metric}-{}", if is_inception { inception::NAME } else { &name });
+        return format!("{metric}-{}", if is_inception { features::INCEPTION } else { &name });
     }
     if is_inception {
         let fd = measure == Measured::Fd.name();

@@ -20,8 +20,8 @@ use std::{
 
 pub use self::{
     cell::{
-        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, PredictionKind,
-        SolverSpec, Solves, StateKind, Task, TruthSpec, VARIANCES,
+        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, SolverSpec, Solves,
+        StateKind, Task, TruthSpec, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{ModelSpec, PredictionKind, ScheduleSpec};
+use crate::networks::predicts::Predicts;
+use crate::plan::{ModelSpec, ScheduleSpec};
 
 /// What the scheduler's file of a model says.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,7 @@ pub struct Stated {
     /// All of it in a line, what was left to the grid that the manifest names included.
     pub summary: String,
     /// What the network predicts.
-    pub prediction: PredictionKind,
+    pub prediction: Predicts,
     /// The bound of the predicted x0, if it is clipped.
     pub clip: Option<f64>,
     /// The levels it was trained for.
@@ -43,7 +44,7 @@ impl Stated {
         let number = |n: Option<f64>| n.map_or("none".to_owned(), |n| n.to_string());
         let listed = |betas: &[f64]| format!("{betas:?}");
         let clips = |on: bool| if on { "true" } else { "false" }.to_owned();
-        let name = |kind: PredictionKind| kind.name().to_owned();
+        let name = |kind: Predicts| kind.name().to_owned();
         let rule = |schedule: &ScheduleSpec| schedule.kind.unrounded().name().to_owned();
         let keys = [
             ("model.prediction", name(model.prediction), name(self.prediction)),

@@ -11,10 +11,10 @@ use std::{
 };
 
 use crate::{
+    data::sha256,
     diagnostic::Diagnostics,
     error::{Error, Result},
     manifest::Manifest,
-    networks::weights::sha256,
     plan::outline::{self, Outline, OutlinedCell},
     results::{
         record::{Columns, Record, ResultsError, read_csv},

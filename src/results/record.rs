@@ -8,9 +8,8 @@
 //! `levels`, `calls`, `N`, and then for each metric `m`, in the order of the manifest language, the
 //! eight columns `m` (plug-in value at N), `m.low`, `m.high` (its 95 % interval at N), `m.se`,
 //! `m.corrected` (first-order bias removed), `m.corrected.low`, `m.corrected.high` (its own) and
-//! `m.leave_out`. `m.low` is always of `m`, as everywhere else where results are written as CSV. Of
-//! a metric that ends in `.infinity`, `m` is extrapolated and `m.corrected` the same but for
-//! rounding. Floats are the shortest that read back to the same bits. On reading, `m` and
+//! `m.leave_out`. `m.low` is always of `m`, as everywhere else where results are written as CSV.
+//! Floats are the shortest that read back to the same bits. On reading, `m` and
 //! `m.leave_out` are what counts; the others follow from them.
 //!
 //! In older files a metric has the six columns `m`, `m.corrected`, `m.se`, `m.low`, `m.high`
@@ -24,8 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::metrics::Jackknife;
 
-/// Confidence level of every interval that is written or drawn.
-pub const LEVEL: f64 = 0.95;
+pub use crate::metrics::LEVEL;
 
 /// What can go wrong with the files of a results folder.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +69,12 @@ pub enum ResultsError {
         /// Who holds it, as its lock file says.
         owner: String,
     },
+}
+
+impl From<ResultsError> for crate::error::Error {
+    fn from(error: ResultsError) -> Self {
+        Self::Results(Box::new(error))
+    }
 }
 
 /// How a cell ended.

@@ -14,11 +14,11 @@ use std::{
 use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::data::{
     ArrayWriter, Element, STDOUT,
     numpy::{self, Problem, Values},
+    sha256,
 };
 use crate::{
     error::{Error, Result},
@@ -225,7 +225,7 @@ fn beside(path: &Path, bytes: &[u8]) -> Result<Option<Origin>> {
             path.display()
         )));
     };
-    if map.get("sha256") != Some(&format!("{:x}", Sha256::digest(bytes))) {
+    if map.get("sha256") != Some(&sha256(bytes)) {
         return Err(Error::input(format!(
             "{} is about another array than {}, by its hash; encode again, or remove it and name \
              the model",

@@ -35,7 +35,7 @@ use crate::{
         sink::{Planned, Sink, Timing},
     },
     run::{
-        assemble::{Models, NUMERICS, Route, Sampler, Samples},
+        assemble::{Models, NUMERICS, Route, Sampler, Samples, instruments},
         outline,
         registry::Registry,
         tasks::{self, Encoded, Observe, Pictures},
@@ -182,7 +182,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             route: &routes[index],
             key: &planned[index].key,
             sampler: models.sampler(&cell.spec)?,
-            instruments: Instruments::new(&cell.spec, &mut extractors)?,
+            instruments: instruments(&cell.spec, &mut extractors)?,
             images: pictures.of(&cell.spec)?,
             folder: &options.folder,
             progress: &progress,

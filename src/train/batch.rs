@@ -24,9 +24,9 @@ pub struct Batch {
     pub images: Vec<u8>,
     /// The class of each image; empty where the set has none.
     pub classes: Vec<i64>,
-    /// The noise label t of each image, 0-based.
-    pub labels: Vec<i64>,
-    /// The noise eps of each image, as long as `images`; empty where there are no labels.
+    /// The timestep t of each image, 0-based; empty where nothing is noised.
+    pub timesteps: Vec<i64>,
+    /// The noise eps of each image, as long as `images`; empty where nothing is noised.
     pub noise: Vec<f32>,
 }
 
@@ -43,7 +43,7 @@ impl Batch {
                 shape: [images.len(), c, h, w],
                 images: self.images[values.clone()].to_vec(),
                 classes: self.classes.get(images.clone()).unwrap_or_default().to_vec(),
-                labels: self.labels.get(images).unwrap_or_default().to_vec(),
+                timesteps: self.timesteps.get(images).unwrap_or_default().to_vec(),
                 noise: self.noise.get(values).unwrap_or_default().to_vec(),
             }
         };
@@ -58,13 +58,13 @@ pub struct Feed<'a> {
     seed: u64,
     batch: usize,
     augmentation: Augmentation,
-    /// The number of noise labels T; 0 draws neither labels nor noise.
+    /// The number of timesteps T; 0 draws neither timesteps nor noise.
     horizon: usize,
     order: Order,
 }
 
 impl<'a> Feed<'a> {
-    /// Batches of `batch` images of a set, with labels below `horizon`.
+    /// Batches of `batch` images of a set, with timesteps below `horizon`.
     ///
     /// # Panics
     /// If the set is empty.
@@ -77,7 +77,7 @@ impl<'a> Feed<'a> {
         Self { set, seed, batch, augmentation, horizon, order: Order::new(seed, set.len()) }
     }
 
-    /// The batch that begins with the image of this counter: a pure function of it.
+    /// The batch that begins with the image of this counter: a pure function of the counter.
     pub fn batch(&mut self, first: u64) -> Batch {
         let [c, h, w] = self.set.shape();
         let pixels = c * h * w;
@@ -85,7 +85,7 @@ impl<'a> Feed<'a> {
             (0..self.batch as u64).map(|i| self.order.position(first + i)).collect();
         let mut images = vec![0; self.batch * pixels];
         let Self { set, seed, batch, augmentation, horizon, .. } = *self;
-        let labels = images
+        let timesteps = images
             .par_chunks_mut(pixels)
             .zip(&positions)
             .enumerate()
@@ -99,14 +99,22 @@ impl<'a> Feed<'a> {
                 if horizon == 0 { 0 } else { choices.gen_range(0..horizon as u64).cast_signed() }
             })
             .collect();
-        let (labels, mut noise) = match horizon {
+        let (timesteps, mut noise) = match horizon {
             0 => (vec![], vec![]),
-            _ => (labels, vec![0.0; batch * pixels]),
+            _ => (timesteps, vec![0.0; batch * pixels]),
         };
         #[allow(clippy::cast_possible_truncation)] // the rounded f64 normal is meant
         KeyedNoise { seed, first }.fill(&mut noise, batch, NOISE, |z| z as f32);
-        let classes = positions.iter().filter_map(|&p| set.labels.get(p).map(|&l| i64::from(l)));
-        Batch { first, shape: [batch, c, h, w], images, classes: classes.collect(), labels, noise }
+        let classes =
+            positions.iter().filter_map(|&p| set.classes.get(p).map(|&class| i64::from(class)));
+        Batch {
+            first,
+            shape: [batch, c, h, w],
+            images,
+            classes: classes.collect(),
+            timesteps,
+            noise,
+        }
     }
 }
 
@@ -146,13 +154,13 @@ mod tests {
         let byte = |(n, _, h, w): (usize, usize, usize, usize)| 100 + 20 * n + 5 * h + w;
         ImageSet {
             images: Array4::from_shape_fn((6, 1, 4, 4), |at| u8::try_from(byte(at)).unwrap()),
-            labels: (0..6).collect(),
+            classes: (0..6).collect(),
             name: "bytes".to_owned(),
             split: "all".to_owned(),
             excluded: [].into(),
             files: vec![],
             notes: vec![],
-            hashes_labels: false,
+            hashes_classes: false,
         }
     }
 
@@ -169,7 +177,7 @@ mod tests {
         // Nor does an image depend on where batches begin.
         let shifted = Feed::new(&set, (9, 2), augmentation, 1000).batch(6);
         assert_eq!(shifted.noise, batches[1].noise[2 * 16..]);
-        assert_eq!(shifted.labels, batches[1].labels[2..]);
+        assert_eq!(shifted.timesteps, batches[1].timesteps[2..]);
         assert_eq!(shifted.images, batches[1].images[2 * 16..]);
         assert_ne!(Feed::new(&set, (8, 4), augmentation, 1000).batch(0).noise, batches[0].noise);
     }
@@ -179,7 +187,7 @@ mod tests {
         let set = set();
         let augmentation = Augmentation { flip: true, shift: 1 };
         let batch = Feed::new(&set, (1, 60), augmentation, 0).batch(0);
-        assert!(batch.labels.is_empty() && batch.noise.is_empty());
+        assert!(batch.timesteps.is_empty() && batch.noise.is_empty());
         let (mut mirrored, mut moved) = (0, 0);
         for (image, class) in batch.images.chunks(16).zip(&batch.classes) {
             let original = set.images.index_axis(Axis(0), usize::try_from(*class).unwrap());
@@ -218,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_uniform() {
+    fn timesteps_are_uniform() {
         let set = set();
         let batch = Feed::new(&set, (0, 10_000), Augmentation::default(), 10).batch(0);
         for t in 0..10 {
-            let count = batch.labels.iter().filter(|&&label| label == t).count() as f64;
+            let count = batch.timesteps.iter().filter(|&&drawn| drawn == t).count() as f64;
             // Four standard errors of a tenth of 10,000.
-            assert!((count - 1000.0).abs() < 4.0 * 900_f64.sqrt(), "{count} labels are {t}");
+            assert!((count - 1000.0).abs() < 4.0 * 900_f64.sqrt(), "{count} timesteps are {t}");
         }
     }
 }

@@ -18,10 +18,10 @@ use crate::train::{
     settings::Classifier,
 };
 
-/// How far running statistics move to those of a batch.
+/// How far running statistics move towards those of a batch.
 const MOMENTUM: f64 = 0.1;
 
-/// Cross entropy, and the part of images whose largest score is another class.
+/// Cross entropy, and the share of images whose highest score is that of another class.
 #[derive(Debug)]
 pub struct ClassifierLoss {
     architecture: Architecture,
@@ -29,9 +29,12 @@ pub struct ClassifierLoss {
 }
 
 impl ClassifierLoss {
-    /// The loss of a task, on a device.
-    pub fn new(task: Classifier, placement: Placement) -> Self {
-        Self { architecture: Architecture::cifar(task.depth, task.widths, task.classes), placement }
+    /// The loss of a classifier, on a device.
+    pub fn new(learner: Classifier, placement: Placement) -> Self {
+        Self {
+            architecture: Architecture::cifar(learner.depth, learner.widths, learner.classes),
+            placement,
+        }
     }
 }
 

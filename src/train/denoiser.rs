@@ -1,4 +1,5 @@
-//! The loss of a diffusion model: the squared error of what it predicts at labels drawn uniformly.
+//! The loss of a diffusion model: the squared error of what it predicts at timesteps drawn
+//! uniformly.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +7,17 @@ use tch::{Kind, Tensor};
 
 use crate::networks::{
     placement::Placement,
+    predicts::Predicts,
     unet::{Unet, UnetError},
 };
 use crate::train::{
     batch::Batch,
     dropout::{self, Dropout},
     objective::{Loss, Objective},
-    settings::{Denoiser, Target},
+    settings::Denoiser,
 };
 
-/// Parts of the labels whose mean losses are reported beside the whole: equal quarters of t.
+/// Parts of the timesteps whose mean losses are reported beside the whole: equal quarters.
 pub const QUARTERS: usize = 4;
 
 /// $w(t)\,\lVert y - f_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon, t)\rVert^2$
@@ -24,33 +26,35 @@ pub const QUARTERS: usize = 4;
 /// With a cap of 1 and eps as the target this is $L_\text{simple}$ (Ho et al. 2020, Eq. 14).
 #[derive(Debug)]
 pub struct DenoiserLoss {
-    task: Denoiser,
+    learner: Denoiser,
     seed: u64,
     layers: usize,
     placement: Placement,
-    /// $\sqrt{\bar\alpha}$, $\sqrt{1 - \bar\alpha}$ and the weight, by label.
+    /// $\sqrt{\bar\alpha}$, $\sqrt{1 - \bar\alpha}$ and the weight, by timestep.
     levels: Vec<[f32; 3]>,
 }
 
 impl DenoiserLoss {
-    /// The loss of a task, on a device.
+    /// The loss of a denoiser, on a device.
     ///
     /// # Panics
-    /// Never: every label below the horizon has a level.
-    pub fn new(task: Denoiser, seed: u64, placement: Placement) -> Self {
+    /// Never: every timestep below the horizon has a level.
+    pub fn new(learner: Denoiser, seed: u64, placement: Placement) -> Self {
         let level = |t: usize| {
-            let level = task.schedule.level(t as f64).expect("invariant: t is below the horizon");
-            let weight = (1.0 / level.alpha_bar).min(task.weight_cap);
+            let level =
+                learner.schedule.level(t as f64).expect("invariant: t is below the horizon");
+            let weight = (1.0 / level.alpha_bar).min(learner.weight_cap);
             #[allow(clippy::cast_possible_truncation)] // the network's own precision
             [level.signal(), level.std(), weight].map(|x| x as f32)
         };
-        let levels = (0..task.schedule.horizon()).map(level).collect();
-        Self { layers: dropout::layers(&task), task, seed, placement, levels }
+        let levels = (0..learner.schedule.horizon()).map(level).collect();
+        Self { layers: dropout::layers(&learner), learner, seed, placement, levels }
     }
 
-    /// A number of each image's label, `[N, 1, 1, 1]`.
+    /// A number of each image's timestep, `[N, 1, 1, 1]`.
     fn per_image(&self, batch: &Batch, which: usize) -> Result<Tensor, tch::TchError> {
-        let levels = batch.labels.iter().filter_map(|&t| self.levels.get(usize::try_from(t).ok()?));
+        let levels =
+            batch.timesteps.iter().filter_map(|&t| self.levels.get(usize::try_from(t).ok()?));
         let values: Vec<f32> = levels.map(|level| level[which]).collect();
         Tensor::f_from_slice(&values)?.f_reshape([-1, 1, 1, 1])?.f_to_device(self.placement.device)
     }
@@ -58,7 +62,7 @@ impl DenoiserLoss {
 
 impl Objective for DenoiserLoss {
     fn parameters(&self) -> BTreeMap<String, Vec<i64>> {
-        self.task.network.tensors()
+        self.learner.network.tensors()
     }
 
     /// As Ho et al. have it: each residual block and each attention begins as the identity, and the
@@ -81,26 +85,26 @@ impl Objective for DenoiserLoss {
         let eps = Tensor::f_from_slice(&batch.noise)?.f_reshape(shape)?.f_to_device(device)?;
         let (signal, noise) = (self.per_image(batch, 0)?, self.per_image(batch, 1)?);
         let x = signal.f_mul(&x0)?.f_add_(&noise.f_mul(&eps)?)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?;
+        let t = Tensor::f_from_slice(&batch.timesteps)?;
 
-        let network = Unet::of_parameters(&self.task.network, parameters, self.placement)?;
+        let network = Unet::of_parameters(&self.learner.network, parameters, self.placement)?;
         let dropout =
-            Dropout::new(self.seed, batch.first, batch.shape[0], self.layers, self.task.dropout);
+            Dropout::new(self.seed, batch.first, batch.shape[0], self.layers, self.learner.dropout);
         let drop = dropout.as_ref().map(|dropout| {
             |layer: usize, x: Tensor| -> Result<Tensor, tch::TchError> { dropout.apply(layer, &x) }
         });
         let predicted = match &drop {
-            Some(drop) => network.forward_train(&x, &labels, Some(drop))?,
-            None => network.forward_train(&x, &labels, None)?,
+            Some(drop) => network.forward_train(&x, &t, Some(drop))?,
+            None => network.forward_train(&x, &t, None)?,
         };
-        let target = match self.task.target {
-            Target::Eps => eps,
-            Target::X0 => x0,
-            Target::V => signal.f_mul(&eps)?.f_sub(&noise.f_mul(&x0)?)?,
+        let target = match self.learner.target {
+            Predicts::Eps => eps,
+            Predicts::X0 => x0,
+            Predicts::V => signal.f_mul(&eps)?.f_sub(&noise.f_mul(&x0)?)?,
         };
         let squares = predicted.f_sub(&target)?.f_square()?;
         let each = squares.f_mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float)?;
-        let weighted = if self.task.weight_cap > 1.0 {
+        let weighted = if self.learner.weight_cap > 1.0 {
             each.f_mul(&self.per_image(batch, 2)?.f_reshape([-1])?)?
         } else {
             each.shallow_clone()
@@ -125,9 +129,9 @@ impl Objective for DenoiserLoss {
         std::iter::once("loss".to_owned()).chain(quarters).collect()
     }
 
-    /// The unweighted error, to the whole and to the quarter of its label.
-    fn belongs(&self, _: usize, label: Option<i64>) -> Vec<usize> {
-        let quarter = label.and_then(|t| usize::try_from(t).ok()).map(|t| {
+    /// The unweighted error, to the whole and to the quarter of its timestep.
+    fn belongs(&self, _: usize, t: Option<i64>) -> Vec<usize> {
+        let quarter = t.and_then(|t| usize::try_from(t).ok()).map(|t| {
             // The last t whose quarter begins at or before it.
             (0..QUARTERS).rev().find(|q| q * self.levels.len() / QUARTERS <= t).unwrap_or(0)
         });

@@ -32,13 +32,13 @@ pub struct Dropout {
 }
 
 /// The number of residual blocks of a network.
-pub fn layers(task: &Denoiser) -> usize {
-    let shapes = task.network.tensors();
+pub fn layers(denoiser: &Denoiser) -> usize {
+    let shapes = denoiser.network.tensors();
     shapes.keys().filter(|name| name.ends_with(".conv2.weight")).count()
 }
 
 impl Dropout {
-    /// The masks of the images `first..first + n`, for a network of so many layers; none if nothing
+    /// The masks of the images `first..first + n`, for a network of `layers` layers; none if nothing
     /// is dropped.
     pub fn new(seed: u64, first: u64, n: usize, layers: usize, p: f64) -> Option<Self> {
         if p <= 0.0 {

@@ -1,7 +1,7 @@
 //! Training: what is minimised, over which images, and by which steps.
 //!
 //! Everything random is a pure function of (seed, image counter), where the counter counts every
-//! image each time it is seen: the order of the data ([`order`]), flips and shifts, labels and
+//! image each time it is seen: the order of the data ([`order`]), flips and shifts, timesteps and
 //! noise ([`batch`]), and the masks of dropout ([`dropout`]). A state of training is therefore a
 //! counter and a few vectors ([`trainer::State`]), and nothing else has to be kept to go on.
 //!
@@ -16,8 +16,8 @@ pub mod classifier;
 pub mod denoiser;
 pub mod dropout;
 pub mod job;
-pub mod losses;
 pub mod objective;
+mod objectives;
 pub mod order;
 pub mod parameters;
 pub mod recipe;

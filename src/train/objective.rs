@@ -4,13 +4,8 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use crate::networks::{
-    placement::{Placement, Precision},
-    unet::UnetError,
-};
-use crate::train::{
-    batch::Batch, classifier::ClassifierLoss, denoiser::DenoiserLoss, settings::Task,
-};
+use crate::networks::unet::UnetError;
+use crate::train::batch::Batch;
 
 /// The loss of one batch.
 #[derive(Debug)]
@@ -21,7 +16,7 @@ pub struct Loss {
     pub each: Tensor,
 }
 
-/// A task that weights can be trained for.
+/// What weights can be trained for.
 pub trait Objective: Send + Sync {
     /// The trained tensors: name and shape.
     fn parameters(&self) -> BTreeMap<String, Vec<i64>>;
@@ -52,7 +47,7 @@ pub trait Objective: Send + Sync {
     /// changes no buffer: a batch may then be divided.
     fn divides(&self) -> bool;
 
-    /// The number of noise labels; 0 where none are drawn.
+    /// The number of timesteps T; 0 where none are drawn.
     fn horizon(&self) -> usize {
         0
     }
@@ -60,18 +55,6 @@ pub trait Objective: Send + Sync {
     /// The names of what is reported, means over images.
     fn columns(&self) -> Vec<String>;
 
-    /// Where the k-th reported value of an image belongs, as positions in `columns`.
-    fn belongs(&self, k: usize, label: Option<i64>) -> Vec<usize>;
-}
-
-/// The objective of a task.
-pub fn of(task: &Task, seed: u64, placement: Placement) -> Box<dyn Objective> {
-    match task {
-        Task::Denoiser(task) => Box::new(DenoiserLoss::new(task.clone(), seed, placement)),
-        Task::Classifier(task) => {
-            // Batch normalisation wants its statistics in f32, and the network is small.
-            let placement = Placement { precision: Precision::F32, ..placement };
-            Box::new(ClassifierLoss::new(task.clone(), placement))
-        }
-    }
+    /// Where the k-th reported value of an image at timestep `t` belongs, as positions in `columns`.
+    fn belongs(&self, k: usize, t: Option<i64>) -> Vec<usize>;
 }

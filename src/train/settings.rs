@@ -1,12 +1,14 @@
 //! What a training is: everything that decides its weights, and nothing of where they are kept.
 
+use serde::{Serialize, Serializer};
+
 use crate::{
     core::Schedule,
-    networks::{placement::Precision, unet_config::UnetConfig},
+    networks::{placement::Precision, predicts::Predicts, unet_config::UnetConfig},
 };
 
 /// A training, whole.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     /// Seed of the first weights, the order of the images, and every draw.
     pub seed: u64,
@@ -14,8 +16,8 @@ pub struct Settings {
     pub batch: usize,
     /// When it ends.
     pub budget: Budget,
-    /// What is learned.
-    pub task: Task,
+    /// What learns.
+    pub learner: Learner,
     /// The number format inside the network; weights, moments and averages are f32 in either.
     pub precision: Precision,
     /// What is done to an image each time it is seen.
@@ -28,55 +30,45 @@ pub struct Settings {
 }
 
 /// When a training ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Budget {
-    /// After so many images, an image counted each time it is seen.
+    /// After this many images, an image counted each time it is seen.
     Images(u64),
-    /// After about so many minutes: the speed of the first of them turns the time into a number of
+    /// After about this many minutes: the speed of the first of them turns the time into a number of
     /// images, which is kept, so that everything is a function of images again.
     Minutes(f64),
 }
 
-/// What is learned.
-#[derive(Clone, Debug)]
-pub enum Task {
+/// What learns.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learner {
     /// The network of a diffusion model.
     Denoiser(Denoiser),
-    /// A classifier whose features serve distances.
+    /// A classifier, whose features are used for distances.
     Classifier(Classifier),
 }
 
 /// A network of a diffusion model, and what it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Denoiser {
     /// The architecture.
     pub network: UnetConfig,
     /// The probability that a value inside a residual block is dropped.
     pub dropout: f64,
-    /// The noise schedule whose labels are drawn uniformly.
+    /// The noise schedule, whose timesteps are drawn uniformly.
+    #[serde(serialize_with = "levels")]
     pub schedule: Schedule,
-    /// What is predicted.
-    pub target: Target,
-    /// The loss of a label is weighed by $\min(1 / \bar\alpha, \text{cap})$: 1 is $L_\text{simple}$,
-    /// a few units steady a short training at high noise. Means something for eps alone.
+    /// What is predicted; the squared error of it is the loss.
+    pub target: Predicts,
+    /// The loss at a timestep is weighted by $\min(1 / \bar\alpha, \text{cap})$: 1 is $L_\text{simple}$,
+    /// a few units steady a short training at high noise. Of eps alone.
     pub weight_cap: f64,
 }
 
-/// What a denoiser predicts, and the squared error of what is its loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Target {
-    /// The noise: $L_\text{simple}$ (Ho et al. 2020, Eq. 14).
-    #[default]
-    Eps,
-    /// The clean image.
-    X0,
-    /// $v = \sqrt{\bar\alpha}\,\epsilon - \sqrt{1 - \bar\alpha}\,x_0$ (Salimans and Ho 2022,
-    /// appendix D).
-    V,
-}
-
 /// A CIFAR residual network (He et al. 2016, section 4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Classifier {
     /// Its layers, 6 n + 2.
     pub depth: usize,
@@ -87,16 +79,16 @@ pub struct Classifier {
 }
 
 /// What is done to an image each time it is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Augmentation {
     /// Mirrored left to right with probability 1/2.
     pub flip: bool,
-    /// Moved by up to so many pixels along each axis, zeros moving in.
+    /// Moved by up to this many pixels along each axis; zeros move in.
     pub shift: usize,
 }
 
 /// Adam (Kingma, Ba 2015) with decoupled weight decay (Loshchilov, Hutter 2019), and its rate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Optimiser {
     /// The rate between warm-up and decay.
     pub rate: f64,
@@ -116,6 +108,12 @@ pub struct Optimiser {
     pub weight_decay: f64,
     /// The largest norm of a step's gradient; a larger one is scaled down to it.
     pub clip: f64,
+}
+
+/// A schedule as its values of alpha_bar: what is learned depends on nothing else of it.
+fn levels<S: Serializer>(schedule: &Schedule, serializer: S) -> Result<S::Ok, S::Error> {
+    let levels = (0..schedule.horizon()).map_while(|t| schedule.level(t as f64).ok());
+    serializer.collect_seq(levels.map(|level| level.alpha_bar))
 }
 
 impl Default for Optimiser {

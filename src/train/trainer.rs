@@ -9,12 +9,8 @@ use crate::networks::{
     unet::UnetError,
 };
 use crate::train::{
-    adam::Moments,
-    batch::Batch,
-    objective::{self, Objective},
-    parameters::Parameters,
-    settings::Settings,
-    workers::Workers,
+    adam::Moments, batch::Batch, objective::Objective, objectives, parameters::Parameters,
+    settings::Settings, workers::Workers,
 };
 
 /// Everything that a training carries from one step to the next.
@@ -53,7 +49,7 @@ pub struct Trainer {
     workers: Option<Workers>,
     decayed: Option<Tensor>,
     state: State,
-    /// Losses that are still on the device: labels, values, the norm of the gradient.
+    /// Losses that are still on the device: timesteps, values, the norm of the gradient.
     pending: Vec<(Vec<i64>, Tensor, Tensor)>,
 }
 
@@ -73,7 +69,7 @@ impl Trainer {
     ) -> Result<Self, UnetError> {
         let layout = Layout::default();
         let placement = Placement { device, precision: settings.precision, layout };
-        let objective = objective::of(&settings.task, settings.seed, placement);
+        let objective = objectives::of(&settings.learner, settings.seed, placement);
         let parameters = Parameters::new(objective.parameters());
         let weights = match start {
             Some(tensors) => parameters.join(tensors)?,
@@ -112,7 +108,7 @@ impl Trainer {
         &self.parameters
     }
 
-    /// The number of noise labels that batches need.
+    /// The number of timesteps T that batches draw from.
     pub fn horizon(&self) -> usize {
         self.objective.horizon()
     }
@@ -177,7 +173,7 @@ impl Trainer {
                 let decay = ema.min((1.0 + step as f64) / (10.0 + step as f64));
                 let _ = average.f_lerp_(&state.weights, 1.0 - decay)?;
             }
-            self.pending.push((batch.labels.clone(), each, norm));
+            self.pending.push((batch.timesteps.clone(), each, norm));
             Ok(())
         })
     }
@@ -231,7 +227,7 @@ impl Trainer {
 
     /// Brings the losses of past steps from the device, which waits for it.
     fn settle(&mut self) -> Result<(), UnetError> {
-        for (labels, each, norm) in self.pending.drain(..) {
+        for (timesteps, each, norm) in self.pending.drain(..) {
             let (rows, n) = each.size2()?;
             let values = Vec::<f32>::try_from(each.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
             let per_row = usize::try_from(n).unwrap_or(1).max(1);
@@ -239,7 +235,7 @@ impl Trainer {
                 values.chunks(per_row).enumerate().take(usize::try_from(rows).unwrap_or(0))
             {
                 for (i, &value) in values.iter().enumerate() {
-                    for column in self.objective.belongs(k, labels.get(i).copied()) {
+                    for column in self.objective.belongs(k, timesteps.get(i).copied()) {
                         let [sum, count] = &mut self.state.sums[column];
                         *sum += f64::from(value);
                         *count += 1.0;

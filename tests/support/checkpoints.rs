@@ -7,7 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ddim::networks::checkpoint::{Checkpoint, CheckpointError, StateDict, Which};
+
 use super::{fill, golden, golden_json};
+
+/// The weights of a file, the moving average where there are several.
+pub fn read(path: &Path) -> Result<StateDict, CheckpointError> {
+    let checkpoint = Checkpoint::open(path)?;
+    checkpoint.load(checkpoint.choose(Which::Ema)?)
+}
 
 /// Writes one of the files of `tests/golden/checkpoints` into a folder, whole.
 pub fn write(name: &str, folder: &Path) -> PathBuf {
@@ -24,7 +32,7 @@ pub fn write(name: &str, folder: &Path) -> PathBuf {
             place.copy_from_slice(&(value as f32).to_le_bytes());
         }
     }
-    assert_eq!(ddim::networks::weights::sha256(&bytes), cut["sha256"].as_str().unwrap(), "{name}");
+    assert_eq!(ddim::data::sha256(&bytes), cut["sha256"].as_str().unwrap(), "{name}");
     let path = folder.join(name);
     fs::write(&path, bytes).unwrap();
     path

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::networks::weights::first_line;
+use crate::backends::torch::first_line;
+
+/// The result of reading a checkpoint.
+pub(super) type Result<T> = std::result::Result<T, CheckpointError>;
 
 /// Why a checkpoint could not be read.
 #[derive(Debug, thiserror::Error)]

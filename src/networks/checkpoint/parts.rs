@@ -18,10 +18,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::data::pickle::{Document, Id, Node, TensorNode};
 use crate::networks::checkpoint::{
-    Part, Role, Unread,
     names::anchors,
-    pickle::{Document, Id, Node, TensorNode},
+    part::{Named, Part, Role, Unread},
 };
 
 /// How deep sets of weights are looked for: `{"ema": {"shadow": {...}}}` has two.
@@ -30,11 +30,8 @@ const DEPTH: usize = 4;
 /// How deep modules stand in each other.
 const MODULE_DEPTH: usize = 32;
 
-/// More values than any checkpoint is asked for: shared ones could be met without an end.
+/// More values than any checkpoint has: shared values could be visited without end.
 const MOST_VISITS: usize = 1 << 21;
-
-/// Tensors in the order of a file.
-pub(super) type Named = Vec<(String, TensorNode)>;
 
 /// What a file holds beside numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -368,7 +365,7 @@ fn settle(contents: &mut Contents) {
 
 /// The tensors of a list under the names of a set's parameters, if all shapes fit in order.
 ///
-/// A list is that of `parameters()`, which leaves buffers out and else has the order of the state
+/// A list is that of `parameters()`, which leaves buffers out and is otherwise in the order of the state
 /// dictionary.
 fn with_names(list: &[TensorNode], part: &Part) -> Option<Named> {
     let is_parameter = |name: &&String| ["weight", "bias"].contains(&leaf(name));
@@ -521,7 +518,7 @@ fn is_weight(tensor: &TensorNode) -> bool {
     tensor.shape.iter().any(|&side| side > 1)
 }
 
-/// Counters, and what a process keeps beside its network: nothing is computed of them here.
+/// Counters, and what a process keeps beside its network: nothing is computed from them here.
 const BUFFERS: [&str; 27] = [
     "alphas",
     "alphas_cumprod",

@@ -1,6 +1,6 @@
 //! Checkpoints that are known by their published checksum.
 
-use crate::networks::checkpoint::Role;
+use crate::networks::checkpoint::part::Role;
 
 /// A published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
+use crate::data::pickle::{Storage, TensorNode};
 use crate::networks::checkpoint::{
-    Result,
-    error::CheckpointError,
-    parts::Named,
-    pickle::{Storage, TensorNode},
+    error::{CheckpointError, Result},
+    part::Named,
 };
 
 fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {

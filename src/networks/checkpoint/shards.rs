@@ -7,24 +7,37 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 use tch::Tensor;
 
+use crate::data::{pickle::TensorNode, sha256};
 use crate::networks::checkpoint::{
-    Checkpoint, CheckpointError, Numbers, Result,
-    parts::{self, Named},
-    pickle::TensorNode,
+    container::Container,
+    error::{CheckpointError, Result},
+    part::Named,
+    parts::{self, Contents},
+    single::{self, Numbers, Single},
 };
-use crate::networks::weights::sha256;
 
 /// One of the files.
 #[derive(Debug)]
 pub(super) struct Shard {
     numbers: Numbers,
     names: BTreeSet<String>,
+}
+
+/// An opened index.
+#[derive(Debug)]
+pub(super) struct Sharded {
+    pub(super) container: Container,
+    /// Of what `sha256sum` prints for the index and its files.
+    pub(super) sha256: String,
+    pub(super) contents: Contents,
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) shards: Vec<Shard>,
 }
 
 /// Whether a file is an index, by its name and its first byte.
@@ -64,7 +77,7 @@ pub(in crate::networks) fn names(path: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// Opens an index and all its files.
-pub(super) fn open(path: &Path) -> Result<Checkpoint> {
+pub(super) fn open(path: &Path) -> Result<Sharded> {
     let wrong = |problem: String| CheckpointError::Shards { path: path.to_owned(), problem };
     let bytes = read(path)?;
     let map = weight_map(path, &bytes)?;
@@ -90,11 +103,13 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let (mut named, mut shards, mut paths): (Named, _, _) = (vec![], vec![], vec![]);
     let (mut container, mut objects, mut left_out) = (None, BTreeSet::new(), BTreeSet::new());
     for (file, expected) in files {
-        let shard = Checkpoint::open(&folder.join(file))?;
+        let place = folder.join(file);
+        let Single { container: kind, sha256, contents, numbers } =
+            Single::open(&place, &single::head(&place)?)?;
         // Where the whole is divided into sets, one file may hold pieces of several.
         let tensors: BTreeMap<String, TensorNode> =
-            shard.parts.iter().flat_map(|part| part.tensors.clone()).collect();
-        left_out.extend(shard.parts.iter().flat_map(|part| part.left_out.clone()));
+            contents.parts.iter().flat_map(|part| part.tensors.clone()).collect();
+        left_out.extend(contents.parts.iter().flat_map(|part| part.left_out.clone()));
         let found: BTreeSet<String> = tensors.keys().cloned().collect();
         let lost = expected.iter().find(|&name| !found.contains(name) && !left_out.contains(name));
         if let Some(name) = lost {
@@ -104,29 +119,24 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
             return Err(wrong(format!("it does not know `{name}` in {file}; fetch both again")));
         }
         // Writing into a string cannot fail.
-        let _ = writeln!(list, "{}  {file}", shard.sha256);
+        let _ = writeln!(list, "{sha256}  {file}");
         named.extend(tensors);
-        paths.push(folder.join(file));
-        container = Some(shard.container);
-        objects.extend(shard.objects);
-        shards.push(Shard { numbers: shard.numbers, names: found });
+        paths.push(place);
+        container = Some(kind);
+        objects.extend(contents.objects);
+        shards.push(Shard { numbers, names: found });
     }
     let (mut parts, unread) = parts::of_dictionary(named);
     for part in &mut parts {
         part.left_out = left_out.iter().cloned().collect();
     }
     let container = container.ok_or_else(|| wrong("it names no files".to_owned()))?;
-    Ok(Checkpoint {
+    Ok(Sharded {
         container,
         sha256: sha256(list.as_bytes()),
-        origin: path.to_owned(),
-        shards: paths,
-        parts,
-        unread,
-        epoch: None,
-        step: None,
-        objects,
-        numbers: Numbers::Shards(shards),
+        contents: Contents { parts, unread, objects, ..Contents::default() },
+        paths,
+        shards,
     })
 }
 

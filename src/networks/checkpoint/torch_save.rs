@@ -18,17 +18,11 @@ use std::{
 use tch::{Kind, Tensor};
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
+use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode};
 use crate::networks::checkpoint::{
-    Container,
-    error::CheckpointError,
-    pickle::{Document, Node, PickleError, Storage, TensorNode},
+    container::Container,
+    error::{CheckpointError, Result},
 };
-
-type Result<T> = std::result::Result<T, CheckpointError>;
-
-/// The first pickle of a legacy file: the number 0x1950a86a20f9469cfc6c.
-pub(super) const LEGACY_MAGIC: &[u8] =
-    b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
 
 /// The version of the legacy format, unchanged since 2016.
 const LEGACY_PROTOCOL: i64 = 1001;
@@ -86,7 +80,7 @@ impl TorchFile {
         }
         let values = record(&mut archive, &format!("{prefix}/data.pkl"), path)?;
         let document =
-            Document::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
+            pickle::parse(&mut values.as_slice()).map_err(|e| broken(path, e.to_string()))?;
         let place = Place::Zip { prefix };
         Ok(Self { container, document, path: path.to_owned(), bytes, place })
     }
@@ -97,7 +91,7 @@ impl TorchFile {
         let bytes = file.metadata().map_err(io(path))?.len();
         let mut input = BufReader::new(file);
         let mut next =
-            || Document::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
+            || pickle::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
         let (_magic, protocol, machine) = (next()?, next()?, next()?);
         if protocol.root() != &Node::Int(LEGACY_PROTOCOL) {
             return Err(broken(path, format!("protocol {:?} is not known", protocol.root())));
@@ -119,7 +113,7 @@ impl TorchFile {
             let Some(&(kind, len)) = storages.get(key.as_str()) else {
                 return Err(broken(path, format!("no tensor says what storage {key} holds")));
             };
-            // The number of elements stands before them once more.
+            // The number of elements is repeated in front of them.
             starts.insert(key.clone(), position.saturating_add(8));
             position = position.saturating_add(8).saturating_add(size(kind, len));
             if position > bytes {
@@ -226,7 +220,7 @@ fn storages<'a>(document: &'a Document, path: &Path) -> Result<BTreeMap<&'a str,
     Ok(storages)
 }
 
-/// Bytes of so many elements.
+/// The bytes that `len` elements take.
 fn size(kind: Kind, len: u64) -> u64 {
     len.saturating_mul(kind.elt_size_in_bytes() as u64)
 }

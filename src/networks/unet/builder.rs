@@ -1,6 +1,6 @@
 //! From weights by name to layers.
 //!
-//! Weights that meet the same input are joined here: the label projections of all residual blocks,
+//! Weights that meet the same input are joined here: the timestep's projections in all residual blocks,
 //! query, key and value, and the four outputs that an enlargement makes of a pixel.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(super) struct Builder<'a> {
     pub(super) config: &'a UnetConfig,
     pub(super) tensors: &'a BTreeMap<String, Tensor>,
     pub(super) placement: Placement,
-    /// The label projections met so far: weight and bias.
+    /// The timestep's projections met so far: weight and bias.
     pub(super) projections: Vec<(Tensor, Tensor)>,
 }
 
@@ -101,7 +101,7 @@ impl Builder<'_> {
 
     pub(super) fn resnet(&mut self, name: &str) -> Result<Resnet, tch::TchError> {
         let mut conv1 = self.conv(&format!("{name}.conv1"), 1, 1)?;
-        // The first convolution's bias and the label's projection are added to the same values.
+        // The first convolution's bias and the timestep's projection are added to the same values.
         conv1.bias = None;
         let (conv1_name, projection) = (format!("{name}.conv1"), format!("{name}.time_emb_proj"));
         let bias = self.tensor(&projection, "bias").f_add(self.tensor(&conv1_name, "bias"))?;
@@ -143,7 +143,7 @@ impl Builder<'_> {
         })
     }
 
-    pub(super) fn label_projections(&self) -> Result<Linear, tch::TchError> {
+    pub(super) fn time_projections(&self) -> Result<Linear, tch::TchError> {
         let (weights, biases): (Vec<&Tensor>, Vec<&Tensor>) =
             self.projections.iter().map(|(weight, bias)| (weight, bias)).unzip();
         Ok(Linear { weight: Tensor::f_cat(&weights, 0)?, bias: Tensor::f_cat(&biases, 0)? })

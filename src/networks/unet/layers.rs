@@ -3,7 +3,10 @@
 use tch::Tensor;
 
 use crate::networks::placement::Layout;
-use crate::networks::unet::Drop;
+
+/// What is applied inside a residual block, before its second convolution: the block's position in
+/// the network and the values, `[N, C, H, W]`.
+pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
 
 #[derive(Debug)]
 pub(super) struct Linear {
@@ -107,7 +110,7 @@ pub(super) fn silu(mut x: Tensor) -> Result<Tensor, tch::TchError> {
     if x.requires_grad() { x.f_silu() } else { x.f_silu_() }
 }
 
-/// norm, swish, convolution, + label, norm, swish, dropout, convolution, + input.
+/// norm, swish, convolution, + timestep, norm, swish, dropout, convolution, + input.
 #[derive(Debug)]
 pub(super) struct Resnet {
     pub(super) norm1: Norm,
@@ -126,13 +129,13 @@ impl Resnet {
         added: &[Tensor],
         drop: Option<Drop<'_>>,
     ) -> Result<Tensor, tch::TchError> {
-        let label = &added[self.index];
+        let time = &added[self.index];
         let h = self.norm1.silu(x)?;
-        let h = if label.size()[0] == 1 {
-            self.conv1.apply(&h, Some(&label.f_squeeze_dim(0)?))?
+        let h = if time.size()[0] == 1 {
+            self.conv1.apply(&h, Some(&time.f_squeeze_dim(0)?))?
         } else {
             let mut h = self.conv1.apply(&h, None)?;
-            h.f_add_(&label.f_unsqueeze(2)?.f_unsqueeze(3)?)?
+            h.f_add_(&time.f_unsqueeze(2)?.f_unsqueeze(3)?)?
         };
         let mut h = self.norm2.silu(&h)?;
         if let Some(drop) = drop {

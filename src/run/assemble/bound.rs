@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
-use crate::run::assemble::sampler::{Carried, Sampler, Samples, Way, single};
+use crate::run::assemble::sampler::{Carried, Sampler, Way, single};
 use crate::{
     backends::array::Array,
     core::{
         self, At, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State, integrate,
     },
     likelihood::{Bits, VariationalBound},
+    measure::samples::Samples,
     plan::Measured,
     run::truth::Truth,
     solvers::Variance,

@@ -6,14 +6,16 @@ use crate::{
     core::{ClipX0, Denoiser, FromV, FromX0, State},
     error::Result,
     exact::{Component, ExactModel, Gaussian, Mixture},
-    plan::{ExactKind, ExactSpec, ModelSpec, PredictionKind},
+    measure::{features::Extractors, instruments::Instruments},
+    networks::predicts::Predicts,
+    plan::{CellSpec, ExactKind, ExactSpec, ModelSpec},
 };
 
 /// The exact-score model of a section.
 ///
 /// # Errors
 /// A mixture that makes no sense.
-pub fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
+pub(crate) fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
     if let Some(gaussian) = gaussian(spec) {
         return Ok(Rc::new(gaussian));
     }
@@ -21,6 +23,18 @@ pub fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
     let components = spec.mean.iter().zip(&spec.std).zip(weights);
     let component = |((&mean, &std), weight)| Component { weight, mean: vec![mean], std };
     Ok(Rc::new(Mixture::new(components.map(component).collect())?))
+}
+
+/// What a cell is measured with.
+///
+/// # Errors
+/// An extractor or a reference that cannot be read, or that do not belong together.
+pub fn instruments(spec: &CellSpec, extractors: &mut Extractors) -> Result<Instruments> {
+    let mut measures = spec.metrics.iter().flat_map(|metrics| &metrics.measures);
+    let drawn = measures.any(|measure| measure.needs_draws());
+    let exact = spec.model.exact.as_ref().filter(|_| drawn);
+    let model = exact.map(exact_model).transpose()?;
+    Instruments::new(spec, model, extractors)
 }
 
 /// The exact-score model that is one Gaussian, if it is.
@@ -41,9 +55,9 @@ pub(crate) fn adapt<S: State + 'static>(
     spec: &ModelSpec,
 ) -> Rc<dyn Denoiser<State = S>> {
     let eps: Rc<dyn Denoiser<State = S>> = match spec.prediction {
-        PredictionKind::Eps => raw,
-        PredictionKind::V => Rc::new(FromV(raw)),
-        PredictionKind::X0 => Rc::new(FromX0(raw)),
+        Predicts::Eps => raw,
+        Predicts::V => Rc::new(FromV(raw)),
+        Predicts::X0 => Rc::new(FromX0(raw)),
     };
     if spec.clip_x0 {
         Rc::new(ClipX0 { inner: eps, low: -spec.clip_range, high: spec.clip_range })

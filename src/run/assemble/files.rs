@@ -9,11 +9,10 @@ use crate::{
     networks::{
         home,
         hub::{self, HubModel},
-        scheduler_config::{Betas, Predicts, SchedulerConfig, SchedulerError},
+        predicts::Predicts,
+        scheduler_config::{Betas, SchedulerConfig, SchedulerError},
     },
-    plan::{
-        Cell, Measured, MetricsSpec, ModelSpec, PredictionKind, Rule, ScheduleSpec, stated::Stated,
-    },
+    plan::{Cell, Measured, MetricsSpec, ModelSpec, Rule, ScheduleSpec, stated::Stated},
 };
 
 /// Where a model's weights are on this machine: a folder or a file.
@@ -52,11 +51,7 @@ pub(crate) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
     Ok(found.map(|(file, config)| Stated {
         file: file.display().to_string(),
         summary: config.whole(),
-        prediction: match config.predicts {
-            Predicts::Eps => PredictionKind::Eps,
-            Predicts::X0 => PredictionKind::X0,
-            Predicts::V => PredictionKind::V,
-        },
+        prediction: config.predicts,
         clip: config.clip,
         schedule: schedule_of(&config),
         unknown: config.unknown,

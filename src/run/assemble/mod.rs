@@ -14,14 +14,13 @@ mod sampler;
 mod solver;
 mod vocabulary;
 
-pub use denoiser::exact_model;
-pub(crate) use files::scheduler_of;
+pub use crate::measure::samples::Samples;
+pub use denoiser::instruments;
 pub use files::{hub_model, missing_files, to_download, weights_path};
+pub(crate) use files::{scheduler_of, stated};
 pub use models::Models;
 pub use route::{Route, warning};
-pub use sampler::{Carried, Sampler, Samples, Way, single};
+pub use sampler::{Carried, Sampler, Way, single};
 pub use vocabulary::vocabulary;
 
-/// Version of the numerics: part of every cell's key, raised when the same manifest would give
-/// other numbers.
-pub const NUMERICS: &str = "1";
+pub use crate::core::NUMERICS;

@@ -5,7 +5,8 @@ use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
-    plan::{Cell, CellSpec, Measured, MetricsSpec, PredictionKind, Task},
+    networks::predicts::Predicts,
+    plan::{Cell, CellSpec, Measured, MetricsSpec, Task},
     run::registry::Registry,
 };
 
@@ -42,7 +43,7 @@ impl Route {
     pub fn new(spec: &CellSpec, registry: &Registry) -> Result<Self> {
         let (grid, solver) = grid_and_solver(spec, registry)?;
         let calls = count_nfe(&*solver, &grid)?;
-        let of_eps = spec.model.exact.is_none() && spec.model.prediction == PredictionKind::Eps;
+        let of_eps = spec.model.exact.is_none() && spec.model.prediction == Predicts::Eps;
         if of_eps && grid.first().is_pure_noise() {
             return Err(core::Error::NoX0.into());
         }

@@ -1,28 +1,12 @@
 //! What the rest of the harness asks of a cell's method and model, in images on the host.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use ndarray::{Array4, ArrayView4};
 
 use crate::{
     core::{self, KeyedNoise},
     likelihood::Bits,
+    measure::samples::Samples,
 };
-
-/// A batch of finished samples.
-#[derive(Clone, Debug)]
-pub struct Samples {
-    /// `[N, C, H, W]`, unclamped.
-    pub images: Array4<f32>,
-    /// Model calls per sample, counted at the model.
-    pub calls: u64,
-    /// Numbers of each sample, by the names of their measures.
-    pub numbers: BTreeMap<&'static str, Vec<f64>>,
-    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
-    pub truth: Option<Array4<f32>>,
-    /// How long the model was run for them, without the truth.
-    pub time: Duration,
-}
 
 /// A batch at the end of its way.
 #[derive(Clone, Debug)]

@@ -3,28 +3,28 @@
 //! Samples are drawn as any experiment draws them, from the folder that the training writes: what is
 //! measured is what a user opens.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 use tch::{Kind, Tensor};
 
 use crate::{
-    core::{self, KeyedNoise},
+    core::{self, KeyedNoise, Tau},
     data::ImageSet,
     error::{Error, Result},
     hardware::Hardware,
-    manifest::Manifest,
-    measure::{features::Extractors, instruments::Instruments},
-    networks::{classifier::Classifier, features},
-    plan::Plan,
+    measure::features::Extractors,
+    networks::{classifier::Classifier, features, placement::Precision},
+    plan::{CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, SolverSpec, StateKind, Task},
     report::image_grid,
     results::record::Estimate,
     run::{
         assemble::{self, Models},
         registry::Registry,
     },
+    solvers::Variance,
     terminal::progress::Progress,
-    train::recipe::{Recipe, TaskSpec},
+    train::recipe::{LearnerSpec, Recipe},
 };
 
 /// Blocks of the jackknife behind an interval, where there are samples enough.
@@ -61,9 +61,9 @@ pub(crate) struct Findings {
 impl Examiner<'_> {
     /// The name of the number, and of its column: `FD-cifar10-features`.
     pub(crate) fn measure(&self) -> Option<String> {
-        match &self.recipe.task {
-            TaskSpec::Classifier(_) => self.test.map(|_| "test error".to_owned()),
-            TaskSpec::Denoiser(_) => {
+        match &self.recipe.learner {
+            LearnerSpec::Classifier(_) => self.test.map(|_| "test error".to_owned()),
+            LearnerSpec::Denoiser(_) => {
                 let distance = self.recipe.watch.distance.as_ref()?;
                 Some(crate::plan::measures::column_name("fd", Some(&distance.features)))
             }
@@ -72,18 +72,17 @@ impl Examiner<'_> {
 
     /// Looks at the model in a folder.
     pub(crate) fn look(&self, folder: &Path, seen: u64) -> Result<Findings> {
-        match &self.recipe.task {
-            TaskSpec::Denoiser(_) => self.sample(folder, seen),
-            TaskSpec::Classifier(_) => self.classify(folder, seen),
+        match &self.recipe.learner {
+            LearnerSpec::Denoiser(_) => self.sample(folder, seen),
+            LearnerSpec::Classifier(_) => self.classify(folder, seen),
         }
     }
 
     fn sample(&self, folder: &Path, seen: u64) -> Result<Findings> {
-        let plan = self.plan(folder)?;
-        let spec = &plan.cells[0].spec;
+        let spec = &self.cell(folder)?;
         let sampler = Models::new(self.hardware.clone(), self.registry).sampler(spec)?;
         let mut extractors = Extractors::new(self.hardware.clone());
-        let instruments = Instruments::new(spec, &mut extractors)?;
+        let instruments = assemble::instruments(spec, &mut extractors)?;
         let silent = Progress::new(0, crate::terminal::progress::Mode::Quiet);
         let (mut images, mut numbers) = (vec![], vec![]);
         for first in (0..spec.samples).step_by(spec.batch) {
@@ -124,35 +123,47 @@ impl Examiner<'_> {
         Ok(Findings { grid, exam })
     }
 
-    /// The experiment that samples a folder: DDIM, eta 0, from the seed of the training.
-    fn plan(&self, folder: &Path) -> Result<Plan> {
-        let Recipe { seed, watch, task, .. } = self.recipe;
-        if !matches!(task, TaskSpec::Denoiser(_)) {
-            return Err(Error::input("a classifier draws no samples"));
-        }
-        let text = |text: &str| toml::Value::from(text).to_string();
-        let distance = watch.distance.as_ref();
-        let samples =
-            distance.map_or(watch.samples, |distance| distance.samples.max(watch.samples));
-        let metrics = distance.map_or_else(String::new, |distance| {
-            format!(
-                "[metrics]\nmeasures = [\"fd\"]\nfeatures = {}\nreference = {}\nblocks = {}\n",
-                text(&distance.features),
-                text(&distance.reference),
-                (samples / 2).min(BLOCKS),
-            )
-        });
+    /// The cell that samples a folder: DDIM, eta 0, from the seed of the training.
+    fn cell(&self, folder: &Path) -> Result<CellSpec> {
+        let Recipe { seed, watch, .. } = self.recipe;
+        let source = folder.to_string_lossy().into_owned();
         // What the network predicts, and for which levels, its folder says.
-        let manifest = format!(
-            "name = \"exam\"\nseed = {seed}\nsamples = {samples}\nbatch = 64\n\
-             [model]\nsource = {}\n\
-             [grid]\ntau = \"official-uniform\"\nsteps = {}\n[solver]\nkind = \"ddim\"\n{metrics}",
-            text(&folder.to_string_lossy()),
-            watch.steps,
-        );
-        Manifest::parse("the exam of the training", manifest)
-            .and_then(|manifest| manifest.plan(None, &[], &assemble::vocabulary(self.registry)))
-            .map_err(Error::Manifest)
+        let stated = assemble::stated(&source).map_err(Error::input)?;
+        let stated = stated.ok_or_else(|| {
+            Error::input(format!("{source} does not say what its network predicts"))
+        })?;
+        let samples =
+            watch.distance.as_ref().map_or(watch.samples, |of| of.samples.max(watch.samples));
+        let metrics = watch.distance.as_ref().map(|distance| MetricsSpec {
+            features: Some(distance.features.clone()),
+            reference: Some(distance.reference.clone()),
+            blocks: (samples / 2).min(BLOCKS),
+            quantise: true,
+            measures: vec![Measured::Fd],
+            also: BTreeMap::new(),
+        });
+        Ok(CellSpec {
+            seed: *seed,
+            samples,
+            batch: 64,
+            precision: Precision::F32,
+            state: StateKind::default(),
+            model: ModelSpec {
+                source,
+                prediction: stated.prediction,
+                clip_x0: stated.clip.is_some(),
+                clip_range: stated.clip.unwrap_or(1.0),
+                raw: false,
+                shape: vec![],
+                exact: None,
+            },
+            schedule: stated.schedule,
+            grid: GridSpec::new(Tau::OFFICIAL_UNIFORM, watch.steps),
+            solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
+            metrics,
+            truth: None,
+            task: Task::Sample,
+        })
     }
 
     fn classify(&self, folder: &Path, seen: u64) -> Result<Findings> {
@@ -167,7 +178,7 @@ impl Examiner<'_> {
             let rows = BATCH.min(test.len() - first);
             let batch = test.images.slice(s![first..first + rows, .., .., ..]);
             let best = best_class(&classifier, batch)?;
-            let classes = &test.labels[first..first + rows];
+            let classes = &test.classes[first..first + rows];
             wrong += best.iter().zip(classes).filter(|(a, b)| **a != i64::from(**b)).count() as u64;
         }
         let n = test.len() as f64;

@@ -2,12 +2,14 @@
 //! clock or a terminal.
 //!
 //! A training's folder holds `model/`, what others open; `checkpoints/`, what it goes on from;
-//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by images seen; the recipe as run and
-//! `provenance.json`. Called again, it goes on from the newest checkpoint, and on the CPU with the
-//! same number of threads ends at the same bytes as if it had never stopped.
+//! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by
+//! images seen; the recipe as run and `provenance.json`. Called again, it resumes from the newest
+//! checkpoint, and on the CPU with the same number of threads it ends at the same bytes as if it had
+//! never stopped.
 
 mod curves;
 mod exam;
+mod identity;
 mod model;
 mod store;
 
@@ -22,22 +24,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use self::exam::Examiner;
-use self::exam::Findings;
-use self::model::Card;
-use self::model::failed;
-use self::store::Checkpoint;
-use self::store::Diary;
-use self::store::Store;
+use self::{
+    exam::{Examiner, Findings},
+    model::{Card, failed},
+    store::{Checkpoint, Diary, Store},
+};
 use crate::{
     data::ImageSet,
-    networks::{checkpoint::Which, files::ModelFiles, network::OpenError, weights::Weights},
+    networks::{checkpoint::Which, files::ModelFiles, open_error::OpenError, weights::Weights},
     train::{
         batch::{Batch, Feed},
-        settings::{Budget, Settings, Task},
+        settings::{Budget, Learner, Settings},
         trainer::Trainer,
     },
 };
@@ -50,7 +49,7 @@ use crate::{
     },
     run::registry::Registry,
     terminal::progress::{Mode, Progress},
-    train::recipe::{Recipe, TaskSpec},
+    train::recipe::{LearnerSpec, Recipe},
 };
 
 /// Batches that are made ahead of the step that sees them.
@@ -92,7 +91,7 @@ pub struct Images {
 /// Images that do not fit the recipe, a folder of another training, a loss that is not finite, or an
 /// interruption, after which the same call goes on.
 pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<String> {
-    let classes = images.set.labels.iter().max().map_or(0, |&label| i64::from(label) + 1);
+    let classes = images.set.classes.iter().max().map_or(0, |&class| i64::from(class) + 1);
     let settings = recipe.settings(images.set.shape(), classes)?;
     check(&settings, images, recipe)?;
     let start = start(recipe, &settings)?;
@@ -102,7 +101,8 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
     let lock = Lock::acquire(&options.folder)?;
     let data = images.set.sha256();
     let hash = start.as_ref().map(|(_, hash)| hash.as_str());
-    let store = Store::new(&options.folder, fingerprint(&settings, recipe, &data, hash));
+    let store =
+        Store::new(&options.folder, identity::identity(&settings, recipe.watch.log, &data, hash));
     if options.fresh {
         store.forget()?;
     }
@@ -165,7 +165,7 @@ fn check(settings: &Settings, images: &Images, recipe: &Recipe) -> Result<()> {
     if set.is_empty() {
         return Err(Error::input(format!("{} holds no images", set.name)));
     }
-    if matches!(settings.task, Task::Classifier(_)) && set.labels.len() != set.len() {
+    if matches!(settings.learner, Learner::Classifier(_)) && set.classes.len() != set.len() {
         return Err(Error::input(format!(
             "{} has no classes, and a classifier learns them: take a set that has, for instance cifar10",
             recipe.data.source
@@ -188,26 +188,22 @@ fn start(
     recipe: &Recipe,
     settings: &Settings,
 ) -> Result<Option<(BTreeMap<String, Tensor>, String)>> {
-    let (TaskSpec::Denoiser(spec), Task::Denoiser(task)) = (&recipe.task, &settings.task) else {
+    let (LearnerSpec::Denoiser(spec), Learner::Denoiser(denoiser)) =
+        (&recipe.learner, &settings.learner)
+    else {
         return Ok(None);
     };
     let Some(folder) = spec.network.start_folder() else { return Ok(None) };
     let weights = || -> std::result::Result<Weights, OpenError> {
         let weights = Weights::read(&ModelFiles::find(&folder, Which::Ema)?.weights, Which::Ema)?;
-        weights.check(&task.network.tensors())?;
+        weights.check(&denoiser.network.tensors())?;
         Ok(weights)
     };
     let weights = weights()?;
     Ok(Some((weights.tensors, weights.sha256)))
 }
 
-/// The hash of everything that decides the weights and the log.
-fn fingerprint(settings: &Settings, recipe: &Recipe, data: &str, start: Option<&str>) -> String {
-    let all = format!("{settings:?} {} {data} {start:?}", recipe.watch.log);
-    format!("{:x}", Sha256::digest(all))
-}
-
-/// The images of so many whole batches as hold that many.
+/// The number of images in the whole batches that `images` fill, the last one rounded up.
 fn whole(images: u64, batch: usize) -> u64 {
     images.div_ceil(batch as u64) * batch as u64
 }
@@ -223,7 +219,7 @@ impl Clock {
         self.before + self.since.elapsed().as_secs_f64()
     }
 
-    /// Runs something whose time is not training's.
+    /// Runs something whose time does not count as training.
     fn stopped<T>(&mut self, work: impl FnOnce() -> T) -> T {
         self.before = self.seconds();
         let value = work();
@@ -411,9 +407,9 @@ impl Training<'_> {
         let sha256 = model::write(trainer, self.recipe, &folder)?;
         self.write_curves(trainer)?;
         let (columns, measure) = (trainer.columns(), self.examiner.measure());
-        let start = match &self.recipe.task {
-            TaskSpec::Denoiser(spec) => spec.network.start.as_deref().and_then(Path::to_str),
-            TaskSpec::Classifier(_) => None,
+        let start = match &self.recipe.learner {
+            LearnerSpec::Denoiser(spec) => spec.network.start.as_deref().and_then(Path::to_str),
+            LearnerSpec::Classifier(_) => None,
         };
         let card = Card {
             name: &self.recipe.name,

@@ -4,19 +4,19 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use crate::train::job::{exam::Exam, store::Diary};
 use crate::{
-    data::ImageSet,
+    data::{ImageSet, sha256},
     error::{Error, Result},
     networks::{
         classifier::Architecture,
         conversion::{Converted, serialise},
-        scheduler_config::{self, PIPELINE, Predicts, SCHEDULER, SchedulerConfig, SchedulerError},
-        weights::sha256,
+        inspection::thousands,
+        scheduler_config::{self, PIPELINE, SCHEDULER, SchedulerConfig, SchedulerError},
     },
     results::{provenance::Provenance, sink},
     run::assemble,
     train::{
-        recipe::{Recipe, TaskSpec},
-        settings::{Settings, Target, Task},
+        recipe::{LearnerSpec, Recipe},
+        settings::{Learner, Settings},
         trainer::Trainer,
     },
 };
@@ -27,19 +27,23 @@ pub(crate) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result
     fs::create_dir_all(folder)
         .map_err(|error| Error::input(format!("cannot create {}: {error}", folder.display())))?;
     let tensors = trainer.weights().map_err(failed)?;
-    let (json, name, bytes) = match &trainer.settings().task {
-        Task::Denoiser(task) => {
+    let (json, name, bytes) = match &trainer.settings().learner {
+        Learner::Denoiser(denoiser) => {
             let Converted { json, safetensors, .. } =
-                Converted::new(task.network.clone(), &tensors, false)?;
+                Converted::new(denoiser.network.clone(), &tensors, false)?;
             (json, "diffusion_pytorch_model.safetensors", safetensors)
         }
-        Task::Classifier(task) => {
-            let architecture = Architecture::cifar(task.depth, task.widths.clone(), task.classes);
+        Learner::Classifier(classifier) => {
+            let architecture = Architecture::cifar(
+                classifier.depth,
+                classifier.widths.clone(),
+                classifier.classes,
+            );
             (architecture.to_json().into_bytes(), "model.safetensors", serialise(&tensors, false)?)
         }
     };
-    if let TaskSpec::Denoiser(spec) = &recipe.task {
-        let scheduler = assemble::scheduler_of(&spec.schedule, predicts(spec.target));
+    if let LearnerSpec::Denoiser(spec) = &recipe.learner {
+        let scheduler = assemble::scheduler_of(&spec.schedule, spec.target);
         sink::write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
         let pipeline = scheduler_config::pipeline_json(&scheduler.class);
         sink::write_atomically(&folder.join(PIPELINE), pipeline.as_bytes())?;
@@ -54,25 +58,15 @@ pub(crate) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result
 /// # Errors
 /// A scheduler's file that cannot be read.
 pub(crate) fn another_meaning(recipe: &Recipe) -> Result<Option<String>> {
-    let TaskSpec::Denoiser(spec) = &recipe.task else { return Ok(None) };
+    let LearnerSpec::Denoiser(spec) = &recipe.learner else { return Ok(None) };
     let Some(folder) = spec.network.start_folder() else { return Ok(None) };
     let input = |error: SchedulerError| Error::input(error.to_string());
     let Some(file) = SchedulerConfig::find(&folder).map_err(input)? else { return Ok(None) };
     let there = SchedulerConfig { clip: None, ..SchedulerConfig::read(&file).map_err(input)? };
-    let (there, here) = (
-        there.to_string(),
-        assemble::scheduler_of(&spec.schedule, predicts(spec.target)).to_string(),
-    );
+    let (there, here) =
+        (there.to_string(), assemble::scheduler_of(&spec.schedule, spec.target).to_string());
     Ok((there != here)
         .then(|| format!("note: {} says: {there}; it is trained on for: {here}", file.display())))
-}
-
-fn predicts(target: Target) -> Predicts {
-    match target {
-        Target::Eps => Predicts::Eps,
-        Target::X0 => Predicts::X0,
-        Target::V => Predicts::V,
-    }
 }
 
 /// A failed run, not the user's mistake.
@@ -133,19 +127,19 @@ impl Card<'_> {
 
     fn what(&self) -> String {
         let [c, h, w] = self.set.shape();
-        let what = match &self.settings.task {
-            Task::Denoiser(_) => "denoising network",
-            Task::Classifier(_) => "classifier, whose features serve distances,",
+        let what = match &self.settings.learner {
+            Learner::Denoiser(_) => "denoising network",
+            Learner::Classifier(_) => "classifier, whose features serve distances,",
         };
         let colour = if c == 1 { "grey" } else { "colour" };
         format!("A {what} for {h} x {w} {colour} images, trained by `ddim train`.")
     }
 
     fn architecture(&self) -> String {
-        let count = grouped(self.parameters.unsigned_abs());
-        match &self.settings.task {
-            Task::Denoiser(task) => {
-                let network = &task.network;
+        let count = thousands(self.parameters.unsigned_abs());
+        match &self.settings.learner {
+            Learner::Denoiser(denoiser) => {
+                let network = &denoiser.network;
                 let widths: Vec<String> =
                     network.block_out_channels.iter().map(ToString::to_string).collect();
                 format!(
@@ -157,13 +151,14 @@ impl Card<'_> {
                     network.norm_num_groups,
                 )
             }
-            Task::Classifier(task) => {
-                let widths: Vec<String> = task.widths.iter().map(ToString::to_string).collect();
+            Learner::Classifier(classifier) => {
+                let widths: Vec<String> =
+                    classifier.widths.iter().map(ToString::to_string).collect();
                 format!(
                     "CIFAR ResNet-{} (He, Zhang, Ren, Sun 2016, section 4.2), widths {}, shortcuts \
                      without weights; {count} parameters, f32; its features are the values after the \
                      global mean",
-                    task.depth,
+                    classifier.depth,
                     widths.join("-"),
                 )
             }
@@ -171,14 +166,10 @@ impl Card<'_> {
     }
 
     fn target(&self) -> Option<String> {
-        let Task::Denoiser(task) = &self.settings.task else { return None };
-        let target = match task.target {
-            Target::Eps => "eps",
-            Target::X0 => "x0",
-            Target::V => "v",
-        };
-        let horizon = task.schedule.horizon();
-        let last = task.schedule.level((horizon - 1) as f64).map_or(f64::NAN, |l| l.alpha_bar);
+        let Learner::Denoiser(denoiser) = &self.settings.learner else { return None };
+        let target = denoiser.target.name();
+        let horizon = denoiser.schedule.horizon();
+        let last = denoiser.schedule.level((horizon - 1) as f64).map_or(f64::NAN, |l| l.alpha_bar);
         Some(format!(
             "{target}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e} \
              (`scheduler_config.json`); images in [-1, 1]",
@@ -196,18 +187,18 @@ impl Card<'_> {
             0 => String::new(),
             shift => format!(", moved by up to {shift} pixels"),
         };
-        let count = grouped(self.set.len() as u64);
+        let count = thousands(self.set.len() as u64);
         format!("{name} {split}: {count} images{left_out}{flips}{shifts}")
     }
 
     fn training(&self) -> String {
-        let Settings { batch, optimiser, ema, seed, precision, task, .. } = self.settings;
+        let Settings { batch, optimiser, ema, seed, precision, learner, .. } = self.settings;
         let passes = self.seen as f64 / self.set.len() as f64;
         let mut text = format!(
             "{} images ({passes:.1} passes), batch {batch}, Adam with rate {} (warm-up over {} images",
-            grouped(self.seen),
+            thousands(self.seen),
             optimiser.rate,
-            grouped(optimiser.warmup),
+            thousands(optimiser.warmup),
         );
         if optimiser.decay > 0.0 {
             let _ = write!(
@@ -221,10 +212,10 @@ impl Card<'_> {
         if optimiser.weight_decay > 0.0 {
             let _ = write!(text, ", weight decay {}", optimiser.weight_decay);
         }
-        if let Task::Denoiser(task) = task {
-            let _ = write!(text, ", dropout {}", task.dropout);
-            if task.weight_cap > 1.0 {
-                let _ = write!(text, ", loss weight min(1 / alpha_bar, {})", task.weight_cap);
+        if let Learner::Denoiser(denoiser) = learner {
+            let _ = write!(text, ", dropout {}", denoiser.dropout);
+            if denoiser.weight_cap > 1.0 {
+                let _ = write!(text, ", loss weight min(1 / alpha_bar, {})", denoiser.weight_cap);
             }
         }
         if *ema > 0.0 {
@@ -248,7 +239,7 @@ impl Card<'_> {
         let values = self.columns.iter().zip(&row.means).filter(|(_, mean)| mean.is_finite());
         let values: Vec<String> = values.map(|(name, mean)| format!("{name} {mean:.5}")).collect();
         let before = self.diary.rows.len().checked_sub(2).map_or(0, |i| self.diary.rows[i].seen);
-        let over = grouped(row.seen - before);
+        let over = thousands(row.seen - before);
         Some(format!("{}: means over the last {over} training images", values.join(", ")))
     }
 
@@ -257,7 +248,7 @@ impl Card<'_> {
             "{} {} (95 % interval), N = {}",
             self.measure.unwrap_or_default(),
             exam.estimate,
-            grouped(exam.n)
+            thousands(exam.n)
         )
     }
 
@@ -269,17 +260,4 @@ impl Card<'_> {
         });
         format!("`ddim train` {ddim}{commit}, LibTorch {libtorch}")
     }
-}
-
-/// `1113955` as `1,113,955`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -15,14 +15,17 @@ use tch::{Device, Kind, Tensor};
 
 use crate::train::job::exam::Exam;
 use crate::{
+    backends::torch::first_line,
     error::{Error, Result},
-    networks::weights::first_line,
     results::{record::Estimate, sink},
     train::{
         adam::Moments,
         trainer::{Row, State},
     },
 };
+
+/// The key of the identity in the header.
+const IDENTITY: &str = "identity";
 
 /// How many are kept.
 const KEPT: usize = 2;
@@ -52,12 +55,12 @@ pub(crate) struct Diary {
 pub(crate) struct Store {
     folder: PathBuf,
     /// What was trained on what: a checkpoint of anything else is refused.
-    fingerprint: String,
+    identity: String,
 }
 
 impl Store {
-    pub(crate) fn new(folder: &Path, fingerprint: String) -> Self {
-        Self { folder: folder.join("checkpoints"), fingerprint }
+    pub(crate) fn new(folder: &Path, identity: String) -> Self {
+        Self { folder: folder.join("checkpoints"), identity }
     }
 
     /// The files, the newest first.
@@ -108,7 +111,16 @@ impl Store {
             Err(error) => return Ok(Err(format!("it is damaged ({error})"))),
         };
         let text = |key: &str| metadata.metadata().as_ref().and_then(|map| map.get(key));
-        if text("fingerprint") != Some(&self.fingerprint) {
+        // What versions up to 0.1.0 wrote: a hash of what no later one prints.
+        if text("fingerprint").is_some() {
+            return Err(Error::input(format!(
+                "{} holds a training of an older version of this program, and nothing says whether \
+                 it is this one: finish it with that version, or give another --out, or --fresh to \
+                 begin anew",
+                self.folder.display()
+            )));
+        }
+        if text(IDENTITY) != Some(&self.identity) {
             return Err(Error::input(format!(
                 "{} holds a training of another recipe or other images; give another --out, or \
                  --fresh to begin anew",
@@ -175,7 +187,7 @@ impl Store {
                 (name.as_str(), view.expect("invariant: bytes fit their shape"))
             })
             .collect();
-        let metadata = [("fingerprint".to_owned(), self.fingerprint.clone())].into();
+        let metadata = [(IDENTITY.to_owned(), self.identity.clone())].into();
         let file = safetensors::serialize(views, Some(metadata))
             .expect("invariant: names and shapes serialise");
         sink::write_atomically(
@@ -266,4 +278,33 @@ fn decode(file: &SafeTensors<'_>) -> Option<Checkpoint> {
         budget: (budget > 0).then_some(budget),
         seconds: *double("seconds")?.first()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn checkpoints_of_older_versions_are_refused_and_say_so() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::new(folder.path(), "ab12".to_owned());
+        assert!(store.newest().unwrap().0.is_none());
+        fs::create_dir(&store.folder).unwrap();
+        let file = |key: &str, value: &str| {
+            let metadata = [(key.to_owned(), value.to_owned())].into();
+            let tensors: [(&str, TensorView<'_>); 0] = [];
+            let bytes = safetensors::serialize(tensors, Some(metadata)).unwrap();
+            fs::write(store.folder.join("000000000008.safetensors"), bytes).unwrap();
+            store.newest()
+        };
+        let error = file("fingerprint", "ab12").unwrap_err().to_string();
+        assert!(error.contains("an older version of this program"), "{error}");
+        let error = file(IDENTITY, "cd34").unwrap_err().to_string();
+        assert!(error.contains("another recipe or other images"), "{error}");
+        // Of this training, and without its tensors.
+        let (checkpoint, broken) = file(IDENTITY, "ab12").unwrap();
+        assert!(checkpoint.is_none() && broken.len() == 1, "{broken:?}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
         hub,
         unet_config::{MOST_LAYERS, MOST_LEVELS},
     },
-    train::recipe::{ClassifierSpec, NetworkSpec},
+    train::recipe::spec::{ClassifierSpec, NetworkSpec},
 };
 
 /// More channels than any level has.

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::network::{read_classifier, read_network};
-
 use crate::manifest::{
     Argument, Manifest,
     cell::read_schedule,
@@ -14,22 +12,25 @@ use crate::{
     data::{Resize, Split},
     diagnostic::{Diagnostic, Diagnostics, Place},
     manifest::overlay::{Table, Value},
-    networks::placement::Precision,
+    networks::{placement::Precision, predicts::Predicts},
     plan::{ScheduleSpec, stated::Written},
     train::{
-        recipe::{DataSpec, DenoiserSpec, DistanceSpec, Recipe, TaskSpec, WatchSpec},
-        settings::{Augmentation, Budget, Optimiser, Target},
+        recipe::{
+            network::{read_classifier, read_network},
+            spec::{DataSpec, DenoiserSpec, DistanceSpec, LearnerSpec, Recipe, WatchSpec},
+        },
+        settings::{Augmentation, Budget, Optimiser},
     },
 };
 
-/// What a training can be of.
+/// What a manifest's `task` may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Learned {
+enum LearnerName {
     Denoiser,
     Classifier,
 }
 
-impl Learned {
+impl LearnerName {
     const ALL: [(&'static str, Self); 2] =
         [("denoiser", Self::Denoiser), ("classifier", Self::Classifier)];
 
@@ -58,12 +59,39 @@ const OF_EXPERIMENTS: [(&str, &str); 3] = [
     ("metrics", "its distance is asked for in `[watch]`"),
 ];
 
+impl Recipe {
+    /// Reads the text of a manifest with arguments laid over it; `name` is what problems
+    /// call it, usually its path.
+    ///
+    /// # Errors
+    /// Every problem of the manifest, its profiles included, and of the arguments.
+    pub fn parse(
+        name: impl Into<String>,
+        text: impl Into<String>,
+        arguments: &[Argument],
+    ) -> Result<Self, Diagnostics> {
+        Self::of(&Manifest::parse(name, text)?, None, arguments)
+    }
+
+    /// Reads a manifest under a profile and with arguments laid over it.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn of(
+        manifest: &Manifest,
+        profile: Option<&str>,
+        arguments: &[Argument],
+    ) -> Result<Self, Diagnostics> {
+        manifest.recipe(profile, arguments)
+    }
+}
+
 impl Manifest {
     /// Whether it describes a training and no experiment.
     pub fn is_training(&self) -> bool {
         let task = self.base.get("task").map(|entry| &entry.node.value);
         let named = matches!(task, Some(Value::String(task))
-            if Learned::ALL.iter().any(|(name, _)| name == task));
+            if LearnerName::ALL.iter().any(|(name, _)| name == task));
         // No experiment has a budget: what is wrong is its task.
         named || self.base.get("budget").is_some()
     }
@@ -72,11 +100,7 @@ impl Manifest {
     ///
     /// # Errors
     /// Every problem of the manifest, its other profiles included, and of the arguments.
-    pub(crate) fn recipe(
-        &self,
-        profile: Option<&str>,
-        arguments: &[Argument],
-    ) -> Result<Recipe, Diagnostics> {
+    fn recipe(&self, profile: Option<&str>, arguments: &[Argument]) -> Result<Recipe, Diagnostics> {
         let whole = Place::whole(&self.source);
         if !self.is_training() {
             let problem = Diagnostic::error(whole, "this is no manifest of a training").help(
@@ -104,12 +128,12 @@ fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
     let mut root = Reader::new(&tree, whole.clone(), problems);
     let name: String = root.need("name", "what the training is called: `name = \"cifar10-small\"`");
     check_file_name(&mut root, "name", &name);
-    let learned = root.choice("task", &Learned::ALL);
+    let learned = root.choice("task", &LearnerName::ALL);
     if root.entry("task").is_none() {
         root.missing("task", "`task = \"denoiser\"` or `task = \"classifier\"`");
     }
     let chosen = root.place("task");
-    let is_classifier = learned == Some(Learned::Classifier);
+    let is_classifier = learned == Some(LearnerName::Classifier);
     let seed = root.get("seed").unwrap_or(0);
     let batch = root.get("batch").unwrap_or(32);
     root.ensure("batch", batch > 0, "at least 1", "images of one step, for instance 32");
@@ -121,32 +145,32 @@ fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
     let precision = root.choice("precision", &precisions).unwrap_or_default();
     let (data, augmentation) = root.section("data", read_data);
     let budget = read_budget(&mut root, batch);
-    let denoiser = Sections { learned, own: Learned::Denoiser, chosen: chosen.clone() };
+    let denoiser = Sections { learned, own: LearnerName::Denoiser, chosen: chosen.clone() };
     let schedule = denoiser.section(&mut root, "schedule", read_training_schedule);
     let (target, weight_cap) = denoiser.section(&mut root, "loss", read_loss);
-    if schedule.zero_terminal_snr && target == Target::Eps && !is_classifier {
+    if schedule.zero_terminal_snr && target == Predicts::Eps && !is_classifier {
         let message =
             "a network of eps learns nothing at alpha_bar = 0, where x is the noise itself";
         let place = root.place("schedule");
         let help = "`loss.target = \"v\"` or \"x0\", or no `zero_terminal_snr`";
         root.report(Diagnostic::error(place, message).help(help));
     }
-    let task = root.section("network", |r| {
+    let learner = root.section("network", |r| {
         if is_classifier {
             let keys = ["channels", "layers", "attention", "groups", "dropout", "start"];
             denoiser.refuse(r, &keys);
-            return TaskSpec::Classifier(read_classifier(r));
+            return LearnerSpec::Classifier(read_classifier(r));
         }
-        let classifier = Sections { learned, own: Learned::Classifier, chosen: chosen.clone() };
+        let classifier = Sections { learned, own: LearnerName::Classifier, chosen: chosen.clone() };
         classifier.refuse(r, &["depth", "widths"]);
         let network = read_network(r);
-        TaskSpec::Denoiser(DenoiserSpec { network, schedule, target, weight_cap })
+        LearnerSpec::Denoiser(DenoiserSpec { network, schedule, target, weight_cap })
     });
     let ema = if is_classifier { 0.0 } else { 0.9999 };
     let (optimiser, ema) = root.section("optimiser", |r| read_optimiser(r, ema, budget));
-    let horizon = match &task {
-        TaskSpec::Denoiser(spec) => spec.schedule.horizon,
-        TaskSpec::Classifier(_) => usize::MAX,
+    let horizon = match &learner {
+        LearnerSpec::Denoiser(spec) => spec.schedule.horizon,
+        LearnerSpec::Classifier(_) => usize::MAX,
     };
     let watch = root.section("watch", |r| {
         let keys = ["every", "samples", "steps", "features", "reference", "fd_samples"];
@@ -170,7 +194,7 @@ fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
         precision,
         data,
         augmentation,
-        task,
+        learner,
         optimiser,
         ema,
         budget,
@@ -183,8 +207,8 @@ fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
 
 /// What belongs to one task alone.
 struct Sections {
-    learned: Option<Learned>,
-    own: Learned,
+    learned: Option<LearnerName>,
+    own: LearnerName,
     chosen: Place,
 }
 
@@ -297,13 +321,13 @@ fn read_training_schedule(r: &mut Reader<'_>) -> ScheduleSpec {
     spec
 }
 
-fn read_loss(r: &mut Reader<'_>) -> (Target, f64) {
-    let targets = [("eps", Target::Eps), ("x0", Target::X0), ("v", Target::V)];
+fn read_loss(r: &mut Reader<'_>) -> (Predicts, f64) {
+    let targets = Predicts::ALL.map(|target| (target.name(), target));
     let target = r.choice("target", &targets).unwrap_or_default();
     let weight_cap = r.get("weight_cap").unwrap_or(1.0);
     let help = "1 is L_simple; a few units give high noise more weight in a short training";
     r.ensure("weight_cap", weight_cap >= 1.0, "1 or more", help);
-    if target != Target::Eps && r.sound("weight_cap") {
+    if target != Predicts::Eps && r.sound("weight_cap") {
         let problem = Diagnostic::error(
             r.place("weight_cap"),
             "`loss.weight_cap` weighs the error of eps alone",

@@ -1,17 +1,4 @@
-//! A parser of Python pickles that executes nothing.
-//!
-//! A pickle is a program for a stack machine that may call any Python function. This one knows the
-//! opcodes of protocols 2 to 5 and gives meaning to the few functions that `torch.save` names:
-//! they become dictionaries, storages and tensors. Whatever else a pickle would call becomes an
-//! inert [`Node::Object`] with its name and the state it would be given; what it would be called with
-//! is kept beside it ([`Document::arguments`]).
-//!
-//! Nodes live in one arena, so that sharing costs nothing, cycles do no harm, and depth cannot
-//! exhaust the stack. No number in the file decides an allocation: text is read as it comes, and
-//! the number of steps and of bytes is bounded.
-//!
-//! # References
-//! `Lib/pickletools.py` of CPython; `torch/serialization.py` and `torch/_utils.py` of PyTorch.
+//! The stack machine that a pickle is a program for.
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +6,8 @@ use std::{
 };
 
 use tch::Kind;
+
+use crate::data::pickle::document::{Document, Id, Node, PickleError, Storage, TensorNode};
 
 /// More opcodes and copied items than any checkpoint has: a tensor takes about thirty.
 const MOST_STEPS: usize = 1 << 22;
@@ -32,127 +21,27 @@ const LONGEST_NAME: usize = 1024;
 /// More axes than PyTorch allows.
 const MOST_AXES: usize = 64;
 
-/// A node of a [`Document`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Id(usize);
-
-/// A value.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    /// Bytes; a string of Python 2 that is not UTF-8 is some too.
-    Bytes(Vec<u8>),
-    /// An integer beyond 64 bits: nothing here needs its value.
-    Opaque,
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    /// Something that Python would import.
-    Global(String),
-    /// What Python would get from a call of that name, and the state that it would be given.
-    Object(String, Option<Id>),
-    Storage(Storage),
-    Tensor(TensorNode),
-}
-
-/// A run of numbers outside the pickle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Storage {
-    pub(super) key: String,
-    pub(super) kind: Kind,
-    /// Elements in all.
-    pub(super) len: u64,
-    /// Elements before a view of it; the oldest files save views so.
-    pub(super) start: u64,
-}
-
-/// A tensor: a window on a storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TensorNode {
-    pub(super) storage: Storage,
-    pub(super) offset: u64,
-    pub(super) shape: Vec<i64>,
-    pub(super) strides: Vec<i64>,
-}
-
-/// What is wrong with a pickle, and where.
-#[derive(Debug, thiserror::Error)]
-#[error("at byte {offset} of its pickle: {problem}")]
-pub(crate) struct PickleError {
-    pub(crate) offset: u64,
-    pub(crate) problem: String,
-}
-
 type Result<T> = std::result::Result<T, PickleError>;
 
-/// A parsed pickle.
-#[derive(Debug)]
-pub(crate) struct Document {
-    nodes: Vec<Node>,
-    root: Id,
-    arguments: BTreeMap<usize, Id>,
+/// Parses one pickle and leaves the input behind it.
+pub(crate) fn parse(input: &mut impl Read) -> Result<Document> {
+    let mut machine = Machine {
+        input,
+        offset: 0,
+        steps: 0,
+        nodes: vec![],
+        stack: vec![],
+        marks: vec![],
+        memo: BTreeMap::new(),
+        arguments: BTreeMap::new(),
+    };
+    let root = machine.run()?;
+    let Machine { nodes, arguments, .. } = machine;
+    Ok(Document { nodes, root, arguments })
 }
 
-impl Document {
-    /// Parses one pickle and leaves the input behind it.
-    pub(crate) fn parse(input: &mut impl Read) -> Result<Self> {
-        let mut parser = Parser {
-            input,
-            offset: 0,
-            steps: 0,
-            nodes: vec![],
-            stack: vec![],
-            marks: vec![],
-            memo: BTreeMap::new(),
-            arguments: BTreeMap::new(),
-        };
-        let root = parser.run()?;
-        let Parser { nodes, arguments, .. } = parser;
-        Ok(Self { nodes, root, arguments })
-    }
-
-    /// The value that the pickle stands for.
-    pub(crate) fn root(&self) -> &Node {
-        self.get(self.root)
-    }
-
-    /// The value of a node.
-    pub(crate) fn get(&self, id: Id) -> &Node {
-        &self.nodes[id.0]
-    }
-
-    /// The tuple that Python would call an object's function with.
-    pub(crate) fn arguments(&self, object: Id) -> Option<Id> {
-        self.arguments.get(&object.0).copied()
-    }
-
-    /// What Python would hand an object as its state.
-    pub(crate) fn state(&self, object: Id) -> Option<Id> {
-        match self.get(object) {
-            Node::Object(_, state) => *state,
-            _ => None,
-        }
-    }
-
-    /// The value under a text key of a dictionary.
-    pub(super) fn item(&self, dict: &Node, key: &str) -> Option<&Node> {
-        let Node::Dict(items) = dict else { return None };
-        let found =
-            items.iter().rev().find(|item| matches!(self.get(item.0), Node::Text(k) if k == key));
-        found.map(|item| self.get(item.1))
-    }
-
-    /// All values, in the order of their appearance.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter()
-    }
-}
-
-struct Parser<'a, R> {
+/// The stack machine, part of the way through its program.
+struct Machine<'a, R> {
     input: &'a mut R,
     offset: u64,
     steps: usize,
@@ -164,7 +53,7 @@ struct Parser<'a, R> {
     arguments: BTreeMap<usize, Id>,
 }
 
-impl<R: Read> Parser<'_, R> {
+impl<R: Read> Machine<'_, R> {
     fn error<T>(&self, problem: impl Into<String>) -> Result<T> {
         Err(PickleError { offset: self.offset, problem: problem.into() })
     }
@@ -683,7 +572,7 @@ mod tests {
     use super::*;
 
     fn parse(pickle: &[u8]) -> Result<Document> {
-        Document::parse(&mut &pickle[..])
+        super::parse(&mut &pickle[..])
     }
 
     fn problem(pickle: &[u8]) -> String {

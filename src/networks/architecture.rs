@@ -1,10 +1,10 @@
 //! The architecture of a network, from the names and shapes of its tensors.
 //!
 //! Names say the levels, the blocks of each and where it attends; shapes say the widths. What
-//! leaves no trace in them (groups, the constant in their variance, heads, the order of the label's
+//! leaves no trace in them (groups, the constant in their variance, heads, the order of the timestep's
 //! sine and cosine, where a downsampling pads) is that of the official code for tensors with its
 //! names, and for the published networks under any names. Other tensors under diffusers' names need
-//! the `config.json` that diffusers writes: nothing is guessed of them.
+//! the `config.json` that diffusers writes: nothing is guessed about them.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,0 +1,20 @@
+//! What instruments read.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ndarray::Array4;
+
+/// A batch of finished samples.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    /// `[N, C, H, W]`, unclamped.
+    pub images: Array4<f32>,
+    /// Model calls per sample, counted at the model.
+    pub calls: u64,
+    /// Numbers of each sample, by the names of their measures.
+    pub numbers: BTreeMap<&'static str, Vec<f64>>,
+    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
+    pub truth: Option<Array4<f32>>,
+    /// How long the model was run for them, without the truth.
+    pub time: Duration,
+}
