@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::networks::predicts::Predicts;
-use crate::plan::{ModelSpec, ScheduleSpec};
+use crate::plan::{cell::ModelSpec, grid::ScheduleSpec};
 
 /// What the scheduler's file of a model says.
 #[derive(Clone, Debug, PartialEq)]

@@ -56,7 +56,7 @@ impl Provenance {
             // The first argument is the program's own path.
             command: std::iter::once("ddim".to_owned()).chain(std::env::args().skip(1)).collect(),
             ddim: env!("CARGO_PKG_VERSION"),
-            numerics: crate::run::assemble::NUMERICS,
+            numerics: crate::core::NUMERICS,
             commit: git(&["rev-parse", "HEAD"]),
             dirty: status.map(|status| !status.is_empty()),
             libtorch: "2.11.0",
