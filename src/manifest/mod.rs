@@ -10,6 +10,7 @@
 //! reports at the same places through [`Cell::locate`].
 
 pub(crate) mod cell;
+pub mod keys;
 pub mod overlay;
 pub(crate) mod presentation;
 pub(crate) mod reader;

@@ -17,6 +17,9 @@ pub(crate) struct Problems {
     pub(crate) incomplete: bool,
     /// Said with every problem, for instance under which profile it shows.
     pub(crate) note: Option<String>,
+    /// Every key that was asked for, by its path: the printed reference must list these.
+    #[cfg(test)]
+    pub(crate) asked: std::collections::BTreeSet<String>,
 }
 
 impl Problems {
@@ -164,6 +167,16 @@ impl<'a> Reader<'a> {
     pub(crate) fn known(&mut self, keys: &[&str]) {
         for key in keys {
             self.entry(key);
+        }
+    }
+
+    /// Reports a key that no longer exists and says why, which "unknown" would not; nobody is told of it
+    /// who did not write it.
+    pub(crate) fn gone(&mut self, key: &str, why: &str, help: &str) {
+        if self.table.get(key).is_some() {
+            self.entry(key);
+            let message = format!("`{}` is gone: {why}", self.path(key));
+            self.report(Diagnostic::error(self.place(key), message).help(help));
         }
     }
 
@@ -403,6 +416,11 @@ impl<'a> Reader<'a> {
 
     /// Reports the keys that nothing asked for.
     pub(crate) fn finish(self) {
+        #[cfg(test)]
+        {
+            let paths: Vec<String> = self.asked.iter().map(|key| self.path(key)).collect();
+            self.problems.asked.extend(paths);
+        }
         for entry in self.table.entries() {
             if self.asked.contains(&entry.key) {
                 continue;

@@ -7,7 +7,7 @@
 
 mod files;
 mod network;
-mod read;
+pub(crate) mod read;
 
 use std::path::PathBuf;
 
