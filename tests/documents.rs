@@ -454,9 +454,32 @@ fn the_keys_of_manifests_are_documented_as_they_are_printed() {
     assert!(
         text[start..end] == printed,
         "docs/manifest.md is not what `ddim manifest` prints; \
-         `DDIM_DOCUMENTS=write cargo test --test documents` writes it again. The first difference: \
-         {differs:#?}"
+         `DDIM_DOCUMENTS=write cargo test --release --test documents the_keys` writes it \
+         again. The first difference: {differs:#?}"
     );
+}
+
+#[test]
+fn the_keys_are_printed_by_section_and_as_data() {
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::cargo_bin("ddim").unwrap().arg("manifest").args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with("| `")).count();
+    let (_, whole, _) = run(&[]);
+    let (_, schedule, _) = run(&["--section", "[schedule]"]);
+    // That of an experiment and that of a training.
+    assert_eq!(schedule.matches("### `[schedule]`").count(), 2);
+    assert_eq!(rows(&schedule), 12);
+    let (_, json, _) = run(&["--json"]);
+    let json: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.len(), rows(&whole));
+    let depth = json.iter().find(|key| key["key"] == "depth").unwrap();
+    assert_eq!(depth["default"], "20");
+    assert_eq!(run(&["--section", "gird"]).0, Some(2));
+    assert!(run(&["--section", "gird"]).2.contains("did you mean `grid`?"));
 }
 
 /// The text without what is quoted as code, in which brackets are not links.

@@ -17,7 +17,7 @@ use crate::{
     ddim manifest --json"
 )]
 pub(super) struct Keys {
-    /// Print one section, for instance grid; top for the keys above all sections
+    /// Print one section, for instance grid; top for the keys outside sections
     #[arg(long, value_name = "NAME")]
     section: Option<String>,
 

@@ -10,12 +10,12 @@ use crate::{
     manifest::{
         Kind, Vocabulary,
         cell::{
-            ENDS, INVERSIONS, ITERATIONS, POINTS, PRECISIONS, PREDICTIONS, STATES, TASKS,
+            ENDS, INVERSIONS, ITERATIONS, POINTS, PRECISIONS, PREDICTIONS, SHARED, STATES, TASKS,
             exact_models, spacings,
         },
         presentation::{AGAINST, CHECKS, COLUMNS, FITTED, OWN_CLAIM},
     },
-    plan::{Measured, RHO, VARIANCES},
+    plan::{Measured, PredictionKind, RHO, VARIANCES},
 };
 
 /// A few words about a section.
@@ -142,7 +142,7 @@ fn model() -> Vec<Key> {
         ),
         key(
             "prediction",
-            names(PREDICTIONS.map(|kind| kind.name())),
+            names(PREDICTIONS.map(PredictionKind::name)),
             Stated("\"eps\"".to_owned()),
             "What the network predicts.",
         ),
@@ -157,7 +157,7 @@ fn model() -> Vec<Key> {
             "clip_range",
             described("a number above 0"),
             Stated("1".to_owned()),
-            "The bound of that clamp: x0 stays between its negative and itself.",
+            "The bound of that clamp: x0 stays in [-clip_range, clip_range].",
         )
         .only("`clip_x0`"),
         key(
@@ -177,7 +177,7 @@ fn model() -> Vec<Key> {
         key(
             "shape",
             described("three whole numbers, `[C, H, W]`"),
-            Needed("of exact-score models; of weights, what their files say"),
+            Needed("for exact-score models; for weights, what their files say"),
             "The shape of one sample.",
         ),
         key(
@@ -275,8 +275,7 @@ fn solver(solvers: &[Kind]) -> Vec<Key> {
             "inversion",
             words(INVERSIONS),
             is_word("current"),
-            "At which level the model is asked on the way from image to latent: where x is, where x \
-             goes, or as often as it takes to undo the step. All but `current` need `ddim` or `euler`.",
+            "At which level the model is asked on the way from image to latent: `current`, where x is; `next`, where x goes; `fixed-point`, where x goes, repeated so that the step undoes the decoder's. The last two need `ddim` or `euler`.",
         ),
         key(
             "iterations",
@@ -316,7 +315,7 @@ fn options(section: &'static str, kinds: &[Kind]) -> Vec<Key> {
     numbers
         .chain(switches)
         .map(|key| {
-            let owners = owners(kinds, &key.key);
+            let owners = owners(kinds, &key.name);
             key.only(owners)
         })
         .collect()
@@ -379,13 +378,13 @@ fn metrics() -> Vec<Key> {
         key(
             "features",
             described(network),
-            Needed("by measures on features"),
+            Needed("for measures on features"),
             "The network whose features are compared.",
         ),
         key(
             "reference",
             described(statistics),
-            Needed("by measures that compare with data"),
+            Needed("for measures that compare with data"),
             "The statistics of real images in these features.",
         ),
         key(
@@ -409,7 +408,7 @@ fn metrics() -> Vec<Key> {
         key(
             "also.NAME.reference",
             described(statistics),
-            Needed("by measures that compare with data"),
+            Needed("for measures that compare with data"),
             "The statistics of real images in its features.",
         ),
     ]
@@ -427,7 +426,7 @@ fn images() -> Vec<Key> {
         key(
             "split",
             names([Split::Train, Split::Test].map(Split::name)),
-            Described("`test`, of a data set that has splits"),
+            Described("`test`, if the data set has splits"),
             "Which part of the data set.",
         ),
         key(
@@ -441,8 +440,8 @@ fn images() -> Vec<Key> {
 
 fn truth(truths: &[Kind]) -> Vec<Key> {
     // It goes from end to end: a window is the cell's.
-    let own = grid().into_iter().filter(|key| key.key != "window").map(|key| {
-        let (default, meaning) = match key.key.as_str() {
+    let own = grid().into_iter().filter(|key| key.name != "window").map(|key| {
+        let (default, meaning) = match key.name.as_str() {
             "tau" => (
                 Needed("with `steps` or `calls`"),
                 "A grid of its own, of a method that does not choose its steps. Without one, it goes \
@@ -470,7 +469,11 @@ fn sweep() -> Vec<Key> {
             "\"PATH\"",
             described("a list of values"),
             Nothing,
-            "An axis: what one key is set to, for instance `\"grid.steps\" = [10, 20]`.",
+            format!(
+                "An axis: what one key is set to, for instance `\"grid.steps\" = [10, 20]`. What all \
+                 cells share cannot be swept: {}.",
+                listed(SHARED.iter())
+            ),
         ),
         Key::new(
             "sweep",
@@ -534,8 +537,7 @@ fn claim() -> Vec<Key> {
             "check",
             words(CHECKS),
             REQUIRED,
-            "`lowest`, `highest`: of all rows, in each column. `decreases`: from each column to the \
-             next. `below`: below the row `other`. `order`: the fitted order lies in `between`.",
+            "`lowest`, `highest`: the row is, in each column. `decreases`: it falls from each column to the next. `below`: it is below the row `other` in each column. `order`: its fitted order lies in `between`.",
         ),
         key("row", described("a label"), REQUIRED, "The row it is about."),
         key(

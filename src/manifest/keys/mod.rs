@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use crate::manifest::{Kind, Vocabulary, cell, known_names};
 use crate::plan::Rule;
 
-/// The name by which the keys above all sections are asked for.
+/// The name by which the keys outside all sections are asked for.
 pub const TOP: &str = "top";
 
 /// The two things that a manifest can describe.
@@ -34,9 +34,10 @@ pub enum Describes {
 #[derive(Clone, Debug, Serialize)]
 pub struct Key {
     manifest: Describes,
-    /// The section, [`TOP`] for the keys above all of them.
+    /// The section, [`TOP`] for the keys outside all of them.
     section: &'static str,
-    key: String,
+    #[serde(rename = "key")]
+    name: String,
     #[serde(flatten)]
     values: Values,
     #[serde(flatten)]
@@ -97,7 +98,10 @@ enum Fallback {
 
 impl Fallback {
     fn markdown(&self) -> String {
-        let shown = |value: &String| format!("`{}`", value.trim_matches('"'));
+        let shown = |value: &String| match value.trim_matches('"') {
+            "" => "empty".to_owned(),
+            value => format!("`{value}`"),
+        };
         match self {
             Self::Needed(at) => format!("**required** {at}").trim_end().to_owned(),
             Self::Nothing => "none".to_owned(),
@@ -143,7 +147,7 @@ impl Serialize for Fallback {
 impl Key {
     fn new(
         section: &'static str,
-        key: impl Into<String>,
+        name: impl Into<String>,
         values: Values,
         default: Fallback,
         meaning: impl Into<String>,
@@ -151,7 +155,7 @@ impl Key {
         Self {
             manifest: Describes::Experiment,
             section,
-            key: key.into(),
+            name: name.into(),
             values,
             default,
             only_with: String::new(),
@@ -181,7 +185,7 @@ impl Key {
         }
         format!(
             "| `{}` | {} | {} | {meaning} |\n",
-            self.key,
+            self.name,
             self.values.markdown(),
             self.default.markdown()
         )
@@ -198,7 +202,7 @@ pub fn all(vocabulary: &Vocabulary) -> Vec<Key> {
 /// The keys as Markdown, a table for each section.
 pub fn markdown(keys: &[Key]) -> String {
     let mut text = "Printed by `ddim manifest`; `--section NAME` prints one section, `--json` the \
-                    same as data. A required key is required where its section is.\n"
+                    same as data. A required key is required wherever its section stands.\n"
         .to_owned();
     let mut open = None;
     for key in keys {
@@ -225,7 +229,7 @@ pub fn markdown(keys: &[Key]) -> String {
 /// The heading of a section, and a few words about it.
 fn section(manifest: Describes, name: &str) -> (String, &'static str) {
     let heading = match name {
-        TOP => "Above all sections".to_owned(),
+        TOP => "Top level".to_owned(),
         "claim" | "plot" => format!("`[[{name}]]`"),
         "profile" => "`[profile.NAME]`".to_owned(),
         name => format!("`[{name}]`"),

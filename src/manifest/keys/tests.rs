@@ -8,7 +8,7 @@ use super::{Describes, Fallback, Key, TOP, all};
 use crate::{
     core::Schedule,
     diagnostic::{Diagnostics, Place, Source},
-    manifest::{Manifest, Vocabulary, overlay::Table, reader::Problems},
+    manifest::{Manifest, Vocabulary, overlay::Table, reader::Problems, sweep::MOST_CELLS},
     plan::SolverSpec,
     run::{assemble, registry::Registry},
     train::recipe::{Recipe, read},
@@ -183,8 +183,8 @@ fn meaning(of: Describes, text: &str, vocabulary: &Vocabulary) -> Result<String,
 
 fn path(key: &Key) -> String {
     match key.section {
-        TOP => key.key.clone(),
-        section => format!("{section}.{}", key.key),
+        TOP => key.name.clone(),
+        section => format!("{section}.{}", key.name),
     }
 }
 
@@ -203,9 +203,11 @@ fn edited(text: &str, path: &str, edit: &mut dyn FnMut(&mut Toml, &str) -> bool)
         let Some((head, rest)) = path.split_once('.') else { return edit(table, path) };
         match table.get_mut(head) {
             Some(Value::Table(inner)) => descend(inner, rest, edit),
-            Some(Value::Array(items)) => items.iter_mut().fold(false, |done, item| {
-                item.as_table_mut().is_some_and(|inner| descend(inner, rest, edit)) || done
-            }),
+            Some(Value::Array(items)) => {
+                let tables = items.iter_mut().filter_map(Value::as_table_mut);
+                // Every one of them, not only the first.
+                tables.filter_map(|inner| descend(inner, rest, edit).then_some(())).count() > 0
+            }
             _ => false,
         }
     }
@@ -315,7 +317,7 @@ fn the_options_of_every_method_have_their_defaults() {
         let plain = meaning(Describes::Experiment, &text, &vocabulary).unwrap();
         for key in kind.keys.iter().filter(|key| **key != "variance") {
             let row = keys(Describes::Experiment)
-                .find(|row| row.section == "solver" && row.key == *key)
+                .find(|row| row.section == "solver" && row.name == *key)
                 .unwrap_or_else(|| panic!("{key} of {} is not there", kind.name));
             assert!(row.only_with.contains(&format!("`{}`", kind.name)), "{key}");
             let value = match row.default {
@@ -397,6 +399,8 @@ fn a_solver_of_ones_own_is_in_the_table_and_every_section_has_its_words() {
     let row = "| `gain` | a number | `0.5` | A number of the method's own. Only with `mine`. |";
     assert!(text.lines().any(|line| line == row));
     assert!(text.contains("`dormand-prince`, `mine` |"));
+    // As `[sweep]` says it.
+    assert_eq!(MOST_CELLS, 10_000);
     for key in &all {
         let about = super::section(key.manifest, key.section).1;
         let is_experiment = key.manifest == Describes::Experiment;

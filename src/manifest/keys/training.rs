@@ -28,7 +28,7 @@ pub(super) fn about(section: &str) -> &'static str {
 /// All of them, by section.
 pub(super) fn keys() -> Vec<Key> {
     // A network that starts from nothing has at least two timesteps to learn, and no folder.
-    let schedule = schedule(Is).into_iter().map(|key| match key.key.as_str() {
+    let schedule = schedule(Is).into_iter().map(|key| match key.name.as_str() {
         "horizon" => Key { values: described("a whole number, 2 or more"), ..key },
         _ => key,
     });
@@ -73,7 +73,7 @@ fn data() -> Vec<Key> {
         key(
             "split",
             names([Split::Train, Split::Test].map(Split::name)),
-            Described("`train`, of a data set that has splits"),
+            Described("`train`, if the data set has splits"),
             "Which part of the data set.",
         ),
         key(
@@ -141,8 +141,7 @@ fn network() -> Vec<Key> {
             "start",
             described("a folder"),
             Nothing,
-            "Where the first weights and the architecture come from, instead of the keys above but \
-             `dropout`.",
+            "The first weights and the architecture. Of the keys above, only `dropout` goes with it.",
         ),
         key("depth", described("6 n + 2, from 8 to 1202"), is(20), "Layers of the ResNet.")
             .only(CLASSIFIER),
@@ -185,7 +184,12 @@ fn optimiser() -> Vec<Key> {
             is(0),
             "Images over which the rate rises from 0.",
         ),
-        key("decay", part(), is(0), "The last part of the budget, over which the rate falls."),
+        key(
+            "decay",
+            part(),
+            is(0),
+            "The last part of the budget, over which the rate falls by a cosine.",
+        ),
         key("floor", part(), is(0), "What the rate falls to, as a part of `rate`."),
         key("beta1", below_one(), is("0.9"), "Adam's decay of the mean gradient."),
         key("beta2", below_one(), is("0.999"), "Adam's decay of the mean squared gradient."),
@@ -194,7 +198,7 @@ fn optimiser() -> Vec<Key> {
             "weight_decay",
             described("a number, 0 or more"),
             is(0),
-            "How much weights shrink in each step, times the rate.",
+            "Each step shrinks the weights by this times the rate.",
         ),
         key("clip", positive(), is(1), "The largest norm of the gradient."),
         key(
@@ -219,7 +223,7 @@ fn budget() -> Vec<Key> {
             "minutes",
             described("a number above 0"),
             Nothing,
-            "How long it may take; the speed of the first steps turns it into a number of images.",
+            "How long it may take; the speed of its first 5 % turns it into a number of images.",
         ),
     ]
 }
@@ -228,7 +232,12 @@ fn watch() -> Vec<Key> {
     let key = |key, values, default, meaning| Key::new("watch", key, values, default, meaning);
     let count = || described("a whole number, 1 or more");
     vec![
-        key("log", count(), is(10_000), "Images of one row of `loss.csv`; at least a batch."),
+        key(
+            "log",
+            count(),
+            is(10_000),
+            "Images of one row of `loss.csv`. The default is a batch where that is more.",
+        ),
         key("checkpoint", described("a number above 0"), is(120), "Seconds between checkpoints."),
         key("every", count(), Described("only at the end"), "Images between grids of samples.")
             .only(DENOISER),
