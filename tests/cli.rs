@@ -630,6 +630,7 @@ fn the_help_is_what_was_reviewed() {
         "solvers",
         "taus",
         "metrics",
+        "manifest",
     ] {
         insta::assert_snapshot!(format!("help-{verb}"), ddim.succeeds(&[verb, "--help"]));
     }

@@ -5,6 +5,8 @@
 //! trainings are checked with the same profile and values; `DDIM_DOCUMENTS=full`, which
 //! `scripts/commands-as-printed` sets, runs them too. What is not on this machine may be missing if
 //! the command says so; anything else is a failure.
+//!
+//! `DDIM_DOCUMENTS=write` writes the part of `docs/manifest.md` that `ddim manifest` prints.
 
 #![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -406,6 +408,143 @@ fn what_documents_quote_is_what_is_committed() {
         }
     }
     assert!(quoted > 0);
+}
+
+#[test]
+fn the_rows_that_documents_quote_are_rows_of_what_is_committed() {
+    const MARKER: &str = "<!-- rows of ";
+    let mut quoted = 0;
+    for (name, text) in documents() {
+        for (at, _) in text.match_indices(MARKER) {
+            let (path, rest) = text[at + MARKER.len()..].split_once(" -->").unwrap();
+            let file = fs::read_to_string(repository().join(path)).unwrap();
+            let table = rest.trim_start().lines().take_while(|line| line.starts_with('|'));
+            // The header may be the document's own.
+            for row in table.skip(2) {
+                assert!(file.lines().any(|line| line == row), "{name}: {path} has no row {row}");
+                quoted += 1;
+            }
+        }
+    }
+    assert!(quoted > 0);
+}
+
+#[test]
+fn the_keys_of_manifests_are_documented_as_they_are_printed() {
+    const BEGIN: &str = "<!-- ddim manifest;";
+    const END: &str = "<!-- end of ddim manifest -->";
+    let path = repository().join("docs/manifest.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let start = text.find(BEGIN).unwrap();
+    let start = start + text[start..].find('\n').unwrap() + 1;
+    let end = text.find(END).unwrap();
+    let output = Command::cargo_bin("ddim").unwrap().arg("manifest").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = format!("\n{}\n", String::from_utf8(output.stdout).unwrap());
+    if std::env::var("DDIM_DOCUMENTS").is_ok_and(|what| what == "write") {
+        fs::write(&path, format!("{}{printed}{}", &text[..start], &text[end..])).unwrap();
+        return;
+    }
+    let differs = text[start..end].lines().zip(printed.lines()).find(|(here, there)| here != there);
+    assert!(
+        text[start..end] == printed,
+        "docs/manifest.md is not what `ddim manifest` prints; \
+         `DDIM_DOCUMENTS=write cargo test --release --test documents the_keys` writes it \
+         again. The first difference: {differs:#?}"
+    );
+}
+
+#[test]
+fn the_keys_are_printed_by_section_and_as_data() {
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::cargo_bin("ddim").unwrap().arg("manifest").args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with("| `")).count();
+    let (_, whole, _) = run(&[]);
+    let (_, schedule, _) = run(&["--section", "[schedule]"]);
+    // That of an experiment and that of a training.
+    assert_eq!(schedule.matches("### `[schedule]`").count(), 2);
+    assert_eq!(rows(&schedule), 12);
+    let (_, json, _) = run(&["--json"]);
+    let json: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.len(), rows(&whole));
+    let depth = json.iter().find(|key| key["key"] == "depth").unwrap();
+    assert_eq!(depth["default"], "20");
+    assert_eq!(run(&["--section", "gird"]).0, Some(2));
+    assert!(run(&["--section", "gird"]).2.contains("did you mean `grid`?"));
+}
+
+/// The text without what is quoted as code, in which brackets are not links.
+fn prose(markdown: &str) -> String {
+    let mut is_code = false;
+    let mut prose = String::new();
+    for line in markdown.lines() {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        if !is_code && !is_fence {
+            prose.push_str(line);
+            prose.push('\n');
+        }
+    }
+    prose
+}
+
+/// The anchors of a document: those of its headings, as GitHub names them, and those it sets itself.
+fn anchors(markdown: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    let text = prose(markdown);
+    for heading in text.lines().filter(|line| line.starts_with('#')) {
+        let heading = heading.trim_start_matches('#').trim();
+        // Of a link in a heading, the words count.
+        let heading = match heading.split_once("](") {
+            Some((words, target)) => {
+                format!("{words}{}", target.split_once(')').map_or("", |(_, rest)| rest))
+            }
+            None => heading.to_owned(),
+        };
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        let slug =
+            heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-");
+        let further = (1..).map(|n| format!("{slug}-{n}"));
+        let free = std::iter::once(slug.clone()).chain(further).find(|a| !anchors.contains(a));
+        anchors.insert(free.unwrap());
+    }
+    let set = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    anchors.extend(set.map(|(anchor, _)| anchor.to_owned()));
+    anchors
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut documents = documents();
+    let notes = "paper-notes.md".to_owned();
+    documents.push((notes.clone(), fs::read_to_string(repository().join(notes)).unwrap()));
+    let (mut broken, mut links) = (vec![], 0);
+    for (name, text) in documents {
+        let folder = repository().join(&name).parent().unwrap().to_owned();
+        for link in prose(&text).split("](").skip(1) {
+            let target = link.split(')').next().unwrap().split(' ').next().unwrap();
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() { repository().join(&name) } else { folder.join(path) };
+            let leads = if anchor.is_empty() {
+                path.exists()
+            } else {
+                fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor))
+            };
+            if !leads {
+                broken.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
+    assert!(links > 50, "only {links} links were found");
 }
 
 #[test]

@@ -121,6 +121,23 @@ fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
     }
 }
 
+#[test]
+fn a_truth_of_other_levels_than_the_samples_is_refused() {
+    let vocabulary = vocabulary(&Registry::shipped());
+    let own = ["truth.kind=heun", "truth.tau=karras", "truth.steps=20"].map(String::from);
+    let planned = |set: &str| {
+        let sets = [&own[..], &[set.to_owned()]].concat();
+        Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary)
+    };
+    for end in ["grid.end=first-level", "truth.end=first-level"] {
+        let message = planned(end).unwrap_err().to_string();
+        assert!(message.contains("ends at another level than the samples"), "{message}");
+    }
+    let message = planned("truth.window=[5.0, 0.1]").unwrap_err().to_string();
+    assert!(message.contains("unknown key `truth.window`"), "{message}");
+    assert!(planned("truth.end=clean").is_ok());
+}
+
 /// The metric `feature-error` of eight samples, and its samples.
 fn feature_error(sets: &[&str]) -> (f64, Samples) {
     let features = format!("metrics.features={FEATURES}");

@@ -14,6 +14,7 @@ mod images;
 mod inspect;
 pub mod inventory;
 mod latents;
+mod manifest;
 mod models;
 mod names;
 mod outputs;
@@ -112,6 +113,8 @@ enum Verb {
     #[command(after_help = "The names are those of metrics.measures.\n\nExamples:\n  \
         ddim metrics\n  ddim metrics --json")]
     Metrics(names::Names),
+    /// Explain the keys of a manifest, with their values and defaults
+    Manifest(manifest::Keys),
     /// Say what a file or folder of weights is, and what stands in the way of running it
     Inspect(inspect::Inspect),
     /// Write weights of any format as a diffusers folder
@@ -393,6 +396,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Solvers(verb) => verb.run(names::Of::Solvers, registry),
         Verb::Taus(verb) => verb.run(names::Of::Taus, registry),
         Verb::Metrics(verb) => verb.run(names::Of::Metrics, registry),
+        Verb::Manifest(verb) => verb.run(registry),
         Verb::Evaluate(verb) => verb.run(),
         Verb::Models(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),

@@ -26,6 +26,24 @@ use crate::{
 pub(crate) const SHARED: [&str; 7] =
     ["name", "sweep", "profile", "table", "paper", "claim", "plot"];
 
+/// The arithmetic of a network.
+pub(crate) const PRECISIONS: [(&str, Precision); 2] =
+    [("f32", Precision::F32), ("bf16", Precision::Bf16)];
+
+/// What a solver carries between model calls.
+pub(crate) const STATES: [(&str, StateKind); 2] =
+    [("f32", StateKind::F32), ("f64", StateKind::F64)];
+
+/// What a cell can do.
+pub(crate) const TASKS: [(&str, usize); 3] =
+    [("sample", 0), ("reconstruct", 1), ("interpolate", 2)];
+
+/// Where the last step can go.
+pub(crate) const ENDS: [(&str, End); 2] = [("clean", End::Clean), ("first-level", End::FirstLevel)];
+
+/// Points of an arc where none are given.
+pub(crate) const POINTS: usize = 9;
+
 /// A cell as it was read.
 pub(crate) struct ReadCell {
     pub(crate) spec: CellSpec,
@@ -47,9 +65,7 @@ pub(crate) fn read(
     let batch: usize = root
         .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
-    let precision = root
-        .choice("precision", &[("f32", Precision::F32), ("bf16", Precision::Bf16)])
-        .unwrap_or(Precision::F32);
+    let precision = root.choice("precision", &PRECISIONS).unwrap_or(Precision::F32);
     let mut written = Written::default();
     let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
     let state = read_state(&mut root, &model);
@@ -60,7 +76,10 @@ pub(crate) fn read(
         None if model.exact.is_some() || vocabulary.stated.is_none() => vec![],
         None => stated::unstated(&model, &schedule, &written).into_iter().collect(),
     };
-    let grid = root.section("grid", |r| read_grid(r, schedule.horizon));
+    let grid = root.section("grid", |r| {
+        let grid = read_grid(r, schedule.horizon);
+        GridSpec { window: read_window(r), ..grid }
+    });
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
     let truth = root
@@ -103,12 +122,11 @@ pub(crate) fn read(
 
 /// What a cell does, with what belongs to it alone.
 fn read_task(root: &mut Reader<'_>) -> Task {
-    let names = [("sample", 0), ("reconstruct", 1), ("interpolate", 2)];
-    let chosen = root.choice("task", &names).unwrap_or(0);
+    let chosen = root.choice("task", &TASKS).unwrap_or(0);
     for (key, owner) in [("images", 1), ("points", 2)] {
         if root.entry(key).is_some() && chosen != owner {
             let message = format!("`{key}` means nothing to this task");
-            let (task, _) = names[owner];
+            let (task, _) = TASKS[owner];
             let help = format!("it belongs to `task = \"{task}\"`; remove it, or choose that");
             root.report(Diagnostic::error(root.place(key), message).help(help));
         }
@@ -128,7 +146,7 @@ fn read_task(root: &mut Reader<'_>) -> Task {
             }
         })),
         2 => {
-            let points = root.get("points").unwrap_or(9);
+            let points = root.get("points").unwrap_or(POINTS);
             let help = "the images along the arc, its two ends among them";
             root.ensure("points", points >= 3, "at least 3", help);
             Task::Interpolate(points)
@@ -204,6 +222,12 @@ fn check_truth(
             let help = "leave `truth.steps` out and let an adaptive method cross the window";
             root.report(Diagnostic::error(root.place("truth"), message).help(help));
         }
+        // What lies between the two ends would count as the samples' error.
+        Some(TruthSpec { grid: Some(own), .. }) if own.end != grid.end => {
+            let message = "the truth ends at another level than the samples";
+            let help = "give `truth.end` and `grid.end` the same value";
+            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        }
         _ => {}
     }
     if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
@@ -229,7 +253,7 @@ fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> Tr
 
 /// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
 fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
-    let state = r.choice("state", &[("f32", StateKind::F32), ("f64", StateKind::F64)]);
+    let state = r.choice("state", &STATES);
     if model.exact.is_none() {
         return state.unwrap_or_default();
     }
@@ -473,6 +497,7 @@ pub(crate) fn spacings() -> Vec<Kind> {
     FAMILIES.into_iter().map(kind).collect()
 }
 
+/// The grid of a cell, or of a truth, which goes from end to end whatever the cell's window is.
 fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     let kinds = &spacings();
     let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");
@@ -517,12 +542,9 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
         (Some(Tau::Of(family, _)), Some(rho)) => Tau::Of(family, rho),
         (tau, _) => tau.unwrap_or(Tau::OFFICIAL_UNIFORM),
     };
-    let end = r
-        .choice("end", &[("clean", End::Clean), ("first-level", End::FirstLevel)])
-        .unwrap_or(End::Clean);
-    let window = read_window(r);
+    let end = r.choice("end", &ENDS).unwrap_or(End::Clean);
     r.chosen_by = chosen_by;
-    GridSpec { tau: labels.map_or_else(named, Tau::Explicit), steps, end, window }
+    GridSpec { tau: labels.map_or_else(named, Tau::Explicit), steps, end, window: None }
 }
 
 fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
@@ -639,15 +661,17 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
 }
 
 /// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
-const ITERATIONS: usize = 5;
+pub(crate) const ITERATIONS: usize = 5;
+
+/// The conventions of inversion.
+pub(crate) const INVERSIONS: [(&str, Inversion); 3] = [
+    ("current", Inversion::Current),
+    ("next", Inversion::Next),
+    ("fixed-point", Inversion::FixedPoint(ITERATIONS)),
+];
 
 fn read_inversion(r: &mut Reader<'_>) -> Inversion {
-    let names = [
-        ("current", Inversion::Current),
-        ("next", Inversion::Next),
-        ("fixed-point", Inversion::FixedPoint(ITERATIONS)),
-    ];
-    let inversion = r.choice("inversion", &names);
+    let inversion = r.choice("inversion", &INVERSIONS);
     let iterations: Option<usize> = r.get("iterations");
     r.ensure("iterations", iterations != Some(0), "at least 1", "one alone is \"next\"");
     match (inversion.unwrap_or_default(), iterations) {

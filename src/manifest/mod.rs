@@ -11,6 +11,7 @@
 
 mod argument;
 pub(crate) mod cell;
+pub mod keys;
 pub mod overlay;
 pub(crate) mod presentation;
 pub(crate) mod reader;

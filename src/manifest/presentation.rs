@@ -21,7 +21,25 @@ use crate::{
 };
 
 /// Columns of `metrics.csv` that a plot can have on its horizontal axis beside axes and metrics.
-const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
+pub(crate) const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
+
+/// What a claim can be checked by.
+pub(crate) const CHECKS: [(&str, ClaimCheck); 5] = [
+    ("lowest", ClaimCheck::Lowest),
+    ("highest", ClaimCheck::Highest),
+    ("decreases", ClaimCheck::Decreases),
+    ("below", ClaimCheck::Below),
+    ("order", ClaimCheck::Order),
+];
+
+/// What an order of convergence is fitted against.
+pub(crate) const AGAINST: [(&str, Against); 2] = [("calls", Against::Calls), ("S", Against::S)];
+
+/// What a plot can fit.
+pub(crate) const FITTED: [(&str, Fitted); 1] = [("line", Fitted::Line)];
+
+/// Who makes a claim where the manifest does not say it.
+pub(crate) const OWN_CLAIM: &str = "this manifest";
 
 /// How the results of a plan are shown and judged.
 pub(crate) struct Show {
@@ -160,7 +178,7 @@ fn read_table(
             r.report(Diagnostic::error(r.place("over"), message).help(help));
         }
     }
-    let fit = r.choice("fit", &[("calls", Against::Calls), ("S", Against::S)]);
+    let fit = r.choice("fit", &AGAINST);
     let caption = r.get("caption").unwrap_or_default();
     let rank = r.get("rank").unwrap_or(false);
     if rank && ranked.is_some_and(|ranked| ranked < 2) {
@@ -199,18 +217,11 @@ fn read_paper(r: &mut Reader<'_>) -> PaperValues {
 
 fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let text: String = r.need("text", "the sentence, as a reader would say it");
-    let source = r.get("source").unwrap_or_else(|| "this manifest".to_owned());
-    let checks = [
-        ("lowest", ClaimCheck::Lowest),
-        ("highest", ClaimCheck::Highest),
-        ("decreases", ClaimCheck::Decreases),
-        ("below", ClaimCheck::Below),
-        ("order", ClaimCheck::Order),
-    ];
+    let source = r.get("source").unwrap_or_else(|| OWN_CLAIM.to_owned());
     if r.entry("check").is_none() {
         r.missing("check", "one of lowest, highest, decreases, below, order");
     }
-    let check = r.choice("check", &checks);
+    let check = r.choice("check", &CHECKS);
     let row: String = r.need("row", "the label of the row the sentence is about");
     let columns: Vec<String> = r.need("columns", "the labels of the columns it is about");
     let several = matches!(check, Some(ClaimCheck::Decreases | ClaimCheck::Order));
@@ -382,7 +393,7 @@ fn label_of(shown: &str) -> String {
 
 /// A line is fitted to what is one: the time of a sample against its calls or its steps.
 fn read_fit(r: &mut Reader<'_>, x: &str, y: &str) -> Option<Fitted> {
-    let fit = r.choice("fit", &[("line", Fitted::Line)])?;
+    let fit = r.choice("fit", &FITTED)?;
     let (key, message, help) = if !y.is_empty() && y != SECONDS {
         let help = "set `y = \"seconds\"`, or remove `fit`; `[table]` fits orders of convergence";
         ("y", format!("no straight line is fitted to `{y}`"), help)

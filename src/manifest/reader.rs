@@ -24,6 +24,9 @@ pub(crate) struct Problems {
     pub(crate) incomplete: bool,
     /// Said with every problem, for instance under which profile it shows.
     pub(crate) note: Option<String>,
+    /// Every key that was asked for, by its path: the printed reference must list these.
+    #[cfg(test)]
+    pub(crate) asked: std::collections::BTreeSet<String>,
 }
 
 impl Problems {
@@ -410,6 +413,11 @@ impl<'a> Reader<'a> {
 
     /// Reports the keys that nothing asked for.
     pub(crate) fn finish(self) {
+        #[cfg(test)]
+        {
+            let paths: Vec<String> = self.asked.iter().map(|key| self.path(key)).collect();
+            self.problems.asked.extend(paths);
+        }
         for entry in self.table.entries() {
             if self.asked.contains(&entry.key) {
                 continue;

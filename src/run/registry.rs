@@ -277,29 +277,4 @@ mod tests {
             assert!(error.to_string().contains("deis"), "{error}");
         }
     }
-
-    #[test]
-    fn the_readme_says_the_defaults_of_every_solver() {
-        let readme = include_str!("../../README.md");
-        let row = readme.lines().find(|line| line.starts_with("| `[solver]` |")).unwrap();
-        for kind in Registry::shipped().kinds() {
-            let start =
-                row.find(&kind.name).unwrap_or_else(|| panic!("{} is not there", kind.name));
-            let said = |key: &str| {
-                let found = row[start..].split_once(&format!("`{key}` = "));
-                let (_, rest) = found.unwrap_or_else(|| panic!("{}: no {key}", kind.name));
-                let end = rest.find([',', ')', ';', ':']).unwrap_or(rest.len());
-                rest[..end].trim().to_owned()
-            };
-            for &(key, default) in &kind.options {
-                assert_eq!(said(key).parse(), Ok(default), "{}: {key}", kind.name);
-            }
-            if kind.keys.contains(&"eta") {
-                assert_eq!(said("eta").parse(), Ok(kind.default_eta), "{}", kind.name);
-            }
-            for key in &kind.switches {
-                assert!(said(key).starts_with("false"), "{}: {key}", kind.name);
-            }
-        }
-    }
 }

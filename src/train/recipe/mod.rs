@@ -8,7 +8,7 @@
 mod files;
 mod fit;
 mod network;
-mod read;
+pub(crate) mod read;
 mod spec;
 
 pub use spec::{

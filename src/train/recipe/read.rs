@@ -124,7 +124,8 @@ impl Manifest {
     }
 }
 
-fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
+/// Reads a training under the profile and the arguments that were laid over it.
+pub(crate) fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recipe {
     let mut root = Reader::new(&tree, whole.clone(), problems);
     let name: String = root.need("name", "what the training is called: `name = \"cifar10-small\"`");
     check_file_name(&mut root, "name", &name);

@@ -1,0 +1,642 @@
+//! The keys of an experiment.
+
+use super::{
+    Fallback::{self, Described, Each, Needed, Nothing, Stated},
+    Key, OFF, REQUIRED, TOP, described, flag, is, is_word, kinds, listed, names, number, owners,
+    schedule, text, words,
+};
+use crate::{
+    core::FAMILIES,
+    data::Split,
+    manifest::{
+        Kind, Vocabulary,
+        cell::{
+            ENDS, INVERSIONS, ITERATIONS, POINTS, PRECISIONS, SHARED, STATES, TASKS, exact_models,
+            spacings,
+        },
+        presentation::{AGAINST, CHECKS, COLUMNS, FITTED, OWN_CLAIM},
+    },
+    networks::predicts::Predicts,
+    plan::{Measured, VARIANCES},
+};
+
+/// A few words about a section.
+pub(super) fn about(section: &str) -> &'static str {
+    match section {
+        "model" => "What predicts the noise: a network, or a model whose score is known exactly.",
+        "schedule" => {
+            "The training schedule. Without this section it is what the model's folder says, or else \
+             DDPM's linear schedule."
+        }
+        "grid" => {
+            "The noise levels that a sample visits. `ddim taus` shows what each `tau` chooses."
+        }
+        "solver" => {
+            "The method. `ddim solvers` lists each with its order, its model calls and its reference."
+        }
+        "metrics" => {
+            "What is measured; without this section, nothing is. `ddim metrics` says what each measure \
+             is and needs."
+        }
+        "images" => "What is encoded. Only with `task = \"reconstruct\"`, which needs it.",
+        "truth" => {
+            "The reference solution: what `error`, `error-median` and `feature-error` compare with, \
+             what carries noise to `grid.window`, and what makes the images of \
+             `images.source = \"truth\"`."
+        }
+        "sweep" => {
+            "The axes. The cells are all combinations of their values, in file order, the last axis \
+             fastest; 10,000 at most."
+        }
+        "profile" => "Values laid over the base by `--profile NAME`.",
+        "table" => "The table of the results, spanned by two axes of the sweep.",
+        "claim" => "A sentence that is checked on the results. Needs `[table]`.",
+        "plot" => "A plot of the results.",
+        "paper" => "Published values, printed beside the measured ones. Needs `[table]`.",
+        _ => "",
+    }
+}
+
+/// All of them, by section.
+pub(super) fn keys(vocabulary: &Vocabulary) -> Vec<Key> {
+    [
+        top(),
+        model(),
+        schedule(Stated),
+        grid(),
+        solver(&vocabulary.solvers),
+        metrics(),
+        images(),
+        truth(&vocabulary.truths),
+        sweep(),
+        table(),
+        claim(),
+        plot(),
+        paper(),
+    ]
+    .concat()
+}
+
+fn top() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new(TOP, key, values, default, meaning);
+    let count = || described("a whole number, 1 or more");
+    vec![
+        key(
+            "name",
+            described("letters, digits, `-` and `_`"),
+            REQUIRED,
+            "The name of the experiment and of its results folder.",
+        ),
+        key(
+            "seed",
+            described("a whole number, 0 or more"),
+            is(0),
+            "The seed of all noise. Cells with the same seed start from the same noise.",
+        ),
+        key(
+            "samples",
+            count(),
+            REQUIRED,
+            "Samples of each cell, N. With `[metrics]`, at least two for each of `metrics.blocks`.",
+        ),
+        key(
+            "batch",
+            count(),
+            REQUIRED,
+            "Samples of one model call. The last bits of a network's output depend on it.",
+        ),
+        key("precision", words(PRECISIONS), is_word("f32"), "The arithmetic of the network."),
+        key(
+            "state",
+            words(STATES),
+            is_word("f32"),
+            "The precision of what the solver carries between model calls. Exact-score models always \
+             use `f64`.",
+        ),
+        key(
+            "task",
+            words(TASKS),
+            is_word("sample"),
+            "Draw samples; or encode images and decode them again; or decode the arc between two draws \
+             of noise.",
+        ),
+        key(
+            "points",
+            described("a whole number, 3 or more"),
+            is(POINTS),
+            "Images along each arc, both ends included.",
+        )
+        .only("`task = \"interpolate\"`"),
+    ]
+}
+
+fn model() -> Vec<Key> {
+    let exact = exact_models();
+    let key = |key, values, default, meaning| Key::new("model", key, values, default, meaning);
+    vec![
+        key(
+            "source",
+            kinds(&exact)
+                .or("weights: a folder or file, a name in `models/`, or \
+                     `hf:owner/name[/path][@revision]`"),
+            REQUIRED,
+            "The model.",
+        ),
+        key(
+            "prediction",
+            names(Predicts::ALL.map(Predicts::name)),
+            Stated("\"eps\"".to_owned()),
+            "What the network predicts.",
+        ),
+        key(
+            "clip_x0",
+            flag(),
+            Stated(OFF.to_owned()),
+            "Clamp the predicted x0 and derive eps from it again. Diffusers' DDIM does so only with \
+             `use_clipped_model_output`.",
+        ),
+        key(
+            "clip_range",
+            described("a number above 0"),
+            Stated("1".to_owned()),
+            "The bound of that clamp: x0 stays in [-clip_range, clip_range].",
+        )
+        .only("`clip_x0`"),
+        key(
+            "raw",
+            flag(),
+            is(OFF),
+            "Use the weights as they were trained, not their average, where a file has both.",
+        )
+        .only("weights"),
+        key(
+            "scheduler",
+            flag(),
+            is("true"),
+            "Read the `scheduler_config.json` of the model's folder.",
+        )
+        .only("weights"),
+        key(
+            "shape",
+            described("three whole numbers, `[C, H, W]`"),
+            Needed("for exact-score models; for weights, what their files say"),
+            "The shape of one sample.",
+        ),
+        key(
+            "mean",
+            described("a number, or a list of numbers"),
+            REQUIRED,
+            "The mean of every element, one number for each component.",
+        )
+        .only(owners(&exact, "mean")),
+        key(
+            "std",
+            described("a number above 0, or a list of them"),
+            REQUIRED,
+            "The standard deviation of every element, one number for all components or one for each.",
+        )
+        .only(owners(&exact, "std")),
+        key(
+            "weights",
+            described("a list of numbers above 0"),
+            Described("equal weights"),
+            "The weights of the components.",
+        )
+        .only(owners(&exact, "weights")),
+    ]
+}
+
+fn grid() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("grid", key, values, default, meaning);
+    let count = || described("a whole number, 1 or more");
+    let rho = FAMILIES.iter().find_map(|family| family.option.filter(|(name, _)| *name == "rho"));
+    let rho = rho.map_or(0.0, |(_, default)| default);
+    vec![
+        key(
+            "tau",
+            kinds(&spacings()).or("a falling list of timesteps"),
+            REQUIRED,
+            "Which noise levels are visited.",
+        ),
+        key(
+            "steps",
+            count(),
+            Needed("unless `calls` is given, or a list as `tau`"),
+            "The number of steps, S.",
+        ),
+        key(
+            "calls",
+            count(),
+            Nothing,
+            "Instead of `steps`: the most model calls for each sample; S is the largest that keeps to \
+             it.",
+        ),
+        key(
+            "end",
+            words(ENDS),
+            is_word("clean"),
+            "Where the last step goes: to the clean image, or only to the level of timestep 0. Not \
+             with `window`.",
+        ),
+        key("rho", described("a number above 0"), is(rho), "The exponent of the Karras spacing.")
+            .only(owners(&spacings(), "rho")),
+        key(
+            "window",
+            described("two falling numbers above 0, for instance `[10.0, 1.0]`"),
+            Nothing,
+            "Go only from the first sigma to the second. The reference solution carries the noise to \
+             the first, so `[truth]` is needed.",
+        )
+        .only("`linspace-real`, `karras`, `log-snr`"),
+    ]
+}
+
+fn solver(solvers: &[Kind]) -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("solver", key, values, default, meaning);
+    let noisy = solvers.iter().filter(|kind| kind.keys.contains(&"eta"));
+    let etas = noisy.map(|kind| (kind.name.clone(), kind.default_eta));
+    let mut all = vec![
+        key("kind", kinds(solvers), REQUIRED, "The method."),
+        key(
+            "eta",
+            described("a number, 0 or more"),
+            each(etas),
+            "The noise of a step: 0 adds none, which is DDIM; 1 has the variance of DDPM's posterior.",
+        )
+        .only(owners(solvers, "eta")),
+        key(
+            "variance",
+            words(VARIANCES),
+            Nothing,
+            "Instead of `eta`: a variance with a name. `learned` needs a network that predicts it, and \
+             `ddpm`.",
+        )
+        .only(owners(solvers, "variance")),
+    ];
+    all.extend(options("solver", solvers));
+    all.extend([
+        key(
+            "inversion",
+            words(INVERSIONS),
+            is_word("current"),
+            "At which level the model is asked on the way from image to latent: `current`, where x is; `next`, where x goes; `fixed-point`, where x goes, repeated so that the step undoes the decoder's. The last two need `ddim` or `euler`.",
+        ),
+        key(
+            "iterations",
+            described("a whole number, 1 or more"),
+            is(ITERATIONS),
+            "Iterations of each step, a model call each.",
+        )
+        .only("`inversion = \"fixed-point\"`"),
+    ]);
+    all
+}
+
+/// The numbers of the methods themselves, and what can be switched on.
+fn options(section: &'static str, kinds: &[Kind]) -> Vec<Key> {
+    let once = |mut all: Vec<&'static str>, key| {
+        if !all.contains(&key) {
+            all.push(key);
+        }
+        all
+    };
+    let numbers = kinds.iter().flat_map(|kind| &kind.options).map(|&(key, _)| key);
+    let switches = kinds.iter().flat_map(|kind| &kind.switches).copied();
+    let number = |key: &'static str| {
+        let defaults = kinds.iter().filter_map(|kind| {
+            let (_, default) = kind.options.iter().find(|(known, _)| *known == key)?;
+            Some((kind.name.clone(), *default))
+        });
+        let (values, meaning) = about_option(key);
+        Key::new(section, key, described(values), each(defaults), meaning)
+    };
+    let switch = |key: &'static str| {
+        let (_, meaning) = about_option(key);
+        Key::new(section, key, flag(), is(OFF), meaning)
+    };
+    let numbers = numbers.fold(vec![], once).into_iter().map(number);
+    let switches = switches.fold(vec![], once).into_iter().map(switch);
+    numbers
+        .chain(switches)
+        .map(|key| {
+            let owners = owners(kinds, &key.name);
+            key.only(owners)
+        })
+        .collect()
+}
+
+/// What an option of a shipped method is; a program's own says it in its own documents.
+fn about_option(option: &str) -> (&'static str, &'static str) {
+    match option {
+        "order" => (
+            "a whole number",
+            "The order of the method: adams-bashforth 2 to 4, deis 2 to 3, dpm-solver 1 to 3, \
+             unipc-bh1 2 to 3, unipc-bh2 2 to 3; UniPC's corrector adds one.",
+        ),
+        "churn" => (
+            "a number, 0 or more",
+            "How much noise is added and removed along the way; with 0 the method is deterministic.",
+        ),
+        "churn_min" => ("a number", "The lowest sigma at which noise is added."),
+        "churn_max" => ("a number", "The highest sigma at which noise is added."),
+        "churn_std" => ("a number, 0 or more", "Factor on the standard deviation of that noise."),
+        "rtol" => ("a number above 0", "The relative tolerance of the adaptive steps."),
+        "atol" => ("a number above 0", "The absolute tolerance of the adaptive steps."),
+        "lower_order_final" => {
+            ("", "Lower the order of the last steps, as diffusers does unless told otherwise.")
+        }
+        _ => ("a number", "A number of the method's own."),
+    }
+}
+
+/// Defaults with the methods that have them.
+fn each(defaults: impl Iterator<Item = (String, f64)>) -> Fallback {
+    let mut values: Vec<(String, Vec<String>)> = vec![];
+    for (name, default) in defaults {
+        let default = number(default);
+        match values.iter_mut().find(|(value, _)| *value == default) {
+            Some((_, names)) => names.push(name),
+            None => values.push((default, vec![name])),
+        }
+    }
+    Each(values)
+}
+
+fn metrics() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("metrics", key, values, default, meaning);
+    let default: Vec<String> =
+        Measured::DEFAULT.iter().map(|measure| format!("\"{}\"", measure.name())).collect();
+    let mut measures = names(Measured::all().map(Measured::name));
+    measures.list = true;
+    let network =
+        "a folder or `.th` file of a classifier, `inception`, or a file of Inception weights";
+    let statistics =
+        "a `.safetensors` file of `ddim stats`, or an `.npz` file of a mean and a covariance";
+    vec![
+        key(
+            "measures",
+            measures,
+            is(format!("[{}]", default.join(", "))),
+            "What is measured. Every measure belongs to one task.",
+        ),
+        key(
+            "features",
+            described(network),
+            Needed("for measures on features"),
+            "The network whose features are compared.",
+        ),
+        key(
+            "reference",
+            described(statistics),
+            Needed("for measures that compare with data"),
+            "The statistics of real images in these features.",
+        ),
+        key(
+            "blocks",
+            described("a whole number, 2 or more"),
+            is(crate::metrics::DEFAULT_BLOCKS),
+            "The number of blocks of the jackknife behind every interval.",
+        ),
+        key(
+            "quantise",
+            flag(),
+            is("true"),
+            "Round samples to bytes before their features are taken, as saving them would.",
+        ),
+        key(
+            "also.NAME.features",
+            described(network),
+            REQUIRED,
+            "A further network, whose metrics are called `fd.NAME` and so on.",
+        ),
+        key(
+            "also.NAME.reference",
+            described(statistics),
+            Needed("for measures that compare with data"),
+            "The statistics of real images in its features.",
+        ),
+    ]
+}
+
+fn images() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("images", key, values, default, meaning);
+    vec![
+        key(
+            "source",
+            described("a data set's name or path, or `truth`"),
+            REQUIRED,
+            "The images; `truth` is what the reference solution makes of the noise.",
+        ),
+        key(
+            "split",
+            names([Split::Train, Split::Test].map(Split::name)),
+            Described("`test`, if the data set has splits"),
+            "Which part of the data set.",
+        ),
+        key(
+            "exclude",
+            described("a CSV file"),
+            Nothing,
+            "A list of images to leave out, of CIFAR-10.",
+        ),
+    ]
+}
+
+fn truth(truths: &[Kind]) -> Vec<Key> {
+    // It goes from end to end: a window is the cell's.
+    let own = grid().into_iter().filter(|key| key.name != "window").map(|key| {
+        let (default, meaning) = match key.name.as_str() {
+            "tau" => (
+                Needed("with `steps` or `calls`"),
+                "A grid of its own, of a method that does not choose its steps. Without one, it goes \
+                 from the first level of the cell's grid to the last.",
+            ),
+            "steps" => (Needed("with `tau`, as in `[grid]`"), "As in `[grid]`."),
+            "end" => (key.default.clone(), "As in `[grid]`, which must say the same."),
+            _ => (key.default.clone(), "As in `[grid]`."),
+        };
+        Key { section: "truth", default, meaning: meaning.to_owned(), ..key }
+    });
+    let method = "The method that counts as exact. `exact` is the flow of a Gaussian.";
+    let options = options("truth", truths).into_iter();
+    let options = options.map(|key| Key { meaning: "As in `[solver]`.".to_owned(), ..key });
+    std::iter::once(Key::new("truth", "kind", kinds(truths), REQUIRED, method))
+        .chain(options)
+        .chain(own)
+        .collect()
+}
+
+fn sweep() -> Vec<Key> {
+    vec![
+        Key::new(
+            "sweep",
+            "\"PATH\"",
+            described("a list of values"),
+            Nothing,
+            format!(
+                "An axis: what one key is set to, for instance `\"grid.steps\" = [10, 20]`. What all \
+                 cells share cannot be swept: {}.",
+                listed(SHARED.iter())
+            ),
+        ),
+        Key::new(
+            "sweep",
+            "NAME",
+            described("a list of `{ label = \"..\", \"PATH\" = value, .. }`"),
+            Nothing,
+            "An axis of bundles, which set several keys at once; `label` names each in tables.",
+        ),
+        Key::new(
+            "profile",
+            "PATH",
+            described("as in the base"),
+            Nothing,
+            "Any key or section of the base, or one that it lacks.",
+        ),
+        Key::new(
+            "profile",
+            "remove",
+            described("a list of names"),
+            Nothing,
+            "Sections or keys of the base that this profile does without.",
+        ),
+    ]
+}
+
+fn table() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("table", key, values, default, meaning);
+    let axis = || described("an axis");
+    vec![
+        key("rows", axis(), REQUIRED, "The axis whose labels are the rows."),
+        key("columns", axis(), REQUIRED, "The axis whose labels are the columns."),
+        key("value", described("a metric"), REQUIRED, "The metric in the cells."),
+        key(
+            "caption",
+            text(),
+            is_word(""),
+            "A sentence below the table. `{fd}` becomes the name of the column.",
+        ),
+        key("over", axis(), Nothing, "Average over this axis, usually `seed`."),
+        key(
+            "fit",
+            words(AGAINST),
+            Nothing,
+            "Fit the order of convergence of each row, against model calls or steps.",
+        ),
+        key(
+            "rank",
+            flag(),
+            is(OFF),
+            "Compare how the measures of the distribution rank the cells; needs two of them.",
+        ),
+    ]
+}
+
+fn claim() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("claim", key, values, default, meaning);
+    vec![
+        key("text", text(), REQUIRED, "The claim, as a sentence."),
+        key("source", text(), is_word(OWN_CLAIM), "Who makes it."),
+        key(
+            "check",
+            words(CHECKS),
+            REQUIRED,
+            "`lowest`, `highest`: the row is, in each column. `decreases`: it falls from each column to the next. `below`: it is below the row `other` in each column. `order`: its fitted order lies in `between`.",
+        ),
+        key("row", described("a label"), REQUIRED, "The row it is about."),
+        key(
+            "columns",
+            described("a list of labels"),
+            REQUIRED,
+            "The columns it is about, in order; at least two for `decreases` and `order`.",
+        ),
+        key(
+            "other",
+            described("a label"),
+            Needed("with `check = \"below\"`"),
+            "The row to be below.",
+        )
+        .only("`below`"),
+        key(
+            "between",
+            described("two rising numbers"),
+            Needed("with `check = \"order\"`"),
+            "The smallest and the largest order.",
+        )
+        .only("`order`"),
+        key("descriptive", flag(), is(OFF), "It was written after a first look at the results."),
+    ]
+}
+
+fn plot() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("plot", key, values, default, meaning);
+    let x = "The horizontal axis: an axis of the sweep whose labels are numbers, a metric, or a column \
+             of `metrics.csv`";
+    vec![
+        key(
+            "name",
+            described("letters, digits, `-` and `_`"),
+            REQUIRED,
+            "The name of the file, without its ending.",
+        ),
+        Key::new(
+            "plot",
+            "x",
+            described("an axis, a metric or a column"),
+            REQUIRED,
+            format!("{x}: {}.", listed(COLUMNS.iter())),
+        ),
+        key(
+            "y",
+            described("a metric, or `seconds`"),
+            REQUIRED,
+            "The vertical axis; `seconds` is the time of one sample.",
+        ),
+        key("series", described("an axis"), REQUIRED, "The axis whose labels are the curves."),
+        key(
+            "only",
+            described("a list of labels"),
+            Described("all curves"),
+            "Which curves are drawn.",
+        ),
+        key("title", text(), Described("from the labels of both axes"), "The title."),
+        key("x_label", text(), Described("from `x`"), "The label of the horizontal axis."),
+        key("y_label", text(), Described("from `y`"), "The label of the vertical axis."),
+        key("log_x", flag(), is(OFF), "A logarithmic horizontal axis."),
+        key("log_y", flag(), is(OFF), "A logarithmic vertical axis."),
+        key(
+            "triangles",
+            described("a list of numbers above 0"),
+            Nothing,
+            "Triangles with the slopes of these orders. Needs `log_x` and `log_y`.",
+        ),
+        key(
+            "fit",
+            words(FITTED),
+            Nothing,
+            "Fit a straight line. Needs `y = \"seconds\"` and `calls` or `S` as `x`.",
+        ),
+    ]
+}
+
+fn paper() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("paper", key, values, default, meaning);
+    vec![
+        key("source", text(), REQUIRED, "Where the values were published."),
+        key("metric", text(), REQUIRED, "What they are, with their N."),
+        key("columns", described("a list of labels"), REQUIRED, "The published columns."),
+        key(
+            "rows",
+            described("a list of `{ label = \"..\", values = [..] }`"),
+            REQUIRED,
+            "The published rows.",
+        ),
+        key("rows.label", described("a label"), REQUIRED, "The row, by its label."),
+        key(
+            "rows.values",
+            described("a list of numbers, or `\"-\"` where none was published"),
+            REQUIRED,
+            "Its values, one for each column.",
+        ),
+    ]
+}
