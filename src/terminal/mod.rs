@@ -3,7 +3,7 @@
 //! The standard ones panic where nothing can be written: `ddim table DIR | head` would end in a
 //! backtrace, and a run whose stderr is gone would stop. These have their place in this crate. A
 //! reader that has gone away is no error, and what goes to stderr is never one; that stdout took
-//! less than all for another reason, such as a full disk, is told by [`refused`] at the end.
+//! less than all for another reason, such as a full disk, is told by `refused` at the end.
 
 use std::{
     fmt::Arguments,
