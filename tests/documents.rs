@@ -438,7 +438,7 @@ fn the_keys_of_manifests_are_documented_as_they_are_printed() {
     let start = text.find(BEGIN).unwrap();
     let start = start + text[start..].find('\n').unwrap() + 1;
     let end = text.find(END).unwrap();
-    let output = Command::cargo_bin("ddim").unwrap().arg("manifest").output().unwrap();
+    let output = command().arg("manifest").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = format!("\n{}\n", String::from_utf8(output.stdout).unwrap());
     if std::env::var("DDIM_DOCUMENTS").is_ok_and(|what| what == "write") {
@@ -457,8 +457,7 @@ fn the_keys_of_manifests_are_documented_as_they_are_printed() {
 #[test]
 fn the_keys_are_printed_by_section_and_as_data() {
     let run = |arguments: &[&str]| {
-        let output =
-            Command::cargo_bin("ddim").unwrap().arg("manifest").args(arguments).output().unwrap();
+        let output = command().arg("manifest").args(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     };

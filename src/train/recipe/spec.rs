@@ -41,11 +41,11 @@ pub struct Recipe {
     /// `[watch]`.
     pub watch: WatchSpec,
     /// The manifest that gives this recipe without a profile or arguments.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The manifest with the profile and the arguments laid over it.
-    pub(super) tree: Table,
+    pub(crate) tree: Table,
     /// The manifest as a whole, for what is written nowhere.
-    pub(super) whole: Place,
+    pub(crate) whole: Place,
 }
 
 /// `[data]`: which images are learned from.
