@@ -124,9 +124,9 @@ fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
 #[test]
 fn a_truth_of_other_levels_than_the_samples_is_refused() {
     let vocabulary = vocabulary(&Registry::shipped());
-    let own = ["truth.kind=heun", "truth.tau=karras", "truth.steps=20"].map(String::from);
+    let own = ["truth.kind=heun", "truth.tau=karras", "truth.steps=20"].map(Argument::set);
     let planned = |set: &str| {
-        let sets = [&own[..], &[set.to_owned()]].concat();
+        let sets = [&own[..], &[Argument::set(set)]].concat();
         Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary)
     };
     for end in ["grid.end=first-level", "truth.end=first-level"] {
