@@ -197,10 +197,10 @@ fn what_has_no_bound_is_refused() {
     assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv");
     assert_snapshot!(refuses(&["--variance", "learned"]), @r#"
     error: the model predicts eps alone, and variance = "learned" needs a range of variances beside it (a network of twice as many output channels): use eta or sigma-hat
-     --> command line:1:23
+     --> command line:1:12
       |
-    1 | --set solver.variance="learned"
-      |                       ^^^^^^^^^
+    1 | --variance learned
+      |            ^^^^^^^
       |
       = help: exact scores are those of eps alone
     "#);
