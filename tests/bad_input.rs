@@ -762,21 +762,21 @@ fn a_wrong_flag_is_refused() {
     error: `solver.eta` must be a finite number, not `NaN`
      --> command line:1:7
       |
-    1 | --eta nan
+    1 | --eta NaN
       |       ^^^
     ");
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--mean", "0", "--std=-1", "--shape", "3,8,8", "--out", "a.npy"]), @r"
     error: `model.std` must be positive, not `-1`
      --> command line:1:7
       |
-    1 | --std -1.0
-      |       ^^^^
+    1 | --std -1
+      |       ^^
       |
       = help: a component has some spread and some weight, or is left out
     ");
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--out", "a.npy"]), @r#"
     error: `model.shape` is missing
-     --> command line:1:-4
+     --> command line:1:9
       |
     1 | --model gaussian
       |         ^^^^^^^^
@@ -784,7 +784,7 @@ fn a_wrong_flag_is_refused() {
       = help: the shape of one sample: `shape = [3, 8, 8]`
 
     error: `model.mean` is missing
-     --> command line:1:-4
+     --> command line:1:9
       |
     1 | --model gaussian
       |         ^^^^^^^^
@@ -792,7 +792,7 @@ fn a_wrong_flag_is_refused() {
       = help: a number, or one per component
 
     error: `model.std` is missing
-     --> command line:1:-4
+     --> command line:1:9
       |
     1 | --model gaussian
       |         ^^^^^^^^

@@ -524,8 +524,8 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most
      --> command line:1:7
       |
-    1 | --eta 5.0
-      |       ^^^
+    1 | --eta 5
+      |       ^
       |
       = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
     ");

@@ -524,7 +524,7 @@ fn bad_images_and_flags_end_in_one_message() {
     "#);
     assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: `state` must be f64, not `"f32"`
+    error: `state` must be f64, not `f32`
      --> command line:1:9
       |
     1 | --state f32

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     diagnostic::{Diagnostic, Place, Source},
-    manifest::overlay::{Node, Table, Value},
+    manifest::overlay::{Node, Table, Value, out_of_range},
 };
 
 /// A value for a manifest that does not stand in it.
@@ -29,7 +29,7 @@ pub enum Given {
     /// A name or a path.
     Text(String),
     /// A whole number.
-    Whole(i64),
+    Whole(u64),
     /// A number.
     Number(f64),
     /// On or off.
@@ -37,7 +37,7 @@ pub enum Given {
     /// Numbers.
     Numbers(Vec<f64>),
     /// Whole numbers.
-    Wholes(Vec<i64>),
+    Wholes(Vec<u64>),
 }
 
 impl Argument {
@@ -70,20 +70,27 @@ impl Argument {
         };
         let value = match given {
             Given::Text(text) => Value::String(text.clone()),
-            Given::Whole(number) => Value::Integer(*number),
+            Given::Whole(number) => integer(*number, &place)?,
             Given::Number(number) => Value::Float(*number),
             Given::Switch(on) => Value::Boolean(*on),
             Given::Numbers(numbers) => Value::Array(
                 numbers.iter().map(|&x| node(Value::Float(x), &x.to_string())).collect(),
             ),
-            Given::Wholes(numbers) => Value::Array(
-                numbers.iter().map(|&n| node(Value::Integer(n), &n.to_string())).collect(),
-            ),
+            Given::Wholes(numbers) => {
+                let read = numbers.iter().map(|&n| Ok(node(integer(n, &place)?, &n.to_string())));
+                Value::Array(read.collect::<Result<_, Vec<Diagnostic>>>()?)
+            }
         };
         let mut table = Table::default();
         table.set(path, &place, &Node { place: place.clone(), value });
         Ok(table)
     }
+}
+
+/// A whole number as TOML has it, or why it has not: a seed must not become another one.
+fn integer(number: u64, place: &Place) -> Result<Value, Vec<Diagnostic>> {
+    let number = i64::try_from(number);
+    number.map(Value::Integer).map_err(|_| vec![out_of_range(place.clone())])
 }
 
 impl fmt::Display for Argument {
@@ -137,25 +144,20 @@ impl From<Vec<f64>> for Given {
     }
 }
 
-/// What does not fit is too large for any count, and refused as such.
-fn whole(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
-}
-
 impl From<u64> for Given {
     fn from(number: u64) -> Self {
-        Self::Whole(whole(number))
+        Self::Whole(number)
     }
 }
 
 impl From<usize> for Given {
     fn from(number: usize) -> Self {
-        Self::Whole(whole(number))
+        Self::Whole(number as u64)
     }
 }
 
 impl From<&[usize]> for Given {
     fn from(numbers: &[usize]) -> Self {
-        Self::Wholes(numbers.iter().map(|&number| whole(number)).collect())
+        Self::Wholes(numbers.iter().map(|&number| number as u64).collect())
     }
 }

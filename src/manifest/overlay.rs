@@ -441,6 +441,12 @@ fn convert(
     Table(entries.collect())
 }
 
+/// A whole number that TOML has no place for.
+pub(crate) fn out_of_range(place: Place) -> Diagnostic {
+    let message = format!("`{}` is too large or too small", place.text());
+    Diagnostic::error(place, message).help("whole numbers lie between -2^63 and 2^63 - 1")
+}
+
 fn convert_value(
     value: &DeValue<'_>,
     place: Place,
@@ -455,9 +461,7 @@ fn convert_value(
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(
                 |_| {
-                    let message = format!("`{number}` is too large or too small");
-                    let help = "whole numbers lie between -2^63 and 2^63 - 1";
-                    problems.push(Diagnostic::error(place.clone(), message).help(help));
+                    problems.push(out_of_range(place.clone()));
                     Value::Integer(0)
                 },
                 Value::Integer,
