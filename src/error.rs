@@ -21,14 +21,14 @@ pub enum Error {
     /// The numerical core refused or failed.
     #[error(transparent)]
     Core(#[from] crate::core::Error),
-    /// The truth that a cell is measured to makes no sense.
-    #[error("truth: {0}")]
+    /// A reference solution that cannot be computed.
+    #[error("reference solution: {0}")]
     Truth(String),
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] crate::metrics::Error),
     /// The run was interrupted; what was finished is on disk.
-    #[error("interrupted; what was finished is kept, and the same command goes on from there")]
+    #[error("interrupted; finished work is kept, and the same command continues")]
     Interrupted,
 }
 

@@ -2,7 +2,7 @@
 
 use tch::Device;
 
-use crate::backends::cuda;
+use crate::backends::cuda::{self, CudaError};
 use crate::error::{Error, Result};
 
 /// A device that was found to work.
@@ -20,11 +20,15 @@ impl Hardware {
     pub fn open(name: &str, threads: Option<usize>) -> Result<Self> {
         let device = match name {
             "cpu" => Device::Cpu,
-            "cuda" => cuda::device().map_err(|error| Error::input(error.to_string()))?,
+            "cuda" => cuda::device().map_err(|error| {
+                let remedy = match error {
+                    CudaError::NoLibrary { .. } | CudaError::Incomplete { .. } => "run `make cuda`",
+                    _ => "use --device cpu",
+                };
+                Error::input(format!("--device cuda: {error}; {remedy}"))
+            })?,
             other => {
-                return Err(Error::input(format!(
-                    "--device {other}: the devices are cpu and cuda"
-                )));
+                return Err(Error::input(format!("--device {other}: give cpu or cuda")));
             }
         };
         let available = std::thread::available_parallelism().map_or(1, usize::from);

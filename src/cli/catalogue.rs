@@ -83,7 +83,7 @@ impl Names {
             let about = family.about.to_owned();
             Ok(vec![family.name.to_owned(), option.unwrap_or_default(), labels.join(" "), about])
         };
-        let labels = format!("labels at S = {FEW}, T = 1000");
+        let labels = format!("timesteps at S = {FEW}, T = 1000");
         Ok(Self {
             header: ["name", "options", &labels, "what it is"].map(String::from).into(),
             rows: FAMILIES.into_iter().map(row).collect::<Result<_>>()?,
@@ -96,7 +96,7 @@ impl Names {
             let needs = [
                 (measure.needs_features(), "features"),
                 (measure.needs_reference(), "reference"),
-                (measure.needs_truth(), "truth"),
+                (measure.needs_truth(), "reference solution"),
             ];
             let needs: Vec<&str> =
                 needs.into_iter().filter_map(|(needed, what)| needed.then_some(what)).collect();

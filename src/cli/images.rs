@@ -13,24 +13,24 @@ use crate::{
 /// What of a set is read, and what is done to it.
 #[derive(Debug, Args)]
 pub(super) struct Images {
-    /// Leave out the images that this CSV file lists (CIFAR-10)
+    /// CSV file of images to leave out (CIFAR-10)
     #[arg(long, value_name = "FILE")]
     exclude: Option<PathBuf>,
 
-    /// Read the first N images only
+    /// Read only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// Read the images at these positions only, counted from 0, B left out
+    /// Read only images A to B - 1, counted from 0
     #[arg(long, value_name = "A..B", conflicts_with = "limit")]
     range: Option<String>,
 
-    /// none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as the official code reads
-    /// LSUN), celeba:SIDE (its crop of CelebA), or squash:SIDE
+    /// How images are resized: none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as
+    /// the official code reads LSUN), celeba:SIDE (the official code's crop of CelebA), or squash:SIDE
     #[arg(long, default_value = "none", value_name = "MODE")]
     resize: Resize,
 
-    /// Filter of what is resampled, with Pillow's bytes [default: bilinear for resize-crop and
+    /// Resampling filter, with the same bytes as Pillow's [default: bilinear for resize-crop and
     /// celeba, otherwise lanczos]
     #[arg(long, value_enum, value_name = "NAME")]
     filter: Option<FilterName>,
@@ -39,12 +39,12 @@ pub(super) struct Images {
     #[arg(long)]
     rgb: bool,
 
-    /// The values of black and white in a float array (0,1 or 0,255); without it the array must be in
-    /// [-1, 1] by the mass of its values
+    /// Values of black and white in a float array, for instance 0,1 or 0,255; without it, the array's
+    /// values must look like [-1, 1]
     #[arg(long, value_name = "A,B", allow_hyphen_values = true)]
     value_range: Option<ValueRange>,
 
-    /// Download a set known by name, and `inception`, into the cache if they are not on this machine
+    /// Download missing image sets, and the `inception` weights, into the cache
     #[arg(long)]
     download: bool,
 }
@@ -99,7 +99,7 @@ impl Images {
         match range {
             Some(range) if range.start < range.end => Ok(Some(range)),
             _ => Err(Error::input(format!(
-                "--range {text}: give positions like 0..64, the second beyond the first"
+                "--range {text}: give two positions, the second larger, for instance 0..64"
             ))),
         }
     }

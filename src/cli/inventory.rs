@@ -239,7 +239,7 @@ pub fn exact_scores(names: impl IntoIterator<Item = String>) -> Vec<Item> {
     let about = |name: &str| match name {
         "gaussian" => "One Gaussian: the score and the flow map are known exactly.",
         "mixture" => "A mixture of Gaussians: the score is known exactly.",
-        "dirac" => "One point, a Gaussian of no width.",
+        "dirac" => "A single point: a Gaussian of width zero.",
         _ => "An exact score.",
     };
     let item = |name: String| Item {

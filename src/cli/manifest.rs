@@ -11,13 +11,13 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Markdown, a table for each section; docs/manifest.md has all of it.\n\nExamples:\n  \
+    after_help = "Prints Markdown, one table for each section, as in docs/manifest.md.\n\nExamples:\n  \
     ddim manifest\n  \
     ddim manifest --section solver\n  \
     ddim manifest --json"
 )]
 pub(super) struct Keys {
-    /// Print one section, for instance grid; top for the keys outside sections
+    /// Print one section, for instance grid; `top` is the keys outside sections
     #[arg(long, value_name = "NAME")]
     section: Option<String>,
 

@@ -50,7 +50,7 @@ use crate::{
     train::recipe::Recipe,
 };
 
-/// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
+/// Sample from diffusion models, and measure the samples with uncertainties.
 #[derive(Debug, Parser)]
 #[command(
     name = "ddim",
@@ -60,7 +60,7 @@ use crate::{
     after_help = "Examples:\n  \
     ddim run experiments/table1.toml                 measure Table 1 into results/table1\n  \
     ddim sample --model models/cifar10 --out grid.png\n  \
-    ddim help run                                    everything about one command"
+    ddim help run                                    all options of one command"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -69,55 +69,55 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run an experiment; finished cells are kept, and a second call goes on where the first ended
+    /// Run an experiment, or continue one that was interrupted
     Run(run::Run),
-    /// List an experiment's cells, their model calls and an estimate of the time
+    /// List an experiment's cells and model calls, and estimate its time
     Plan(plan::Plan),
-    /// Check manifests, and report every problem with its place
+    /// Check manifests, and report every mistake at its line
     Check(check::Check),
-    /// Train a model; a second call goes on where the first ended
+    /// Train a model, or continue a training that was interrupted
     Train(train::Train),
     /// Draw samples from one model with one solver
     Sample(Box<sample::Sample>),
-    /// Carry images to their latents, the reverse of sampling
+    /// Encode images as latents: sampling in reverse
     Encode(Box<latents::encode::Encode>),
-    /// Carry latents to their images
+    /// Decode latents to images
     Decode(Box<latents::decode::Decode>),
-    /// Encode images and decode them again, and measure what is lost
+    /// Encode images, decode them again, and measure the error
     Reconstruct(Box<latents::reconstruct::Reconstruct>),
-    /// Draw what lies between two or four latents, images or seeds
+    /// Interpolate between two or four latents, images or seeds
     Interpolate(Box<latents::interpolate::Interpolate>),
     /// Bound the likelihood of images in bits per dimension
     Bits(Box<bits::Bits>),
-    /// Compute the reference statistics of an image set in a feature space
+    /// Compute the reference statistics of a set of images
     Stats(stats::Stats),
-    /// Write the tables of a folder of results again, or print one
+    /// Write the tables of a results folder again, or print one
     Table(table::Table),
-    /// Draw the plots and the report of a folder of results again
+    /// Draw the plots and the report of a results folder again
     Plot(plot::Plot),
-    /// Print a shell's completions
+    /// Print the completions for a shell
     Completions(completions::Completions),
-    /// Measure the distance of a set of images to reference statistics
+    /// Measure a set of images against reference statistics or another set
     Evaluate(evaluate::Evaluate),
-    /// List the models, references and data sets that can be named
+    /// List the models, references and data sets known by name
     Models(models::Models),
-    /// List the solvers with their options, order, model calls and references
-    #[command(after_help = "The names are those of --solver and solver.kind.\n\nExamples:\n  \
+    /// List the solvers with their options, order, model calls and papers
+    #[command(after_help = "These are the names for --solver and solver.kind.\n\nExamples:\n  \
         ddim solvers\n  ddim solvers --json")]
     Solvers(names::Names),
-    /// List the spacings of levels with the labels that they visit
-    #[command(after_help = "The names are those of --tau and grid.tau.\n\nExamples:\n  \
+    /// List the spacings (tau) with the timesteps they visit
+    #[command(after_help = "These are the names for --tau and grid.tau.\n\nExamples:\n  \
         ddim taus\n  ddim taus --json")]
     Taus(names::Names),
-    /// List what can be measured, and what each measure needs
-    #[command(after_help = "The names are those of metrics.measures.\n\nExamples:\n  \
+    /// List the measures and what each one needs
+    #[command(after_help = "These are the names for metrics.measures.\n\nExamples:\n  \
         ddim metrics\n  ddim metrics --json")]
     Metrics(names::Names),
-    /// Explain the keys of a manifest, with their values and defaults
+    /// List the keys of a manifest with their values and defaults
     Manifest(manifest::Keys),
-    /// Say what a file or folder of weights is, and what stands in the way of running it
+    /// Show what a file or folder of weights is, and what prevents running it
     Inspect(inspect::Inspect),
-    /// Write weights of any format as a diffusers folder
+    /// Convert weights of any format to a diffusers folder
     Convert(convert::Convert),
 }
 
@@ -127,7 +127,7 @@ struct Experiment {
     /// The manifest, for instance experiments/table1.toml
     manifest: PathBuf,
 
-    /// Lay the manifest's [profile.NAME] over its base
+    /// Apply the manifest's [profile.NAME]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
@@ -138,15 +138,15 @@ struct Experiment {
 /// Values laid over those of a manifest.
 #[derive(Debug, Args)]
 struct Changes {
-    /// Change one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
+    /// Set one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
 
-    /// Seed of all noise; short for --set seed=N
+    /// Seed of all noise; the same as --set seed=N
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Arithmetic of the network, f32 or bf16; short for --set precision=KIND
+    /// Arithmetic of the network, f32 or bf16; the same as --set precision=KIND
     #[arg(long, value_name = "KIND")]
     precision: Option<String>,
 }
@@ -164,7 +164,7 @@ impl Changes {
                 |set: &&String| set.split_once('=').is_some_and(|(found, _)| found.trim() == *path);
             if let Some(twice) = self.set.iter().find(sets) {
                 return Err(Error::input(format!(
-                    "{flag} and --set {twice} both set {path}; give one of them"
+                    "{flag} and --set {twice} both set {path}; use only one of them"
                 )));
             }
             arguments.push(argument);
@@ -179,7 +179,7 @@ impl Experiment {
         if manifest.is_training() {
             let path = self.manifest.display();
             let message =
-                format!("{path} describes a training, not an experiment: `ddim train {path}`");
+                format!("{path} describes a training, not an experiment; use `ddim train {path}`");
             return Err(Error::input(message));
         }
         let vocabulary = assemble::vocabulary(registry);
@@ -220,7 +220,7 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
         let why = match error.kind() {
             ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
             ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),
-            _ => format!("{error}; shipped ones are in experiments/"),
+            _ => format!("{error}; the manifests that ship with ddim are in experiments/"),
         };
         Error::input(format!("cannot read the manifest {}: {why}", path.display()))
     })?;
@@ -260,11 +260,11 @@ fn check_place(path: &Path) -> Result<()> {
 /// Where to compute.
 #[derive(Debug, Args)]
 struct Compute {
-    /// cpu or cuda
+    /// Device to compute on: cpu or cuda
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
 
-    /// Threads; all cores by default. Networks give the same bytes for the same number
+    /// Number of threads, on which the last bits of a network's output depend [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -278,11 +278,11 @@ impl Compute {
 /// What is said on the way.
 #[derive(Debug, Args)]
 struct Talk {
-    /// Nothing on stderr but errors
+    /// Print only errors on stderr
     #[arg(short, long)]
     quiet: bool,
 
-    /// Say what was read, with hashes, and what was done; twice: with every value, defaults included
+    /// Print what was read, with hashes, and what was done; -vv prints every value, defaults included
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 }
@@ -419,6 +419,9 @@ fn report(error: &Error) {
     match error {
         Error::Manifest(problems) => {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
+        }
+        Error::Core(core) if let Some(remedy) = assemble::remedy(core) => {
+            eprintln!("error: {core}; {remedy}");
         }
         other => eprintln!("error: {other}"),
     }

@@ -36,7 +36,9 @@ fn is_array(path: &Path) -> bool {
 /// Refuses to write an array to a terminal.
 pub(super) fn check_stdout() -> Result<()> {
     if std::io::stdout().is_terminal() {
-        return Err(Error::input("--out -: stdout is a terminal; send it to a file or a program"));
+        return Err(Error::input(
+            "--out -: stdout is a terminal; redirect it to a file or a program",
+        ));
     }
     Ok(())
 }
@@ -61,13 +63,13 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
         } else if !is_folder(path) {
             return Err(Error::input(format!(
                 "--out {shown}: images are written as .npy (an array; - is stdout), .png (a grid), \
-                 or into a new folder (a name without an ending)"
+                 or into a new folder (a name without an extension)"
             )));
         } else if path.is_file() {
             return Err(Error::input(format!("--out {shown}: it is a file; name a new folder")));
         } else if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Error::input(format!(
-                "--out {shown}: the folder has something in it; name a new one"
+                "--out {shown}: the folder is not empty; name a new one"
             )));
         } else {
             check_place(path)?;
@@ -80,8 +82,8 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
 pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
     match paths.iter().find(|path| !is_array(path)) {
         Some(path) if ![1, 3].contains(&channels) => Err(Error::input(format!(
-            "--out {}: samples of {channels} channels are no picture, which has 1 or 3; \
-             write them as .npy",
+            "--out {}: samples of {channels} channels cannot be shown as pictures, which \
+             have 1 or 3; write them as .npy",
             path.display()
         ))),
         _ => Ok(()),

@@ -38,11 +38,11 @@ kind = "ddim"
 /// How a solver runs.
 #[derive(Debug, Args)]
 pub(super) struct Setting {
-    /// Of a file with both, take the weights as they were trained and not their average
+    /// Use the raw weights instead of their average, where a file has both
     #[arg(long)]
     raw: bool,
 
-    /// The method [default: ddim]
+    /// The solver; `ddim solvers` describes them [default: ddim]
     #[arg(long, value_name = "NAME")]
     solver: Option<String>,
 
@@ -50,11 +50,11 @@ pub(super) struct Setting {
     #[arg(long, conflicts_with = "variance", value_name = "ETA")]
     eta: Option<f64>,
 
-    /// A named variance: sigma-hat, or learned where the network predicts it
+    /// Variance of a step by name: sigma-hat, or learned if the network predicts one
     #[arg(long, value_name = "NAME")]
     variance: Option<String>,
 
-    /// Order of a method that has several (adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2)
+    /// Order, for solvers that have several (adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2)
     #[arg(long, value_name = "K")]
     order: Option<u64>,
 
@@ -62,30 +62,30 @@ pub(super) struct Setting {
     #[arg(long, value_name = "S")]
     steps: Option<u64>,
 
-    /// Instead of --steps: as many as so many model calls pay for
+    /// Instead of --steps: as many steps as N model calls allow
     #[arg(long, value_name = "N")]
     calls: Option<u64>,
 
-    /// Spacing of the levels, or the labels themselves, from the noisiest down: 999,500,0
-    /// [default: official-uniform]
-    #[arg(long, value_name = "NAME|LABELS")]
+    /// Timesteps to visit: a spacing (`ddim taus` describes them), or a list from the noisiest down,
+    /// for instance 999,500,0 [default: official-uniform]
+    #[arg(long, value_name = "NAME|TIMESTEPS")]
     tau: Option<String>,
 
-    /// Where the last step goes: clean or first-level [default: clean]
+    /// Where the last step ends: clean, or first-level (timestep 0) [default: clean]
     #[arg(long, value_name = "END")]
     end: Option<String>,
 
-    /// linear, linear-f32, scaled-linear or cosine [default: linear]
+    /// Noise schedule: linear, linear-f32, scaled-linear, cosine or sigmoid [default: the model's, or
+    /// linear]
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
 
-    /// Clamp the predicted x0 to [-1, 1] and derive eps from it again (diffusers' DDIM keeps the eps
-    /// as predicted, unless asked for use_clipped_model_output); --clip-x0=false where a model's folder
-    /// asks for it
+    /// Clamp the predicted x0 to [-1, 1] and derive eps from it again, as diffusers' DDIM does only
+    /// with use_clipped_model_output; --clip-x0=false overrides a model's folder that asks for it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     clip_x0: Option<bool>,
 
-    /// What the network predicts: eps, v or x0 [default: eps]
+    /// What the network predicts: eps, v or x0 [default: what the model's folder says, or eps]
     #[arg(long, value_name = "WHAT")]
     prediction: Option<String>,
 
@@ -93,7 +93,7 @@ pub(super) struct Setting {
     #[arg(long, value_name = "KIND")]
     precision: Option<String>,
 
-    /// Precision of the states between its calls, f32 or f64 [default: f32]
+    /// Precision of the state between model calls, f32 or f64 [default: f32]
     #[arg(long, value_name = "KIND")]
     state: Option<String>,
 
@@ -101,19 +101,19 @@ pub(super) struct Setting {
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
 
-    /// Shape of a sample: of exact-score models, and of networks whose files do not say it
+    /// Shape of a sample, for exact-score models and for networks whose files do not state it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
     shape: Vec<usize>,
 
-    /// Exact-score models: mean, one per component
+    /// Mean of an exact-score model, one for each component
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "MEAN")]
     mean: Vec<f64>,
 
-    /// Exact-score models: standard deviation, one per component
+    /// Standard deviation of an exact-score model, one for each component
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "STD")]
     std: Vec<f64>,
 
-    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5; may be
+    /// Set any other value of the manifest behind this command, for instance --set grid.rho=5; may be
     /// repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
@@ -122,12 +122,12 @@ pub(super) struct Setting {
 /// How images are carried to their latents.
 #[derive(Debug, Args)]
 pub(super) struct Inverting {
-    /// Where the model is asked on the way to a latent: current, next or fixed-point
+    /// Level at which the model is asked while encoding: current, next or fixed-point
     /// [default: current]
     #[arg(long, value_name = "CONVENTION")]
     inversion: Option<String>,
 
-    /// Iterations of fixed-point, each a model call [default: 5]
+    /// Iterations of fixed-point, one model call each [default: 5]
     #[arg(long, value_name = "K")]
     iterations: Option<usize>,
 }
@@ -204,7 +204,7 @@ impl Setting {
         let name = path.display().to_string();
         if latents.origin.is_none() && model.is_none() {
             return Err(Error::input(format!(
-                "{name} does not say which model it belongs to: name it, --model"
+                "{name} does not say which model it belongs to; choose one with --model"
             )));
         }
         let origin = latents.origin.as_ref().map(|origin| (name.as_str(), origin));
@@ -279,7 +279,7 @@ impl Bench {
         let Some(origin) = &latents.origin else { return };
         let differences = origin.differences(self.spec(), self.weights.as_deref());
         if !differences.is_empty() && !talk.quiet {
-            eprintln!("warning: {} was made otherwise", path.display());
+            eprintln!("warning: these settings differ from those that made {}:", path.display());
             for line in differences {
                 eprintln!("  {line}");
             }

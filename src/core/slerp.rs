@@ -36,7 +36,7 @@ pub fn slerp(a: &[f64], b: &[f64], alpha: f64) -> Result<Vec<f64>> {
     let apart = norm(&mut units().map(|(a, b)| a - b));
     let together = norm(&mut units().map(|(a, b)| a + b));
     if together < f64::EPSILON.sqrt() {
-        return fail("the ends are opposite: there is no one arc between them".into());
+        return fail("the ends are opposite, so the arc between them is not unique".into());
     }
     let theta = 2.0 * apart.atan2(together);
     let (from_a, from_b) = if theta < f64::EPSILON.sqrt() {

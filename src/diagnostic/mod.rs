@@ -251,7 +251,7 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     }
     match nearest(name, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
-        None if known.is_empty() => "nothing is known by that kind of name here".to_owned(),
+        None if known.is_empty() => "there are no names of this kind here".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     }
 }

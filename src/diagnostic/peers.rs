@@ -22,9 +22,9 @@ const ROWS: [Row; 58] = [
     ("dpm++2msde", "sde-dpm-solver++2m", SAME),
     ("dpmpp2msde", "sde-dpm-solver++2m", SAME),
     ("sdedpmsolver++", "sde-dpm-solver++2m", SAME),
-    ("dpm++sde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
-    ("dpmppsde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
-    ("dpmsolversde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
+    ("dpm++sde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
+    ("dpmppsde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
+    ("dpmsolversde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
     ("dpmsolversinglestep", "dpm-solver", SAME),
     ("dpmsolver", "dpm-solver", SAME),
     ("dpm2", "dpm-solver", "the nearest, with `order = 2`"),
@@ -47,8 +47,8 @@ const ROWS: [Row; 58] = [
     ("pndm", "plms", "without Runge-Kutta steps at the start (`skip_prk_steps`)"),
     ("ipndm", "plms", "the nearest"),
     ("deismultistep", "deis", SAME),
-    ("unipc", "unipc-bh2", "the peers' default; `unipc-bh1` is the other"),
-    ("unipcmultistep", "unipc-bh2", "the peers' default; `unipc-bh1` is the other"),
+    ("unipc", "unipc-bh2", "the default elsewhere; `unipc-bh1` is the other"),
+    ("unipcmultistep", "unipc-bh2", "the default elsewhere; `unipc-bh1` is the other"),
     ("rungekutta", "rk4", SAME),
     ("rk45", "dormand-prince", SAME),
     ("dopri5", "dormand-prince", SAME),
@@ -108,7 +108,7 @@ pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
         }
         let none = NONE.iter().find(|(other, here)| *other == form && known.contains(here));
         if let Some((_, here)) = none {
-            return Some(format!("there is none here; the nearest is `{here}`"));
+            return Some(format!("not available here; the nearest is `{here}`"));
         }
     }
     None
@@ -158,7 +158,7 @@ mod tests {
             );
         }
         assert_eq!(solver("euler_a"), "it is `ddim` here, with `eta = 1`: the same step");
-        assert_eq!(solver("LCMScheduler"), "there is none here; the nearest is `ddim`");
+        assert_eq!(solver("LCMScheduler"), "not available here; the nearest is `ddim`");
         assert_eq!(solver("huen"), "did you mean `heun`?");
         assert!(suggest("uniform", taus.iter().copied()).contains("`official-uniform`"));
         assert!(suggest("FID", metrics.clone()).contains("`fd` here, with `features"));

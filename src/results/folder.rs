@@ -69,7 +69,7 @@ impl Folder {
         };
         if let Some(problem) = problem {
             return Err(Error::input(format!(
-                "{} {problem}; a folder of results is what `ddim run MANIFEST` leaves, for instance \
+                "{} {problem}; a results folder is what `ddim run MANIFEST` writes, for instance \
                  results/table1",
                 path.display()
             )));

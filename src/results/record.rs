@@ -188,7 +188,7 @@ pub(crate) fn names(metric: &str, suffixes: &[&str]) -> Vec<String> {
     std::iter::once(metric.to_owned()).chain(suffixed).collect()
 }
 
-const REMEDY: &str = "restore the file (it is written by the program only), or delete it to run \
+const REMEDY: &str = "restore the file (only the program should write it), or delete it to run \
                       its cells again";
 
 /// `metrics.csv` of these cells, each with its index in the plan.
@@ -544,7 +544,7 @@ mod tests {
             let at = good.rfind(from).unwrap();
             read(format!("{}{to}{}", &good[..at], &good[at + from.len()..]).as_bytes()).unwrap_err()
         };
-        insta::assert_snapshot!(third("1.0 2.0", "1.0 two"), @"metrics.csv:3: column `fd.leave_out`: `two` is not a number; restore the file (it is written by the program only), or delete it to run its cells again");
+        insta::assert_snapshot!(third("1.0 2.0", "1.0 two"), @"metrics.csv:3: column `fd.leave_out`: `two` is not a number; restore the file (only the program should write it), or delete it to run its cells again");
         insta::assert_snapshot!(short(&third("done", "finished")), @"metrics.csv:3: column `status`: `finished` is neither `done` nor `diverged`");
         insta::assert_snapshot!(short(&third("256", "-1")), @"metrics.csv:3: column `N`: `-1` is not a whole number");
         insta::assert_snapshot!(short(&third(",256", "")), @"metrics.csv:3: column `kid.leave_out`: the row has 24 fields and the header 25");
@@ -587,7 +587,7 @@ mod tests {
         let new = to_csv(&columns, rows.iter().map(|(cell, record)| (*cell, record)));
         assert_eq!(read(&new).unwrap(), (columns, rows));
         let broken = old.replacen("kid.low", "kid.lo", 1);
-        insta::assert_snapshot!(read(broken.as_bytes()).unwrap_err(), @"metrics.csv:1: column `kid.low`: expected it as column 18, found `kid.lo`; restore the file (it is written by the program only), or delete it to run its cells again");
+        insta::assert_snapshot!(read(broken.as_bytes()).unwrap_err(), @"metrics.csv:1: column `kid.low`: expected it as column 18, found `kid.lo`; restore the file (only the program should write it), or delete it to run its cells again");
     }
 
     #[test]

@@ -54,8 +54,8 @@ impl Edm {
         let factor = |value: f64| value >= 0.0 && value.is_finite();
         if !(factor(amount) && factor(std) && least <= most && steps > 0) {
             let problem = format!(
-                "churn needs an amount and a std of at least 0, least <= most and a step; here are \
-                 amount = {amount}, std = {std}, least = {least}, most = {most}, {steps} steps"
+                "churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount \
+                 = {amount}, std = {std}, least = {least}, most = {most}, {steps} steps"
             );
             return Err(Error::Setting { solver: "edm", problem });
         }

@@ -42,14 +42,6 @@ impl<M: ?Sized> Inverse<M> {
     }
 }
 
-/// A method whose step is more than one call and one combination.
-fn not_affine(solver: &'static str) -> Error {
-    let problem = "only a method of one call a step can be inverted by the \"next\" or the \
-                   \"fixed-point\" convention (ddim with eta = 0, euler, euler-sigma2); others run \
-                   on the reversed grid as they are, inversion = \"current\"";
-    Error::Setting { solver, problem: problem.to_owned() }
-}
-
 impl<M: Method + ?Sized> Method for Inverse<M> {
     fn name(&self) -> &'static str {
         self.method.name()
@@ -65,7 +57,7 @@ impl<M: Method + ?Sized> Method for Inverse<M> {
         if grid.steps().all(|step| self.method.affine(step.reversed()).is_some()) {
             return Ok(());
         }
-        Err(not_affine(self.method.name()))
+        Err(Error::NotOneCall { solver: self.name() })
     }
 }
 
@@ -73,7 +65,7 @@ impl<S: State, M: Method + ?Sized> Solver<S> for Inverse<M> {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
         let Some(Affine { a, h }) = self.method.affine(step.reversed()) else {
-            return Err(not_affine(self.method.name()));
+            return Err(Error::NotOneCall { solver: self.name() });
         };
         let solve = |eps: &S| S::lincomb(&[(1.0 / a, x), (-h / a, eps)]);
         let mut x_to = solve(&eval.eps(x, At { state: from, asked: to })?)?;

@@ -51,6 +51,6 @@ fn check_order(solver: &'static str, order: u32, orders: RangeInclusive<u32>) ->
     if orders.contains(&order) {
         return Ok(());
     }
-    let problem = format!("order = {order} is not one of {} to {}", orders.start(), orders.end());
+    let problem = format!("order = {order} must be from {} to {}", orders.start(), orders.end());
     Err(Error::Setting { solver, problem })
 }

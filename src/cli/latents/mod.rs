@@ -69,8 +69,8 @@ impl Pictures {
         }
         if let Some(other) = rest.iter().find(|other| other.shape() != first.shape()) {
             return Err(Error::input(format!(
-                "{} is {}, but {} is {}: the images of one call have one size; --resize \
-                 center-crop:SIDE or squash:SIDE makes them so",
+                "{} is {}, but {} is {}; make all images the same size with --resize \
+                 center-crop:SIDE or squash:SIDE",
                 first.name(),
                 size(first.shape()),
                 other.name(),
@@ -184,7 +184,7 @@ impl Pictures {
             remedies => format!("; add {}", remedies.join(", and ")),
         };
         Err(Error::input(format!(
-            "the images of {} are {}, and this model's are {}{remedy}",
+            "the images of {} are {}, but this model's are {}{remedy}",
             self.name(),
             size(found),
             size([c, h, w])
@@ -205,7 +205,7 @@ fn size([c, h, w]: [usize; 3]) -> String {
 fn calls_to_latent(spec: &CellSpec, registry: &Registry) -> Result<u64> {
     if let Some([_, to]) = spec.grid.window {
         return Err(Error::input(format!(
-            "grid.window ends at sigma = {to}, and images lie at the clean end: leave it out"
+            "grid.window ends at sigma = {to}, but images are at the clean end; remove it"
         )));
     }
     Ok(Route::inverse(spec, registry)?.calls)
@@ -218,7 +218,7 @@ fn check_latents(path: &Path, z: ArrayView4<'_, f64>, [c, h, w]: [usize; 3]) -> 
         return Ok(());
     }
     Err(Error::input(format!(
-        "{}: its latents are {}, and this model's are {}: they belong to another",
+        "{}: the latents are {}, but this model's are {}; choose the model that made them",
         path.display(),
         size([found[1], found[2], found[3]]),
         size([c, h, w])
