@@ -112,7 +112,7 @@ impl Bits {
     }
 }
 
-/// The mass of a bin is a likelihood of bytes: their levels, freed of the rounding of f32.
+/// Undoes the rounding of f32, since the bound integrates over the bins of exact byte levels.
 fn as_bytes(mut x0: Array4<f64>, name: &str) -> Result<Array4<f64>> {
     for x in &mut x0 {
         let byte = (*x + 1.0) * 127.5;

@@ -66,7 +66,7 @@ pub(super) struct Convert {
     talk: Talk,
 }
 
-/// The scheduler's file to be written.
+/// The scheduler's file to write.
 struct Scheduler {
     bytes: Vec<u8>,
     class: String,
@@ -99,8 +99,8 @@ impl Convert {
         Ok(())
     }
 
-    /// What is written of the network's meaning: the file beside it, what the flags say, or what is
-    /// known of the official code's networks.
+    /// What the network predicts and its noise schedule: from the flags, from the file next to it, or as
+    /// known for networks of the official code.
     fn scheduler(&self, path: &Path, official: bool) -> Result<Option<Scheduler>> {
         let input = |error: SchedulerError| Error::input(error.to_string());
         let found = SchedulerConfig::find(path).map_err(input)?;
@@ -144,7 +144,7 @@ impl Convert {
         Error::input(format!("--out {}: {error}; choose another folder", self.out.display()))
     }
 
-    /// Before anything is read: what is in the way.
+    /// Refuses a folder that cannot be written, before anything is read.
     fn check_folder(&self) -> Result<()> {
         if self.out.is_dir() {
             let mut entries = fs::read_dir(&self.out).map_err(|error| self.failed(&error))?;
@@ -169,7 +169,7 @@ impl Convert {
         parent.unwrap_or(Path::new("."))
     }
 
-    /// The whole folder appears at once; in one that exists, each file does.
+    /// Writes a new folder as a whole; into an existing one, each file as a whole.
     fn write(&self, converted: &Converted, scheduler: Option<&Scheduler>) -> Result<()> {
         let write = |folder: &Path| -> Result<()> {
             if let Some(Scheduler { bytes, class, .. }) = scheduler {

@@ -95,7 +95,7 @@ enum MeasureName {
 }
 
 impl MeasureName {
-    /// What it is in manifests, which measure samples: these have no labels.
+    /// Its name in manifests; none for the accuracy, since samples have no class labels.
     fn measured(self) -> Option<Measured> {
         match self {
             Self::Fd => Some(Measured::Fd),
@@ -144,7 +144,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// Before anything is computed: a missing folder should not cost a measurement.
+    /// Checks the output before anything is computed, so that a missing folder costs no measurement.
     fn check_output(&self) -> Result<()> {
         let Some(path) = &self.csv else { return Ok(()) };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

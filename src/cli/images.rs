@@ -1,4 +1,4 @@
-//! The flags that say which images are read and how.
+//! The flags for which images are read, and how.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What of a set is read, and what is done to it.
+/// Which images of a set are read, and how they are changed.
 #[derive(Debug, Args)]
 pub(super) struct Images {
     /// CSV file of images to leave out (CIFAR-10)
@@ -86,12 +86,12 @@ impl FilterName {
 }
 
 impl Images {
-    /// Whether images are taken as they are stored.
+    /// Whether images are used as stored.
     pub(super) fn as_stored(&self) -> bool {
         self.resize == Resize::None && !self.rgb && self.exclude.is_none()
     }
 
-    /// The positions to be read; all of them if no range or limit says which.
+    /// The positions to read; none means all of them.
     pub(super) fn positions(&self) -> Result<Option<Range<usize>>> {
         let Some(text) = &self.range else { return Ok(None) };
         let ends = text.split_once("..");
@@ -104,12 +104,12 @@ impl Images {
         }
     }
 
-    /// At most so many images, the first ones.
+    /// The number of images to read at most, from the first.
     pub(super) fn limit(&self) -> Option<usize> {
         self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 
-    /// A range that a set does not have.
+    /// The error for a range that a set does not have.
     pub(super) fn beyond(range: &Range<usize>, name: &str, n: usize) -> Error {
         let Range { start, end } = range;
         Error::input(format!("--range {start}..{end}: {name} has {n} images, counted from 0"))
@@ -171,13 +171,13 @@ impl Images {
         }
     }
 
-    /// Downloads the weights of features known by name, if that was asked for.
+    /// Downloads the weights of features known by name, with `--download`.
     pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
         if self.download { fetch::features(features, talk) } else { Ok(()) }
     }
 }
 
-/// Reads a set, and says what is to be said of it.
+/// Reads a set and prints its notes.
 fn read(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
     let places = Places::from_env();
     let set = fetch::shown(talk, |watch| data::load(request, &places, watch))?;

@@ -1,4 +1,4 @@
-//! `ddim manifest`: what can be written into one.
+//! `ddim manifest`: the keys of manifests.
 
 use clap::Args;
 
@@ -31,7 +31,7 @@ impl Keys {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let mut keys = keys::all(&assemble::vocabulary(registry));
         if let Some(section) = &self.section {
-            // As it stands in a manifest, `[grid]`, it means the same.
+            // `[grid]`, as manifests write it, means the same.
             let name = section.trim_matches(['[', ']']);
             if !keys.iter().any(|key| key.is_in(name)) {
                 let mut known: Vec<&str> = keys.iter().map(keys::Key::section).collect();

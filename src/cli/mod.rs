@@ -1,7 +1,7 @@
 //! The command line: data to stdout, everything else to stderr.
 //!
-//! Exit code 0 is done, 1 a failed run, 2 a mistake in the manifest or the usage, 130 an
-//! interruption.
+//! Exit codes: 0 for success, 1 for a failed run, 2 for a mistake in the manifest or the command line,
+//! 130 for an interruption.
 
 mod bits;
 pub mod catalogue;
@@ -121,7 +121,7 @@ enum Verb {
     Convert(convert::Convert),
 }
 
-/// Which experiment, and how it differs from what is written.
+/// An experiment, and the changes to its manifest.
 #[derive(Debug, Args)]
 struct Experiment {
     /// The manifest, for instance experiments/table1.toml
@@ -135,7 +135,7 @@ struct Experiment {
     changes: Changes,
 }
 
-/// Values laid over those of a manifest.
+/// Values that replace those of a manifest.
 #[derive(Debug, Args)]
 struct Changes {
     /// Set one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
@@ -152,7 +152,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// All of them, for the manifest to judge.
+    /// All changes, not yet validated: the manifest does that.
     fn arguments(&self) -> Result<Vec<Argument>> {
         let seed = self.seed.map(|seed| Argument::flag("--seed", "seed", seed));
         let precision = self.precision.as_deref();
@@ -187,8 +187,8 @@ impl Experiment {
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
 
-    /// The plan with its models on this machine, and what its reader should know said: a model says
-    /// what it predicts and for which levels, so the plan is made again of what was downloaded.
+    /// Downloads the models of a plan and prints remarks about them. If one was downloaded, the plan is
+    /// made again, because a model states what it predicts and for which levels.
     fn complete(&self, plan: Plan, registry: &Registry, talk: &Talk) -> Result<Plan> {
         let plan = if fetch::models(&plan, talk)? { self.plan(registry)? } else { plan };
         talk.about_models(&plan);
@@ -202,7 +202,7 @@ impl Experiment {
     }
 }
 
-/// Says once what a plan does that its author may not have meant.
+/// Prints each warning about a plan once.
 fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
@@ -227,7 +227,7 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
     Manifest::parse(path.display().to_string(), text).map_err(Error::Manifest)
 }
 
-/// Whether a file can be written, asked before its contents are computed.
+/// Checks that a file can be written, before its contents are computed.
 fn check_output(path: &Path) -> Result<()> {
     if path.is_dir() {
         let shown = path.display();
@@ -236,7 +236,7 @@ fn check_output(path: &Path) -> Result<()> {
     check_place(path)
 }
 
-/// Whether something can be made in the folder that a path lies in.
+/// Checks that something can be created in the folder of a path.
 fn check_place(path: &Path) -> Result<()> {
     let refuse =
         |problem: String| Err(Error::input(format!("--out {}: {problem}", path.display())));
@@ -275,7 +275,7 @@ impl Compute {
     }
 }
 
-/// What is said on the way.
+/// How much is printed.
 #[derive(Debug, Args)]
 struct Talk {
     /// Print only errors on stderr
@@ -292,14 +292,14 @@ impl Talk {
         progress::Mode::detect(self.quiet)
     }
 
-    /// Says something to who did not ask for quiet.
+    /// Prints `text` unless `--quiet`.
     fn say(&self, text: impl FnOnce() -> String) {
         if !self.quiet {
             eprintln!("{}", text());
         }
     }
 
-    /// Says where a manifest and a model's folder differ and what was assumed, and with `-v` what
+    /// Prints where a manifest and a model's folder differ and what was assumed; with `-v`, also what
     /// the folders say.
     fn about_models(&self, plan: &Plan) {
         for remark in plan.remarks() {
@@ -310,14 +310,14 @@ impl Talk {
         }
     }
 
-    /// Says something to who asked for it with `-v`.
+    /// Prints `text` with `-v`.
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
             eprintln!("{}", text());
         }
     }
 
-    /// Says how a model was read: what may surprise to all, the rest with `-v`.
+    /// Prints how a model was read: warnings unless `--quiet`, the rest with `-v`.
     fn remarks(&self, model: &str, remarks: &[Remark]) {
         for Remark { text, warning } in remarks {
             if *warning {
@@ -328,7 +328,7 @@ impl Talk {
         }
     }
 
-    /// Says something to who asked for it with `-vv`.
+    /// Prints `text` with `-vv`.
     fn detail(&self, text: impl FnOnce() -> String) {
         if self.verbose > 1 {
             eprintln!("{}", text());
@@ -340,7 +340,7 @@ impl Talk {
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn watch_for_interruption() {
-    // Where no handler can be installed, Ctrl-C ends the process: finished cells are on disk.
+    // If no handler can be installed, Ctrl-C ends the process; finished cells are on disk.
     let _ = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
@@ -348,8 +348,8 @@ fn watch_for_interruption() {
     });
 }
 
-/// The command line as it is parsed, with the names of a registry where flags take them: a negative
-/// number is a flag's value, for the manifest to judge, and not another flag.
+/// The command line, with the names of a registry where flags take them. Negative numbers are values,
+/// not flags; the manifest validates them.
 pub fn command(registry: &Registry) -> Command {
     fn with_numbers(command: Command) -> Command {
         let flag = |arg: Arg| {
@@ -366,10 +366,10 @@ pub fn main() -> ExitCode {
     main_with(&Registry::shipped())
 }
 
-/// Runs the command line of this process with other solvers, such as one's own beside the shipped.
+/// Runs the command line of this process with other solvers, such as your own next to the shipped ones.
 ///
 /// The `ddim` program also sets variables that LibTorch's libraries read as they are loaded; they
-/// change speed, not numbers. A program of one's own has them from whoever starts it: `cargo run` in
+/// change speed, not numbers. Your own program inherits them from whatever starts it: `cargo run` in
 /// this repository sets them by `.cargo/config.toml`.
 pub fn main_with(registry: &Registry) -> ExitCode {
     let matches = command(registry).get_matches();
@@ -420,8 +420,10 @@ fn report(error: &Error) {
         Error::Manifest(problems) => {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
         }
-        Error::Core(core) if let Some(remedy) = assemble::remedy(core) => {
-            eprintln!("error: {core}; {remedy}");
+        Error::Core(core) => {
+            let remedy = assemble::remedy(core);
+            let remedy = remedy.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"));
+            eprintln!("error: {core}{remedy}");
         }
         other => eprintln!("error: {other}"),
     }
@@ -444,7 +446,7 @@ mod tests {
                 if let Err(error) = command.clone().try_get_matches_from(words) {
                     panic!("{example}: {error}");
                 }
-                // What is wrapped cannot be copied.
+                // A wrapped line cannot be copied.
                 assert!(example.len() + 2 <= 100, "{example}");
             }
         }

@@ -1,4 +1,4 @@
-//! What `ddim table` and `ddim plot` have in common.
+//! What `ddim table` and `ddim plot` share.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use crate::{
     results::{folder::Folder, sink::write_atomically},
 };
 
-/// Says what was read of a folder.
+/// Prints the files read from a folder, with `-v`.
 pub(super) fn say_read(folder: &Folder, path: &Path, talk: &Talk) {
     for (name, hash) in &folder.hashes {
         talk.note(|| format!("read {} {hash}", path.join(name).display()));
     }
 }
 
-/// Writes files into a folder, which is created where it does not exist.
+/// Writes files into a folder, which is created if necessary.
 pub(super) fn write(files: &[File], folder: &Path, talk: &Talk) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|error| Error::input(format!("cannot create {}: {error}", folder.display())))?;

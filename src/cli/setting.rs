@@ -1,7 +1,7 @@
-//! The flags that say how a solver runs, shared by every verb that runs one.
+//! The flags for how a solver runs, shared by every verb that runs one.
 //!
-//! Flags are short for values of a manifest: each verb lays those that were given over a manifest of
-//! defaults, or over that of the latents it reads, and one validation serves all.
+//! Each flag stands for a value of a manifest. A verb applies the given flags to a manifest of defaults,
+//! or to that of the latents it reads, and the manifest's validation serves all verbs.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ use crate::{
     terminal::progress::Progress,
 };
 
-/// What the flags are laid over where nothing else says it.
+/// The defaults of the flags, as a manifest.
 const DEFAULTS: &str = r#"name = "flags"
 samples = 16
 batch = 64
@@ -68,7 +68,7 @@ pub(super) struct Setting {
 
     /// Timesteps to visit: a spacing (`ddim taus` describes them), or a list from the noisiest down,
     /// for instance 999,500,0 [default: official-uniform]
-    #[arg(long, value_name = "NAME|TIMESTEPS")]
+    #[arg(long, value_name = "NAME|LIST")]
     tau: Option<String>,
 
     /// Where the last step ends: clean, or first-level (timestep 0) [default: clean]
@@ -119,7 +119,7 @@ pub(super) struct Setting {
     set: Vec<String>,
 }
 
-/// How images are carried to their latents.
+/// How images are encoded.
 #[derive(Debug, Args)]
 pub(super) struct Inverting {
     /// Level at which the model is asked while encoding: current, next or fixed-point
@@ -132,15 +132,15 @@ pub(super) struct Inverting {
     iterations: Option<usize>,
 }
 
-/// Labels as a list, a rule for tau by its name.
+/// A list of timesteps, or else the name of a spacing.
 fn tau(tau: &str) -> Given {
-    let labels = tau.trim_start_matches('[').trim_end_matches(']').split(',');
-    let labels: Option<Vec<f64>> = labels.map(|label| label.trim().parse().ok()).collect();
-    labels.map_or_else(|| tau.into(), Given::from)
+    let listed = tau.trim_start_matches('[').trim_end_matches(']').split(',');
+    let timesteps: Option<Vec<f64>> = listed.map(|t| t.trim().parse().ok()).collect();
+    timesteps.map_or_else(|| tau.into(), Given::from)
 }
 
 impl Inverting {
-    /// What was given.
+    /// The flags that were given.
     pub(super) fn arguments(&self) -> Vec<Argument> {
         let inversion = self.inversion.as_deref();
         let inversion =
@@ -151,14 +151,14 @@ impl Inverting {
     }
 }
 
-/// The number of samples, which some input decides.
+/// The argument for the number of samples, which the input decides.
 pub(super) fn samples(n: usize) -> Argument {
     Argument::flag("--samples", "samples", n)
 }
 
 impl Setting {
-    /// The plan of the flags that were given, of a model, and of further arguments, laid over the
-    /// manifest behind some latents or over the defaults.
+    /// The plan from a model, the given flags and further arguments, applied to the manifest of some
+    /// latents or to the defaults.
     pub(super) fn plan(
         &self,
         model: Option<&str>,
@@ -182,17 +182,17 @@ impl Setting {
                 .map_err(Error::Manifest)
         };
         let plan = make()?;
-        // What comes says what it predicts, and for which levels.
+        // A downloaded model states what it predicts and for which levels.
         if fetch::models(&plan, talk)? { make() } else { Ok(plan) }
     }
 
-    /// The argument for a method where the flags name none.
+    /// The argument for a solver, if the flags name none.
     pub(super) fn solver_or(&self, name: &str) -> Vec<Argument> {
         let named = self.solver.is_none().then(|| Argument::flag("--solver", "solver.kind", name));
         named.into_iter().collect()
     }
 
-    /// The plan of these latents' decoder: what made them, unless flags say otherwise.
+    /// The plan to decode latents: what made them, with the flags applied.
     pub(super) fn plan_for(
         &self,
         latents: &Latents,
@@ -245,7 +245,7 @@ impl Setting {
     }
 }
 
-/// A plan's one cell with its model.
+/// The only cell of a plan, with its model.
 pub(super) struct Bench {
     pub(super) plan: Plan,
     pub(super) sampler: Box<dyn Sampler>,
@@ -274,7 +274,7 @@ impl Bench {
         Ok(Self { plan, sampler, weights })
     }
 
-    /// Says what this cell does otherwise than the one that made some latents.
+    /// Prints where this cell differs from the one that made some latents.
     pub(super) fn say_differences(&self, latents: &Latents, path: &Path, talk: &Talk) {
         let Some(origin) = &latents.origin else { return };
         let differences = origin.differences(self.spec(), self.weights.as_deref());
@@ -286,7 +286,7 @@ impl Bench {
         }
     }
 
-    /// The type of the states.
+    /// The precision of the state.
     pub(super) fn state(&self) -> StateKind {
         let spec = self.spec();
         if spec.model.exact.is_some() { StateKind::F64 } else { spec.state }
@@ -315,8 +315,8 @@ impl Bench {
         Ok(self.sampler.carry(way, x, noise, &mut watch)?.x)
     }
 
-    /// Carries the x_T of `n` samples to images batch by batch, and hands each batch on; `start`
-    /// gives those of a batch by its first sample and its number of rows.
+    /// Carries the x_T of `n` samples to images batch by batch, and passes each batch to `hand`.
+    /// `start` returns the x_T of a batch from its first sample and its number of rows.
     pub(super) fn draw(
         &self,
         n: usize,
@@ -331,7 +331,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The same of given x_T.
+    /// Like `draw`, from given x_T.
     pub(super) fn decode(
         &self,
         z: ArrayView4<'_, f64>,
@@ -342,7 +342,7 @@ impl Bench {
         self.draw(z.shape()[0], rows, progress, hand)
     }
 
-    /// The x_T of keyed noise, of the samples from `first`.
+    /// The x_T of `rows` samples from `first`, from the seed's noise.
     pub(super) fn initial(&self, first: usize, rows: usize) -> Result<Array4<f64>> {
         let noise = KeyedNoise { seed: self.spec().seed, first: first as u64 };
         Ok(self.sampler.initial(noise, rows)?)

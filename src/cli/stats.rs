@@ -25,7 +25,7 @@ use crate::{
     ddim stats --data cifar10 --features inception --download --out inception-cifar10-train.npz"
 )]
 pub(super) struct Stats {
-    /// cifar10, mnist, fashion-mnist or celeba; or a folder of images (png, jpg, webp, bmp, tif, ppm,
+    /// Data set: cifar10, mnist, fashion-mnist or celeba; a folder of images (png, jpg, webp, bmp, tif, ppm,
     /// gif), a .npy or .npz array, an idx file or a folder of them, or the folder or archive of CIFAR-10
     /// in its binary or Python version
     #[arg(long, value_name = "NAME|PATH")]

@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A schedule's parameters describe no noise axis.
+    /// The parameters of a schedule do not describe a noise axis.
     #[error("schedule: {0}")]
     Schedule(String),
 
@@ -75,11 +75,11 @@ pub enum Error {
         solver: &'static str,
     },
 
-    /// Two vectors with no arc between them, or a place that is not on it.
+    /// Two vectors with no arc between them, or a position outside the arc.
     #[error("slerp: {0}")]
     Slerp(String),
 
-    /// A setting a method does not have.
+    /// A setting that a method does not accept.
     #[error("{solver}: {problem}")]
     Setting {
         /// The method.
@@ -103,7 +103,7 @@ pub enum Error {
         sigma: f64,
     },
 
-    /// A learned variance, where a step has another one.
+    /// A learned variance, for a method that cannot use one.
     #[error(
         "{solver} cannot use a learned variance, because the mean of its steps depends on the variance"
     )]
@@ -160,7 +160,7 @@ pub enum Error {
         to: Level,
     },
 
-    /// A state that f64 holds, and f32 does not.
+    /// A state that fits into f64 but not into f32.
     #[error("sample {sample} (counted from 0) diverged: its value {value:e} does not fit into f32")]
     BeyondF32 {
         /// The sample.

@@ -1,4 +1,4 @@
-//! Interpolation along an arc: what lies between two latents is a latent.
+//! Interpolation along an arc, whose points between two latents are latents.
 
 use crate::core::{Error, Result};
 
@@ -12,8 +12,8 @@ use crate::core::{Error, Result};
 /// unit vectors, which is exact where the arc's cosine is near 1 or -1.
 ///
 /// # Errors
-/// An `alpha` outside [0, 1], vectors of different lengths, one without a direction, or opposite
-/// ones: through those, there is no one arc.
+/// An `alpha` outside [0, 1], or vectors of different lengths, without a direction, or opposite to each
+/// other, so that the arc is not unique.
 ///
 /// # References
 /// Song, Meng, Ermon, ICLR 2021, Eq. (67); Shoemake, *Animating Rotation with Quaternion Curves*,

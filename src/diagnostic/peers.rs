@@ -1,9 +1,9 @@
-//! What others call the methods, spacings, schedules and measures that manifests name here.
+//! The names that other libraries give to solvers, spacings, schedules and measures.
 //!
-//! Names are compared without case, spaces and punctuation, and without `Scheduler` or `sample_` around
-//! them: `DPMSolverMultistepScheduler`, `k_dpmpp_2m` and `dpm++ 2m` are one name.
+//! Names are compared without case, spaces and punctuation, and without a leading `sample_` or a final
+//! `Scheduler`: `DPMSolverMultistepScheduler`, `k_dpmpp_2m` and `dpm++ 2m` are one name.
 
-/// A name of others, the name here, and what has to be said about it.
+/// A name elsewhere, the name here, and a note.
 type Row = (&'static str, &'static str, &'static str);
 
 const SAME: &str = "";
@@ -70,7 +70,7 @@ const ROWS: [Row; 58] = [
     ("fixedlarge", "sigma-hat", SAME),
 ];
 
-/// What others have under names of their own and what there is none of here, with the nearest.
+/// Names elsewhere for what does not exist here, with the nearest that does.
 const NONE: [(&str, &str); 6] = [
     ("lcm", "ddim"),
     ("tcd", "ddim"),
@@ -80,7 +80,7 @@ const NONE: [(&str, &str); 6] = [
     ("vqdiffusion", "ddpm"),
 ];
 
-/// A name without what differs between ways of writing it.
+/// A name in its plain form, the same for all ways of writing it.
 fn plain(name: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || *c == '+';
     let name: String = name.to_lowercase().chars().filter(kept).collect();
@@ -89,7 +89,7 @@ fn plain(name: &str) -> String {
     name.to_owned()
 }
 
-/// The one of the known names that somebody's name stands for, in a sentence.
+/// A sentence with the known name that another library's name stands for.
 pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
     let asked = plain(name);
     if asked.len() < 2 {

@@ -12,10 +12,10 @@ use crate::core::{Affine, At, Error, Eval, Grid, Method, Result, Solver, State, 
 /// $$x_\text{to}^{(j)} = \frac{x - h\,\epsilon(x_\text{to}^{(j-1)}, \text{to})}{a}, \qquad
 /// x_\text{to}^{(0)} = x$$
 ///
-/// so the first iteration asks about x, where it is, with the timestep of the level it goes to. One
-/// iteration is the "next" convention of inversion (diffusers' inverse scheduler); many are the
-/// fixed-point one, and undo the method to rounding where the iteration contracts. The method run
-/// on the reversed grid as it is, asking at the current level, is the "current" convention.
+/// so the first iteration evaluates the model at x with the timestep of the next level. One iteration
+/// is the "next" convention of inversion (diffusers' inverse scheduler); many are the "fixed-point"
+/// one, which undoes the method up to rounding if the iteration contracts. The "current" convention
+/// needs none of this: it runs the method on the reversed grid and asks at the current level.
 /// Cost: as many model calls as iterations; order 1.
 ///
 /// # References
@@ -29,7 +29,7 @@ pub struct Inverse<M: ?Sized> {
 }
 
 impl<M: ?Sized> Inverse<M> {
-    /// The inverse of a method by so many iterations.
+    /// The inverse of a method with this many iterations.
     ///
     /// # Errors
     /// No iterations.
@@ -51,7 +51,7 @@ impl<M: Method + ?Sized> Method for Inverse<M> {
         self.method.order()
     }
 
-    /// What the method admits the other way.
+    /// Whether the method admits the grid in the other direction.
     fn admits(&self, grid: &Grid) -> Result<()> {
         self.method.admits(&grid.clone().reversed())?;
         if grid.steps().all(|step| self.method.affine(step.reversed()).is_some()) {

@@ -125,7 +125,7 @@ impl Interpolate {
         }
     }
 
-    /// The ends' latents, in the model they are decoded with.
+    /// The latents of the ends, and the model that decodes them.
     fn ends(&self, alphas: &[f64], registry: &Registry) -> Result<(Bench, Array4<f64>)> {
         let open = |plan| Bench::open(plan, &self.compute, registry, &self.talk);
         let of_ends = |ends: usize| {

@@ -28,17 +28,17 @@ use crate::{
 pub(super) enum Pictures {
     /// 0 to 255.
     Bytes(ImageSet),
-    /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
+    /// -1 to 1, not rounded, so that encoding samples starts from their exact values.
     Floats {
         images: Array4<f32>,
         name: String,
-        /// The file of each image, none where it has none of its own; empty if no image has one.
+        /// The file of each image that has its own; empty if none has.
         files: Vec<Option<PathBuf>>,
     },
 }
 
 impl Pictures {
-    /// Reads one set, or several of one size as one.
+    /// Reads one set, or joins several of the same size.
     pub(super) fn load(
         data: &[String],
         split: Option<SplitName>,
@@ -88,7 +88,7 @@ impl Pictures {
         Ok(Self::Floats { images, name: names.join(" "), files })
     }
 
-    /// Of an array, the positions that the flags choose.
+    /// The images of an array that the flags choose.
     fn at(self, flags: &Images) -> Result<Self> {
         let Self::Floats { images, name, files } = self else { return Ok(self) };
         let Some(range) = flags.positions()? else {
@@ -105,7 +105,7 @@ impl Pictures {
         Ok(Self::Floats { images, name, files })
     }
 
-    /// The file of an image; none of an image in an array or a data set.
+    /// The file of an image; none for an image in an array or a data set.
     fn file(&self, index: usize) -> Option<&Path> {
         match self {
             Self::Bytes(set) => set.files.get(index).map(PathBuf::as_path),
@@ -162,7 +162,7 @@ impl Pictures {
         }
     }
 
-    /// A network would take images of another size and make something of them.
+    /// Refuses images of another size, which a network would accept and distort.
     pub(super) fn check_shape(&self, [c, h, w]: [usize; 3]) -> Result<()> {
         let found = self.shape();
         if found == [c, h, w] {
@@ -211,7 +211,7 @@ fn calls_to_latent(spec: &CellSpec, registry: &Registry) -> Result<u64> {
     Ok(Route::inverse(spec, registry)?.calls)
 }
 
-/// Latents of another shape are another model's.
+/// Refuses latents whose shape is not the model's.
 fn check_latents(path: &Path, z: ArrayView4<'_, f64>, [c, h, w]: [usize; 3]) -> Result<()> {
     let found = z.shape();
     if found[1..] == [c, h, w] {

@@ -21,7 +21,7 @@ use crate::{
     terminal::progress::Progress,
 };
 
-/// Factor of the differences that are shown.
+/// Factor by which differences are enlarged.
 const GAIN: f64 = 4.0;
 
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ pub(in crate::cli) struct Reconstruct {
     talk: Talk,
 }
 
-/// What is measured of one image.
+/// The measurements of one image.
 struct Row {
     error: f64,
     latent: LatentStatistics,
@@ -150,7 +150,7 @@ impl Reconstruct {
     }
 }
 
-/// Three rows of images: what was given, what came back, and their difference.
+/// Three rows of images: originals, reconstructions and their differences.
 fn triptych(
     x: &Array4<f64>,
     back: &Array4<f64>,
@@ -176,7 +176,7 @@ fn csv(rows: &[Row], pictures: &Pictures) -> Vec<u8> {
     csv_bytes(&header, lines)
 }
 
-/// Means with their standard errors; null where there is none.
+/// Means with their standard errors, null if undefined.
 fn json(rows: &[Row], images: &str, calls: u64) -> serde_json::Value {
     let mean = |values: &mut dyn Iterator<Item = f64>| {
         let Mean { value, standard_error, .. } = Mean::of(values);
@@ -197,7 +197,7 @@ fn json(rows: &[Row], images: &str, calls: u64) -> serde_json::Value {
     })
 }
 
-/// Means with their standard errors, a line each.
+/// Means with their standard errors, one on each line.
 fn summary(rows: &[Row]) -> String {
     let line = |name: &str, values: &mut dyn Iterator<Item = f64>, scientific: bool| {
         let Mean { value, standard_error, n } = Mean::of(values);

@@ -84,15 +84,15 @@ impl Route {
             return Err(Box::new(problem));
         }
         route.map_err(|error| {
-            let (path, help) = match &error {
-                Error::Core(core::Error::EtaTooLarge { .. }) => {
-                    ("solver.eta", "the variance of a step cannot exceed 1 - alpha_bar at its end")
-                }
+            let known = match &error {
                 Error::Core(core::Error::Setting { problem, .. }) => {
                     return Box::new(refused_option(cell, problem, &error, registry));
                 }
+                Error::Core(error) => remedy(error),
+                _ => None,
+            };
+            let (path, help) = known.unwrap_or_else(|| match &error {
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
-                Error::Core(core) if let Some(remedy) = remedy(core) => (key(core), remedy),
                 Error::Truth(_) => {
                     ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
                 }
@@ -103,44 +103,40 @@ impl Route {
                     ("grid.tau", "timesteps are the network's, counted from 0")
                 }
                 _ => ("grid.steps", "S and tau together decide which levels are visited"),
-            };
+            });
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
     }
 }
 
-/// What to do about an error of the numerical core, in the words of manifests; none where the error says it.
-pub fn remedy(error: &core::Error) -> Option<&'static str> {
+/// The key that an error of the numerical core is about, and what to do, in the words of manifests;
+/// none where the cell decides or the error says it.
+pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
     use core::Error as E;
     Some(match error {
-        E::EtaNegative { .. } => "0 is DDIM, 1 is DDPM",
+        E::EtaTooLarge { .. } => {
+            ("solver.eta", "the variance of a step cannot exceed 1 - alpha_bar at its end")
+        }
+        E::EtaNegative { .. } => ("solver.eta", "0 is DDIM, 1 is DDPM"),
         E::StochasticReversed { .. } => {
-            "only solvers that draw no noise can, for instance ddim with `eta = 0`"
+            ("solver.kind", "only solvers that draw no noise can, for instance ddim with `eta = 0`")
         }
-        E::NotOneCall { .. } => {
+        E::NotOneCall { .. } => (
+            "solver.inversion",
             "use `inversion = \"current\"`, or a solver of one call: ddim with `eta = 0`, euler or \
-             euler-sigma2"
+             euler-sigma2",
+        ),
+        E::CleanStart { .. } => ("grid.end", "start at the first level: `end = \"first-level\"`"),
+        E::LearnedVariance { .. } => ("solver.variance", "use `kind = \"ddpm\"`, or `eta`"),
+        E::NoRange => ("solver.variance", "use `eta` or `variance = \"sigma-hat\"`"),
+        E::NoX0 => {
+            ("model.prediction", "use a model of v or x0, or a `tau` without the last timestep")
         }
-        E::CleanStart { .. } => "start at the first level: `end = \"first-level\"`",
-        E::LearnedVariance { .. } => "use `kind = \"ddpm\"`, or `eta`",
-        E::NoRange => "use `eta` or `variance = \"sigma-hat\"`",
-        E::NoX0 => "use a model of v or x0, or a `tau` without the last timestep",
-        E::InfiniteSigma { .. } => "use ddim or ddpm, or a `tau` without the last timestep",
+        E::InfiniteSigma { .. } => {
+            ("solver.kind", "use ddim or ddpm, or a `tau` without the last timestep")
+        }
         _ => return None,
     })
-}
-
-/// The key that an error with a [`remedy`] is about.
-fn key(error: &core::Error) -> &'static str {
-    use core::Error as E;
-    match error {
-        E::EtaNegative { .. } => "solver.eta",
-        E::LearnedVariance { .. } | E::NoRange => "solver.variance",
-        E::NotOneCall { .. } => "solver.inversion",
-        E::CleanStart { .. } => "grid.end",
-        E::NoX0 => "model.prediction",
-        _ => "solver.kind",
-    }
 }
 
 /// The largest alpha_bar at which samples may start from pure noise: a tenth of an image's amplitude.
