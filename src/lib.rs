@@ -15,6 +15,11 @@
 // Doctests have no path to LibTorch: those of the guide run without it.
 #![cfg_attr(not(all(doctest, feature = "torch")), doc = include_str!("../docs/library.md"))]
 
+/// The README's example, tried as the guide's are.
+#[cfg(all(doctest, not(feature = "torch")))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(feature = "harness")]
 #[macro_use]
 pub mod terminal;

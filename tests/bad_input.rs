@@ -194,10 +194,10 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
     let refuses = |more: &[&str]| ddim.refuses_flags(&[&out, more].concat());
     assert_snapshot!(refuses(&["--eta", "-0.5"]), @r#"
     error: `solver.eta` must be 0 or more, not `-0.5`
-     --> command line:1:18
+     --> command line:1:7
       |
-    1 | --set solver.eta=-0.5
-      |                  ^^^^
+    1 | --eta -0.5
+      |       ^^^^
       |
       = help: 0 is deterministic DDIM, 1 has DDPM's posterior variance
     "#);
@@ -208,28 +208,28 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
     assert!(said.contains("`model.std` must be positive, not `-1`"), "{said}");
     assert_snapshot!(refuses(&["--tau", "-5"]), @r#"
     error: the label -5 does not lie between 0 and 999
-     --> command line:1:17
+     --> command line:1:7
       |
-    1 | --set grid.tau=[-5]
-      |                 ^^
+    1 | --tau -5
+      |       ^^
       |
       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
     "#);
     assert_snapshot!(refuses(&["--tau", "500,900"]), @r#"
     error: the label 900 does not lie below 500, before it
-     --> command line:1:21
+     --> command line:1:11
       |
-    1 | --set grid.tau=[500,900]
-      |                     ^^^
+    1 | --tau 500,900
+      |           ^^^
       |
       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
     "#);
     assert_snapshot!(refuses(&["--order", "2"]), @r#"
     error: `solver.order` means nothing to ddim
-      --> command line:1:14
+      --> command line:1:9
        |
-     1 | --set solver.order=2
-       |              ^^^^^
+     1 | --order 2
+       |         ^
        |
       ::: defaults:10:8
        |
@@ -240,15 +240,15 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
     "#);
     assert_snapshot!(refuses(&["--calls", "10", "--steps", "3"]), @r#"
     error: model calls are to decide the number of steps, which is given
-     --> command line:1:18
+     --> command line:1:9
       |
-    1 | --set grid.calls=10
-      |                  ^^
+    1 | --calls 10
+      |         ^^
       |
-     ::: command line:1:18
+     ::: command line:1:9
       |
-    1 | --set grid.steps=3
-      |                  - given here
+    1 | --steps 3
+      |         - given here
       |
       = help: remove one of them
     "#);
@@ -719,19 +719,19 @@ fn a_wrong_flag_is_refused() {
     ");
     assert_snapshot!(ddim.refuses_flags(&["--samples", "0", "--out", "a.npy"]), @r"
     error: `samples` must be at least 1, not `0`
-     --> command line:1:15
+     --> command line:1:11
       |
-    1 | --set samples=0
-      |               ^
+    1 | --samples 0
+      |           ^
       |
       = help: how many samples should a cell draw?
     ");
     assert_snapshot!(ddim.refuses_flags(&["--batch", "0", "--out", "a.npy"]), @r"
     error: `batch` must be at least 1, not `0`
-     --> command line:1:13
+     --> command line:1:9
       |
-    1 | --set batch=0
-      |             ^
+    1 | --batch 0
+      |         ^
       |
       = help: samples per model call, for instance 64
     ");
@@ -742,60 +742,60 @@ fn a_wrong_flag_is_refused() {
     ");
     assert_snapshot!(ddim.refuses_flags(&["--seed", "9223372036854775808", "--out", "a.npy"]), @r"
     error: `9223372036854775808` is too large or too small
-     --> command line:1:12
+     --> command line:1:8
       |
-    1 | --set seed=9223372036854775808
-      |            ^^^^^^^^^^^^^^^^^^^
+    1 | --seed 9223372036854775808
+      |        ^^^^^^^^^^^^^^^^^^^
       |
       = help: whole numbers lie between -2^63 and 2^63 - 1
     ");
     assert_snapshot!(ddim.refuses_flags(&["--steps", "0", "--out", "a.npy"]), @r"
     error: `grid.steps` must be at least 1, not `0`
-     --> command line:1:18
+     --> command line:1:9
       |
-    1 | --set grid.steps=0
-      |                  ^
+    1 | --steps 0
+      |         ^
       |
       = help: S = 0 would return the noise
     ");
     assert_snapshot!(ddim.refuses_flags(&["--eta", "nan", "--out", "a.npy"]), @r"
     error: `solver.eta` must be a finite number, not `NaN`
-     --> command line:1:18
+     --> command line:1:7
       |
-    1 | --set solver.eta=nan
-      |                  ^^^
+    1 | --eta nan
+      |       ^^^
     ");
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--mean", "0", "--std=-1", "--shape", "3,8,8", "--out", "a.npy"]), @r"
     error: `model.std` must be positive, not `-1`
-     --> command line:1:18
+     --> command line:1:7
       |
-    1 | --set model.std=[-1.0]
-      |                  ^^^^
+    1 | --std -1.0
+      |       ^^^^
       |
       = help: a component has some spread and some weight, or is left out
     ");
     assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--out", "a.npy"]), @r#"
     error: `model.shape` is missing
-     --> command line:1:7
+     --> command line:1:-4
       |
-    1 | --set model.source="gaussian"
-      |       ^^^^^
+    1 | --model gaussian
+      |         ^^^^^^^^
       |
       = help: the shape of one sample: `shape = [3, 8, 8]`
 
     error: `model.mean` is missing
-     --> command line:1:7
+     --> command line:1:-4
       |
-    1 | --set model.source="gaussian"
-      |       ^^^^^
+    1 | --model gaussian
+      |         ^^^^^^^^
       |
       = help: a number, or one per component
 
     error: `model.std` is missing
-     --> command line:1:7
+     --> command line:1:-4
       |
-    1 | --set model.source="gaussian"
-      |       ^^^^^
+    1 | --model gaussian
+      |         ^^^^^^^^
       |
       = help: a number, or one per component
     "#);

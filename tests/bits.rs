@@ -197,10 +197,10 @@ fn what_has_no_bound_is_refused() {
     assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv; give a name that ends in it");
     assert_snapshot!(refuses(&["--variance", "learned"]), @r#"
     error: a learned variance needs a model that also predicts the range of its variance, in twice as many output channels, but this one predicts only eps
-     --> command line:1:23
+     --> command line:1:12
       |
-    1 | --set solver.variance="learned"
-      |                       ^^^^^^^^^
+    1 | --variance learned
+      |            ^^^^^^^
       |
       = help: use `eta` or `variance = "sigma-hat"`
     "#);

@@ -52,7 +52,7 @@ fn problem(path: &Path) -> String {
 #[test]
 fn both_containers_of_torch_save_give_the_tensors_by_their_own_names() {
     for (name, container) in
-        [("tiny_zip.ckpt", Container::Zip), ("tiny_legacy.ckpt", Container::Legacy)]
+        [("tiny_zip.ckpt", Container::ZIP), ("tiny_legacy.ckpt", Container::LEGACY)]
     {
         let (_folder, path) = file(name);
         let dict = checkpoints::read(&path).unwrap();
@@ -376,7 +376,7 @@ fn shards_are_read_through_their_index() {
     // The hash is that of `sha256sum index shards | sha256sum`: every byte of every file counts.
     let index = at("shards/diffusion_pytorch_model.safetensors.index.json");
     let opened = Checkpoint::open(&index).unwrap();
-    assert_eq!((opened.container, opened.shards.len()), (Container::Safetensors, 3));
+    assert_eq!((opened.container, opened.shards.len()), (Container::SAFETENSORS, 3));
     let files = std::iter::once(&index).chain(&opened.shards);
     let list: Vec<String> = files
         .map(|file| {

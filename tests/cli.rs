@@ -258,10 +258,10 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     assert!(manifest.contains("seed = 3") && manifest.contains("bf16"), "{manifest}");
     insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--precision", "f64"]), @r#"
     error: `precision` cannot be `f64`
-     --> command line:1:17
+     --> command line:1:13
       |
-    1 | --set precision="f64"
-      |                 ^^^^^
+    1 | --precision f64
+      |             ^^^
       |
       = help: known here: f32, bf16
     "#);
@@ -271,10 +271,10 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
     ddim.write("s.toml", GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
     insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @r"
     error: `seed` has no effect: the sweep sets it in every cell
-      --> command line:1:7
+      --> command line:1:8
        |
-     1 | --set seed=1
-       |       ^^^^
+     1 | --seed 1
+       |        ^
        |
       ::: s.toml:20:1
        |
@@ -504,28 +504,28 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"error: --out nowhere/a.npy: the folder nowhere does not exist; create it first");
     insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @r"
     error: grid: S = 2000: this tau needs at least 1 and at most T = 1000 steps
-     --> command line:1:18
+     --> command line:1:9
       |
-    1 | --set grid.steps=2000
-      |                  ^^^^
+    1 | --steps 2000
+      |         ^^^^
       |
       = help: S and tau together decide which levels are visited
     ");
     insta::assert_snapshot!(sample(&["--solver", "hoin", "--out", "a.npy"]), @r#"
     error: there is no solver called `hoin`
-     --> command line:1:19
+     --> command line:1:10
       |
-    1 | --set solver.kind="hoin"
-      |                   ^^^^^^
+    1 | --solver hoin
+      |          ^^^^
       |
       = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, dormand-prince
     "#);
     insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @r"
     error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most
-     --> command line:1:18
+     --> command line:1:7
       |
-    1 | --set solver.eta=5.0
-      |                  ^^^
+    1 | --eta 5.0
+      |       ^^^
       |
       = help: the variance of a step cannot exceed 1 - alpha_bar at its end
     ");
@@ -535,10 +535,10 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
     error: model.source = "./absent" does not exist (paths are relative to the folder the command runs in)
-     --> command line:1:20
+     --> command line:1:9
       |
-    1 | --set model.source="./absent"
-      |                    ^^^^^^^^^^
+    1 | --model ./absent
+      |         ^^^^^^^^
       |
       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
     "#

@@ -113,7 +113,7 @@ fn what_is_not_written_has_these_defaults() {
                 start: None,
             },
             schedule: ScheduleSpec {
-                kind: "linear",
+                kind: Linear,
                 beta_start: Some(
                     0.0001,
                 ),
@@ -209,7 +209,7 @@ fn every_value_reaches_its_place() {
                 start: None,
             },
             schedule: ScheduleSpec {
-                kind: "cosine",
+                kind: Cosine,
                 beta_start: None,
                 beta_end: None,
                 betas: [],

@@ -28,12 +28,12 @@ fn run(solver: &dyn Solver<Array>) -> Array {
 
 #[test]
 fn the_four_options_of_edm_reach_their_places() {
-    let churn = Churn { amount: 6.0, least: 0.4, most: 12.0, std: 1.25 };
-    let words = "kind = \"edm\", churn = 6, churn_min = 0.4, churn_max = 12, churn_std = 1.25";
+    let churn = Churn { amount: 3.0, least: 0.4, most: 12.0, std: 1.25 };
+    let words = "kind = \"edm\", churn = 3, churn_min = 0.4, churn_max = 12, churn_std = 1.25";
     let found = run(&*solver_for(words, 10));
     assert_eq!(found, run(&Edm::new(churn, 10, linear()).unwrap()));
     for other in [
-        Churn { amount: 5.0, ..churn },
+        Churn { amount: 2.0, ..churn },
         Churn { least: 0.8, ..churn },
         Churn { most: 3.0, ..churn },
         Churn { std: 1.0, ..churn },

@@ -40,6 +40,7 @@ impl Plot {
         let mut files = show.plots(&folder.records, &folder.timings)?;
         files.extend(show.draw_sheets(|cell| folder.strip_of(&self.folder, cell))?);
         files.push((html::FILE.to_owned(), html::html(&folder)?.into_bytes()));
+        files.extend(redraw::outline_of(&folder, &self.folder).filter(|_| self.out.is_none()));
         redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)
     }
 }

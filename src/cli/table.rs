@@ -80,6 +80,7 @@ impl Table {
         if form.is_none() {
             let mut files = show.tables(&folder.records);
             files.push((html::FILE.to_owned(), html::html(&folder)?.into_bytes()));
+            files.extend(redraw::outline_of(&folder, &self.folder).filter(|_| self.out.is_none()));
             redraw::write(&files, self.out.as_ref().unwrap_or(&self.folder), &self.talk)?;
         }
         println!("{}", text.trim_end());

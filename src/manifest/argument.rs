@@ -74,7 +74,7 @@ impl Argument {
             Given::Number(number) => Value::Float(*number),
             Given::Switch(on) => Value::Boolean(*on),
             Given::Numbers(numbers) => Value::Array(
-                numbers.iter().map(|&x| node(Value::Float(x), &format!("{x:?}"))).collect(),
+                numbers.iter().map(|&x| node(Value::Float(x), &x.to_string())).collect(),
             ),
             Given::Wholes(numbers) => Value::Array(
                 numbers.iter().map(|&n| node(Value::Integer(n), &n.to_string())).collect(),
@@ -101,10 +101,10 @@ impl fmt::Display for Given {
         match self {
             Self::Text(text) => f.write_str(text),
             Self::Whole(number) => write!(f, "{number}"),
-            Self::Number(number) => write!(f, "{number:?}"),
+            Self::Number(number) => write!(f, "{number}"),
             Self::Switch(on) => write!(f, "{on}"),
             Self::Numbers(numbers) => {
-                f.write_str(&list(numbers.iter().map(|x| format!("{x:?}")).collect()))
+                f.write_str(&list(numbers.iter().map(ToString::to_string).collect()))
             }
             Self::Wholes(numbers) => {
                 f.write_str(&list(numbers.iter().map(ToString::to_string).collect()))

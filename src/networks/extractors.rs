@@ -26,7 +26,7 @@ pub fn open(path: &Path, device: Device) -> Result<Box<dyn FeatureExtractor>, Fe
     if is_classifier_file(path) {
         return Ok(Box::new(Classifier::from_checkpoint(&checkpoint, device)?));
     }
-    if checkpoint.container == Container::TorchScript {
+    if checkpoint.container == Container::TORCH_SCRIPT {
         return Ok(Box::new(InceptionScript::open(path, device)?));
     }
     Ok(Box::new(Inception::from_checkpoint(&checkpoint, device)?))

@@ -162,7 +162,7 @@ impl Inspection {
             network: None,
             file: files.weights.clone(),
         };
-        if checkpoint.container == Container::TorchScript {
+        if checkpoint.container == Container::TORCH_SCRIPT {
             inspection.program(tensors)?;
             return Ok(inspection);
         }
@@ -310,7 +310,7 @@ impl Inspection {
             line("architecture", &architecture(config, self.known));
             line("known from", self.known_from.as_deref().unwrap_or_default());
         }
-        let program = self.container == Container::TorchScript.to_string();
+        let program = self.container == Container::TORCH_SCRIPT.to_string();
         if program {
             line("architecture", "a program, forward(x, t) -> eps");
         }

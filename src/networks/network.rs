@@ -69,7 +69,7 @@ impl Network {
         // A wrong configuration is found without the weights, which may be large.
         let config = files.read_config()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
-        if checkpoint.container == Container::TorchScript {
+        if checkpoint.container == Container::TORCH_SCRIPT {
             return Self::script(&checkpoint, name, wanted);
         }
         let reading = Reading::of(&files, &checkpoint, wanted.which)?;

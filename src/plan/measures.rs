@@ -330,13 +330,13 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
 fn of_column(column: &str) -> Option<Measured> {
     let base = column.split('.').next().unwrap_or(column);
     let is_of = |measure: &Measured| {
-        let name = measure.name();
-        let known = [name.to_owned(), name.to_uppercase()];
-        let featured = measure.needs_features();
-        known.iter().any(|name| {
-            base == name
-                || featured && base.strip_prefix(&**name).is_some_and(|s| s.starts_with('-'))
-        })
+        let (name, acronym) = (measure.name(), measure.name().to_uppercase());
+        if !measure.needs_features() {
+            return base == name;
+        }
+        let of_features =
+            |name: &str| base.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
+        base == acronym || of_features(name) || of_features(&acronym)
     };
     if base == "FID" { Some(Measured::Fd) } else { Measured::all().find(is_of) }
 }

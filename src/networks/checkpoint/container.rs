@@ -1,57 +1,82 @@
 //! Which container a file is, by its first bytes.
+//!
+//! A format is a file here that states a [`Format`], and a line of `single::FORMATS`.
 
-use std::{fmt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug},
+    path::Path,
+};
 
-use crate::networks::checkpoint::error::{CheckpointError, Result};
+use tch::Tensor;
 
-/// The first pickle of a legacy file: the number 0x1950a86a20f9469cfc6c.
-const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
+use crate::{
+    data::pickle::TensorNode,
+    networks::checkpoint::{
+        error::{CheckpointError, Result},
+        parts::Contents,
+    },
+};
 
-/// The format of a file.
+/// The format of a file, by its name; the formats' files hold the constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Container {
-    /// A header in JSON, and the numbers.
-    Safetensors,
-    /// `torch.save` since PyTorch 1.6: a zip archive around a pickle.
-    Zip,
-    /// `torch.save` before PyTorch 1.6: five pickles, and the numbers.
-    Legacy,
-    /// `torch.jit.save`: a program with its weights.
-    TorchScript,
-}
+pub struct Container(pub(super) &'static str);
 
 impl fmt::Display for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::Zip => "torch.save, zip",
-            Self::Legacy => "torch.save, legacy",
-            Self::TorchScript => "TorchScript",
-        })
+        f.write_str(self.0)
     }
 }
 
-/// What the first bytes of a file say about it.
-pub(super) fn container(head: &[u8], path: &Path) -> Result<Container> {
+/// A format of checkpoints.
+pub(super) struct Format {
+    /// Whether a file that begins so is one.
+    pub(super) begins: fn(&[u8]) -> bool,
+    /// Opens a file of it.
+    pub(super) open: fn(&Path) -> Result<File>,
+}
+
+/// An opened file: what it holds, and where its numbers are.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) container: Container,
+    pub(super) contents: Contents,
+    pub(super) numbers: Box<dyn Numbers>,
+}
+
+/// The numbers of a file.
+pub(super) trait Numbers: Debug {
+    /// Reads some tensors.
+    fn load(&self, tensors: &BTreeMap<String, TensorNode>) -> Result<BTreeMap<String, Tensor>>;
+
+    /// What a file without weights holds.
+    fn instead(&self) -> String;
+}
+
+/// The format that a file's first bytes are of, or what else they are.
+///
+/// # Errors
+/// Anything else, by its name where it is known.
+pub(super) fn format(
+    formats: &[&'static Format],
+    head: &[u8],
+    path: &Path,
+) -> Result<&'static Format> {
     let path = || path.to_owned();
     let foreign =
         |what: &str| Err(CheckpointError::Foreign { path: path(), what: what.to_owned() });
     let placeholder = |what| Err(CheckpointError::Placeholder { path: path(), what });
+    if let Some(format) = formats.iter().find(|format| (format.begins)(head)) {
+        return Ok(format);
+    }
     let text = head[..head.len().min(64)].trim_ascii_start().to_ascii_lowercase();
     match head {
         [] => Err(CheckpointError::Damaged { path: path(), problem: "it is empty".to_owned() }),
-        // The header's length, below 2^40, and the header: no other format has this there.
-        [_, _, _, _, _, 0, 0, 0, b'{', ..] => Ok(Container::Safetensors),
         _ if head.starts_with(b"version https://git-lfs") => {
             placeholder("Git LFS's pointer to a file")
         }
         _ if text.starts_with(b"<!doctype") || text.starts_with(b"<html") => {
             placeholder("a web page, as servers send where a file is gone or needs a login")
-        }
-        _ if head.starts_with(b"PK") => Ok(Container::Zip),
-        _ if head.starts_with(LEGACY_MAGIC) => Ok(Container::Legacy),
-        [0x80, ..] if LEGACY_MAGIC.starts_with(head) => {
-            Err(CheckpointError::Damaged { path: path(), problem: "it ends too early".to_owned() })
         }
         [0x80, ..] => foreign("a Python pickle that torch.save did not write"),
         [0x1f, 0x8b, ..] => foreign("compressed by gzip"),

@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use crate::data::pickle::TensorNode;
 use crate::networks::checkpoint::{
-    container::Container,
+    container::{self, Container},
     error::{CheckpointError, Result},
     part::{Part, Role, Unread, Which},
     parts::{Contents, is_average},
@@ -50,7 +50,7 @@ pub struct Checkpoint {
 /// Where the numbers are.
 #[derive(Debug)]
 enum Numbers {
-    Single(single::Numbers),
+    Single(Box<dyn container::Numbers>),
     Shards(Vec<Shard>),
 }
 
@@ -110,7 +110,7 @@ impl Checkpoint {
     }
 
     fn of_single(origin: &Path, file: Single) -> Self {
-        let Single { container, sha256, contents, numbers } = file;
+        let Single { sha256, file: container::File { container, contents, numbers } } = file;
         Self::new(origin, (container, sha256, contents, Numbers::Single(numbers)))
     }
 
@@ -137,7 +137,7 @@ impl Checkpoint {
             };
             self.parts.iter().map(name).collect::<Vec<_>>().join(", ")
         };
-        if self.container == Container::TorchScript {
+        if self.container == Container::TORCH_SCRIPT {
             return Err(CheckpointError::Program { path: path() });
         }
         if which == Which::Ema

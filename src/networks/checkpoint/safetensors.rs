@@ -1,15 +1,58 @@
 //! Safetensors files: a header in JSON that names every tensor, and the numbers.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
 use crate::data::pickle::{Storage, TensorNode};
 use crate::networks::checkpoint::{
+    container::{Container, File, Format, Numbers},
     error::{CheckpointError, Result},
     part::Named,
+    parts::{self, Contents},
 };
+
+impl Container {
+    /// A header in JSON, and the numbers.
+    pub const SAFETENSORS: Self = Self("safetensors");
+}
+
+pub(super) const FORMAT: Format = Format {
+    // The header's length, below 2^40, and the header: no other format has this there.
+    begins: |head| matches!(head, [_, _, _, _, _, 0, 0, 0, b'{', ..]),
+    open: |path| {
+        let unreadable = |source| CheckpointError::Read { path: path.to_owned(), source };
+        of_bytes(std::fs::read(path).map_err(unreadable)?, path)
+    },
+};
+
+/// The bytes of a file; `origin` is for messages.
+pub(super) fn of_bytes(bytes: Vec<u8>, origin: &Path) -> Result<File> {
+    let (parts, unread) = parts::of_dictionary(tensors(&bytes, origin)?);
+    Ok(File {
+        container: Container::SAFETENSORS,
+        contents: Contents { parts, unread, ..Contents::default() },
+        numbers: Box::new(InMemory(bytes, origin.to_owned())),
+    })
+}
+
+/// A file's bytes, and its path for messages.
+#[derive(Debug)]
+struct InMemory(Vec<u8>, PathBuf);
+
+impl Numbers for InMemory {
+    fn load(&self, tensors: &BTreeMap<String, TensorNode>) -> Result<BTreeMap<String, Tensor>> {
+        load(&self.0, &self.1, tensors)
+    }
+
+    fn instead(&self) -> String {
+        "nothing".to_owned()
+    }
+}
 
 fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes).map_err(|error| CheckpointError::Damaged {
@@ -19,7 +62,7 @@ fn parse<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
 }
 
 /// What the header says about each tensor.
-pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
+fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
     let mut tensors = vec![];
     for (name, view) in parse(bytes, path)?.iter() {
         let Some(kind) = kind(view.dtype()) else {
@@ -43,7 +86,7 @@ pub(super) fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
 }
 
 /// Reads the tensors whose storages are named.
-pub(super) fn load(
+fn load(
     bytes: &[u8],
     path: &Path,
     wanted: &BTreeMap<String, TensorNode>,

@@ -15,17 +15,17 @@ use tch::Tensor;
 
 use crate::data::{pickle::TensorNode, sha256};
 use crate::networks::checkpoint::{
-    container::Container,
+    container::{Container, File, Numbers},
     error::{CheckpointError, Result},
     part::Named,
     parts::{self, Contents},
-    single::{self, Numbers, Single},
+    single::{self, Single},
 };
 
 /// One of the files.
 #[derive(Debug)]
 pub(super) struct Shard {
-    numbers: Numbers,
+    numbers: Box<dyn Numbers>,
     names: BTreeSet<String>,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn open(path: &Path) -> Result<Sharded> {
     let (mut container, mut objects, mut left_out) = (None, BTreeSet::new(), BTreeSet::new());
     for (file, expected) in files {
         let place = folder.join(file);
-        let Single { container: kind, sha256, contents, numbers } =
+        let Single { sha256, file: File { container: kind, contents, numbers } } =
             Single::open(&place, &single::head(&place)?)?;
         // Where the whole is divided into sets, one file may hold pieces of several.
         let tensors: BTreeMap<String, TensorNode> =

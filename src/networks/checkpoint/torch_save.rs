@@ -20,18 +20,42 @@ use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode};
 use crate::networks::checkpoint::{
-    container::Container,
+    container::{self, Container, Format, Numbers},
     error::{CheckpointError, Result},
+    parts::{self, Contents},
 };
+
+impl Container {
+    /// `torch.save` since PyTorch 1.6: a zip archive around a pickle.
+    pub const ZIP: Self = Self("torch.save, zip");
+    /// `torch.save` before PyTorch 1.6: five pickles, and the numbers.
+    pub const LEGACY: Self = Self("torch.save, legacy");
+    /// `torch.jit.save`: a program with its weights.
+    pub const TORCH_SCRIPT: Self = Self("TorchScript");
+}
+
+pub(super) const ZIP: Format = Format {
+    begins: |head| head.starts_with(b"PK"),
+    open: |path| Ok(TorchFile::open_zip(path)?.opened()),
+};
+
+pub(super) const LEGACY: Format = Format {
+    // A file that ends within the number is damaged, and of no other format.
+    begins: |head| head.starts_with(MAGIC) || (!head.is_empty() && MAGIC.starts_with(head)),
+    open: |path| Ok(TorchFile::open_legacy(path)?.opened()),
+};
+
+/// The first pickle of a legacy file: the number 0x1950a86a20f9469cfc6c.
+const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
 
 /// The version of the legacy format, unchanged since 2016.
 const LEGACY_PROTOCOL: i64 = 1001;
 
 /// An opened file: its values, and where its runs of numbers lie.
 #[derive(Debug)]
-pub(super) struct TorchFile {
-    pub(super) container: Container,
-    pub(super) document: Document,
+struct TorchFile {
+    container: Container,
+    document: Document,
     path: PathBuf,
     bytes: u64,
     place: Place,
@@ -59,7 +83,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError {
 
 impl TorchFile {
     /// Opens a zip archive.
-    pub(super) fn open_zip(path: &Path) -> Result<Self> {
+    fn open_zip(path: &Path) -> Result<Self> {
         let (mut archive, bytes) = archive(path)?;
         let names: Vec<&str> = archive.file_names().collect();
         let prefix = names.iter().find_map(|name| name.strip_suffix("/data.pkl"));
@@ -71,7 +95,7 @@ impl TorchFile {
         };
         // A program has its constants and its code beside its values.
         let program = names.contains(&format!("{prefix}/constants.pkl").as_str());
-        let container = if program { Container::TorchScript } else { Container::Zip };
+        let container = if program { Container::TORCH_SCRIPT } else { Container::ZIP };
         if names.contains(&format!("{prefix}/byteorder").as_str()) {
             let order = record(&mut archive, &format!("{prefix}/byteorder"), path)?;
             if order.starts_with(b"big") {
@@ -86,9 +110,12 @@ impl TorchFile {
     }
 
     /// Opens a legacy file.
-    pub(super) fn open_legacy(path: &Path) -> Result<Self> {
+    fn open_legacy(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(io(path))?;
         let bytes = file.metadata().map_err(io(path))?.len();
+        if bytes < MAGIC.len() as u64 {
+            return Err(broken(path, "it ends too early"));
+        }
         let mut input = BufReader::new(file);
         let mut next =
             || pickle::parse(&mut input).map_err(|e: PickleError| broken(path, e.to_string()));
@@ -121,16 +148,24 @@ impl TorchFile {
             }
         }
         let place = Place::Legacy(starts);
-        Ok(Self { container: Container::Legacy, document, path: path.to_owned(), bytes, place })
+        Ok(Self { container: Container::LEGACY, document, path: path.to_owned(), bytes, place })
     }
 
+    fn opened(self) -> container::File {
+        let program = self.container == Container::TORCH_SCRIPT;
+        container::File {
+            container: self.container,
+            contents: if program { Contents::default() } else { parts::find(&self.document) },
+            numbers: Box::new(self),
+        }
+    }
+}
+
+impl Numbers for TorchFile {
     /// Reads tensors; those that share a storage in the file share it in memory.
     ///
     /// - Units: element types are those of the file.
-    pub(super) fn load<'a>(
-        &self,
-        tensors: impl Iterator<Item = (&'a String, &'a TensorNode)>,
-    ) -> Result<BTreeMap<String, Tensor>> {
+    fn load(&self, tensors: &BTreeMap<String, TensorNode>) -> Result<BTreeMap<String, Tensor>> {
         let mut source = Source::open(self)?;
         let mut storages: BTreeMap<&str, Tensor> = BTreeMap::new();
         let mut loaded = BTreeMap::new();
@@ -161,6 +196,17 @@ impl TorchFile {
             loaded.insert(name.clone(), tensor);
         }
         Ok(loaded)
+    }
+
+    fn instead(&self) -> String {
+        match self.document.root() {
+            Node::Object(name, _) => format!("a call of Python's `{name}` (not called)"),
+            Node::Global(name) => format!("the name of Python's `{name}`"),
+            Node::Tensor(_) => "a single tensor".to_owned(),
+            Node::Dict(_) => "a dictionary without tensors".to_owned(),
+            Node::List(_) | Node::Tuple(_) => "a list".to_owned(),
+            _ => "a single value".to_owned(),
+        }
     }
 }
 
