@@ -1,4 +1,4 @@
-//! What a command can end with, and whose turn it is then.
+//! How a command can fail, and with which exit code.
 
 use crate::diagnostic::Diagnostics;
 
@@ -9,10 +9,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Problems of a manifest, all of them.
+    /// All problems of a manifest.
     #[error("{}", .0.render(false))]
     Manifest(Diagnostics),
-    /// Anything else a user can put right: a flag, a path, a file's content.
+    /// Anything else the user can correct: a flag, a path, the content of a file.
     #[error("{0}")]
     Input(String),
     /// The results folder could not be read or written.
@@ -21,24 +21,24 @@ pub enum Error {
     /// The numerical core refused or failed.
     #[error(transparent)]
     Core(#[from] crate::core::Error),
-    /// The truth that a cell is measured to makes no sense.
-    #[error("truth: {0}")]
+    /// A reference solution that cannot be computed.
+    #[error("reference solution: {0}")]
     Truth(String),
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] crate::metrics::Error),
-    /// The run was interrupted; what was finished is on disk.
-    #[error("interrupted; what was finished is kept, and the same command goes on from there")]
+    /// The run was interrupted; finished work is on disk.
+    #[error("interrupted; finished work is kept, and the same command continues")]
     Interrupted,
 }
 
 impl Error {
-    /// A mistake of the user's, in one sentence with its remedy.
+    /// A mistake of the user, as one sentence with its remedy.
     pub fn input(message: impl Into<String>) -> Self {
         Self::Input(message.into())
     }
 
-    /// The process's exit code: 2 for a mistake of the user's, 1 for a failed run, 130 for Ctrl-C.
+    /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Manifest(_) | Self::Input(_) | Self::Truth(_) => 2,
@@ -55,7 +55,7 @@ impl Error {
     }
 }
 
-/// Files a user named and that are not what they should be.
+/// Converts errors about files that the user named.
 macro_rules! input_errors {
     ($($source:ty),* $(,)?) => {$(
         impl From<$source> for Error {

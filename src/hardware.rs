@@ -2,10 +2,10 @@
 
 use tch::Device;
 
-use crate::backends::cuda;
+use crate::backends::cuda::{self, CudaError};
 use crate::error::{Error, Result};
 
-/// A device that was found to work.
+/// A device that works.
 #[derive(Clone, Debug)]
 pub struct Hardware {
     device: Device,
@@ -16,20 +16,24 @@ impl Hardware {
     /// Opens `cpu` or `cuda`, and sets the number of threads of LibTorch and of this program.
     ///
     /// # Errors
-    /// What is missing for CUDA, or a number of threads that makes no sense.
+    /// If something is missing for CUDA, or the number of threads is out of range.
     pub fn open(name: &str, threads: Option<usize>) -> Result<Self> {
         let device = match name {
             "cpu" => Device::Cpu,
-            "cuda" => cuda::device().map_err(|error| Error::input(error.to_string()))?,
+            "cuda" => cuda::device().map_err(|error| {
+                let remedy = match error {
+                    CudaError::NoLibrary { .. } | CudaError::Incomplete { .. } => "run `make cuda`",
+                    _ => "use --device cpu",
+                };
+                Error::input(format!("--device cuda: {error}; {remedy}"))
+            })?,
             other => {
-                return Err(Error::input(format!(
-                    "--device {other}: the devices are cpu and cuda"
-                )));
+                return Err(Error::input(format!("--device {other}: give cpu or cuda")));
             }
         };
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.unwrap_or(available);
-        // Far more than there are cores is a slip, and the system would refuse them one by one.
+        // A number far above that of the cores is a slip, and the system would refuse the threads one by one.
         let most = available.max(1024);
         let torch_threads = i32::try_from(threads).ok().filter(|_| (1..=most).contains(&threads));
         let Some(torch_threads) = torch_threads else {
@@ -38,7 +42,7 @@ impl Hardware {
             )));
         };
         tch::set_num_threads(torch_threads);
-        // A pool that exists already is this program's own, of the same size.
+        // If a pool exists already, this program made it, with the same size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         Ok(Self { device, threads })
     }

@@ -1,4 +1,4 @@
-//! The `ddim` program: the library's [`ddim::cli`], started with the variables that suit it.
+//! The `ddim` program: [`ddim::cli`], started with environment variables that make it faster.
 
 fn main() -> std::process::ExitCode {
     #[cfg(unix)]
@@ -6,7 +6,7 @@ fn main() -> std::process::ExitCode {
     ddim::cli::main()
 }
 
-/// The verbs that compute long enough to gain from it.
+/// The verbs that compute long enough to gain from the variables.
 const VERBS: [&str; 10] = [
     "bits",
     "decode",
@@ -20,21 +20,21 @@ const VERBS: [&str; 10] = [
     "train",
 ];
 
-/// Variables that serve one purpose: who sets one of them decides them all.
+/// Variables that serve one purpose: if the user sets one of them, none is added.
 struct Row {
     variables: &'static [&'static str],
     values: &'static [(&'static str, &'static str)],
 }
 
-/// For a machine that others use too, and for tensors of a few megabytes that come and go.
+/// For a shared machine, and for short-lived tensors of a few megabytes.
 ///
-/// - The OpenMP library spins while it waits. On a machine with other work, spinning for long cuts the
-///   network's speed to a quarter; where there is none, sleeping at once costs a fifth of it wherever
-///   each operation is divided over threads, because a pass is a thousand of them. A few thousand
-///   turns are some ten microseconds, which neither notices.
-/// - The C library gives large blocks back to the system as soon as they are free, and a step of
-///   training asks for all of them again: the system then clears every page anew. Kept in one arena
-///   until the process ends, the same pages, large ones where the system has them, serve all steps.
+/// - The OpenMP library spins while it waits. On a busy machine, long spinning cuts the network's speed
+///   to a quarter; on an idle one, sleeping at once costs a fifth of the speed if each operation is
+///   divided over threads, because a pass is a thousand operations. A few thousand turns take about ten
+///   microseconds, which does not matter in either case.
+/// - The C library returns large blocks to the system as soon as they are free, and the next step of
+///   training asks for all of them again, so the system clears every page anew. Kept in one arena until
+///   the process ends, the same pages (large ones, if the system has them) serve all steps.
 const ROWS: [Row; 2] = [
     Row {
         variables: &["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"],
@@ -56,7 +56,7 @@ const ROWS: [Row; 2] = [
     },
 ];
 
-/// Starts the program again with what is missing: the libraries that read these variables were
+/// Starts the program again with the missing variables, because the libraries that read them were
 /// loaded before `main`.
 #[cfg(unix)]
 fn complete_environment() {
@@ -73,7 +73,7 @@ fn complete_environment() {
     if !missing.is_empty()
         && let Ok(program) = std::env::current_exe()
     {
-        // Returns only if it fails, and then nothing is lost but speed.
+        // Returns only if it fails, which costs nothing but speed.
         let _ = std::process::Command::new(program)
             .args(std::env::args_os().skip(1))
             .envs(missing)

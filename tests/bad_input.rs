@@ -287,8 +287,8 @@ fn what_f32_cannot_hold_is_a_failed_run() {
     let beyond = [&overflow[..], &["--solver", "heun", "--quiet"]].concat();
     for out in ["a.npy", "a.png", "folder"] {
         let said = ddim.fails(1, &[&EXACT[..], &["--out", out], &beyond].concat());
-        assert!(said.starts_with("error: sample 0 (from 0) reaches "), "{said}");
-        assert!(said.contains("which f32 cannot hold"), "{said}");
+        assert!(said.starts_with("error: sample 0 (counted from 0) diverged: "), "{said}");
+        assert!(said.contains("does not fit into f32"), "{said}");
     }
     let schedule = "[schedule]\nbeta_end = 0.7\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
                     [truth]\nkind = \"exact\"\n";
@@ -308,7 +308,7 @@ fn a_manifest_that_cannot_be_read_is_refused_with_the_reason() {
     assert_snapshot!(ddim.fails(2, &["run", "folder"]), @"error: cannot read the manifest folder: it is a folder; name the .toml file in it");
     ddim.write("latin1.toml", b"name = \"na\xefve\"\n");
     assert_snapshot!(ddim.fails(2, &["run", "latin1.toml"]), @"error: cannot read the manifest latin1.toml: it is not UTF-8 text; save it in that encoding");
-    assert_snapshot!(ddim.fails(2, &["check", "latin1.toml/m.toml"]), @"error: cannot read the manifest latin1.toml/m.toml: Not a directory (os error 20); shipped ones are in experiments/");
+    assert_snapshot!(ddim.fails(2, &["check", "latin1.toml/m.toml"]), @"error: cannot read the manifest latin1.toml/m.toml: Not a directory (os error 20); the manifests that ship with ddim are in experiments/");
     assert_snapshot!(ddim.refuses_manifest(""), @r#"
     error: `samples` is missing
     --> m.toml
@@ -423,7 +423,7 @@ fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
     17 | eta = 5.0
        |       ^^^
        |
-       = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
+       = help: the variance of a step cannot exceed 1 - alpha_bar at its end
     ");
     assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "eta = -1.0")), @r"
     error: `solver.eta` must be 0 or more, not `-1.0`
@@ -464,7 +464,7 @@ fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
        = help: it belongs to dormand-prince; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.rtol=` removes it)
     "#);
     assert_snapshot!(ddim.refuses_manifest(&with("kind = \"ddim\"\neta = 0.0", "kind = \"deis\"\norder = 9")), @r"
-    error: deis: order = 9 is not one of 2 to 3
+    error: deis: order = 9 must be from 2 to 3
       --> m.toml:17:9
        |
     17 | order = 9
@@ -482,7 +482,7 @@ fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
        = help: the defaults of dormand-prince are `rtol = 0.0001`, `atol = 0.0001`
     ");
     assert_snapshot!(ddim.refuses_manifest(&with("kind = \"ddim\"\neta = 0.0", "kind = \"edm\"\nchurn = -1")), @r"
-    error: edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1.003, least = 0.05, most = 50, 10 steps
+    error: edm: churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount = -1, std = 1.003, least = 0.05, most = 50, 10 steps
       --> m.toml:17:9
        |
     17 | churn = -1
@@ -814,11 +814,11 @@ fn an_output_that_cannot_be_written_is_refused() {
     fs::create_dir(ddim.path("a.npy")).unwrap();
     assert_snapshot!(ddim.refuses_flags(&["--out", "a.npy"]), @"error: --out a.npy: it is a folder; name a file");
     assert_snapshot!(ddim.refuses_flags(&["--out", "absent/a.npy"]), @"error: --out absent/a.npy: the folder absent does not exist; create it first");
-    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.refuses_flags(&["--out", ".npy"]), @"error: --out .npy: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an extension)");
     ddim.write("file", "");
     assert_snapshot!(ddim.refuses_flags(&["--out", "file/a.png"]), @"error: --out file/a.png: file is a file, not a folder; choose a folder");
     assert_snapshot!(ddim.refuses_flags(&["--out", "/proc/a.png"]), @"error: --out /proc/a.png: cannot write to the folder /proc: No such file or directory (os error 2); choose another");
-    assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--mean", "0", "--std", "1", "--shape", "2,8,8", "--out", "a.png"]), @"error: --out a.png: samples of 2 channels are no picture, which has 1 or 3; write them as .npy");
+    assert_snapshot!(ddim.fails(2, &["sample", "--model", "gaussian", "--mean", "0", "--std", "1", "--shape", "2,8,8", "--out", "a.png"]), @"error: --out a.png: samples of 2 channels cannot be shown as pictures, which have 1 or 3; write them as .npy");
 }
 
 #[test]
@@ -1011,16 +1011,16 @@ fn a_results_file_that_somebody_changed_is_refused() {
         ddim.write("results/g/metrics.csv", text);
         ddim.fails(1, &["run", "m.toml", "--quiet"])
     };
-    assert_snapshot!(malformed(""), @"error: results/g/metrics.csv:1: column `cell`: expected it as column 1, found `nothing`; restore the file (it is written by the program only), or delete it to run its cells again");
-    assert_snapshot!(malformed(&right.replace("status", "state")), @"error: results/g/metrics.csv:1: column `status`: expected it as column 3, found `state`; restore the file (it is written by the program only), or delete it to run its cells again");
-    assert_snapshot!(malformed(&right.replace(",done,10,", ",done,ten,")), @"error: results/g/metrics.csv:2: column `S`: `ten` is not a whole number; restore the file (it is written by the program only), or delete it to run its cells again");
-    assert_snapshot!(malformed(&right.replace(",done,", ",maybe,")), @"error: results/g/metrics.csv:2: column `status`: `maybe` is neither `done` nor `diverged`; restore the file (it is written by the program only), or delete it to run its cells again");
-    assert_snapshot!(malformed(right.trim_end().rsplit_once(',').unwrap().0), @"error: results/g/metrics.csv:2: column `N`: the row has 6 fields and the header 7; restore the file (it is written by the program only), or delete it to run its cells again");
+    assert_snapshot!(malformed(""), @"error: results/g/metrics.csv:1: column `cell`: expected it as column 1, found `nothing`; restore the file (only the program should write it), or delete it to run its cells again");
+    assert_snapshot!(malformed(&right.replace("status", "state")), @"error: results/g/metrics.csv:1: column `status`: expected it as column 3, found `state`; restore the file (only the program should write it), or delete it to run its cells again");
+    assert_snapshot!(malformed(&right.replace(",done,10,", ",done,ten,")), @"error: results/g/metrics.csv:2: column `S`: `ten` is not a whole number; restore the file (only the program should write it), or delete it to run its cells again");
+    assert_snapshot!(malformed(&right.replace(",done,", ",maybe,")), @"error: results/g/metrics.csv:2: column `status`: `maybe` is neither `done` nor `diverged`; restore the file (only the program should write it), or delete it to run its cells again");
+    assert_snapshot!(malformed(right.trim_end().rsplit_once(',').unwrap().0), @"error: results/g/metrics.csv:2: column `N`: the row has 6 fields and the header 7; restore the file (only the program should write it), or delete it to run its cells again");
     let latin1 = [right.as_bytes(), b"\xef\n"].concat();
     ddim.write("results/g/metrics.csv", latin1);
-    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/metrics.csv:3: column `cell`: the line is not UTF-8 text; restore the file (it is written by the program only), or delete it to run its cells again");
+    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/metrics.csv:3: column `cell`: the line is not UTF-8 text; restore the file (only the program should write it), or delete it to run its cells again");
     ddim.write("results/g/metrics.csv", &right).write("results/g/timing.csv", "cell\n0\n");
-    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/timing.csv:2: column `key`: it is missing; restore the file (it is written by the program only), or delete it to run its cells again");
+    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/timing.csv:2: column `key`: it is missing; restore the file (only the program should write it), or delete it to run its cells again");
 }
 
 #[test]

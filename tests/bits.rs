@@ -100,7 +100,7 @@ fn one_image_has_no_standard_error_and_that_is_said() {
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), 3, "{printed}");
     for line in &lines[1..] {
-        assert!(line.ends_with(" (of one image, which has no standard error)"), "{printed}");
+        assert!(line.ends_with(" (one image: no standard error)"), "{printed}");
     }
 }
 
@@ -173,9 +173,9 @@ fn a_program_with_a_range_is_sampled_and_bounded_under_learned() {
     assert_ne!(learned, fs::read(ddim.path("a.npy")).unwrap());
     let bits = |model| [&["bits", "x.npy", "--model", model][..], &setting].concat();
     ddim.succeeds(&bits("both.pt"));
-    let expected = "error: the model predicts eps alone, and variance = \"learned\" needs a range of \
-                    variances beside it (a network of twice as many output channels): use eta or \
-                    sigma-hat";
+    let expected = "error: a learned variance needs a model that also predicts the range of its \
+                    variance, in twice as many output channels, but this one predicts only eps; use \
+                    `eta` or `variance = \"sigma-hat\"`";
     // A program does not say before it runs.
     assert_eq!(ddim.refuses(&bits("eps.pt")), expected);
     assert_eq!(ddim.refuses(&sample("eps.pt")), expected);
@@ -192,26 +192,26 @@ fn what_has_no_bound_is_refused() {
         ddim.refuses(&[&["bits", "x.npy", "--steps", "10"], &EXACT[..], more].concat())
     };
     assert_snapshot!(refuses(&["--eta", "0"]), @"error: likelihood: a method that draws no noise has no variational bound: take ddpm with an eta above 0, sigma-hat or learned");
-    assert_snapshot!(refuses(&["--solver", "heun"]), @"error: --solver heun: the bound is that of ancestral sampling, ddpm; leave the flag out");
+    assert_snapshot!(refuses(&["--solver", "heun"]), @"error: --solver heun: only ddpm has this bound; leave the flag out");
     assert_snapshot!(refuses(&["--end", "first-level"]), @r#"error: likelihood: the last step must go to the image itself: end = "clean""#);
-    assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv");
+    assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv; give a name that ends in it");
     assert_snapshot!(refuses(&["--variance", "learned"]), @r#"
-    error: the model predicts eps alone, and variance = "learned" needs a range of variances beside it (a network of twice as many output channels): use eta or sigma-hat
+    error: a learned variance needs a model that also predicts the range of its variance, in twice as many output channels, but this one predicts only eps
      --> command line:1:12
       |
     1 | --variance learned
       |            ^^^^^^^
       |
-      = help: exact scores are those of eps alone
+      = help: use `eta` or `variance = "sigma-hat"`
     "#);
     let ddim_flags = ["--solver", "ddim", "--variance", "learned"];
     let network = ["sample", "--model", "x.npy", "--out", "a.npy"];
     let said = ddim.refuses(&[&network[..], &ddim_flags].concat());
-    assert!(said.contains("ddim has no learned variance"), "{said}");
+    assert!(said.contains("ddim cannot use a learned variance"), "{said}");
     let floats =
         Array4::from_shape_fn((1, 3, 8, 8), |(_, _, _, x)| if x < 4 { -1.0 } else { 0.123 });
     npy::write_images(&ddim.path("f.npy"), floats.view()).unwrap();
     let refused =
         ddim.refuses(&[&["bits", "f.npy", "--quiet", "--steps", "10"], &EXACT[..]].concat());
-    assert_snapshot!(refused, @"error: f.npy holds 0.123 where bytes have 0.1216 or 0.1294: the bound is on the likelihood of images of bytes (PNG, JPEG, or an array of them)");
+    assert_snapshot!(refused, @"error: f.npy holds 0.123, which is no byte's value (the nearest are 0.1216 and 0.1294); the bound needs byte images: PNG, JPEG, or an array of bytes");
 }

@@ -168,9 +168,9 @@ fn a_folder_without_results_ends_in_one_message() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("empty")).unwrap();
     ddim.write("g.toml", GAUSSIAN);
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"error: absent does not exist; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
-    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"error: empty has no manifest.toml and no metrics.csv; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
-    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"error: g.toml is a file; a folder of results is what `ddim run MANIFEST` leaves, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "absent"]), @"error: absent does not exist; a results folder is what `ddim run MANIFEST` writes, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["table", "empty"]), @"error: empty has no manifest.toml and no metrics.csv; a results folder is what `ddim run MANIFEST` writes, for instance results/table1");
+    insta::assert_snapshot!(ddim.fails(2, &["plot", "g.toml"]), @"error: g.toml is a file; a results folder is what `ddim run MANIFEST` writes, for instance results/table1");
     ddim.succeeds(&["run", "g.toml", "--quiet"]);
     insta::assert_snapshot!(ddim.fails(2, &["table", "results/g"]), @"error: results/g: its manifest has no [table]; add one there, or see metrics.csv");
     // Without a table there is still a report of the cells.
@@ -266,7 +266,7 @@ fn short_forms_are_values_of_the_manifest_and_meet_its_problems() {
       = help: known here: f32, bf16
     "#);
     insta::assert_snapshot!(
-        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @"error: --seed and --set seed=2 both set seed; give one of them"
+        ddim.fails(2, &["check", "g.toml", "--seed", "1", "--set", "seed=2"]), @"error: --seed and --set seed=2 both set seed; use only one of them"
     );
     ddim.write("s.toml", GAUSSIAN.replace("[sweep]", "[sweep]\nseed = [0, 1]"));
     insta::assert_snapshot!(ddim.fails(2, &["run", "s.toml", "--seed", "1"]), @r"
@@ -499,8 +499,8 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
         arguments.extend(more);
         ddim.fails(2, &arguments)
     };
-    insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"error: cannot read the manifest absent.toml: No such file or directory (os error 2); shipped ones are in experiments/");
-    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "absent.toml"]), @"error: cannot read the manifest absent.toml: No such file or directory (os error 2); the manifests that ship with ddim are in experiments/");
+    insta::assert_snapshot!(sample(&["--out", "a.jpg"]), @"error: --out a.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an extension)");
     insta::assert_snapshot!(sample(&["--out", "nowhere/a.npy"]), @"error: --out nowhere/a.npy: the folder nowhere does not exist; create it first");
     insta::assert_snapshot!(sample(&["--steps", "2000", "--out", "a.npy"]), @r"
     error: grid: S = 2000: this tau needs at least 1 and at most T = 1000 steps
@@ -527,11 +527,11 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --eta 5
       |       ^
       |
-      = help: the variance of a step cannot exceed what is left of 1 - alpha_bar
+      = help: the variance of a step cannot exceed 1 - alpha_bar at its end
     ");
     insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
     insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: give a number from 1 to 1024");
-    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: the devices are cpu and cuda");
+    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: give cpu or cuda");
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
     error: model.source = "./absent" does not exist (paths are relative to the folder the command runs in)
@@ -702,7 +702,10 @@ fn a_plan_counts_the_truth_once_for_the_cells_that_share_it() {
     let (base, _) = GAUSSIAN.split_once("[sweep]").unwrap();
     ddim.write("g.toml", format!("{base}{truth}"));
     let plan = ddim.succeeds(&["plan", "g.toml"]);
-    assert!(plan.contains("the truth of 2 cells, solved once  1000 calls x 8"), "{plan}");
+    assert!(
+        plan.contains("reference solution of 2 cells, computed once  1000 calls x 8"),
+        "{plan}"
+    );
 }
 
 #[test]
@@ -730,7 +733,7 @@ fn names_are_listed_completed_and_found() {
     };
     assert!(refused("dpmsolver++").contains("help: it is `dpm-solver++2m` here"));
     assert!(refused("euler_a").contains("help: it is `ddim` here, with `eta = 1`: the same step"));
-    assert!(refused("LCMScheduler").contains("help: there is none here; the nearest is `ddim`"));
+    assert!(refused("LCMScheduler").contains("help: not available here; the nearest is `ddim`"));
 }
 
 #[test]

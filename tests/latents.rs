@@ -117,7 +117,7 @@ fn what_made_latents_decodes_them_and_says_what_is_done_otherwise() {
     let (_, said) =
         ddim.says(&["decode", "z.npy", "--steps", "10", "--solver", "heun", "--out", "y.npy"]);
     assert_snapshot!(said, @r#"
-    warning: z.npy was made otherwise
+    warning: these settings differ from those that made z.npy:
       grid.steps: 20 there, 10 here
       solver.kind: "ddim" there, "heun" here
       solver.variance.eta: 0.0 there, nothing here
@@ -387,7 +387,7 @@ fn one_array_goes_to_stdout_and_nothing_else_does() {
     let both = [&sample[..], &EXACT, &["--out", "-", "--out", "y.npy"]].concat();
     assert_eq!(stdout(&both), fs::read(ddim.path("y.npy")).unwrap());
     assert_snapshot!(ddim.exact_refuses(&sample, &["--out", "-", "--out", "-"]), @"error: --out - is given twice: stdout takes one array");
-    assert_snapshot!(ddim.exact_refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout has the errors; name a file");
+    assert_snapshot!(ddim.exact_refuses(&["reconstruct", "x.npy"], &["--out", "-"]), @"error: --out -: stdout is used for the errors; name a file");
 }
 
 #[test]
@@ -460,12 +460,12 @@ fn bad_images_and_flags_end_in_one_message() {
     fs::create_dir(ddim.path("empty")).unwrap();
     assert_snapshot!(encode(&["empty", "--out", "z.npy"]), @"error: empty is empty: expected images (png, jpg, webp, bmp, tif, ppm, pgm, pbm, gif)");
     RgbImage::new(6, 6).save(ddim.path("six.png")).unwrap();
-    assert_snapshot!(encode(&["six.png", "--out", "z.npy"]), @"error: the images of six.png are 3 x 6 x 6 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --resize center-crop:4 or squash:4");
+    assert_snapshot!(encode(&["six.png", "--out", "z.npy"]), @"error: the images of six.png are 3 x 6 x 6 (channels x height x width), but this model's are 3 x 4 x 4 (channels x height x width); add --resize center-crop:4 or squash:4");
     image::GrayImage::new(4, 4).save(ddim.path("grey.png")).unwrap();
-    assert_snapshot!(encode(&["grey.png", "--out", "z.npy"]), @"error: the images of grey.png are 1 x 4 x 4 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width); add --rgb");
+    assert_snapshot!(encode(&["grey.png", "--out", "z.npy"]), @"error: the images of grey.png are 1 x 4 x 4 (channels x height x width), but this model's are 3 x 4 x 4 (channels x height x width); add --rgb");
     assert_snapshot!(encode(&["x.npy", "six.png", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width): the images of one call have one size; --resize center-crop:SIDE or squash:SIDE makes them so
+    error: x.npy is 3 x 4 x 4 (channels x height x width), but six.png is 3 x 6 x 6 (channels x height x width); make all images the same size with --resize center-crop:SIDE or squash:SIDE
     "#);
     assert_snapshot!(encode(&["x.npy", "--range", "3..9", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
@@ -473,19 +473,19 @@ fn bad_images_and_flags_end_in_one_message() {
     "#);
     assert_snapshot!(encode(&["x.npy", "--range", "3", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: --range 3: give positions like 0..64, the second beyond the first
+    error: --range 3: give two positions, the second larger, for instance 0..64
     "#);
     assert_snapshot!(encode(&["x.npy", "--eta", "0.5", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: ddim adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)
+    error: ddim adds noise and cannot run from clean to noisy; only solvers that draw no noise can, for instance ddim with `eta = 0`
     "#);
     assert_snapshot!(encode(&["x.npy", "--solver", "euler-sigma2", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = "first-level")
+    error: euler-sigma2 divides by the sigma it starts from and cannot start at the clean end, where sigma = 0; start at the first level: `end = "first-level"`
     "#);
     assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current"
+    error: heun makes more than one model call a step, and only a step of one call can be inverted by the next and the fixed-point convention; use `inversion = "current"`, or a solver of one call: ddim with `eta = 0`, euler or euler-sigma2
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
@@ -550,12 +550,12 @@ fn bad_latents_end_in_one_message() {
     ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.npy"]);
     ddim.exact(&["encode", "x.npy"], &["--steps", "10", "--out", "z.safetensors"]);
     let decode = |name: &str| ddim.refuses(&["decode", name, "--out", "y.npy"]);
-    assert_snapshot!(decode("x.npy"), @"error: x.npy does not say which model it belongs to: name it, --model");
+    assert_snapshot!(decode("x.npy"), @"error: x.npy does not say which model it belongs to; choose one with --model");
     assert_snapshot!(decode("no.npy"), @"error: cannot read no.npy: No such file or directory (os error 2)");
     assert_snapshot!(decode("z.png"), @"error: z.png: latents are in .npy or .safetensors files");
     let write = |name: &str, z: Array4<f64>| ndarray_npy::write_npy(ddim.path(name), &z).unwrap();
     write("wide.npy", Array4::zeros((2, 3, 4, 5)));
-    assert_snapshot!(ddim.exact_refuses(&["decode", "wide.npy"], &["--out", "y.npy"]), @"error: wide.npy: its latents are 3 x 4 x 5 (channels x height x width), and this model's are 3 x 4 x 4 (channels x height x width): they belong to another");
+    assert_snapshot!(ddim.exact_refuses(&["decode", "wide.npy"], &["--out", "y.npy"]), @"error: wide.npy: the latents are 3 x 4 x 5 (channels x height x width), but this model's are 3 x 4 x 4 (channels x height x width); choose the model that made them");
     write("nan.npy", Array4::from_elem((2, 3, 4, 4), f64::NAN));
     assert_snapshot!(decode("nan.npy"), @"error: nan.npy: latent 0 (from 0) has NaN or infinite values; write them without");
     write("none.npy", Array4::zeros((0, 3, 4, 4)));
@@ -574,14 +574,14 @@ fn bad_latents_end_in_one_message() {
     // Where a file's manifest has what a flag contradicts, the place is in the file.
     let (_, said) = ddim.says(&["decode", "z.safetensors", "--std", "0.25", "--out", "y.npy"]);
     assert_snapshot!(said, @r#"
-    warning: z.safetensors was made otherwise
+    warning: these settings differ from those that made z.safetensors:
       model.exact.std: [0.5] there, [0.25] here
     wrote y.npy
     "#);
     fs::create_dir_all(ddim.path("full/of")).unwrap();
-    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder has something in it; name a new one");
+    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "full"]), @"error: --out full: the folder is not empty; name a new one");
     assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "no/new"]), @"error: --out no/new: the folder no does not exist; create it first");
-    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an ending)");
+    assert_snapshot!(ddim.refuses(&["decode", "z.safetensors", "--out", "y.jpg"]), @"error: --out y.jpg: images are written as .npy (an array; - is stdout), .png (a grid), or into a new folder (a name without an extension)");
 }
 
 #[test]
@@ -590,18 +590,18 @@ fn bad_ends_end_in_one_message() {
     let between =
         |more: &[&str]| ddim.exact_refuses(&["interpolate"], &[more, &["--out", "y.npy"]].concat());
     assert_snapshot!(between(&[]), @"error: nothing to interpolate between: name images, --latents FILE, or --seeds A,B");
-    assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, and a row has 2 ends, a grid 4: give 2 or 4 seeds");
+    assert_snapshot!(between(&["--seeds", "1,2,3"]), @"error: --seeds gives 3, but a row has 2 ends and a grid 4; give 2 or 4 seeds");
     assert_snapshot!(between(&["x.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: x.npy has 5, and a row has 2 ends, a grid 4: give 2 or 4 of them (--pick chooses)
+    error: x.npy has 5, but a row has 2 ends and a grid 4; give 2 or 4 of them, with --pick
     "#);
     assert_snapshot!(between(&["x.npy", "--pick", "0,5"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: --pick 5: x.npy has 5, counted from 0
     "#);
-    assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, the ends");
-    assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 does not lie between 0 and 1, the two ends");
-    assert_snapshot!(ddim.refuses(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: a folder or file of weights, or gaussian, mixture, dirac");
+    assert_snapshot!(between(&["--seeds", "1,2", "--points", "1"]), @"error: --points 1: give at least 2, for the two ends");
+    assert_snapshot!(between(&["--seeds", "1,2", "--alphas", "0,1.5"]), @"error: --alphas: 1.5 is not between 0 and 1, where the two ends are");
+    assert_snapshot!(ddim.refuses(&["interpolate", "--seeds", "1,2", "--out", "y.npy"]), @"error: --model is missing: give a folder or file of weights, or gaussian, mixture or dirac");
     let mut opposite = images(2).mapv(f64::from);
     let first = opposite.slice(s![..1, .., .., ..]).to_owned();
     opposite.slice_mut(s![1.., .., .., ..]).assign(&-first);

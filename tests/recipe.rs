@@ -1240,8 +1240,8 @@ fn a_training_is_checked_and_neither_run_nor_planned() {
     assert_snapshot!(verdict(&minutes), @"m.toml: ok, trains a denoiser for 50 minutes");
     let started = ["--set", "network.channels=", "--set", "network.start=models/cifar10-small"];
     assert_snapshot!(verdict(&started), @"m.toml: ok, trains a denoiser for 400000 images");
-    assert_snapshot!(refused(&["run", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment: `ddim train m.toml`");
-    assert_snapshot!(refused(&["plan", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment: `ddim train m.toml`");
+    assert_snapshot!(refused(&["run", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment; use `ddim train m.toml`");
+    assert_snapshot!(refused(&["plan", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment; use `ddim train m.toml`");
     // Images of a folder have no classes.
     fs::write(&path, CLASSIFIER.replace("source = \"cifar10\"", "source = \"d\"")).unwrap();
     let set = format!("data.source={}", folder.path().display());

@@ -55,13 +55,13 @@ fn settings_a_method_does_not_have_are_refused_with_those_it_has() {
         let limits = format!("churn_min = {min}, churn_max = {max}, churn_std = 1");
         refusal(&format!("kind = \"edm\", churn = {churn}, {limits}"), steps)
     };
-    insta::assert_snapshot!(order("adams-bashforth", 5), @"adams-bashforth: order = 5 is not one of 2 to 4");
-    insta::assert_snapshot!(order("dpm-solver", 0), @"dpm-solver: order = 0 is not one of 1 to 3");
-    insta::assert_snapshot!(order("deis", 4), @"deis: order = 4 is not one of 2 to 3");
-    insta::assert_snapshot!(order("unipc-bh2", 1), @"unipc: order = 1 is not one of 2 to 3");
+    insta::assert_snapshot!(order("adams-bashforth", 5), @"adams-bashforth: order = 5 must be from 2 to 4");
+    insta::assert_snapshot!(order("dpm-solver", 0), @"dpm-solver: order = 0 must be from 1 to 3");
+    insta::assert_snapshot!(order("deis", 4), @"deis: order = 4 must be from 2 to 3");
+    insta::assert_snapshot!(order("unipc-bh2", 1), @"unipc: order = 1 must be from 2 to 3");
     let tolerances = refusal(r#"kind = "dormand-prince", rtol = 0, atol = 1e-6"#, 10);
     insta::assert_snapshot!(tolerances, @"dormand-prince: rtol = 0e0 and atol = 1e-6 must be positive and finite");
-    insta::assert_snapshot!(edm(-1.0, 0.0, 50.0, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = -1, std = 1, least = 0, most = 50, 10 steps");
-    insta::assert_snapshot!(edm(1.0, 50.0, 0.05, 10), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 50, most = 0.05, 10 steps");
-    insta::assert_snapshot!(edm(1.0, 0.0, 50.0, 0), @"edm: churn needs an amount and a std of at least 0, least <= most and a step; here are amount = 1, std = 1, least = 0, most = 50, 0 steps");
+    insta::assert_snapshot!(edm(-1.0, 0.0, 50.0, 10), @"edm: churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount = -1, std = 1, least = 0, most = 50, 10 steps");
+    insta::assert_snapshot!(edm(1.0, 50.0, 0.05, 10), @"edm: churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount = 1, std = 1, least = 50, most = 0.05, 10 steps");
+    insta::assert_snapshot!(edm(1.0, 0.0, 50.0, 0), @"edm: churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount = 1, std = 1, least = 0, most = 50, 0 steps");
 }

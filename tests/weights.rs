@@ -127,7 +127,7 @@ fn convert_writes_what_diffusers_writes() {
 
     // What is there stays there.
     let again = ["convert", "tiny_zip.ckpt", "--out", "tiny_zip.ckpt-diffusers"];
-    assert_snapshot!(ddim.refuses(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the files of a model in it");
+    assert_snapshot!(ddim.refuses(&again), @"error: --out tiny_zip.ckpt-diffusers: the folder is not empty; --force replaces the model's files in it");
     assert_snapshot!(ddim.refuses(&["convert", "tiny_zip.ckpt", "--out", "tiny_legacy.ckpt"]), @"error: --out tiny_legacy.ckpt: it is a file; name a folder");
     assert_snapshot!(ddim.refuses(&["convert", "tiny_zip.ckpt", "--out", "a/b"]), @"error: --out a/b: the folder a does not exist; create it first");
     fs::write(ddim.path("tiny_zip.ckpt-diffusers/README.md"), "mine").unwrap();

@@ -1,6 +1,6 @@
-//! CUDA on demand: one binary runs with and without it.
+//! CUDA on demand: the same binary runs with and without it.
 //!
-//! The program links LibTorch's CPU libraries alone. `--device cuda` loads `libtorch_cuda.so` at
+//! The program links only LibTorch's CPU libraries. [`device`] loads `libtorch_cuda.so` at
 //! run time, which registers its kernels with the library that is already there. This must
 //! happen before LibTorch is first asked about CUDA, because it keeps its first answer; so
 //! every such question goes through [`device`].
@@ -22,40 +22,37 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 #[non_exhaustive]
 pub enum CudaError {
     /// No folder holds LibTorch's CUDA library.
-    #[error(
-        "--device cuda: LibTorch has no CUDA library ({CUDA_LIBRARY} is not in {}); run `make cuda`",
-        list(searched)
-    )]
+    #[error("LibTorch has no CUDA library ({CUDA_LIBRARY} is not in {})", list(searched))]
     NoLibrary {
-        /// The folders looked into.
+        /// The folders searched.
         searched: Vec<PathBuf>,
     },
-    /// LibTorch's CUDA library is there, and one that it needs is not.
-    #[error("--device cuda: the CUDA libraries are incomplete ({message}); run `make cuda`")]
+    /// LibTorch's CUDA library is there, but one that it needs is not.
+    #[error("the CUDA libraries are incomplete ({message})")]
     Incomplete {
         /// What the loader said.
         message: String,
     },
     /// The machine has no NVIDIA driver.
-    #[error("--device cuda: this machine has no NVIDIA driver ({message})")]
+    #[error("this machine has no NVIDIA driver ({message})")]
     NoDriver {
         /// What the loader said.
         message: String,
     },
     /// The driver shows no device.
-    #[error("--device cuda: the NVIDIA driver shows no GPU that LibTorch can use")]
+    #[error("the NVIDIA driver shows no GPU that LibTorch can use")]
     NoGpu,
 }
 
 fn list(folders: &[PathBuf]) -> String {
     let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    if names.is_empty() { "any folder known".into() } else { names.join(", ") }
+    if names.is_empty() { "any known folder".into() } else { names.join(", ") }
 }
 
 /// The first CUDA device, after loading LibTorch's CUDA library if need be.
 ///
 /// # Errors
-/// Says which of the three is missing: the CUDA libraries, the driver, the GPU.
+/// If the CUDA libraries, the driver or the GPU is missing; the error says which.
 pub fn device() -> Result<Device, CudaError> {
     static ANSWER: OnceLock<Result<Device, CudaError>> = OnceLock::new();
     ANSWER.get_or_init(find).clone()
@@ -63,7 +60,7 @@ pub fn device() -> Result<Device, CudaError> {
 
 fn find() -> Result<Device, CudaError> {
     load(&folders())?;
-    // Asked after the load only: LibTorch keeps its first answer.
+    // Only after loading, because LibTorch keeps its first answer.
     if Cuda::is_available() {
         return Ok(Device::Cuda(0));
     }
@@ -96,7 +93,7 @@ fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Where LibTorch's CUDA library may be: beside the CPU library in use, then where it was set up.
+/// Where LibTorch's CUDA library may be: next to the CPU library in use, then where it was set up.
 fn folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     folders.extend(loaded_from("libtorch_cpu.so"));
@@ -148,8 +145,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "--device cuda: LibTorch has no CUDA library (libtorch_cuda.so is not in {}); \
-                 run `make cuda`",
+                "LibTorch has no CUDA library (libtorch_cuda.so is not in {})",
                 folder.path().display()
             )
         );

@@ -6,8 +6,8 @@ use tch::{Device, Kind, Tensor};
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
 
 impl State for Tensor {
-    /// One pass over memory a term, in place after the first; the coefficient is rounded once, to
-    /// the tensor's own type.
+    /// One pass over memory for each term, in place after the first; each coefficient is rounded once, to
+    /// the type of the tensor.
     fn lincomb(terms: &[(f64, &Self)]) -> Result<Self> {
         let Some((&(first, x), rest)) = terms.split_first() else {
             return Err(Error::model("a linear combination needs at least one term"));
@@ -91,7 +91,7 @@ impl Noise<Tensor> for KeyedNoise {
 /// Host images `[N, C, H, W]` as an f32 tensor on a device.
 ///
 /// # Errors
-/// When the device has no room.
+/// If the device has no room.
 pub fn from_images(images: &Array4<f32>, device: Device) -> Result<Tensor> {
     let host = Tensor::try_from(images).map_err(Error::model)?;
     host.f_to_device(device).map_err(Error::model)
@@ -100,9 +100,9 @@ pub fn from_images(images: &Array4<f32>, device: Device) -> Result<Tensor> {
 /// Host values `[N, C, H, W]` as a state of a kind on a device.
 ///
 /// # Errors
-/// When the device has no room.
+/// If the device has no room.
 pub fn from_states(x: &Array4<f64>, kind: Kind, device: Device) -> Result<Tensor> {
-    // Rounded on the host: half the bytes travel.
+    // Rounded on the host, to copy half the bytes.
     let host = Tensor::try_from(x).and_then(|x| x.f_to_kind(kind));
     host.and_then(|x| x.f_to_device(device)).map_err(Error::model)
 }
@@ -110,7 +110,7 @@ pub fn from_states(x: &Array4<f64>, kind: Kind, device: Device) -> Result<Tensor
 /// A state `[N, C, H, W]` on the host, where f64 holds it without loss.
 ///
 /// # Errors
-/// When the state has another rank.
+/// If the state has another rank.
 pub fn to_states(x: &Tensor) -> Result<Array4<f64>> {
     let host = x.f_to_device(Device::Cpu).and_then(|x| x.f_to_kind(Kind::Double)?.f_contiguous());
     let host: ArrayD<f64> = (&host.map_err(Error::model)?).try_into().map_err(Error::model)?;
@@ -120,7 +120,7 @@ pub fn to_states(x: &Tensor) -> Result<Array4<f64>> {
 /// A matrix on the host, in f32.
 ///
 /// # Errors
-/// When the tensor is no matrix.
+/// If the tensor is not a matrix.
 pub fn to_matrix(x: &Tensor) -> Result<Array2<f32>> {
     host_array(x)?.into_dimensionality().map_err(Error::model)
 }

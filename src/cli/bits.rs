@@ -24,21 +24,21 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Prints the variational bound on the negative log-likelihood of images of bytes: its mean and the\n\
-    standard error over images, and the same of the part of x_T, which no model changes. Every step is\n\
-    a term and a model call. The method is ddpm, with an eta above 0 [default: 1], sigma-hat, or learned.\n\n\
+    after_help = "Prints the variational bound on the negative log-likelihood of byte images, with its standard error\n\
+    over images, and the share of x_T, which no model can change. Each step is one term and one model\n\
+    call. The solver is ddpm: with an eta above 0 [default: 1], or with variance sigma-hat or learned.\n\n\
     Examples:\n  \
     ddim bits cifar10 --range 0..64 --model models/cifar10-small --steps 100\n  \
     ddim bits faces/ --resize squash:32 --model models/cifar10-small --variance sigma-hat\n  \
     ddim bits a.png --model models/cifar10-small --tau linspace --steps 1000 --out bits.csv",
-    mut_arg("solver", |solver| solver.help("The method: ddpm, no other has this bound [default: ddpm]"))
+    mut_arg("solver", |solver| solver.help("The solver: only ddpm has this bound [default: ddpm]"))
 )]
 pub(super) struct Bits {
-    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
+    /// Image files or folders of them, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 
-    /// Which images of a set that has splits [default: test]
+    /// Split of the data set, where it has several [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
@@ -53,7 +53,7 @@ pub(super) struct Bits {
     #[command(flatten)]
     setting: Setting,
 
-    /// bits.csv, a row per image
+    /// File to write, bits.csv: one row for each image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -70,7 +70,9 @@ impl Bits {
         if let Some(path) = &self.out {
             if !is(path, "csv") {
                 let path = path.display();
-                return Err(Error::input(format!("--out {path}: bits are written as .csv")));
+                return Err(Error::input(format!(
+                    "--out {path}: bits are written as .csv; give a name that ends in it"
+                )));
             }
             check_output(path)?;
         }
@@ -83,7 +85,7 @@ impl Bits {
         let kind = &plan.cells[0].spec.solver.kind;
         if kind != "ddpm" {
             return Err(Error::input(format!(
-                "--solver {kind}: the bound is that of ancestral sampling, ddpm; leave the flag out"
+                "--solver {kind}: only ddpm has this bound; leave the flag out"
             )));
         }
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
@@ -110,7 +112,7 @@ impl Bits {
     }
 }
 
-/// The mass of a bin is a likelihood of bytes: their levels, freed of the rounding of f32.
+/// Undoes the rounding of f32, since the bound integrates over the bins of exact byte levels.
 fn as_bytes(mut x0: Array4<f64>, name: &str) -> Result<Array4<f64>> {
     for x in &mut x0 {
         let byte = (*x + 1.0) * 127.5;
@@ -118,8 +120,8 @@ fn as_bytes(mut x0: Array4<f64>, name: &str) -> Result<Array4<f64>> {
         if (byte - nearest).abs() > 1e-3 {
             let level = |byte: f64| byte / 127.5 - 1.0;
             return Err(Error::input(format!(
-                "{name} holds {x:.3} where bytes have {:.4} or {:.4}: the bound is on the likelihood \
-                 of images of bytes (PNG, JPEG, or an array of them)",
+                "{name} holds {x:.3}, which is no byte's value (the nearest are {:.4} and {:.4}); the \
+                 bound needs byte images: PNG, JPEG, or an array of bytes",
                 level(byte.floor()),
                 level(byte.ceil())
             )));
@@ -140,7 +142,7 @@ fn csv(bound: &Bound) -> Vec<u8> {
 fn line(name: &str, values: &[f64]) -> String {
     let Mean { value, standard_error, n } = Mean::of(values.iter().copied());
     let spread = match n {
-        1 => " (of one image, which has no standard error)".to_owned(),
+        1 => " (one image: no standard error)".to_owned(),
         _ => format!(" +- {standard_error:.4}"),
     };
     format!("{name:24}{value:.4}{spread}")

@@ -1,6 +1,7 @@
-//! The names that manifests and flags know, with what each stands for: solvers, spacings, metrics.
+//! The names that manifests and flags accept: solvers, spacings and metrics, each with a description.
 //!
-//! What can be found by asking the thing itself is asked: orders, model calls and levels are counted.
+//! Orders, model calls and levels are not written down here: they are taken from the solver or grid
+//! itself.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ const STEPS: usize = 10;
 /// The S for which levels are listed.
 const FEW: usize = 5;
 
-/// A table of names: a header, and a row for each name, which stands first in it.
+/// A table of names: a header, and a row for each name, with the name in its first column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     header: Vec<String>,
@@ -24,7 +25,7 @@ impl Names {
     /// The solvers of a registry, on a grid that ends clean.
     ///
     /// # Errors
-    /// A solver that its own defaults do not build.
+    /// If a solver cannot be built with its own defaults.
     pub fn solvers(registry: &Registry) -> Result<Self> {
         let schedule = Schedule::linear(1e-4, 0.02, 1000)?;
         let grid = Grid::new(&schedule, &Tau::OFFICIAL_UNIFORM, STEPS, End::Clean)?;
@@ -83,20 +84,20 @@ impl Names {
             let about = family.about.to_owned();
             Ok(vec![family.name.to_owned(), option.unwrap_or_default(), labels.join(" "), about])
         };
-        let labels = format!("labels at S = {FEW}, T = 1000");
+        let labels = format!("timesteps at S = {FEW}, T = 1000");
         Ok(Self {
             header: ["name", "options", &labels, "what it is"].map(String::from).into(),
             rows: FAMILIES.into_iter().map(row).collect::<Result<_>>()?,
         })
     }
 
-    /// What can be measured.
+    /// The measures.
     pub fn metrics() -> Self {
         let row = |measure: Measured| {
             let needs = [
                 (measure.needs_features(), "features"),
                 (measure.needs_reference(), "reference"),
-                (measure.needs_truth(), "truth"),
+                (measure.needs_truth(), "reference solution"),
             ];
             let needs: Vec<&str> =
                 needs.into_iter().filter_map(|(needed, what)| needed.then_some(what)).collect();
@@ -109,7 +110,7 @@ impl Names {
         }
     }
 
-    /// A table for a terminal: a column is as wide as its widest entry, and empty ones are left out.
+    /// A table for a terminal: each column is as wide as its widest entry, and empty columns are left out.
     pub fn text(&self) -> String {
         let all = || std::iter::once(&self.header).chain(&self.rows);
         let width = |k: usize| all().map(|row| row[k].chars().count()).max().unwrap_or(0);

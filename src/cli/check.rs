@@ -13,8 +13,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "No network is loaded: names, numbers, grids and the presence of files are what is checked, and of\n\
-    a training that its images fit the network. With -v, the cells of experiments are listed too.\n\nExamples:\n  \
+    after_help = "Checks names, numbers and grids, and that files exist; for a training, also that its images fit the\n\
+    network. Loads no network. With -v, also lists the cells of experiments.\n\nExamples:\n  \
     ddim check experiments/table1.toml\n  \
     ddim check experiments/table1.toml --profile full -v\n  \
     ddim check experiments/table1.toml --set grid.tau=linspace"
@@ -24,7 +24,7 @@ pub(super) struct Check {
     #[arg(required = true, value_name = "FILE")]
     manifests: Vec<PathBuf>,
 
-    /// Check under this profile whether the files it names are here
+    /// Check with this profile, including the files it names
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 

@@ -24,8 +24,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The folder holds config.json and diffusion_pytorch_model.safetensors, as diffusers' UNet2DModel\n\
-    opens them, and scheduler_config.json with model_index.json, as its DDPMPipeline opens them.\n\nExamples:\n  \
+    after_help = "Writes config.json and diffusion_pytorch_model.safetensors, which diffusers' UNet2DModel opens, and\n\
+    scheduler_config.json with model_index.json, which its DDPMPipeline opens.\n\nExamples:\n  \
     ddim convert model-790000.ckpt --out cifar10\n  \
     ddim convert ckpt.pth --out celeba-raw --raw --half\n  \
     ddim convert mine.pt --out mine --sample-size 48"
@@ -34,7 +34,7 @@ pub(super) struct Convert {
     /// A file of weights, a diffusers folder, or hf:owner/name[/path][@revision]
     source: String,
 
-    /// The folder to write; it must not exist or be empty
+    /// The folder to write, which must be new or empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -42,24 +42,23 @@ pub(super) struct Convert {
     #[arg(long)]
     half: bool,
 
-    /// Of a file with both, take the weights as they were trained and not their average
+    /// Use the raw weights instead of their average, where a file has both
     #[arg(long)]
     raw: bool,
 
-    /// Side of the images, where the files do not say it
+    /// Side of the images, if the files do not state it
     #[arg(long, value_name = "SIDE", value_parser = clap::value_parser!(i64).range(1..65536))]
     sample_size: Option<i64>,
 
-    /// What the network predicts, where no scheduler_config.json says it or another is meant: eps, v
-    /// or x0
+    /// What the network predicts, if no scheduler_config.json says so or to override it: eps, v or x0
     #[arg(long, value_name = "WHAT")]
     prediction: Option<String>,
 
-    /// Its noise schedule, likewise: linear, scaled-linear, cosine or sigmoid, with the betas of DDPM
+    /// Noise schedule, in the same cases: linear, scaled-linear, cosine or sigmoid, with DDPM's betas
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
 
-    /// Replace the files of a model in a folder that has other things
+    /// Replace the model's files in a folder that is not empty, and leave its other files
     #[arg(long)]
     force: bool,
 
@@ -67,7 +66,7 @@ pub(super) struct Convert {
     talk: Talk,
 }
 
-/// The scheduler's file to be written.
+/// The scheduler's file to write.
 struct Scheduler {
     bytes: Vec<u8>,
     class: String,
@@ -92,16 +91,16 @@ impl Convert {
             match scheduler {
                 Some(Scheduler { origin, .. }) => eprintln!("{SCHEDULER}: {origin}"),
                 None => eprintln!(
-                    "warning: nothing says what it predicts and for which noise levels, so there is no \
-                     {SCHEDULER}: --prediction and --schedule write one"
+                    "warning: no {SCHEDULER} was written, since nothing says what the network predicts \
+                     and for which noise levels; --prediction and --schedule write one"
                 ),
             }
         }
         Ok(())
     }
 
-    /// What is written of the network's meaning: the file beside it, what the flags say, or what is
-    /// known of the official code's networks.
+    /// What the network predicts and its noise schedule: from the flags, from the file next to it, or as
+    /// known for networks of the official code.
     fn scheduler(&self, path: &Path, official: bool) -> Result<Option<Scheduler>> {
         let input = |error: SchedulerError| Error::input(error.to_string());
         let found = SchedulerConfig::find(path).map_err(input)?;
@@ -114,7 +113,7 @@ impl Convert {
             return Ok(Some(Scheduler {
                 bytes,
                 class,
-                origin: format!("copied of {}", file.display()),
+                origin: format!("copied from {}", file.display()),
             }));
         }
         let mut config = match &found {
@@ -123,16 +122,16 @@ impl Convert {
             None => SchedulerConfig::ddpm(),
         };
         if let Some(name) = &self.prediction {
-            let unknown = || Error::input(format!("--prediction {name}: eps, v or x0"));
+            let unknown = || Error::input(format!("--prediction {name}: give eps, v or x0"));
             config.predicts = Predicts::named(name).ok_or_else(unknown)?;
         }
         if let Some(name) = &self.schedule {
             let rules = "linear, scaled-linear, cosine or sigmoid";
-            let unknown = || Error::input(format!("--schedule {name}: {rules}"));
+            let unknown = || Error::input(format!("--schedule {name}: give {rules}"));
             config.betas = Betas::named(name).ok_or_else(unknown)?;
         }
-        let by = if said { "flags" } else { "the official code" };
-        let origin = format!("{config}, as {by} {}", if said { "say" } else { "has it" });
+        let by = if said { "as the flags say" } else { "as in the official code" };
+        let origin = format!("{config}, {by}");
         let class = "DDPMScheduler".to_owned();
         Ok(Some(Scheduler { bytes: config.to_json().into_bytes(), class, origin }))
     }
@@ -145,14 +144,13 @@ impl Convert {
         Error::input(format!("--out {}: {error}; choose another folder", self.out.display()))
     }
 
-    /// Before anything is read: what is in the way.
+    /// Refuses a folder that cannot be written, before anything is read.
     fn check_folder(&self) -> Result<()> {
         if self.out.is_dir() {
             let mut entries = fs::read_dir(&self.out).map_err(|error| self.failed(&error))?;
             return match entries.next() {
-                Some(_) if !self.force => self.refused(
-                    "the folder is not empty; --force replaces the files of a model in it",
-                ),
+                Some(_) if !self.force => self
+                    .refused("the folder is not empty; --force replaces the model's files in it"),
                 _ => Ok(()),
             };
         }
@@ -171,7 +169,7 @@ impl Convert {
         parent.unwrap_or(Path::new("."))
     }
 
-    /// The whole folder appears at once; in one that exists, each file does.
+    /// Writes a new folder as a whole; into an existing one, each file as a whole.
     fn write(&self, converted: &Converted, scheduler: Option<&Scheduler>) -> Result<()> {
         let write = |folder: &Path| -> Result<()> {
             if let Some(Scheduler { bytes, class, .. }) = scheduler {

@@ -22,9 +22,9 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The distance is named after its features and is not the FID unless they are Inception's. Float\n\
-    arrays must be in [-1, 1], or --value-range says what they are; they are rounded to bytes, as when\n\
-    samples are saved. Two sets are compared as pytorch-fid compares two folders.\n\nExamples:\n  \
+    after_help = "The distance is called FID only on Inception features; otherwise it is named after its features.\n\
+    Float arrays must be in [-1, 1] unless --value-range says otherwise; they are rounded to bytes, as\n\
+    when samples are saved. Two sets are compared as pytorch-fid compares two folders.\n\nExamples:\n  \
     ddim evaluate samples/ faces/ --features inception --json\n  \
     ddim evaluate x0.npy --reference models/cifar10-features/cifar10-train.safetensors\n  \
     ddim evaluate cifar10 --split test --reference models/cifar10-features/cifar10-train.safetensors\n  \
@@ -38,39 +38,38 @@ pub(super) struct Evaluate {
     #[arg(value_name = "IMAGES")]
     data: String,
 
-    /// What they are compared with: images like these, taken whole (of a set that has splits, the
-    /// training images), or a file of statistics as for --reference
+    /// What to compare with: another set of images, used whole (the training split if it has one), or
+    /// a file of statistics as for --reference
     #[arg(value_name = "REAL", conflicts_with = "reference")]
     against: Option<String>,
 
-    /// Which images of a set that has splits, of IMAGES [default: test]
+    /// Split of IMAGES, where it has several [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
     #[command(flatten)]
     images: Images,
 
-    /// The reference statistics of fd and kid: a file of `ddim stats`, or an .npz of mu and sigma
+    /// Reference statistics: a file of `ddim stats`, or an .npz of mu and sigma
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
 
-    /// The features the reference was made of: a classifier's folder or .th file (a CIFAR ResNet),
-    /// `inception`, or a file of Inception weights (FID, KID)
+    /// The feature network, the same as the reference's: a classifier's folder or .th file (a CIFAR
+    /// ResNet), `inception`, or a file of Inception weights (FID, KID)
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// What is measured: Fréchet distance, kernel distance, Inception Score (of the softmax of a
+    /// What to measure: Fréchet distance, kernel distance, Inception Score (from the softmax of a
     /// classifier's logits; Inception's are without their bias, as published), precision and recall
-    /// (of as many reference features as images), and how many labels of the set the features'
-    /// classifier finds
+    /// (with as many reference features as images), and the classifier's accuracy on the set's classes
     #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
     measures: Vec<MeasureName>,
 
-    /// Disjoint blocks of the jackknife
+    /// Number of disjoint blocks of the jackknife
     #[arg(long, default_value_t = DEFAULT_BLOCKS, value_name = "B")]
     blocks: usize,
 
-    /// Write the row here too, with the columns of metrics.csv
+    /// Also write the row to this file, with the columns of metrics.csv
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
@@ -96,7 +95,7 @@ enum MeasureName {
 }
 
 impl MeasureName {
-    /// What it is in manifests, which measure samples: these have no labels.
+    /// Its name in manifests; none for the accuracy, since samples have no class labels.
     fn measured(self) -> Option<Measured> {
         match self {
             Self::Fd => Some(Measured::Fd),
@@ -145,7 +144,7 @@ impl Evaluate {
         Ok(())
     }
 
-    /// Before anything is computed: a missing folder should not cost a measurement.
+    /// Checks the output before anything is computed, so that a missing folder costs no measurement.
     fn check_output(&self) -> Result<()> {
         let Some(path) = &self.csv else { return Ok(()) };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

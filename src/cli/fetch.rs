@@ -1,4 +1,4 @@
-//! What is not on this machine, downloaded before it is needed: models of the Hub, image sets and
+//! Downloads what is not on this machine before it is needed: models of the Hub, and image sets and
 //! features known by name.
 
 use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
@@ -19,8 +19,8 @@ use crate::{
     terminal::progress::Progress,
 };
 
-/// Downloads the models that cells name and that this machine lacks; says whether there were any: the
-/// plan is then to be made again, because a model says what it predicts and for which levels.
+/// Downloads the models that cells name and that this machine lacks, and returns whether there were
+/// any. If so, make the plan again: a model states what it predicts and for which levels.
 pub(super) fn models(plan: &plan::Plan, talk: &Talk) -> Result<bool> {
     let missing = assemble::to_download(plan.cells.iter().map(|cell| &cell.spec.model))?;
     for model in &missing {
@@ -50,7 +50,7 @@ pub(super) fn features(name: &str, talk: &Talk) -> Result<()> {
     Ok(())
 }
 
-/// Does what may download a file, and shows the download.
+/// Runs work that may download a file, and shows the download.
 pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T {
     let mut bar: Option<Progress> = None;
     let done = work(&mut |event| {
@@ -81,7 +81,7 @@ pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T
     done
 }
 
-/// The folder or file of a source, downloaded if it is of the Hub and not here yet.
+/// The folder or file of a source, downloaded first if it is on the Hub and not here yet.
 pub(super) fn source(source: &str, talk: &Talk) -> Result<PathBuf> {
     match assemble::hub_model(source)? {
         Some(model) => fetch(&model, talk),
@@ -94,7 +94,7 @@ fn fetch(model: &HubModel, talk: &Talk) -> Result<PathBuf> {
     let mut began: Option<String> = None;
     let path = model.fetch(&mut |event| {
         match event {
-            // The client says twice that a file begins.
+            // The client reports the start of a file twice.
             Event::Begin { file, .. } if began.as_deref() == Some(file) => {}
             Event::Begin { file, size } => {
                 if let Some(done) = bar.take() {
@@ -113,7 +113,7 @@ fn fetch(model: &HubModel, talk: &Talk) -> Result<PathBuf> {
             }
         }
         if INTERRUPTED.load(Ordering::Relaxed) {
-            // The client cannot be stopped otherwise; it keeps its part and goes on from there.
+            // There is no other way to stop the client; it keeps what it has and resumes from there.
             eprintln!("error: {}", Error::Interrupted);
             std::process::exit(130);
         }

@@ -1,4 +1,4 @@
-//! The flags that say which images are read and how.
+//! The flags for which images are read, and how.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -10,27 +10,27 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What of a set is read, and what is done to it.
+/// Which images of a set are read, and how they are changed.
 #[derive(Debug, Args)]
 pub(super) struct Images {
-    /// Leave out the images that this CSV file lists (CIFAR-10)
+    /// CSV file of images to leave out (CIFAR-10)
     #[arg(long, value_name = "FILE")]
     exclude: Option<PathBuf>,
 
-    /// Read the first N images only
+    /// Read only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
-    /// Read the images at these positions only, counted from 0, B left out
+    /// Read only images A to B - 1, counted from 0
     #[arg(long, value_name = "A..B", conflicts_with = "limit")]
     range: Option<String>,
 
-    /// none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as the official code reads
-    /// LSUN), celeba:SIDE (its crop of CelebA), or squash:SIDE
+    /// How images are resized: none, pad:SIDE (black margins), center-crop:SIDE, resize-crop:SIDE (as
+    /// the official code reads LSUN), celeba:SIDE (the official code's crop of CelebA), or squash:SIDE
     #[arg(long, default_value = "none", value_name = "MODE")]
     resize: Resize,
 
-    /// Filter of what is resampled, with Pillow's bytes [default: bilinear for resize-crop and
+    /// Resampling filter, with the same bytes as Pillow's [default: bilinear for resize-crop and
     /// celeba, otherwise lanczos]
     #[arg(long, value_enum, value_name = "NAME")]
     filter: Option<FilterName>,
@@ -39,12 +39,12 @@ pub(super) struct Images {
     #[arg(long)]
     rgb: bool,
 
-    /// The values of black and white in a float array (0,1 or 0,255); without it the array must be in
-    /// [-1, 1] by the mass of its values
+    /// Values of black and white in a float array, for instance 0,1 or 0,255; without it, the array's
+    /// values must look like [-1, 1]
     #[arg(long, value_name = "A,B", allow_hyphen_values = true)]
     value_range: Option<ValueRange>,
 
-    /// Download a set known by name, and `inception`, into the cache if they are not on this machine
+    /// Download missing image sets, and the `inception` weights, into the cache
     #[arg(long)]
     download: bool,
 }
@@ -86,12 +86,12 @@ impl FilterName {
 }
 
 impl Images {
-    /// Whether images are taken as they are stored.
+    /// Whether images are used as stored.
     pub(super) fn as_stored(&self) -> bool {
         self.resize == Resize::None && !self.rgb && self.exclude.is_none()
     }
 
-    /// The positions to be read; all of them if no range or limit says which.
+    /// The positions to read; none means all of them.
     pub(super) fn positions(&self) -> Result<Option<Range<usize>>> {
         let Some(text) = &self.range else { return Ok(None) };
         let ends = text.split_once("..");
@@ -99,17 +99,17 @@ impl Images {
         match range {
             Some(range) if range.start < range.end => Ok(Some(range)),
             _ => Err(Error::input(format!(
-                "--range {text}: give positions like 0..64, the second beyond the first"
+                "--range {text}: give two positions, the second larger, for instance 0..64"
             ))),
         }
     }
 
-    /// At most so many images, the first ones.
+    /// The number of images to read at most, from the first.
     pub(super) fn limit(&self) -> Option<usize> {
         self.limit.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 
-    /// A range that a set does not have.
+    /// The error for a range that a set does not have.
     pub(super) fn beyond(range: &Range<usize>, name: &str, n: usize) -> Error {
         let Range { start, end } = range;
         Error::input(format!("--range {start}..{end}: {name} has {n} images, counted from 0"))
@@ -171,13 +171,13 @@ impl Images {
         }
     }
 
-    /// Downloads the weights of features known by name, if that was asked for.
+    /// Downloads the weights of features known by name, with `--download`.
     pub(super) fn fetch_features(&self, features: &str, talk: &Talk) -> Result<()> {
         if self.download { fetch::features(features, talk) } else { Ok(()) }
     }
 }
 
-/// Reads a set, and says what is to be said of it.
+/// Reads a set and prints its notes.
 fn read(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
     let places = Places::from_env();
     let set = fetch::shown(talk, |watch| data::load(request, &places, watch))?;

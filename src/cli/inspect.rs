@@ -10,8 +10,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The format is told from the content and not from the name. Nothing of a file of weights is executed;\n\
-    a TorchScript program is loaded and not run. What stands in the way of a run is part of the answer.\n\nExamples:\n  \
+    after_help = "Recognises the format from the content, not the name. Executes nothing; a TorchScript program is\n\
+    loaded but not run. Lists whatever prevents a run.\n\nExamples:\n  \
     ddim inspect models/cifar10\n  \
     ddim inspect ckpt.pth --raw --tensors\n  \
     ddim inspect hf:google/ddpm-cifar10-32 --json"
@@ -20,11 +20,11 @@ pub(super) struct Inspect {
     /// A file of weights, a diffusers folder, or hf:owner/name[/path][@revision]
     source: String,
 
-    /// List the tensors: element type, shape, name, and diffusers' name where it is another
+    /// List the tensors: element type, shape, name, and diffusers' name if it differs
     #[arg(long)]
     tensors: bool,
 
-    /// Of a file with both, look at the weights as they were trained and not at their average
+    /// Show the raw weights instead of their average, where a file has both
     #[arg(long)]
     raw: bool,
 

@@ -1,4 +1,4 @@
-//! What there is to name in a command: networks, reference statistics, data sets, exact scores.
+//! What a command can name: networks, reference statistics, data sets and exact scores.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use crate::{
     measure::reference::Reference,
 };
 
-/// How deep below a cache folder models are looked for.
+/// How many folders below a cache are searched for models.
 const DEPTH: usize = 5;
 
-/// Endings under which files of weights are looked for; what they are, their content says.
+/// Extensions of files that may hold weights; their content decides.
 const CHECKPOINTS: [&str; 6] = ["ckpt", "pth", "pt", "th", "bin", "safetensors"];
 
 /// One thing that can be named.
@@ -97,7 +97,7 @@ fn file_item(path: &Path, inspection: &Inspection) -> Item {
     }
 }
 
-/// The models of the Hub in its cache that are networks of noise.
+/// The noise models in the cache of the Hub.
 pub fn hub_models() -> Vec<Item> {
     let item = |model: HubModel| {
         let inspection = Inspection::of(&model.cached()?, Which::Ema, false).ok()?;
@@ -125,11 +125,11 @@ fn model(folder: &Path, files: &[PathBuf]) -> Result<Item> {
         (None, Some(architecture)) => format!("features, {architecture}"),
         (None, None) => "unknown: config.json names no class".to_owned(),
     };
-    // A reference beside the weights is an entry of its own.
+    // A reference next to the weights has its own entry.
     let file = files.iter().find(|path| is_safetensors(path) && Reference::read(path).is_err());
     let index = files.iter().find(|path| path.to_string_lossy().contains(".index."));
     let (parameters, sha256) = match (index, file) {
-        // Shards have one hash, that of all of them.
+        // Shards share one hash over all of them.
         (Some(index), _) => {
             let inspection = Inspection::of(index, Which::Ema, false).ok();
             let used = |inspection: &Inspection| {
@@ -149,7 +149,7 @@ fn model(folder: &Path, files: &[PathBuf]) -> Result<Item> {
     Ok(Item { name, kind, parameters, sha256, about: first_sentence(&readme) })
 }
 
-/// Trained values: the running statistics of normalisations are none.
+/// The number of trained values, which excludes the running statistics of normalisations.
 fn parameters(bytes: &[u8]) -> Option<usize> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
     let buffers = ["running_mean", "running_var", "num_batches_tracked"];
@@ -234,12 +234,12 @@ pub fn data_sets(places: &data::Places) -> Vec<Item> {
         .collect()
 }
 
-/// The exact-score models, with what their names stand for.
+/// The exact-score models with their descriptions.
 pub fn exact_scores(names: impl IntoIterator<Item = String>) -> Vec<Item> {
     let about = |name: &str| match name {
         "gaussian" => "One Gaussian: the score and the flow map are known exactly.",
         "mixture" => "A mixture of Gaussians: the score is known exactly.",
-        "dirac" => "One point, a Gaussian of no width.",
+        "dirac" => "A single point: a Gaussian of width zero.",
         _ => "An exact score.",
     };
     let item = |name: String| Item {
@@ -252,7 +252,7 @@ pub fn exact_scores(names: impl IntoIterator<Item = String>) -> Vec<Item> {
     names.into_iter().map(item).collect()
 }
 
-/// A table for a terminal: a column is as wide as its widest entry.
+/// A table for a terminal: each column is as wide as its widest entry.
 pub fn table(items: &[Item]) -> String {
     let header = ["name", "kind", "parameters", "sha256", "what it is"].map(String::from);
     let rows: Vec<[String; 5]> = items

@@ -1,4 +1,4 @@
-//! `ddim manifest`: what can be written into one.
+//! `ddim manifest`: the keys of manifests.
 
 use clap::Args;
 
@@ -11,13 +11,13 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Markdown, a table for each section; docs/manifest.md has all of it.\n\nExamples:\n  \
+    after_help = "Prints Markdown, one table for each section, as in docs/manifest.md.\n\nExamples:\n  \
     ddim manifest\n  \
     ddim manifest --section solver\n  \
     ddim manifest --json"
 )]
 pub(super) struct Keys {
-    /// Print one section, for instance grid; top for the keys outside sections
+    /// Print one section, for instance grid; `top` is the keys outside sections
     #[arg(long, value_name = "NAME")]
     section: Option<String>,
 
@@ -31,7 +31,7 @@ impl Keys {
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let mut keys = keys::all(&assemble::vocabulary(registry));
         if let Some(section) = &self.section {
-            // As it stands in a manifest, `[grid]`, it means the same.
+            // `[grid]`, as manifests write it, means the same.
             let name = section.trim_matches(['[', ']']);
             if !keys.iter().any(|key| key.is_in(name)) {
                 let mut known: Vec<&str> = keys.iter().map(keys::Key::section).collect();

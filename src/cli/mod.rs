@@ -1,7 +1,7 @@
 //! The command line: data to stdout, everything else to stderr.
 //!
-//! Exit code 0 is done, 1 a failed run, 2 a mistake in the manifest or the usage, 130 an
-//! interruption.
+//! Exit codes: 0 for success, 1 for a failed run, 2 for a mistake in the manifest or the command line,
+//! 130 for an interruption.
 
 mod bits;
 pub mod catalogue;
@@ -50,7 +50,7 @@ use crate::{
     train::recipe::Recipe,
 };
 
-/// Samples from diffusion models with exact bookkeeping, and measures the tables of the DDIM paper.
+/// Sample from diffusion models, and measure the samples with uncertainties.
 #[derive(Debug, Parser)]
 #[command(
     name = "ddim",
@@ -60,7 +60,7 @@ use crate::{
     after_help = "Examples:\n  \
     ddim run experiments/table1.toml                 measure Table 1 into results/table1\n  \
     ddim sample --model models/cifar10 --out grid.png\n  \
-    ddim help run                                    everything about one command"
+    ddim help run                                    all options of one command"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -69,65 +69,65 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run an experiment; finished cells are kept, and a second call goes on where the first ended
+    /// Run an experiment, or continue one that was interrupted
     Run(run::Run),
-    /// List an experiment's cells, their model calls and an estimate of the time
+    /// List an experiment's cells and model calls, and estimate its time
     Plan(plan::Plan),
-    /// Check manifests, and report every problem with its place
+    /// Check manifests, and report every mistake at its line
     Check(check::Check),
-    /// Train a model; a second call goes on where the first ended
+    /// Train a model, or continue a training that was interrupted
     Train(train::Train),
     /// Draw samples from one model with one solver
     Sample(Box<sample::Sample>),
-    /// Carry images to their latents, the reverse of sampling
+    /// Encode images as latents: sampling in reverse
     Encode(Box<latents::encode::Encode>),
-    /// Carry latents to their images
+    /// Decode latents to images
     Decode(Box<latents::decode::Decode>),
-    /// Encode images and decode them again, and measure what is lost
+    /// Encode images, decode them again, and measure the error
     Reconstruct(Box<latents::reconstruct::Reconstruct>),
-    /// Draw what lies between two or four latents, images or seeds
+    /// Interpolate between two or four latents, images or seeds
     Interpolate(Box<latents::interpolate::Interpolate>),
     /// Bound the likelihood of images in bits per dimension
     Bits(Box<bits::Bits>),
-    /// Compute the reference statistics of an image set in a feature space
+    /// Compute the reference statistics of a set of images
     Stats(stats::Stats),
-    /// Write the tables of a folder of results again, or print one
+    /// Write the tables of a results folder again, or print one
     Table(table::Table),
-    /// Draw the plots and the report of a folder of results again
+    /// Draw the plots and the report of a results folder again
     Plot(plot::Plot),
-    /// Print a shell's completions
+    /// Print the completions for a shell
     Completions(completions::Completions),
-    /// Measure the distance of a set of images to reference statistics
+    /// Measure a set of images against reference statistics or another set
     Evaluate(evaluate::Evaluate),
-    /// List the models, references and data sets that can be named
+    /// List the models, references and data sets known by name
     Models(models::Models),
-    /// List the solvers with their options, order, model calls and references
-    #[command(after_help = "The names are those of --solver and solver.kind.\n\nExamples:\n  \
+    /// List the solvers with their options, order, model calls and papers
+    #[command(after_help = "These are the names for --solver and solver.kind.\n\nExamples:\n  \
         ddim solvers\n  ddim solvers --json")]
     Solvers(names::Names),
-    /// List the spacings of levels with the labels that they visit
-    #[command(after_help = "The names are those of --tau and grid.tau.\n\nExamples:\n  \
+    /// List the spacings (tau) with the timesteps they visit
+    #[command(after_help = "These are the names for --tau and grid.tau.\n\nExamples:\n  \
         ddim taus\n  ddim taus --json")]
     Taus(names::Names),
-    /// List what can be measured, and what each measure needs
-    #[command(after_help = "The names are those of metrics.measures.\n\nExamples:\n  \
+    /// List the measures and what each one needs
+    #[command(after_help = "These are the names for metrics.measures.\n\nExamples:\n  \
         ddim metrics\n  ddim metrics --json")]
     Metrics(names::Names),
-    /// Explain the keys of a manifest, with their values and defaults
+    /// List the keys of a manifest with their values and defaults
     Manifest(manifest::Keys),
-    /// Say what a file or folder of weights is, and what stands in the way of running it
+    /// Show what a file or folder of weights is, and what prevents running it
     Inspect(inspect::Inspect),
-    /// Write weights of any format as a diffusers folder
+    /// Convert weights of any format to a diffusers folder
     Convert(convert::Convert),
 }
 
-/// Which experiment, and how it differs from what is written.
+/// An experiment, and the changes to its manifest.
 #[derive(Debug, Args)]
 struct Experiment {
     /// The manifest, for instance experiments/table1.toml
     manifest: PathBuf,
 
-    /// Lay the manifest's [profile.NAME] over its base
+    /// Apply the manifest's [profile.NAME]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 
@@ -135,24 +135,24 @@ struct Experiment {
     changes: Changes,
 }
 
-/// Values laid over those of a manifest.
+/// Values that replace those of a manifest.
 #[derive(Debug, Args)]
 struct Changes {
-    /// Change one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
+    /// Set one value, for instance --set samples=1024 or --set grid.tau=linspace; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
 
-    /// Seed of all noise; short for --set seed=N
+    /// Seed of all noise; the same as --set seed=N
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Arithmetic of the network, f32 or bf16; short for --set precision=KIND
+    /// Arithmetic of the network, f32 or bf16; the same as --set precision=KIND
     #[arg(long, value_name = "KIND")]
     precision: Option<String>,
 }
 
 impl Changes {
-    /// All of them, for the manifest to judge.
+    /// All changes, not yet validated: the manifest does that.
     fn arguments(&self) -> Result<Vec<Argument>> {
         let seed = self.seed.map(|seed| Argument::flag("--seed", "seed", seed));
         let precision = self.precision.as_deref();
@@ -164,7 +164,7 @@ impl Changes {
                 |set: &&String| set.split_once('=').is_some_and(|(found, _)| found.trim() == *path);
             if let Some(twice) = self.set.iter().find(sets) {
                 return Err(Error::input(format!(
-                    "{flag} and --set {twice} both set {path}; give one of them"
+                    "{flag} and --set {twice} both set {path}; use only one of them"
                 )));
             }
             arguments.push(argument);
@@ -179,7 +179,7 @@ impl Experiment {
         if manifest.is_training() {
             let path = self.manifest.display();
             let message =
-                format!("{path} describes a training, not an experiment: `ddim train {path}`");
+                format!("{path} describes a training, not an experiment; use `ddim train {path}`");
             return Err(Error::input(message));
         }
         let vocabulary = assemble::vocabulary(registry);
@@ -187,8 +187,8 @@ impl Experiment {
         manifest.plan(self.profile.as_deref(), &arguments, &vocabulary).map_err(Error::Manifest)
     }
 
-    /// The plan with its models on this machine, and what its reader should know said: a model says
-    /// what it predicts and for which levels, so the plan is made again of what was downloaded.
+    /// Downloads the models of a plan and prints remarks about them. If one was downloaded, the plan is
+    /// made again, because a model states what it predicts and for which levels.
     fn complete(&self, plan: Plan, registry: &Registry, talk: &Talk) -> Result<Plan> {
         let plan = if fetch::models(&plan, talk)? { self.plan(registry)? } else { plan };
         talk.about_models(&plan);
@@ -202,7 +202,7 @@ impl Experiment {
     }
 }
 
-/// Says once what a plan does that its author may not have meant.
+/// Prints each warning about a plan once.
 fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
@@ -220,14 +220,14 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
         let why = match error.kind() {
             ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
             ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),
-            _ => format!("{error}; shipped ones are in experiments/"),
+            _ => format!("{error}; the manifests that ship with ddim are in experiments/"),
         };
         Error::input(format!("cannot read the manifest {}: {why}", path.display()))
     })?;
     Manifest::parse(path.display().to_string(), text).map_err(Error::Manifest)
 }
 
-/// Whether a file can be written, asked before its contents are computed.
+/// Checks that a file can be written, before its contents are computed.
 fn check_output(path: &Path) -> Result<()> {
     if path.is_dir() {
         let shown = path.display();
@@ -236,7 +236,7 @@ fn check_output(path: &Path) -> Result<()> {
     check_place(path)
 }
 
-/// Whether something can be made in the folder that a path lies in.
+/// Checks that something can be created in the folder of a path.
 fn check_place(path: &Path) -> Result<()> {
     let refuse =
         |problem: String| Err(Error::input(format!("--out {}: {problem}", path.display())));
@@ -260,11 +260,11 @@ fn check_place(path: &Path) -> Result<()> {
 /// Where to compute.
 #[derive(Debug, Args)]
 struct Compute {
-    /// cpu or cuda
+    /// Device to compute on: cpu or cuda
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
 
-    /// Threads; all cores by default. Networks give the same bytes for the same number
+    /// Number of threads, on which the last bits of a network's output depend [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -275,14 +275,14 @@ impl Compute {
     }
 }
 
-/// What is said on the way.
+/// How much is printed.
 #[derive(Debug, Args)]
 struct Talk {
-    /// Nothing on stderr but errors
+    /// Print only errors on stderr
     #[arg(short, long)]
     quiet: bool,
 
-    /// Say what was read, with hashes, and what was done; twice: with every value, defaults included
+    /// Print what was read, with hashes, and what was done; -vv prints every value, defaults included
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 }
@@ -292,14 +292,14 @@ impl Talk {
         progress::Mode::detect(self.quiet)
     }
 
-    /// Says something to who did not ask for quiet.
+    /// Prints `text` unless `--quiet`.
     fn say(&self, text: impl FnOnce() -> String) {
         if !self.quiet {
             eprintln!("{}", text());
         }
     }
 
-    /// Says where a manifest and a model's folder differ and what was assumed, and with `-v` what
+    /// Prints where a manifest and a model's folder differ and what was assumed; with `-v`, also what
     /// the folders say.
     fn about_models(&self, plan: &Plan) {
         for remark in plan.remarks() {
@@ -310,14 +310,14 @@ impl Talk {
         }
     }
 
-    /// Says something to who asked for it with `-v`.
+    /// Prints `text` with `-v`.
     fn note(&self, text: impl FnOnce() -> String) {
         if self.verbose > 0 {
             eprintln!("{}", text());
         }
     }
 
-    /// Says how a model was read: what may surprise to all, the rest with `-v`.
+    /// Prints how a model was read: warnings unless `--quiet`, the rest with `-v`.
     fn remarks(&self, model: &str, remarks: &[Remark]) {
         for Remark { text, warning } in remarks {
             if *warning {
@@ -328,7 +328,7 @@ impl Talk {
         }
     }
 
-    /// Says something to who asked for it with `-vv`.
+    /// Prints `text` with `-vv`.
     fn detail(&self, text: impl FnOnce() -> String) {
         if self.verbose > 1 {
             eprintln!("{}", text());
@@ -340,7 +340,7 @@ impl Talk {
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn watch_for_interruption() {
-    // Where no handler can be installed, Ctrl-C ends the process: finished cells are on disk.
+    // If no handler can be installed, Ctrl-C ends the process; finished cells are on disk.
     let _ = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
@@ -348,8 +348,8 @@ fn watch_for_interruption() {
     });
 }
 
-/// The command line as it is parsed, with the names of a registry where flags take them: a negative
-/// number is a flag's value, for the manifest to judge, and not another flag.
+/// The command line, with the names of a registry where flags take them. Negative numbers are values,
+/// not flags; the manifest validates them.
 pub fn command(registry: &Registry) -> Command {
     fn with_numbers(command: Command) -> Command {
         let flag = |arg: Arg| {
@@ -366,10 +366,10 @@ pub fn main() -> ExitCode {
     main_with(&Registry::shipped())
 }
 
-/// Runs the command line of this process with other solvers, such as one's own beside the shipped.
+/// Runs the command line of this process with other solvers, such as your own next to the shipped ones.
 ///
 /// The `ddim` program also sets variables that LibTorch's libraries read as they are loaded; they
-/// change speed, not numbers. A program of one's own has them from whoever starts it: `cargo run` in
+/// change speed, not numbers. Your own program inherits them from whatever starts it: `cargo run` in
 /// this repository sets them by `.cargo/config.toml`.
 pub fn main_with(registry: &Registry) -> ExitCode {
     let matches = command(registry).get_matches();
@@ -420,6 +420,11 @@ fn report(error: &Error) {
         Error::Manifest(problems) => {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
         }
+        Error::Core(core) => {
+            let remedy = assemble::remedy(core);
+            let remedy = remedy.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"));
+            eprintln!("error: {core}{remedy}");
+        }
         other => eprintln!("error: {other}"),
     }
 }
@@ -441,7 +446,7 @@ mod tests {
                 if let Err(error) = command.clone().try_get_matches_from(words) {
                     panic!("{example}: {error}");
                 }
-                // What is wrapped cannot be copied.
+                // A wrapped line cannot be copied.
                 assert!(example.len() + 2 <= 100, "{example}");
             }
         }

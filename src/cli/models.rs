@@ -9,7 +9,7 @@ use crate::{cli::inventory, data::Places, error::Result, networks::home, plan::E
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ddim models\n  ddim models ~/my-models")]
 pub(super) struct Models {
-    /// Folders to look into beside models/ and the caches
+    /// Further folders to search, besides models/ and the caches
     #[arg(value_name = "DIR")]
     folders: Vec<PathBuf>,
 }
@@ -29,7 +29,7 @@ impl Models {
         items.extend(inventory::data_sets(&places));
         print!("{}", inventory::table(&items));
         if home::own().is_none() {
-            eprintln!("the project's own models are not here: {}", home::looked(home::MODELS));
+            eprintln!("ddim's own models were not found: {}", home::looked(home::MODELS));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `ddim solvers`, `ddim taus`, `ddim metrics`: what can be named; and the names as completions.
+//! `ddim solvers`, `ddim taus` and `ddim metrics`, and the same names as completions.
 
 use clap::{
     Arg, Args, Command,
@@ -13,7 +13,7 @@ use crate::{
     run::registry::Registry,
 };
 
-/// What a list is of.
+/// What a list contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
     Solvers,
@@ -45,7 +45,7 @@ impl Names {
     }
 }
 
-/// Any word, and some that help and completions know: a wrong one is the manifest's to refuse.
+/// Accepts any word and completes the known ones; the manifest rejects unknown names.
 #[derive(Clone)]
 struct Word(Vec<&'static str>);
 
@@ -66,7 +66,7 @@ impl TypedValueParser for Word {
     }
 }
 
-/// The command line with the names that flags know, as the registry has them.
+/// The command line, with the names that its flags accept taken from a registry.
 pub(super) fn known(command: Command, registry: &Registry) -> Command {
     let flags = [
         ("solver", registry.kinds().into_iter().map(|kind| kind.name).collect()),
@@ -81,7 +81,7 @@ pub(super) fn known(command: Command, registry: &Registry) -> Command {
         ("device", ["cpu", "cuda"].map(String::from).to_vec()),
     ];
     command.mut_subcommands(|verb| {
-        // The bound is that of one method, which its help names.
+        // Only one solver has this bound, and the help of `bits` names it.
         let one = verb.get_name() == "bits";
         verb.mut_args(|arg| match flags.iter().find(|(flag, _)| arg.get_id() == flag) {
             Some((flag, known)) if !(one && *flag == "solver") => {

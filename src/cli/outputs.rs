@@ -1,4 +1,4 @@
-//! Images on their way to files: an array, which may go to stdout, a grid, a folder.
+//! Writes images as an array (also to stdout), as a grid or into a folder.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     run::assemble::single,
 };
 
-/// Whether a path has an ending.
+/// Whether a path has an extension.
 pub(super) fn is(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
@@ -28,7 +28,7 @@ pub(super) fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == STDOUT
 }
 
-/// Whether a path is that of an array.
+/// Whether a path names an array.
 fn is_array(path: &Path) -> bool {
     is(path, "npy") || is_stdout(path)
 }
@@ -36,18 +36,20 @@ fn is_array(path: &Path) -> bool {
 /// Refuses to write an array to a terminal.
 pub(super) fn check_stdout() -> Result<()> {
     if std::io::stdout().is_terminal() {
-        return Err(Error::input("--out -: stdout is a terminal; send it to a file or a program"));
+        return Err(Error::input(
+            "--out -: stdout is a terminal; redirect it to a file or a program",
+        ));
     }
     Ok(())
 }
 
-/// A folder has a name without an ending, and not one that is all ending.
+/// Whether a path names a folder: it has no extension and does not start with a dot.
 fn is_folder(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
     path.extension().is_none() && !hidden
 }
 
-/// Refuses what cannot be written, before anything is computed.
+/// Refuses outputs that cannot be written, before anything is computed.
 pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
         let shown = path.display();
@@ -61,13 +63,13 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
         } else if !is_folder(path) {
             return Err(Error::input(format!(
                 "--out {shown}: images are written as .npy (an array; - is stdout), .png (a grid), \
-                 or into a new folder (a name without an ending)"
+                 or into a new folder (a name without an extension)"
             )));
         } else if path.is_file() {
             return Err(Error::input(format!("--out {shown}: it is a file; name a new folder")));
         } else if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(Error::input(format!(
-                "--out {shown}: the folder has something in it; name a new one"
+                "--out {shown}: the folder is not empty; name a new one"
             )));
         } else {
             check_place(path)?;
@@ -76,12 +78,12 @@ pub(super) fn check(paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Pictures have one channel or three.
+/// Refuses pictures of neither one nor three channels.
 pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
     match paths.iter().find(|path| !is_array(path)) {
         Some(path) if ![1, 3].contains(&channels) => Err(Error::input(format!(
-            "--out {}: samples of {channels} channels are no picture, which has 1 or 3; \
-             write them as .npy",
+            "--out {}: samples of {channels} channels cannot be shown as pictures, which \
+             have 1 or 3; write them as .npy",
             path.display()
         ))),
         _ => Ok(()),
@@ -94,14 +96,14 @@ enum Sink {
     Folder { beside: TempDir, written: usize, digits: usize },
 }
 
-/// Files that fill batch by batch and appear when they are whole.
+/// Output files that are filled batch by batch and appear when they are complete.
 pub(super) struct Outputs {
     sinks: Vec<(PathBuf, Sink)>,
     taken: u64,
 }
 
 impl Outputs {
-    /// Begins the files of `n` images `[C, H, W]`; a grid has so many columns.
+    /// Opens the files for `n` images `[C, H, W]`; `columns` is the number of columns of a grid.
     pub(super) fn open(
         paths: &[PathBuf],
         n: usize,
@@ -123,7 +125,7 @@ impl Outputs {
         Ok(Self { sinks: sinks.collect::<Result<_>>()?, taken: 0 })
     }
 
-    /// Takes further images, `[N, C, H, W]` in [-1, 1].
+    /// Adds images, `[N, C, H, W]` in [-1, 1].
     pub(super) fn append(&mut self, images: ArrayView4<'_, f64>) -> Result<()> {
         let singles = single(images, self.taken)?;
         self.taken += singles.len_of(Axis(0)) as u64;
@@ -147,7 +149,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Puts everything in its place.
+    /// Moves all files to their final places.
     pub(super) fn finish(self, talk: &Talk) -> Result<()> {
         for (path, sink) in self.sinks {
             match sink {
@@ -162,10 +164,10 @@ impl Outputs {
                     sink::write_atomically(&path, &png)?;
                 }
                 Sink::Folder { beside, .. } => {
-                    // An empty folder in the way is the one that was asked for.
+                    // The folder may exist and be empty.
                     let _ = fs::remove_dir(&path);
                     fs::rename(beside.path(), &path).map_err(|error| failed(&path, &error))?;
-                    // It is no longer there to be removed.
+                    // Renamed: there is nothing left to remove.
                     let _ = beside.keep();
                 }
             }

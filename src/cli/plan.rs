@@ -16,8 +16,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is written. Each network is timed by three model calls, here and now, of a few seconds at\n\
-    most; the time of the experiment is theirs times the number of calls.\n\nExamples:\n  \
+    after_help = "Times three model calls of each network, a few seconds at most, and multiplies by the number of\n\
+    calls. Writes nothing.\n\nExamples:\n  \
     ddim plan experiments/table1.toml\n  \
     ddim plan experiments/table1.toml --profile full\n  \
     ddim plan experiments/table1.toml --set samples=1024 --threads 1\n  \
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     #[command(flatten)]
     experiment: Experiment,
 
-    /// Print all of it as JSON
+    /// Print everything as JSON
     #[arg(long)]
     json: bool,
 
@@ -75,7 +75,7 @@ impl Plan {
             let (about, time) = (about(*at_least), human(*seconds));
             let s = if *cells == 1 { "" } else { "s" };
             println!(
-                "the truth of {cells} cell{s}, solved once  {calls} calls x {samples}  {about} {time}"
+                "reference solution of {cells} cell{s}, computed once  {calls} calls x {samples}  {about} {time}"
             );
         }
         let Estimate { device, threads, seconds, memory_mib, .. } = &estimate;

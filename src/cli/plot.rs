@@ -13,14 +13,14 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every [[plot]] of the folder's manifest.toml is drawn as SVG and PNG; edit it there to have it\n\
-    drawn otherwise. A fitted line is written to NAME-fit.csv besides, and the sheets of samples are\n\
-    drawn again of strips/. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
+    after_help = "Draws every [[plot]] of the folder's manifest.toml as SVG and PNG; edit it there to change a plot.\n\
+    A fitted line also goes to NAME-fit.csv; the sheets of samples are drawn again from strips/. Needs\n\
+    only the folder: no model, no weights.\n\nExamples:\n  \
     ddim plot results/table1\n  \
     ddim plot results/table1 --out figures"
 )]
 pub(super) struct Plot {
-    /// The folder of results, for instance results/table1
+    /// The results folder, for instance results/table1
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 

@@ -1,4 +1,4 @@
-//! What `ddim table` and `ddim plot` have in common.
+//! What `ddim table` and `ddim plot` share.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use crate::{
     results::{folder::Folder, sink::write_atomically},
 };
 
-/// Says what was read of a folder.
+/// Prints the files read from a folder, with `-v`.
 pub(super) fn say_read(folder: &Folder, path: &Path, talk: &Talk) {
     for (name, hash) in &folder.hashes {
         talk.note(|| format!("read {} {hash}", path.join(name).display()));
     }
 }
 
-/// The outline of a folder from before it was kept there, for its own file: what was run then stays
-/// known when the words for it change.
+/// The outline file of a folder that has none yet, so that its plan stays readable when keys are
+/// renamed.
 pub(super) fn outline_of(folder: &Folder, path: &Path) -> Option<File> {
     let missing = !path.join(outline::FILE).exists();
     missing.then(|| (outline::FILE.to_owned(), folder.plan.json().into_bytes()))
 }
 
-/// Writes files into a folder, which is created where it does not exist.
+/// Writes files into a folder, which is created if necessary.
 pub(super) fn write(files: &[File], folder: &Path, talk: &Talk) -> Result<()> {
     std::fs::create_dir_all(folder)
         .map_err(|error| Error::input(format!("cannot create {}: {error}", folder.display())))?;

@@ -15,8 +15,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The folder receives metrics.csv, timing.csv, tables, plots, samples, the manifest as run,\n\
-    provenance.json, and report.html, which shows all of it. Ctrl-C keeps what is finished.\n\nExamples:\n  \
+    after_help = "Writes metrics.csv, timing.csv, tables, plots, samples, the manifest as run, provenance.json, and\n\
+    report.html, which shows everything. Ctrl-C keeps the finished cells; the same command continues.\n\nExamples:\n  \
     ddim run experiments/table1.toml\n  \
     ddim run experiments/table1.toml --profile full -v\n  \
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
@@ -27,17 +27,16 @@ pub(super) struct Run {
     #[command(flatten)]
     experiment: Experiment,
 
-    /// Folder of the results; results/NAME by default, results/NAME-PROFILE under a profile
+    /// Results folder [default: results/NAME, or results/NAME-PROFILE with --profile]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Forget the finished cells of this folder and measure all again; the old metrics.csv stays as
-    /// metrics.csv.bak, and what was drawn of cells that are gone is deleted
+    /// Measure all cells again; the old metrics.csv is kept as metrics.csv.bak, and pictures of cells
+    /// that no longer exist are deleted
     #[arg(long)]
     fresh: bool,
 
-    /// Download image sets known by name, and `inception`, into the cache if they are not on this
-    /// machine
+    /// Download missing image sets, and the `inception` weights, into the cache
     #[arg(long)]
     download: bool,
 
@@ -75,7 +74,7 @@ impl Run {
         )?;
         println!("{}", summary.trim_end());
         if !self.talk.quiet {
-            eprintln!("results in {}", folder.display());
+            eprintln!("wrote {}", folder.display());
         }
         Ok(())
     }

@@ -24,8 +24,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Flags are short for values of a manifest (--steps 20 is --set grid.steps=20), and problems are\n\
-    reported in its words.\n\nExamples:\n  \
+    after_help = "Every flag stands for a value of a manifest (--steps 20 is --set grid.steps=20), so messages name\n\
+    the manifest's keys.\n\nExamples:\n  \
     ddim sample --model models/cifar10 --steps 20 --samples 16 --out grid.png\n  \
     ddim sample --model models/cifar10 --eta 1 --seed 7 --samples 4 --out x0.npy --out grid.png\n  \
     ddim sample --model gaussian --mean 0.3 --std 0.5 --shape 3,8,8 --solver heun --out x0.npy"
@@ -43,11 +43,11 @@ pub(super) struct Sample {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
 
-    /// Number of samples; by default 16, or as many as there are latents
+    /// Number of samples [default: 16, or the number of latents]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
 
-    /// Start from these x_T, .npy or .safetensors of [N, C, H, W], instead of keyed noise
+    /// Start from this noise (x_T) instead of the seed's: .npy or .safetensors of [N, C, H, W]
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 

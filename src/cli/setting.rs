@@ -1,7 +1,7 @@
-//! The flags that say how a solver runs, shared by every verb that runs one.
+//! The flags for how a solver runs, shared by every verb that runs one.
 //!
-//! Flags are short for values of a manifest: each verb lays those that were given over a manifest of
-//! defaults, or over that of the latents it reads, and one validation serves all.
+//! Each flag stands for a value of a manifest. A verb applies the given flags to a manifest of defaults,
+//! or to that of the latents it reads, and the manifest's validation serves all verbs.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ use crate::{
     terminal::progress::Progress,
 };
 
-/// What the flags are laid over where nothing else says it.
+/// The defaults of the flags, as a manifest.
 const DEFAULTS: &str = r#"name = "flags"
 samples = 16
 batch = 64
@@ -38,11 +38,11 @@ kind = "ddim"
 /// How a solver runs.
 #[derive(Debug, Args)]
 pub(super) struct Setting {
-    /// Of a file with both, take the weights as they were trained and not their average
+    /// Use the raw weights instead of their average, where a file has both
     #[arg(long)]
     raw: bool,
 
-    /// The method [default: ddim]
+    /// The solver; `ddim solvers` describes them [default: ddim]
     #[arg(long, value_name = "NAME")]
     solver: Option<String>,
 
@@ -50,11 +50,11 @@ pub(super) struct Setting {
     #[arg(long, conflicts_with = "variance", value_name = "ETA")]
     eta: Option<f64>,
 
-    /// A named variance: sigma-hat, or learned where the network predicts it
+    /// Variance of a step by name: sigma-hat, or learned if the network predicts one
     #[arg(long, value_name = "NAME")]
     variance: Option<String>,
 
-    /// Order of a method that has several (adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2)
+    /// Order, for solvers that have several (adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2)
     #[arg(long, value_name = "K")]
     order: Option<u64>,
 
@@ -62,30 +62,30 @@ pub(super) struct Setting {
     #[arg(long, value_name = "S")]
     steps: Option<u64>,
 
-    /// Instead of --steps: as many as so many model calls pay for
+    /// Instead of --steps: as many steps as N model calls allow
     #[arg(long, value_name = "N")]
     calls: Option<u64>,
 
-    /// Spacing of the levels, or the labels themselves, from the noisiest down: 999,500,0
-    /// [default: official-uniform]
-    #[arg(long, value_name = "NAME|LABELS")]
+    /// Timesteps to visit: a spacing (`ddim taus` describes them), or a list from the noisiest down,
+    /// for instance 999,500,0 [default: official-uniform]
+    #[arg(long, value_name = "NAME|LIST")]
     tau: Option<String>,
 
-    /// Where the last step goes: clean or first-level [default: clean]
+    /// Where the last step ends: clean, or first-level (timestep 0) [default: clean]
     #[arg(long, value_name = "END")]
     end: Option<String>,
 
-    /// linear, linear-f32, scaled-linear or cosine [default: linear]
+    /// Noise schedule: linear, linear-f32, scaled-linear, cosine or sigmoid [default: the model's, or
+    /// linear]
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
 
-    /// Clamp the predicted x0 to [-1, 1] and derive eps from it again (diffusers' DDIM keeps the eps
-    /// as predicted, unless asked for use_clipped_model_output); --clip-x0=false where a model's folder
-    /// asks for it
+    /// Clamp the predicted x0 to [-1, 1] and derive eps from it again, as diffusers' DDIM does only
+    /// with use_clipped_model_output; --clip-x0=false overrides a model's folder that asks for it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     clip_x0: Option<bool>,
 
-    /// What the network predicts: eps, v or x0 [default: eps]
+    /// What the network predicts: eps, v or x0 [default: what the model's folder says, or eps]
     #[arg(long, value_name = "WHAT")]
     prediction: Option<String>,
 
@@ -93,7 +93,7 @@ pub(super) struct Setting {
     #[arg(long, value_name = "KIND")]
     precision: Option<String>,
 
-    /// Precision of the states between its calls, f32 or f64 [default: f32]
+    /// Precision of the state between model calls, f32 or f64 [default: f32]
     #[arg(long, value_name = "KIND")]
     state: Option<String>,
 
@@ -101,46 +101,46 @@ pub(super) struct Setting {
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
 
-    /// Shape of a sample: of exact-score models, and of networks whose files do not say it
+    /// Shape of a sample, for exact-score models and for networks whose files do not state it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
     shape: Vec<usize>,
 
-    /// Exact-score models: mean, one per component
+    /// Mean of an exact-score model, one for each component
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "MEAN")]
     mean: Vec<f64>,
 
-    /// Exact-score models: standard deviation, one per component
+    /// Standard deviation of an exact-score model, one for each component
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "STD")]
     std: Vec<f64>,
 
-    /// Change any other value of the equivalent manifest, for instance --set grid.rho=5; may be
+    /// Set any other value of the manifest behind this command, for instance --set grid.rho=5; may be
     /// repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
 }
 
-/// How images are carried to their latents.
+/// How images are encoded.
 #[derive(Debug, Args)]
 pub(super) struct Inverting {
-    /// Where the model is asked on the way to a latent: current, next or fixed-point
+    /// Level at which the model is asked while encoding: current, next or fixed-point
     /// [default: current]
     #[arg(long, value_name = "CONVENTION")]
     inversion: Option<String>,
 
-    /// Iterations of fixed-point, each a model call [default: 5]
+    /// Iterations of fixed-point, one model call each [default: 5]
     #[arg(long, value_name = "K")]
     iterations: Option<usize>,
 }
 
-/// Labels as a list, a rule for tau by its name.
+/// A list of timesteps, or else the name of a spacing.
 fn tau(tau: &str) -> Given {
-    let labels = tau.trim_start_matches('[').trim_end_matches(']').split(',');
-    let labels: Option<Vec<f64>> = labels.map(|label| label.trim().parse().ok()).collect();
-    labels.map_or_else(|| tau.into(), Given::from)
+    let listed = tau.trim_start_matches('[').trim_end_matches(']').split(',');
+    let timesteps: Option<Vec<f64>> = listed.map(|t| t.trim().parse().ok()).collect();
+    timesteps.map_or_else(|| tau.into(), Given::from)
 }
 
 impl Inverting {
-    /// What was given.
+    /// The flags that were given.
     pub(super) fn arguments(&self) -> Vec<Argument> {
         let inversion = self.inversion.as_deref();
         let inversion =
@@ -151,14 +151,14 @@ impl Inverting {
     }
 }
 
-/// The number of samples, which some input decides.
+/// The argument for the number of samples, which the input decides.
 pub(super) fn samples(n: usize) -> Argument {
     Argument::flag("--samples", "samples", n)
 }
 
 impl Setting {
-    /// The plan of the flags that were given, of a model, and of further arguments, laid over the
-    /// manifest behind some latents or over the defaults.
+    /// The plan from a model, the given flags and further arguments, applied to the manifest of some
+    /// latents or to the defaults.
     pub(super) fn plan(
         &self,
         model: Option<&str>,
@@ -182,17 +182,17 @@ impl Setting {
                 .map_err(Error::Manifest)
         };
         let plan = make()?;
-        // What comes says what it predicts, and for which levels.
+        // A downloaded model states what it predicts and for which levels.
         if fetch::models(&plan, talk)? { make() } else { Ok(plan) }
     }
 
-    /// The argument for a method where the flags name none.
+    /// The argument for a solver, if the flags name none.
     pub(super) fn solver_or(&self, name: &str) -> Vec<Argument> {
         let named = self.solver.is_none().then(|| Argument::flag("--solver", "solver.kind", name));
         named.into_iter().collect()
     }
 
-    /// The plan of these latents' decoder: what made them, unless flags say otherwise.
+    /// The plan to decode latents: what made them, with the flags applied.
     pub(super) fn plan_for(
         &self,
         latents: &Latents,
@@ -204,7 +204,7 @@ impl Setting {
         let name = path.display().to_string();
         if latents.origin.is_none() && model.is_none() {
             return Err(Error::input(format!(
-                "{name} does not say which model it belongs to: name it, --model"
+                "{name} does not say which model it belongs to; choose one with --model"
             )));
         }
         let origin = latents.origin.as_ref().map(|origin| (name.as_str(), origin));
@@ -245,7 +245,7 @@ impl Setting {
     }
 }
 
-/// A plan's one cell with its model.
+/// The only cell of a plan, with its model.
 pub(super) struct Bench {
     pub(super) plan: Plan,
     pub(super) sampler: Box<dyn Sampler>,
@@ -274,19 +274,19 @@ impl Bench {
         Ok(Self { plan, sampler, weights })
     }
 
-    /// Says what this cell does otherwise than the one that made some latents.
+    /// Prints where this cell differs from the one that made some latents.
     pub(super) fn say_differences(&self, latents: &Latents, path: &Path, talk: &Talk) {
         let Some(origin) = &latents.origin else { return };
         let differences = origin.differences(self.spec(), self.weights.as_deref());
         if !differences.is_empty() && !talk.quiet {
-            eprintln!("warning: {} was made otherwise", path.display());
+            eprintln!("warning: these settings differ from those that made {}:", path.display());
             for line in differences {
                 eprintln!("  {line}");
             }
         }
     }
 
-    /// The type of the states.
+    /// The precision of the state.
     pub(super) fn state(&self) -> StateKind {
         let spec = self.spec();
         if spec.model.exact.is_some() { StateKind::F64 } else { spec.state }
@@ -315,8 +315,8 @@ impl Bench {
         Ok(self.sampler.carry(way, x, noise, &mut watch)?.x)
     }
 
-    /// Carries the x_T of `n` samples to images batch by batch, and hands each batch on; `start`
-    /// gives those of a batch by its first sample and its number of rows.
+    /// Carries the x_T of `n` samples to images batch by batch, and passes each batch to `hand`.
+    /// `start` returns the x_T of a batch from its first sample and its number of rows.
     pub(super) fn draw(
         &self,
         n: usize,
@@ -331,7 +331,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The same of given x_T.
+    /// Like `draw`, from given x_T.
     pub(super) fn decode(
         &self,
         z: ArrayView4<'_, f64>,
@@ -342,7 +342,7 @@ impl Bench {
         self.draw(z.shape()[0], rows, progress, hand)
     }
 
-    /// The x_T of keyed noise, of the samples from `first`.
+    /// The x_T of `rows` samples from `first`, from the seed's noise.
     pub(super) fn initial(&self, first: usize, rows: usize) -> Result<Array4<f64>> {
         let noise = KeyedNoise { seed: self.spec().seed, first: first as u64 };
         Ok(self.sampler.initial(noise, rows)?)

@@ -17,33 +17,33 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A set known by name is looked for in the folder DDIM_DATA, then in the cache, $XDG_CACHE_HOME/ddim\n\
-    or ~/.cache/ddim.\n\nExamples:\n  \
+    after_help = "Data sets known by name are looked up in the folder DDIM_DATA, then in the cache\n\
+    ($XDG_CACHE_HOME/ddim or ~/.cache/ddim).\n\nExamples:\n  \
     ddim stats --data cifar10 --download --out cifar10-train.safetensors\n  \
     ddim stats --data fashion-mnist --resize pad:32 --rgb --out fashion-train.safetensors\n  \
     ddim stats --data faces/ --resize center-crop:32 --out faces.safetensors\n  \
     ddim stats --data cifar10 --features inception --download --out inception-cifar10-train.npz"
 )]
 pub(super) struct Stats {
-    /// cifar10, mnist, fashion-mnist, celeba; or a folder of images (png, jpg, webp, bmp, tif, ppm,
-    /// gif), a .npy or .npz array, an idx file or a folder of them, the folder or archive of CIFAR-10's
-    /// binary or Python version
+    /// Data set: cifar10, mnist, fashion-mnist or celeba; a folder of images (png, jpg, webp, bmp, tif, ppm,
+    /// gif), a .npy or .npz array, an idx file or a folder of them, or the folder or archive of CIFAR-10
+    /// in its binary or Python version
     #[arg(long, value_name = "NAME|PATH")]
     data: String,
 
-    /// Which images of a set that has splits [default: train]
+    /// Split of the data set, where it has several [default: train]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
     #[command(flatten)]
     images: Images,
 
-    /// The features: a classifier's folder or .th file (a CIFAR ResNet), `inception`, or a file of
+    /// The feature network: a classifier's folder or .th file (a CIFAR ResNet), `inception`, or a file of
     /// Inception weights
     #[arg(long, default_value = "models/cifar10-features", value_name = "DIR|inception|FILE")]
     features: String,
 
-    /// Feature vectors to keep beside the moments, chosen evenly; none in an .npz
+    /// Feature vectors to keep with the mean and covariance, evenly chosen (not in an .npz)
     #[arg(long, default_value_t = 5000, value_name = "K")]
     keep: usize,
 

@@ -16,23 +16,23 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --format, table.md, table.tex and report.html are written, and the table is printed\n\
-    as `ddim run` prints it. Nothing but the folder is read: no model, no weights.\n\nExamples:\n  \
+    after_help = "Without --format, writes table.md, table.tex and report.html, and prints the table as `ddim run`\n\
+    does. Needs only the folder: no model, no weights.\n\nExamples:\n  \
     ddim table results/table1\n  \
     ddim table results/table1 --format csv\n  \
     ddim table results/table1 --json\n  \
     ddim table results/table1 --format tex > table.tex"
 )]
 pub(super) struct Table {
-    /// The folder of results, for instance results/table1
+    /// The results folder, for instance results/table1
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// Print the table in this form, and write no file
+    /// Print the table in this form, without writing files
     #[arg(long, value_enum, value_name = "FORM", conflicts_with = "out")]
     format: Option<Form>,
 
-    /// Print the table as JSON, and write no file; short for --format json
+    /// Print the table as JSON, without writing files; the same as --format json
     #[arg(long, conflicts_with_all = ["format", "out"])]
     json: bool,
 
@@ -50,11 +50,11 @@ enum Form {
     Md,
     /// LaTeX, for booktabs
     Tex,
-    /// A line per place, with the columns of metrics.csv
+    /// One line for each place of the table, with the columns of metrics.csv
     Csv,
-    /// Cells, orders and judged claims
+    /// Cells, orders and verdicts on the claims
     Json,
-    /// As on a terminal
+    /// Plain text, as `ddim run` prints it
     Text,
 }
 

@@ -17,9 +17,9 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The folder receives model/, which every other command opens, with its card; the loss by parts of t,\n\
-    samples and their distance as CSV and plots; and checkpoints. Ctrl-C keeps what is learned, and the\n\
-    same command goes on from there: on the CPU, to the same bytes as without the stop.\n\nExamples:\n  \
+    after_help = "Writes model/, which every other command opens, with a model card; the loss by parts of t, samples\n\
+    and their distance as CSV and plots; and checkpoints. Ctrl-C keeps what was learned, and the same\n\
+    command continues: on the CPU, to the same bytes as without the interruption.\n\nExamples:\n  \
     ddim train experiments/train/fashion-mnist.toml --download\n  \
     ddim train experiments/train/cifar10-small.toml --set budget.minutes=10 --out /tmp/short\n  \
     ddim train experiments/train/cifar10.toml --device cuda\n  \
@@ -28,26 +28,26 @@ use crate::{
         manifest.help("The manifest, for instance experiments/train/fashion-mnist.toml")
     }),
     mut_arg("set", |set| set.help(
-        "Change one value, for instance --set budget.minutes=10 or --set loss.target=v; `PATH=` \
+        "Set one value, for instance --set budget.minutes=10 or --set loss.target=v; `PATH=` \
          removes it; may be repeated"
     )),
     mut_arg("precision", |precision| precision.help(
-        "Arithmetic of the network, f32 or bf16; short for --set precision=KIND"
+        "Arithmetic of the network, f32 or bf16; the same as --set precision=KIND"
     ))
 )]
 pub(super) struct Train {
     #[command(flatten)]
     experiment: Experiment,
 
-    /// Folder of the training; training/NAME by default, training/NAME-PROFILE under a profile
+    /// Output folder [default: training/NAME, or training/NAME-PROFILE with --profile]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Begin anew, and forget the checkpoints of this folder
+    /// Start again, ignoring the folder's checkpoints
     #[arg(long)]
     fresh: bool,
 
-    /// Download a set known by name into the cache if it is not on this machine
+    /// Download a missing data set into the cache
     #[arg(long)]
     download: bool,
 

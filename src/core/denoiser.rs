@@ -26,16 +26,16 @@ impl From<Level> for At {
     }
 }
 
-/// What a model says about an x.
+/// The prediction of a model for an x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction<S> {
     /// The predicted noise.
     pub eps: S,
-    /// The predicted x0, where eps does not determine it: of a model of v or x0 at
-    /// $\bar\alpha = 0$. Everywhere else x0 follows from eps by Eq. (9), and this is none.
+    /// The predicted x0, for a model of v or x0 at $\bar\alpha = 0$, where eps does not determine it.
+    /// Everywhere else x0 follows from eps by Eq. (9), and this is none.
     pub x0: Option<S>,
     /// Where the log-variance of an ancestral step lies between its two bounds, element by element:
-    /// -1 at the posterior variance, 1 at beta. None of a model that predicts eps alone.
+    /// -1 at the posterior variance, 1 at beta. None for a model that predicts only eps.
     pub range: Option<S>,
 }
 
@@ -53,7 +53,7 @@ pub trait Denoiser {
     /// Whatever the model returns.
     fn predict(&self, x: &Self::State, at: At) -> Result<Self::State>;
 
-    /// The noise and, of a model that has it, the range of the variance; one call.
+    /// The noise and, if the model predicts it, the range of the variance, in one call.
     ///
     /// # Errors
     /// As [`Denoiser::predict`].
@@ -66,7 +66,7 @@ pub trait Denoiser {
 }
 
 impl<S: State> Prediction<S> {
-    /// eps, the x0 that belongs to it, and the range.
+    /// eps, the corresponding x0, and the range.
     ///
     /// $$\hat x_0 = \frac{x - \sqrt{1-\bar\alpha}\,\epsilon}{\sqrt{\bar\alpha}}$$
     ///
@@ -95,8 +95,8 @@ impl<S> From<S> for Prediction<S> {
     }
 }
 
-/// What points to a model is one. A model of tensors is not `Sync` and needs no more than an `Rc`;
-/// one that threads share comes by reference or in an `Arc`.
+/// A pointer to a model is a model. A model of tensors is not `Sync`, so an `Rc` suffices; one that
+/// threads share comes by reference or in an `Arc`.
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<D: Denoiser + ?Sized> Denoiser for $pointer {
@@ -119,14 +119,14 @@ macro_rules! pointers {
 
 pointers!(&D, Box<D>, Rc<D>, Arc<D>);
 
-/// Clamps the predicted x0 and hands on the eps that belongs to the clamped one.
+/// Clamps the predicted x0 and returns the eps that belongs to the clamped one.
 ///
 /// $$\hat x_0 = \operatorname{clamp}\!\left(\frac{x - \sqrt{1-\bar\alpha}\,\epsilon}{\sqrt{\bar\alpha}}\right),
 /// \qquad \epsilon' = \frac{x - \sqrt{\bar\alpha}\,\hat x_0}{\sqrt{1-\bar\alpha}}$$
 ///
-/// With $\epsilon'$ the posterior form sees the clamped x0 beside the unclamped x, which is what
-/// the official sigma-hat sampler does. At the clean end x0 is x and eps is handed on as it is; at
-/// $\bar\alpha = 0$ eps is x, and the x0 beside it is clamped.
+/// With $\epsilon'$ the posterior form combines the clamped x0 with the unclamped x, as the official
+/// sigma-hat sampler does. At the clean end x0 is x, and eps is returned unchanged; at
+/// $\bar\alpha = 0$ eps is x, and only the x0 predicted with it is clamped.
 #[derive(Clone, Debug)]
 pub struct ClipX0<D> {
     /// The model of eps.

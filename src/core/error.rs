@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A schedule's parameters describe no noise axis.
+    /// The parameters of a schedule do not describe a noise axis.
     #[error("schedule: {0}")]
     Schedule(String),
 
@@ -43,35 +43,43 @@ pub enum Error {
     },
 
     /// An eta below zero or not a number.
-    #[error("eta = {eta} is not a standard deviation's factor: it must be finite and at least 0")]
+    #[error("eta = {eta}: eta must be finite and at least 0")]
     EtaNegative {
         /// The eta asked for.
         eta: f64,
     },
 
     /// A stochastic method on a reversed grid.
-    #[error(
-        "{solver} adds noise and cannot run from clean to noisy: only deterministic methods invert (ddim with eta = 0 is one)"
-    )]
+    #[error("{solver} adds noise and cannot run from clean to noisy")]
     StochasticReversed {
+        /// The method.
+        solver: &'static str,
+    },
+
+    /// A method of more than one model call a step, by a convention of inversion that needs one.
+    #[error(
+        "{solver} makes more than one model call a step, and only a step of one call can be inverted by \
+         the next and the fixed-point convention"
+    )]
+    NotOneCall {
         /// The method.
         solver: &'static str,
     },
 
     /// A method that divides by the sigma it starts from, at sigma = 0.
     #[error(
-        "{solver} divides by the sigma it starts from and cannot start at the clean end: start at the first level (end = \"first-level\")"
+        "{solver} divides by the sigma it starts from and cannot start at the clean end, where sigma = 0"
     )]
     CleanStart {
         /// The method.
         solver: &'static str,
     },
 
-    /// Two vectors with no arc between them, or a place that is not on it.
+    /// Two vectors with no arc between them, or a position outside the arc.
     #[error("slerp: {0}")]
     Slerp(String),
 
-    /// A setting a method does not have.
+    /// A setting that a method does not accept.
     #[error("{solver}: {problem}")]
     Setting {
         /// The method.
@@ -82,7 +90,7 @@ pub enum Error {
 
     /// An adaptive method whose internal steps became too short to move.
     #[error(
-        "{solver} cannot reach rtol = {rtol:e}, atol = {atol:e} at sigma = {sigma}: its steps there are below rounding"
+        "{solver} cannot reach rtol = {rtol:e}, atol = {atol:e} at sigma = {sigma}: the steps needed there are too small for f64"
     )]
     Tolerance {
         /// The method.
@@ -95,10 +103,9 @@ pub enum Error {
         sigma: f64,
     },
 
-    /// A learned variance, where a step has another one.
+    /// A learned variance, for a method that cannot use one.
     #[error(
-        "{solver} has no learned variance: that is a choice of ancestral sampling (ddpm), whose mean \
-         does not depend on it"
+        "{solver} cannot use a learned variance, because the mean of its steps depends on the variance"
     )]
     LearnedVariance {
         /// The method.
@@ -107,8 +114,8 @@ pub enum Error {
 
     /// A learned variance of a model without one.
     #[error(
-        "the model predicts eps alone, and variance = \"learned\" needs a range of variances beside \
-         it (a network of twice as many output channels): use eta or sigma-hat"
+        "a learned variance needs a model that also predicts the range of its variance, in twice as many \
+         output channels, but this one predicts only eps"
     )]
     NoRange,
 
@@ -126,15 +133,14 @@ pub enum Error {
     /// A model of eps where there is no signal.
     #[error(
         "eps says nothing about x0 at the last level of this schedule, where alpha_bar = 0 (zero \
-         terminal SNR): only a model of v or x0 can be asked there; start below it (a tau without \
-         the last timestep)"
+         terminal SNR)"
     )]
     NoX0,
 
     /// A method that steps in sigma, from where sigma is infinite.
     #[error(
         "{solver} steps in sigma, which is infinite at the last level of this schedule (alpha_bar = 0, \
-         zero terminal SNR): take ddim or ddpm, or a tau without the last timestep"
+         zero terminal SNR)"
     )]
     InfiniteSigma {
         /// The method.
@@ -154,11 +160,8 @@ pub enum Error {
         to: Level,
     },
 
-    /// A state that f64 holds, and f32 does not.
-    #[error(
-        "sample {sample} (from 0) reaches {value:e}, which f32 cannot hold: it diverged, though its \
-         f64 state is finite"
-    )]
+    /// A state that fits into f64 but not into f32.
+    #[error("sample {sample} (counted from 0) diverged: its value {value:e} does not fit into f32")]
     BeyondF32 {
         /// The sample.
         sample: u64,

@@ -1,6 +1,6 @@
 //! Grids: strictly monotone lists of levels.
 //!
-//! What a spacing asks for and what it yields can differ (the quadratic ones repeat small timesteps), so a
+//! A spacing can yield fewer levels than requested (the quadratic ones repeat small timesteps), so a
 //! grid keeps the requested S, the number of entries dropped and, for each step, its position in
 //! the requested sequence: noise is indexed by that position and does not shift when a duplicate
 //! is dropped.
@@ -41,8 +41,8 @@ impl Grid {
         let mut grid =
             Self { levels: vec![levels[0]], draws: vec![], requested: steps, dropped: 0 };
         for (position, pair) in (0_u32..).zip(levels.windows(2)) {
-            // A repeated level is a step that goes nowhere: the model's call and the noise of the
-            // step that leaves it are those of its last occurrence.
+            // A repeated level is a step that goes nowhere. The step that leaves it has the model call and
+            // the noise of its last occurrence.
             if pair[1].alpha_bar > pair[0].alpha_bar {
                 grid.levels.push(pair[1]);
                 grid.draws.push(position);
@@ -72,8 +72,8 @@ impl Grid {
         Ok(Self { levels, draws, requested: steps, dropped: 0 })
     }
 
-    /// S steps between two positive noise levels, both ends included: where orders are measured
-    /// and errors located.
+    /// S steps between two positive noise levels, both ends included, to measure orders and locate
+    /// errors.
     ///
     /// - Units: `window` is (from, to) in sigma.
     ///
@@ -88,7 +88,7 @@ impl Grid {
     ) -> Result<Self> {
         let top = schedule.level((schedule.horizon() - 1) as f64)?.sigma();
         let bottom = schedule.level(0.0)?.sigma();
-        // The ends as a user reads them off: the last digits are not the point.
+        // Users round the ends, so the last digits may differ.
         let slack = 1e-9;
         if !(from > to && to >= bottom * (1.0 - slack) && from <= top * (1.0 + slack)) {
             return Err(Error::Grid(format!(
@@ -101,7 +101,7 @@ impl Grid {
         Self::from_levels(levels.into_iter().rev().collect())
     }
 
-    /// The same levels in the other direction: what inversion runs on.
+    /// The same levels in the other direction, for inversion.
     #[must_use]
     pub fn reversed(mut self) -> Self {
         self.levels.reverse();
@@ -142,7 +142,7 @@ impl Grid {
         self.requested
     }
 
-    /// Distinct noisy levels: what is left of S, the clean end not counted.
+    /// The number of distinct noisy levels, without the clean end.
     pub fn distinct(&self) -> usize {
         self.levels.iter().filter(|level| !level.is_clean()).count()
     }

@@ -50,7 +50,8 @@ pub fn integrate<S: State>(
     Ok(Outcome { x, nfe: eval.nfe() })
 }
 
-/// NFE: the model calls per sample that a solver makes on a grid, found by running it on nothing.
+/// NFE: the model calls per sample that a solver makes on a grid, counted by running it on an empty
+/// state.
 ///
 /// # Errors
 /// A grid the solver does not admit.

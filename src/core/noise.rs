@@ -1,10 +1,9 @@
 //! Noise as a pure function of (seed, sample, draw).
 //!
-//! There is no hidden stream: a sample's noise does not depend on the batch it is in, on the
-//! order of the cells, on a resumed run or on the device, and x_T is the same for every solver,
-//! S and eta. The key of a `ChaCha8` generator is (seed, sample), its stream is the draw, and the
-//! normals come from the ziggurat of `rand_distr`, on the host and in f64. Versions of the three
-//! crates are part of the promise; a test pins the first values.
+//! A sample's noise does not depend on its batch, on the order of the cells, on a resumed run or on the
+//! device, and x_T is the same for every solver, S and eta. The key of a `ChaCha8` generator is (seed,
+//! sample), its stream is the draw, and the normals come from the ziggurat of `rand_distr`, on the host
+//! and in f64. This holds for fixed versions of the three crates; a test pins the first values.
 
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 use rand::SeedableRng;
@@ -13,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::core::{Error, Result};
 
-/// Which normals of a sample are meant.
+/// Which normals of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Draw {
     /// x_T.
@@ -30,12 +29,12 @@ pub enum Draw {
         /// Which of them.
         sub: u8,
     },
-    /// A draw from the data itself, where its distribution is known: what samples are compared with.
+    /// A draw from the data itself, if its distribution is known, to compare samples with.
     Data {
         /// Which of the sets.
         sub: u8,
     },
-    /// Directions that samples are looked at along.
+    /// Directions that samples are projected onto.
     Directions,
 }
 

@@ -3,7 +3,7 @@
 //! Every schedule here is a table of $\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$ for the timesteps
 //! 0 .. T-1, kept in f64. Between two timesteps sigma is interpolated linearly in t (as diffusers'
 //! Heun scheduler does with `linspace`), and the timestep of a given sigma is found linearly in log
-//! sigma (as it does for Karras spacings). The two are different rules; both are the peers'.
+//! sigma (as it does for Karras spacings). The two rules differ, as in diffusers.
 
 use crate::core::{CLEAN, Error, Level, Result};
 
@@ -26,7 +26,7 @@ impl Schedule {
         Self::from_betas(&linspace(beta_start, beta_end, horizon)?)
     }
 
-    /// The linear schedule as the official DDIM code has it: betas rounded to f32, and
+    /// The linear schedule of the official DDIM code: betas rounded to f32, and
     /// $1 - \beta$ taken in f32, before the product.
     ///
     /// The product itself is kept in f64.
@@ -94,8 +94,7 @@ impl Schedule {
     /// $$\sqrt{\bar\alpha'_t} = \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
     /// \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
     ///
-    /// Its last timestep is a level of its own: sigma is infinite there, and only a model of v or x0
-    /// can be asked.
+    /// At its last timestep sigma is infinite, and only models of v or x0 can be used.
     ///
     /// # References
     /// Lin, Liu, Li, Yang, *Common Diffusion Noise Schedules and Sample Steps are Flawed*, WACV 2024,
@@ -135,7 +134,7 @@ impl Schedule {
     /// The level of a timestep; between two timesteps sigma is linear in t, from -1 (clean) on.
     ///
     /// # Errors
-    /// A timestep outside [-1, T-1], and one beside a level of infinite sigma.
+    /// A timestep outside [-1, T-1], or one between two timesteps of which the second has infinite sigma.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -188,7 +187,7 @@ impl Schedule {
             let top = Level { t: 0.0, alpha_bar: self.alpha_bar[last] }.sigma();
             if last == 0 || sigma > top {
                 return Err(Error::Schedule(format!(
-                    "sigma = {sigma} lies above {top:.3}, the last finite one of this schedule of zero \
+                    "sigma = {sigma} is above {top:.3}, the largest finite sigma of this schedule of zero \
                      terminal SNR"
                 )));
             }

@@ -1,4 +1,4 @@
-//! Interpolation along an arc: what lies between two latents is a latent.
+//! Interpolation along an arc, whose points between two latents are latents.
 
 use crate::core::{Error, Result};
 
@@ -12,8 +12,8 @@ use crate::core::{Error, Result};
 /// unit vectors, which is exact where the arc's cosine is near 1 or -1.
 ///
 /// # Errors
-/// An `alpha` outside [0, 1], vectors of different lengths, one without a direction, or opposite
-/// ones: through those, there is no one arc.
+/// An `alpha` outside [0, 1], or vectors of different lengths, without a direction, or opposite to each
+/// other, so that the arc is not unique.
 ///
 /// # References
 /// Song, Meng, Ermon, ICLR 2021, Eq. (67); Shoemake, *Animating Rotation with Quaternion Curves*,
@@ -36,7 +36,7 @@ pub fn slerp(a: &[f64], b: &[f64], alpha: f64) -> Result<Vec<f64>> {
     let apart = norm(&mut units().map(|(a, b)| a - b));
     let together = norm(&mut units().map(|(a, b)| a + b));
     if together < f64::EPSILON.sqrt() {
-        return fail("the ends are opposite: there is no one arc between them".into());
+        return fail("the ends are opposite, so the arc between them is not unique".into());
     }
     let theta = 2.0 * apart.atan2(together);
     let (from_a, from_b) = if theta < f64::EPSILON.sqrt() {

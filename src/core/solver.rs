@@ -1,10 +1,10 @@
-//! What carries a state across one step.
+//! Solvers carry a state across one step.
 
 use std::collections::VecDeque;
 
 use crate::core::{At, Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step};
 
-/// The factors of a step that is one model call and one combination:
+/// The factors of a step of one model call and one linear combination:
 /// $x_\text{to} = a\,x + h\,\epsilon(x, \text{from})$.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
@@ -14,15 +14,15 @@ pub struct Affine {
     pub h: f64,
 }
 
-/// What a sampling method is, whatever the state it carries.
+/// A sampling method, independent of the type of its state.
 ///
-/// A method is a few numbers, so that threads may share it.
+/// A method is a few numbers, so threads may share it.
 pub trait Method: Send + Sync {
     /// The method's name, as manifests and CSV files spell it.
     fn name(&self) -> &'static str;
 
     /// The order of convergence between two positive levels: the error falls as the step size to
-    /// this power. None of a method that draws noise.
+    /// this power. None for a method that draws noise.
     fn order(&self) -> Option<u32>;
 
     /// Whether a step draws noise, so that the same $x_T$ can give different samples.
@@ -30,13 +30,13 @@ pub trait Method: Send + Sync {
         self.order().is_none()
     }
 
-    /// How many earlier predictions the method looks back at; 0 for one-step methods.
+    /// How many earlier predictions the method uses; 0 for one-step methods.
     fn memory(&self) -> usize {
         0
     }
 
-    /// Whether the method may start where $\bar\alpha = 0$ and sigma is infinite: one that is written
-    /// in x0 and eps may, one that steps in sigma or its logarithm may not.
+    /// Whether the method may start where $\bar\alpha = 0$ and sigma is infinite: one written in x0 and
+    /// eps may, one that steps in sigma or its logarithm may not.
     fn starts_from_pure_noise(&self) -> bool {
         false
     }
@@ -49,8 +49,8 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
-    /// The factors of a step, for a method that is no more than one model call and one combination:
-    /// such a step can be solved for the x it started from.
+    /// The factors of a step, for a method of one model call and one linear combination: such a step can
+    /// be solved for the x it started from.
     fn affine(&self, _step: Step) -> Option<Affine> {
         None
     }
@@ -58,8 +58,8 @@ pub trait Method: Send + Sync {
 
 /// A [`Method`] on states of type `S`: its step.
 ///
-/// The solver calls the model, never the reverse, and sees a step's two levels, never `t - 1`.
-/// The same `step` runs towards the data and, for deterministic methods, away from it.
+/// A step is given by its two levels, never by `t - 1`. The same `step` runs towards the data and, for
+/// deterministic methods, away from it.
 pub trait Solver<S: State>: Method {
     /// Carries `x` from `step.from` to `step.to`.
     ///
@@ -68,9 +68,9 @@ pub trait Solver<S: State>: Method {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S>;
 }
 
-/// What a solver may ask for during a trajectory: the model, noise, and what it saw before.
+/// What a solver can use during a trajectory: the model, noise, and earlier predictions.
 ///
-/// Function evaluations are counted here, at the model, and not reported by the method.
+/// Model calls are counted here, at the model, not reported by the method.
 pub struct Eval<'a, S: State> {
     denoiser: &'a dyn Denoiser<State = S>,
     noise: &'a dyn Noise<S>,

@@ -10,7 +10,7 @@ pub trait State: Sized {
     /// $\sum_i c_i x_i$ over terms of equal shape; at least one term.
     ///
     /// # Errors
-    /// Whatever the tensor library returns, mismatching shapes among them.
+    /// Whatever the tensor library returns, for instance for different shapes.
     fn lincomb(terms: &[(f64, &Self)]) -> Result<Self>;
 
     /// Every element clamped to `[low, high]`.
@@ -19,10 +19,10 @@ pub trait State: Sized {
     /// Whatever the tensor library returns.
     fn clamp(&self, low: f64, high: f64) -> Result<Self>;
 
-    /// $x\,e^{a v + b}$, element by element: noise of a variance that has a value at each of them.
+    /// $x\,e^{a v + b}$, element by element: noise whose variance differs between elements.
     ///
     /// # Errors
-    /// Whatever the tensor library returns, different shapes among them.
+    /// Whatever the tensor library returns, for instance for different shapes.
     fn mul_exp(&self, v: &Self, a: f64, b: f64) -> Result<Self>;
 
     /// The root mean square of every sample: NaN or infinite where an element is.
@@ -33,7 +33,7 @@ pub trait State: Sized {
 
     /// The largest root mean square of a sample: NaN or infinite where an element is.
     ///
-    /// What an adaptive method measures its error with, so that no sample hides behind its batch.
+    /// The norm of an adaptive method's error: every sample of a batch must meet the tolerance.
     ///
     /// # Errors
     /// Whatever the tensor library returns.
@@ -50,9 +50,9 @@ pub trait State: Sized {
     fn is_finite(&self) -> Result<bool>;
 }
 
-/// A state without elements: runs a solver for what it asks, not for what it computes.
+/// A state without elements, to run a solver only to count its model calls.
 ///
-/// Counting the calls of a method on a grid this way needs no table of costs to keep true.
+/// Counting the calls this way needs no table of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ghost;
 

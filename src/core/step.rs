@@ -7,7 +7,7 @@ use super::{Level, Result, State};
 pub struct Step {
     /// Position in the grid, from 0.
     pub index: usize,
-    /// How many steps follow; 0 of the last.
+    /// How many steps follow; 0 for the last.
     pub left: usize,
     /// Position in the requested sequence, duplicates counted: the index of the step's noise.
     pub draw: u32,
@@ -37,14 +37,14 @@ impl Step {
         S::lincomb(&terms)
     }
 
-    /// $\sqrt{\bar\alpha_\text{to}}/\sqrt{\bar\alpha_\text{from}}$: what x is multiplied by where
-    /// x-bar stays as it is.
+    /// $\sqrt{\bar\alpha_\text{to}}/\sqrt{\bar\alpha_\text{from}}$: the factor of x if x-bar stays
+    /// constant.
     pub fn signal_ratio(&self) -> f64 {
         self.to.signal() / self.from.signal()
     }
 
-    /// $\sqrt{1-\bar\alpha_\text{to}}/\sqrt{1-\bar\alpha_\text{from}}$: what x is multiplied by where
-    /// eps stays as it is.
+    /// $\sqrt{1-\bar\alpha_\text{to}}/\sqrt{1-\bar\alpha_\text{from}}$: the factor of x if eps stays
+    /// constant.
     pub fn std_ratio(&self) -> f64 {
         self.to.std() / self.from.std()
     }

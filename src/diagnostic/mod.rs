@@ -1,9 +1,9 @@
 //! What is wrong, where it was written, and what to do about it.
 //!
 //! A [`Place`] is a stretch of a [`Source`]: the manifest, or one `--set` argument. Values keep
-//! their place through every overlay, so that a problem of a value is shown where somebody typed
-//! it and not where it was used. Problems are collected, never thrown at the first: a sweep that
-//! runs overnight should be wrong about everything before it starts.
+//! their place through every overlay, so that a problem is shown where the value was written, not
+//! where it was used. All problems are collected before any is reported: a sweep that runs overnight
+//! should report every mistake before it starts.
 
 mod peers;
 
@@ -43,7 +43,7 @@ impl Source {
         &self.text
     }
 
-    /// Whether it is an argument of the command line, and no manifest.
+    /// Whether it is an argument of the command line rather than a manifest.
     pub fn is_argument(&self) -> bool {
         self.order > 0
     }
@@ -62,7 +62,7 @@ impl Place {
         Self { source: Arc::clone(source), span: Some(span) }
     }
 
-    /// A source as a whole: the place of what is missing from it.
+    /// A whole source: the place of anything missing from it.
     pub fn whole(source: &Arc<Source>) -> Self {
         Self { source: Arc::clone(source), span: None }
     }
@@ -82,7 +82,7 @@ impl Place {
     }
 }
 
-/// One problem, with its place and a way out.
+/// One problem, with its place and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     place: Place,
@@ -98,14 +98,14 @@ impl Diagnostic {
         Self { place, message: message.into(), also: Vec::new(), notes: Vec::new(), help: None }
     }
 
-    /// Says what to do about it.
+    /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Says why it is a problem, or under which circumstances.
+    /// Adds why it is a problem, or in which case.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
@@ -171,7 +171,7 @@ impl Diagnostic {
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Sorts by place and drops repetitions: a value shared by many cells is wrong once.
+    /// Sorts by place and drops repetitions: a wrong value that many cells share is one problem.
     pub fn new(problems: Vec<Diagnostic>) -> Self {
         let mut unique: Vec<Diagnostic> = Vec::new();
         for problem in problems {
@@ -243,7 +243,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// What others call it, "did you mean", or else the list of what is known.
+/// The name here for what other libraries call it, the nearest name, or else the list of known names.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(sentence) = peers::meant(name, &known) {
@@ -251,7 +251,7 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     }
     match nearest(name, known.iter().copied()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
-        None if known.is_empty() => "nothing is known by that kind of name here".to_owned(),
+        None if known.is_empty() => "there are no names of this kind here".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     }
 }

@@ -1,9 +1,9 @@
-//! What others call the methods, spacings, schedules and measures that manifests name here.
+//! The names that other libraries give to solvers, spacings, schedules and measures.
 //!
-//! Names are compared without case, spaces and punctuation, and without `Scheduler` or `sample_` around
-//! them: `DPMSolverMultistepScheduler`, `k_dpmpp_2m` and `dpm++ 2m` are one name.
+//! Names are compared without case, spaces and punctuation, and without a leading `sample_` or a final
+//! `Scheduler`: `DPMSolverMultistepScheduler`, `k_dpmpp_2m` and `dpm++ 2m` are one name.
 
-/// A name of others, the name here, and what has to be said about it.
+/// A name elsewhere, the name here, and a note.
 type Row = (&'static str, &'static str, &'static str);
 
 const SAME: &str = "";
@@ -22,9 +22,9 @@ const ROWS: [Row; 58] = [
     ("dpm++2msde", "sde-dpm-solver++2m", SAME),
     ("dpmpp2msde", "sde-dpm-solver++2m", SAME),
     ("sdedpmsolver++", "sde-dpm-solver++2m", SAME),
-    ("dpm++sde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
-    ("dpmppsde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
-    ("dpmsolversde", "sde-dpm-solver++2m", "the nearest: the singlestep SDE method is not here"),
+    ("dpm++sde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
+    ("dpmppsde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
+    ("dpmsolversde", "sde-dpm-solver++2m", "the nearest: there is no singlestep SDE solver here"),
     ("dpmsolversinglestep", "dpm-solver", SAME),
     ("dpmsolver", "dpm-solver", SAME),
     ("dpm2", "dpm-solver", "the nearest, with `order = 2`"),
@@ -47,8 +47,8 @@ const ROWS: [Row; 58] = [
     ("pndm", "plms", "without Runge-Kutta steps at the start (`skip_prk_steps`)"),
     ("ipndm", "plms", "the nearest"),
     ("deismultistep", "deis", SAME),
-    ("unipc", "unipc-bh2", "the peers' default; `unipc-bh1` is the other"),
-    ("unipcmultistep", "unipc-bh2", "the peers' default; `unipc-bh1` is the other"),
+    ("unipc", "unipc-bh2", "the default elsewhere; `unipc-bh1` is the other"),
+    ("unipcmultistep", "unipc-bh2", "the default elsewhere; `unipc-bh1` is the other"),
     ("rungekutta", "rk4", SAME),
     ("rk45", "dormand-prince", SAME),
     ("dopri5", "dormand-prince", SAME),
@@ -70,7 +70,7 @@ const ROWS: [Row; 58] = [
     ("fixedlarge", "sigma-hat", SAME),
 ];
 
-/// What others have under names of their own and what there is none of here, with the nearest.
+/// Names elsewhere for what does not exist here, with the nearest that does.
 const NONE: [(&str, &str); 6] = [
     ("lcm", "ddim"),
     ("tcd", "ddim"),
@@ -80,7 +80,7 @@ const NONE: [(&str, &str); 6] = [
     ("vqdiffusion", "ddpm"),
 ];
 
-/// A name without what differs between ways of writing it.
+/// A name in its plain form, the same for all ways of writing it.
 fn plain(name: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || *c == '+';
     let name: String = name.to_lowercase().chars().filter(kept).collect();
@@ -89,7 +89,7 @@ fn plain(name: &str) -> String {
     name.to_owned()
 }
 
-/// The one of the known names that somebody's name stands for, in a sentence.
+/// A sentence with the known name that another library's name stands for.
 pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
     let asked = plain(name);
     if asked.len() < 2 {
@@ -108,7 +108,7 @@ pub(crate) fn meant(name: &str, known: &[&str]) -> Option<String> {
         }
         let none = NONE.iter().find(|(other, here)| *other == form && known.contains(here));
         if let Some((_, here)) = none {
-            return Some(format!("there is none here; the nearest is `{here}`"));
+            return Some(format!("not available here; the nearest is `{here}`"));
         }
     }
     None
@@ -158,7 +158,7 @@ mod tests {
             );
         }
         assert_eq!(solver("euler_a"), "it is `ddim` here, with `eta = 1`: the same step");
-        assert_eq!(solver("LCMScheduler"), "there is none here; the nearest is `ddim`");
+        assert_eq!(solver("LCMScheduler"), "not available here; the nearest is `ddim`");
         assert_eq!(solver("huen"), "did you mean `heun`?");
         assert!(suggest("uniform", taus.iter().copied()).contains("`official-uniform`"));
         assert!(suggest("FID", metrics.clone()).contains("`fd` here, with `features"));

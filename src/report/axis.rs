@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub log: bool,
-    /// In logarithms where `log`.
+    /// Whether the axis is logarithmic.
     pub low: f64,
     pub high: f64,
 }
@@ -33,7 +33,7 @@ impl Scale {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Whether a number lies on the scale: a logarithmic one has no place for zero.
+    /// Whether a number can be shown: a logarithmic axis has no zero.
     pub fn holds(&self, value: f64) -> bool {
         let value = if self.log { value.log10() } else { value };
         (self.low..=self.high).contains(&value)
@@ -54,8 +54,8 @@ impl Scale {
         values.into_iter().map(|v| (v, if plain { trim(v) } else { power(v) })).collect()
     }
 
-    /// A few digits times powers of ten, fewer of them over more decades; none where fewer than
-    /// three would be shown.
+    /// A few digits times powers of ten, fewer of them over more decades; none if fewer than three would
+    /// be shown.
     fn log_ticks(&self) -> Option<Vec<f64>> {
         let digits: &[f64] = match self.high - self.low {
             decades if decades > 3.0 => &[1.0],
@@ -73,7 +73,7 @@ impl Scale {
     }
 }
 
-/// About six round numbers between two.
+/// About six round numbers between two numbers.
 fn linear_ticks((low, high): (f64, f64)) -> Vec<f64> {
     let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());

@@ -1,10 +1,10 @@
-//! Judges the sentences of a paper on what was measured.
+//! Judges claims, such as sentences of a paper, on what was measured.
 //!
 //! A claim is a set of pairwise comparisons between cells of one table: `lowest` compares its row
 //! with every other row in each of its columns, `below` with one other row, and `decreases` each of
 //! its columns with the next. A comparison is the paired difference of [`difference`]: the cells
-//! share their noise block by block, so its interval is far narrower than those of the two cells
-//! suggest.
+//! share their noise block by block, so its interval is far narrower than the intervals of the two
+//! cells suggest.
 //!
 //! - *holds*: every difference has its 95 % interval strictly on the claimed side. All of them must
 //!   be, so no correction for their number is needed (an intersection-union test).
@@ -15,8 +15,8 @@
 //!
 //! `order` compares nothing: it fits the row's order of convergence over its columns
 //! ([`Cross::order`]). It holds if the order's 95 % interval lies between the two numbers of the
-//! claim, and fails if it lies outside. Where the points bend beyond their uncertainty
-//! ([`Cross::bend`]), the reason gives the local orders at both ends: the columns reach out of the
+//! claim, and fails if it lies outside. If the points bend by more than their uncertainty
+//! ([`Cross::bend`]), the reason gives the local orders at both ends: the columns then go beyond the
 //! range in which the row has one order.
 //!
 //! A diverged cell counts as worse (higher; of a score, lower) than every measured one, without
@@ -63,8 +63,7 @@ pub struct Judgement {
     pub claim: ClaimSpec,
     /// The outcome.
     pub verdict: Verdict,
-    /// One line that says why, with the numbers of the comparison that decided or came nearest to
-    /// deciding otherwise.
+    /// The reason in one line, with the numbers of the comparison that decided or was closest to.
     pub reason: String,
 }
 

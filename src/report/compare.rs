@@ -62,10 +62,10 @@ pub(crate) fn difference(cross: &Cross, higher: &Place, lower: &Place) -> Differ
 }
 
 /// The rows that a column marks: the best (the lowest or, of a score, the highest), and all that
-/// cannot be told from it.
+/// cannot be distinguished from it.
 ///
-/// None where fewer than two cells have been measured with their uncertainty. Each comparison is
-/// made by itself: of twenty between equals, one is beyond zero on average.
+/// None if fewer than two cells have been measured with their uncertainty. The intervals are not
+/// corrected for the number of comparisons: of twenty between equals, one excludes zero on average.
 pub fn best<'c>(cross: &'c Cross<'_>, column: &str) -> Vec<&'c str> {
     if !is_ranked(cross.metric) {
         return vec![];

@@ -66,7 +66,7 @@ impl<'a> Cross<'a> {
 
     /// The order with which a row falls over some columns: minus its slope on logarithmic axes.
     ///
-    /// None where nothing is fitted, a cell has not been measured, or there is no such slope.
+    /// None if nothing is fitted, a cell has not been measured, or there is no such slope.
     pub fn order(&self, row: &str, columns: &[String]) -> Option<Jackknife> {
         let slope = log_log_slope(&self.points(row, columns)?).ok()?;
         let leave_out = slope.leave_out.iter().map(|slope| -slope).collect();
@@ -84,7 +84,7 @@ impl<'a> Cross<'a> {
         ((low > 0.0 || high < 0.0) && is_seen).then_some(ends)
     }
 
-    /// What an order is fitted to; none where nothing is, or a cell has not been measured.
+    /// The points that an order is fitted to; none if there is no fit, or a cell has not been measured.
     fn points(&self, row: &str, columns: &[String]) -> Option<Vec<(f64, &'a Jackknife)>> {
         let fit = self.fit?;
         let point = |column: &String| match (self.entry(row, column), self.record(row, column)) {
@@ -98,7 +98,7 @@ impl<'a> Cross<'a> {
     }
 }
 
-/// Rounded as it is printed, zero without a sign.
+/// Rounded as printed, with zero unsigned.
 fn hundredths(x: f64) -> f64 {
     (100.0 * x).round() / 100.0 + 0.0
 }

@@ -1,9 +1,9 @@
-//! Several seeds as one value: the mean over the labels of an axis.
+//! Averages over an axis, usually the seed.
 //!
 //! Seeds are an ordinary axis of the sweep (`"seed" = [0, 1, 2]`): every cell is drawn once with
-//! each, from noise that is independent across seeds, kept and resumed like any other. `over =
-//! "seed"` in `[table]` folds the axis where results are shown: table, claims, differences and
-//! plots are of the means, with the jackknife interval of the mean
+//! each, from noise that is independent across seeds, and kept and resumed like any other. `over =
+//! "seed"` in `[table]` averages over the axis when results are shown: table, claims, differences and
+//! plots show the means, with the jackknife interval of the mean
 //! ([`Jackknife::mean_of`]), and `summary.csv` has the mean, the lowest, the highest and each
 //! seed's value. Karras et al. 2022 quote the lowest FID of three seeds; a lowest value is biased
 //! downwards, and has no interval.
@@ -33,8 +33,8 @@ impl Fold {
         self.groups(records).iter().map(|group| self.mean(group)).collect()
     }
 
-    /// Groups of records that differ on this axis alone, in its order; only those that have a record
-    /// for each label.
+    /// Groups of records that differ only on this axis, in its order; only those with a record for each
+    /// label.
     fn groups<'r>(&self, records: &'r [Record]) -> Vec<Vec<&'r Record>> {
         let mut groups: Vec<Vec<&Record>> = vec![];
         for record in records {

@@ -97,7 +97,7 @@ pub fn png(images: ArrayView4<f32>, layout: Layout) -> Result<Vec<u8>, GridError
     })
 }
 
-/// A PNG file of pixels, row by row, for a width and a height.
+/// A PNG file from pixels, row by row.
 pub(crate) fn encode(
     pixels: &[u8],
     (width, height): (u32, u32),

@@ -1,4 +1,4 @@
-//! What a column of `metrics.csv` is, in words for the head of a table.
+//! Describes the columns of `metrics.csv` for the head of a table.
 
 use crate::plan::measures::is_mean;
 use crate::results::record::Record;
@@ -11,14 +11,14 @@ pub(crate) fn counts(record: &Record) -> [u64; 4] {
     [record.steps as u64, record.levels as u64, record.calls, record.n as u64]
 }
 
-/// How a metric comes from its samples.
+/// How a metric is computed from its samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// The mean of one number per sample.
     Mean,
     /// The median of one number per sample.
     Median,
-    /// A number of all samples together, at their number N.
+    /// A number that all N samples give together.
     Plugin,
 }
 

@@ -1,5 +1,4 @@
-//! What people look at: tables, claims, plots, sheets of samples and the report, all of them
-//! functions of a results folder.
+//! Tables, claims, plots, sheets of samples and the report, all of them functions of a results folder.
 
 pub(crate) mod axis;
 pub mod claims;

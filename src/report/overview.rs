@@ -1,7 +1,7 @@
-//! What a run leaves for people: tables, claims, plots and sheets of samples.
+//! Writes the tables, claims, plots and sheets of samples of a run.
 //!
 //! Everything is a function of the plan and of `metrics.csv`; sheets also need the strips, and plots
-//! of times `timing.csv`.
+//! of times need `timing.csv`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ use crate::{
 /// Name and bytes of a file of the results folder.
 pub type File = (String, Vec<u8>);
 
-/// What a table is printed as.
+/// The format of a printed table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Markdown, with the claims.
@@ -54,7 +54,7 @@ const DIFFERENCES: &str = "differences.csv";
 const RANKS: [&str; 2] = ["ranks.csv", "rank-correlations.csv"];
 const SUMMARY: &str = "summary.csv";
 
-/// The file of a plot with an ending.
+/// The file name of a plot with an extension.
 fn plot_file(spec: &PlotSpec, ending: &str) -> String {
     format!("{}{ending}", spec.name)
 }
@@ -83,7 +83,7 @@ pub struct Show<'a> {
 }
 
 impl<'a> Show<'a> {
-    /// Reads what a plan says of its presentation.
+    /// Reads how a plan is to be shown.
     pub fn new(plan: &'a Outline) -> Self {
         // `fd` in a manifest stands for the distance on whatever features the manifest names.
         let column = |metric: &str| {
@@ -155,7 +155,7 @@ impl<'a> Show<'a> {
         })
     }
 
-    /// The table as it stands, for a terminal; empty if the manifest has none.
+    /// The current table, for a terminal; empty if the manifest has none.
     pub fn terminal(&self, records: &[Record]) -> String {
         self.table
             .as_ref()
@@ -167,7 +167,7 @@ impl<'a> Show<'a> {
         self.table_as(records, Format::Text).unwrap_or_default()
     }
 
-    /// The table in a format; nothing if the manifest has none.
+    /// The table in a format; none if the manifest has none.
     pub fn table_as(&self, records: &[Record], format: Format) -> Option<String> {
         let records = self.shown(records);
         let table = self.table(self.spec()?, &records);
@@ -186,7 +186,7 @@ impl<'a> Show<'a> {
         })
     }
 
-    /// How the measures rank the cells, if the table asks for it and there are two to be ranked.
+    /// How the measures rank the cells, if the table asks for it and there are two cells to rank.
     pub(crate) fn ranks<'b>(&'b self, records: &'b [Record]) -> Option<Ranks<'b>> {
         let ranks = Ranks::new(&self.ranked, &self.axes, records);
         (ranks.columns.len() > 1 && ranks.sets.len() > 1).then_some(ranks)
@@ -238,7 +238,7 @@ impl<'a> Show<'a> {
     /// The plots that have something to show.
     ///
     /// # Errors
-    /// A plot of what has no place on its axes.
+    /// A plot of values that its axes cannot show.
     pub(crate) fn figures(
         &self,
         records: &[Record],
@@ -261,7 +261,7 @@ impl<'a> Show<'a> {
     /// Name and bytes of every plot, as SVG and PNG, and of its fitted lines as CSV.
     ///
     /// # Errors
-    /// A plot of what has no place on its axes.
+    /// A plot of values that its axes cannot show.
     pub fn plots(&self, records: &[Record], timings: &[Timing]) -> Result<Vec<File>> {
         let mut files = vec![];
         for (spec, figure) in self.figures(records, timings)? {
@@ -277,7 +277,7 @@ impl<'a> Show<'a> {
     /// Writes what [`Show::plots`] makes.
     ///
     /// # Errors
-    /// A folder that cannot be written, or a plot of what has no place on its axes.
+    /// A folder that cannot be written, or a plot of values that its axes cannot show.
     pub fn write_plots(&self, sink: &Sink) -> Result<()> {
         for (name, bytes) in self.plots(&sink.records(), &sink.timings())? {
             sink.write(&name, &bytes)?;
@@ -285,9 +285,9 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// A sheet of samples for every label of the table's columns: a row of samples for each
-    /// of the table's rows, and of the labels of further axes where there are some, the same x_T down
-    /// every column.
+    /// A sheet of samples for every label of the table's columns, with a row of samples for each of the
+    /// table's rows and, if there are further axes, each of their labels. Images below each other start
+    /// from the same x_T.
     ///
     /// # Errors
     /// A strip that cannot be read.
@@ -366,9 +366,9 @@ impl<'a> Show<'a> {
     }
 }
 
-/// The records with their times as one more metric, and the hardware that the times are from.
+/// The records with their times as one more metric, and the hardware of the times.
 ///
-/// A diverged cell and one whose last batch was drawn before an interruption have none.
+/// Diverged cells, and cells whose last batch was drawn before an interruption, have no time.
 fn timed(records: &[Record], timings: &[Timing]) -> (Vec<Record>, String) {
     let mut records = records.to_vec();
     let mut hardware = BTreeSet::new();

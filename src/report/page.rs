@@ -1,6 +1,6 @@
-//! A drawing surface for plots and sheets, with lengths in points and its own letters.
+//! A drawing surface for plots and sheets, with lengths in points and its own font.
 //!
-//! Text on a PNG is drawn from the outlines of DejaVu Sans, which travels with the program; text
+//! Text on a PNG is drawn from the outlines of DejaVu Sans, which is built into the program; text
 //! in an SVG stays text.
 
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use plotters::style::{Color, FontDesc, FontFamily, FontStyle, RGBColor, ShapeSty
 
 use crate::report::text::HAT;
 
-/// The family, and what a browser without it may use.
+/// The font family, and fallbacks for browsers.
 const FONT: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
 
 pub(crate) const BLACK: RGBColor = RGBColor(0, 0, 0);
@@ -74,7 +74,7 @@ pub(crate) fn wrap(text: &str, size: f64, bold: bool, width: f64) -> Vec<String>
     lines
 }
 
-/// How a backend is given its text.
+/// How text is drawn on a backend.
 #[derive(Clone, Copy)]
 pub(crate) enum Letters {
     /// As text.
@@ -224,8 +224,7 @@ impl<B: DrawingBackend> Page<'_, B> {
         }
     }
 
-    /// Draws letters as pixels; plotters' own way drops their side bearings, which sets them
-    /// unevenly.
+    /// Draws letters as pixels. Plotters itself drops their side bearings, which spaces them unevenly.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a few thousand pixels
     fn pixels(&mut self, text: &str, (x, y): Point, write: Text) {
         let font = scaled(write.size * self.scale, write.bold);

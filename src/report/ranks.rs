@@ -1,10 +1,9 @@
-//! Do the measured distances put the sets of samples into the same order? Asked for by `[table]`'s
-//! `rank = true`.
+//! Compares how the measures rank the sets of samples, with `rank = true` in `[table]`.
 //!
-//! Every finished cell is a set. Ranks go by the bias-corrected values, as claims do; the best has
-//! rank 1. Two measures are compared by Spearman's correlation and, pair of sets by pair, by which
-//! of the two each measure calls better: as by claims, on the paired difference with its 95 %
-//! interval, each comparison by itself.
+//! Every finished cell is a set. Ranks use the bias-corrected values, as claims do; the best has
+//! rank 1. Two measures are compared by Spearman's correlation and, for each pair of sets, by which of
+//! the two each measure calls better: as in claims, by the paired difference with its 95 % interval,
+//! not corrected for the number of comparisons.
 
 use std::fmt::Write as _;
 
@@ -13,7 +12,7 @@ use crate::plan::measures::is_score;
 use crate::report::text::{float, markdown_table, named, three_decimals};
 use crate::results::record::{Estimate, LEVEL, Record, csv_bytes};
 
-/// Sets of samples with what several measures say of each.
+/// Sets of samples with the values of several measures.
 #[derive(Clone, Debug)]
 pub struct Ranks<'a> {
     /// The columns of `metrics.csv`.
@@ -24,26 +23,26 @@ pub struct Ranks<'a> {
     pub ranks: Vec<Vec<f64>>,
 }
 
-/// What two measures say of the same sets.
+/// Two measures compared on the same sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agreement<'a> {
     /// Their columns.
     pub columns: [&'a str; 2],
-    /// Spearman's correlation; none where all sets are equal to one of them.
+    /// Spearman's correlation; none if all sets are equal in one of them.
     pub correlation: Option<RankCorrelation>,
     /// Pairs of sets.
     pub pairs: usize,
-    /// Pairs that each of the two tells apart by itself.
+    /// Pairs that each of the two measures distinguishes.
     pub apart: [usize; 2],
-    /// Pairs that both tell apart, and order alike.
+    /// Pairs that both distinguish and order alike.
     pub alike: usize,
-    /// Pairs that both tell apart, and order differently: first the set that the first measure calls
-    /// the better one.
+    /// Pairs that both distinguish but order differently; the set that the first measure calls better
+    /// comes first.
     pub opposite: Vec<[&'a str; 2]>,
 }
 
 impl<'a> Ranks<'a> {
-    /// Ranks the records that have all columns; a diverged cell is no set.
+    /// Ranks the records that have all columns; diverged cells are left out.
     pub fn new(
         columns: &'a [String],
         axes: &[(String, Vec<String>)],
@@ -69,7 +68,7 @@ impl<'a> Ranks<'a> {
         Self { columns: columns.iter().map(String::as_str).collect(), sets, ranks }
     }
 
-    /// Every two measures, compared.
+    /// All pairs of measures, compared.
     pub fn agreements(&self) -> Vec<Agreement<'_>> {
         let all = 0..self.columns.len();
         all.clone().flat_map(|a| all.clone().skip(a + 1).map(move |b| self.compare(a, b))).collect()
@@ -152,7 +151,7 @@ impl<'a> Ranks<'a> {
         })
     }
 
-    /// What stands under the table of the sets.
+    /// The note below the table of the sets.
     pub fn caption(&self) -> String {
         format!(
             "Ranks: {} sets by their bias-corrected values, the best first, with {} % jackknife \
@@ -204,7 +203,7 @@ impl<'a> Ranks<'a> {
     }
 }
 
-/// Minus one for a score, which is better where it is higher.
+/// Minus one for a score, since higher is better.
 fn sign(column: &str) -> f64 {
     if is_score(column) { -1.0 } else { 1.0 }
 }
@@ -223,7 +222,7 @@ fn order(first: &Jackknife, second: &Jackknife) -> f64 {
 }
 
 impl Agreement<'_> {
-    /// What the two say, with its numbers.
+    /// The comparison in words, with its numbers.
     pub fn sentence(&self) -> String {
         let Self { columns: [a, b], correlation, pairs, apart, alike, opposite } = self;
         let rho = correlation.map_or_else(

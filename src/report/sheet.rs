@@ -1,4 +1,4 @@
-//! Strips of samples, and sheets that put strips under each other with their labels.
+//! Strips of samples, and sheets that show labelled strips below each other.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ const GAP: u32 = 4;
 const TITLE: u32 = 30;
 const TITLE_SIZE: f64 = 15.0;
 const LABEL_SIZE: f64 = 14.0;
-/// The least width of the column of labels.
+/// The smallest width of the column of labels.
 const LABEL: f64 = 80.0;
 
 /// One row of a sheet.
@@ -43,7 +43,7 @@ pub fn strip(samples: ArrayView4<'_, f32>) -> Result<Vec<u8>> {
     Ok(image_grid::png(samples, layout)?)
 }
 
-/// The strips under each other, each enlarged beside its label, under a title, as a PNG. The picture
+/// A PNG of the strips below each other, enlarged, each next to its label, under a title. The picture
 /// is as wide as its labels and its title need.
 ///
 /// # Errors

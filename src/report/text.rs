@@ -1,4 +1,4 @@
-//! How labels, numbers and sentences are written, whatever they are written on.
+//! How labels, numbers and sentences are written in all formats.
 
 use crate::results::record::Estimate;
 
@@ -17,7 +17,7 @@ pub(crate) const GREEK: [(&str, char); 8] = [
 /// The combining circumflex, which goes on the letter before it.
 pub(crate) const HAT: char = '\u{302}';
 
-/// A label with Greek letters for their names: `eta = 0.5` as `η = 0.5`.
+/// A label with Greek letters instead of their names: `eta = 0.5` as `η = 0.5`.
 pub(crate) fn pretty(label: &str) -> String {
     let letter = |name: &str| GREEK.iter().find(|(greek, _)| *greek == name).map(|(_, c)| c);
     if let Some(c) = label.strip_suffix("-hat").and_then(letter) {
@@ -35,7 +35,7 @@ pub(crate) fn named(axis: &str, label: &str) -> String {
     format!("{} = {label}", axis.rsplit('.').next().unwrap_or(axis))
 }
 
-/// The text with a full stop, unless it ends a sentence already.
+/// The text with a full stop, unless it already ends a sentence.
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.into() } else { format!("{text}.") }

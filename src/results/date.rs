@@ -1,4 +1,4 @@
-//! Times as dates in UTC, written as RFC 3339 has them.
+//! Times as dates in UTC, in the format of RFC 3339.
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -10,15 +10,14 @@ pub fn iso(seconds: u64) -> String {
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
-/// Seconds of Unix time, read from what [`iso`] writes or from a bare number of seconds, which
-/// older files have.
+/// Seconds of Unix time, from what [`iso`] writes or from a plain number of seconds, as in older files.
 pub fn seconds(text: &str) -> Option<u64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }
     let date = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let seconds = date.unix_timestamp().try_into().ok()?;
-    // RFC 3339 also allows other time zones, fractions and leap seconds, which no run writes.
+    // RFC 3339 also allows other time zones, fractions and leap seconds, which runs never write.
     (iso(seconds) == text).then_some(seconds)
 }
 

@@ -22,7 +22,7 @@ pub fn csv(evaluation: &Evaluation) -> Vec<u8> {
     csv_bytes(&columns.header(), std::iter::once(row))
 }
 
-/// Value and standard error as the columns of a metric; no groups are left out of a count.
+/// The value and standard error of a proportion as the columns of a metric; it has no jackknife.
 fn of_accuracy(accuracy: &Accuracy) -> [String; FIELDS] {
     let mut fields = [const { String::new() }; FIELDS];
     fields[0] = format!("{:?}", accuracy.value());

@@ -1,7 +1,7 @@
-//! A folder of results, read back: all that tables, plots and the report are made of.
+//! Reads a results folder, from which tables, plots and the report are made.
 //!
-//! No model, no weights and no solver are needed. `plan.json` says what was run, `manifest.toml` how
-//! it is shown, `metrics.csv` what was measured; `timing.csv`, `provenance.json` and the strips of
+//! This needs no model, weights or solver. `plan.json` says what was run, `manifest.toml` how it is
+//! shown, and `metrics.csv` what was measured; `timing.csv`, `provenance.json` and the strips of
 //! samples may be missing.
 
 use std::{
@@ -42,17 +42,17 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Where the samples of a cell that are kept to be looked at would be, in the folder it was read
-    /// from; nothing of a cell that was not run.
+    /// The path of a cell's strip of samples in the folder it was read from; none for a cell that was not
+    /// run.
     pub fn strip_of(&self, folder: &Path, cell: &OutlinedCell) -> Option<PathBuf> {
         Some(strip_path(folder, &self.record(&cell.params)?.key))
     }
 
-    /// Reads a folder; `older` reads the plan of one that was made before `plan.json` was kept, from
-    /// its manifest.
+    /// Reads a folder. For folders without `plan.json`, which older versions wrote, `older` makes the
+    /// outline from the manifest.
     ///
     /// # Errors
-    /// A path that is no folder of results, or files in it that are not what a run writes.
+    /// A path that is not a results folder, or malformed files in it.
     pub fn read(path: &Path, older: Older<'_>) -> Result<Self> {
         let manifest = path.join("manifest.toml");
         let metrics = path.join("metrics.csv");
@@ -69,7 +69,7 @@ impl Folder {
         };
         if let Some(problem) = problem {
             return Err(Error::input(format!(
-                "{} {problem}; a folder of results is what `ddim run MANIFEST` leaves, for instance \
+                "{} {problem}; a results folder is what `ddim run MANIFEST` writes, for instance \
                  results/table1",
                 path.display()
             )));
@@ -114,7 +114,7 @@ impl Folder {
         Ok(Self { plan, columns, records, timings, provenance, strips, hashes })
     }
 
-    /// The record of a planned cell, found by its labels in whatever order.
+    /// The record of a planned cell, found by its labels in any order.
     pub fn record(&self, params: &[(String, String)]) -> Option<&Record> {
         let is_of = |record: &&Record| {
             params.iter().all(|(axis, label)| record.label(axis) == Some(label.as_str()))
@@ -144,22 +144,21 @@ fn outlined(folder: &Path, text: String, kept: Option<&[u8]>, older: Older<'_>) 
     manifest.show(outline).map_err(Error::Manifest)
 }
 
-/// The plan that a folder was last run with; none of a folder without a run, or with one that this
-/// version cannot read.
+/// The plan of the last run in a folder; none without a run, or if this version cannot read it.
 pub(crate) fn last_plan(path: &Path, older: Older<'_>) -> Option<Outline> {
     let text = fs::read_to_string(path.join(MANIFEST)).ok()?;
     let kept = fs::read(path.join(outline::FILE)).ok();
     outlined(path, text, kept.as_deref(), older).ok()
 }
 
-/// The manifest as it was run, which says how its results are shown.
+/// The manifest as run, which says how its results are shown.
 pub(crate) const MANIFEST: &str = "manifest.toml";
 
-/// The folder of strips, and what stands in a strip's name around the start of its cell's key.
+/// The folder of strips, and the parts of a strip's name around the start of its cell's key.
 pub(crate) const STRIPS: &str = "strips";
 pub(crate) const STRIP: [&str; 2] = ["", ".png"];
 
-/// How many digits of a key are in names of files.
+/// The number of digits of a key in the names of files.
 pub(crate) const KEY: usize = 16;
 
 /// Where the first samples of a cell are kept.

@@ -1,7 +1,7 @@
-//! What earlier runs left in a folder for cells that are gone.
+//! Deletes what earlier runs left in a folder for cells that no longer exist.
 //!
-//! Deleted is only what those runs would have written over: files that are called by a cell's key,
-//! and those that the last run's manifest named. All else in the folder is somebody's own.
+//! Only files that those runs would have overwritten are deleted: those named after a cell's key, and
+//! those that the last run's manifest named. Everything else in the folder is left alone.
 
 use std::{
     fs,
@@ -11,8 +11,8 @@ use std::{
 
 use crate::results::{folder, partial, record::ResultsError, sink::Planned};
 
-/// Deletes the strips of cells that are not planned, the drawn samples of unfinished cells, and of
-/// the files called `before` those that are not called so `now`.
+/// Deletes the strips of cells that are not planned, the drawn samples of unfinished cells, and the
+/// files that are in `before` but not in `now`.
 ///
 /// # Errors
 /// A file that cannot be deleted.
@@ -40,7 +40,7 @@ pub(crate) fn remove(
     Ok(())
 }
 
-/// The files of a folder that have the start of a key between the two parts of their name.
+/// The files of a folder whose names have the start of a key between the two given parts.
 fn called_by_key(folder: &Path, [before, after]: [&str; 2]) -> Vec<PathBuf> {
     let is_called = |name: &str| {
         let key = name.strip_prefix(before).and_then(|name| name.strip_suffix(after));

@@ -1,4 +1,4 @@
-//! What a run keeps: rows of metrics and times, where they came from, and the folder they are in.
+//! What a run keeps: metrics, times and their provenance, in a results folder.
 
 pub mod date;
 pub mod evaluation;

@@ -1,8 +1,8 @@
-//! What an interrupted cell has drawn: whole batches in a file that only grows.
+//! The finished batches of an interrupted cell, in a file that only grows.
 //!
-//! A row holds the numbers read off one sample and the model calls it took, in f32. A batch that was
-//! cut off while it was written is drawn again; noise is keyed by sample, so the cell ends with the
-//! bytes of an undisturbed run.
+//! A row holds the numbers computed from one sample and its model calls, in f32. A batch that was cut
+//! off while it was written is drawn again; noise is keyed by sample, so the cell ends with the same
+//! bytes as without the interruption.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,7 +14,7 @@ use ndarray::{Array1, Array2, Axis, concatenate, s};
 
 use crate::results::{folder::KEY, record::ResultsError};
 
-/// What stands in a file's name around the start of its cell's key.
+/// The parts of a file's name around the start of its cell's key.
 pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
 
 /// The finished batches of one cell.
@@ -26,7 +26,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Opens a cell's file and keeps its whole batches; `width` is the length of a row.
+    /// Opens a cell's file and keeps its complete batches; `width` is the length of a row.
     ///
     /// # Errors
     /// A file that cannot be read or written.
@@ -73,7 +73,7 @@ impl Partial {
     /// A file that cannot be written.
     ///
     /// # Panics
-    /// If the rows have another length than those before.
+    /// If the rows differ in length from those before.
     #[allow(clippy::cast_precision_loss, reason = "fewer than 2^24 calls")]
     pub fn append(&mut self, numbers: &Array2<f32>, calls: u64) -> Result<(), ResultsError> {
         let calls = Array1::from_elem(numbers.nrows(), calls as f32).insert_axis(Axis(1));

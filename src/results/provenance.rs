@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::plan::Plan;
 use crate::results::date;
 
-/// Everything about a run that its numbers may depend on and a reader may want to check.
+/// Everything about a run that its numbers may depend on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provenance {
     /// Arguments of the command.
@@ -20,11 +20,11 @@ pub struct Provenance {
     pub ddim: &'static str,
     /// Version of the numerics, part of every cell's key.
     pub numerics: &'static str,
-    /// Commit of the working tree, if it is one.
+    /// Commit of the working tree, if it is a git repository.
     pub commit: Option<String>,
-    /// Whether tracked files, results aside, differed from the commit.
+    /// Whether tracked files other than results differed from the commit.
     pub dirty: Option<bool>,
-    /// LibTorch's version that the build binds.
+    /// The version of LibTorch that the build links.
     pub libtorch: &'static str,
     /// `cpu` or `cuda`, with the device's name.
     pub device: String,
@@ -36,20 +36,20 @@ pub struct Provenance {
     pub tf32: bool,
     /// SHA-256 of what was read, by role.
     pub inputs: BTreeMap<String, String>,
-    /// What the folders of the models say about them, and which files say it.
+    /// What the models' folders say about them, and in which files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stated: Vec<String>,
     /// Where manifest and folder differ, and what was assumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
-    /// When the last run ended that computed something: `2026-11-22T14:59:50Z`.
+    /// When the last run that computed something ended: `2026-11-22T14:59:50Z`.
     pub finished: String,
 }
 
 impl Provenance {
-    /// What is known as a run begins: what is committed meanwhile did not compute it.
+    /// What is known when a run begins, so that later commits are not taken for the code that ran.
     pub fn here(device: String, threads: usize, inputs: BTreeMap<String, String>) -> Self {
-        // Results are what a run writes: they do not make the code another.
+        // A run writes results itself; they do not change the code.
         let status =
             git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"]);
         Self {
@@ -71,20 +71,20 @@ impl Provenance {
         }
     }
 
-    /// The same with what is said about the models of a plan.
+    /// The same, with remarks on the models of a plan.
     #[must_use]
     pub fn of(self, plan: &Plan) -> Self {
         let remarks = plan.remarks().into_iter().map(str::to_owned).collect();
         Self { stated: plan.stated(), remarks, ..self }
     }
 
-    /// The same as the run ends.
+    /// The same, with the time at the end of the run.
     #[must_use]
     pub fn finished(self) -> Self {
         Self { finished: date::iso(unix_time()), ..self }
     }
 
-    /// The record as JSON with a line per entry.
+    /// The record as JSON, one entry on each line.
     ///
     /// # Panics
     /// Never: plain data serialises.

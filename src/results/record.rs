@@ -8,13 +8,13 @@
 //! `levels`, `calls`, `N`, and then for each metric `m`, in the order of the manifest language, the
 //! eight columns `m` (plug-in value at N), `m.low`, `m.high` (its 95 % interval at N), `m.se`,
 //! `m.corrected` (first-order bias removed), `m.corrected.low`, `m.corrected.high` (its own) and
-//! `m.leave_out`. `m.low` is always of `m`, as everywhere else where results are written as CSV.
-//! Floats are the shortest that read back to the same bits. On reading, `m` and
-//! `m.leave_out` are what counts; the others follow from them.
+//! `m.leave_out`. `m.low` always belongs to `m`, as in all CSV files of results. Floats are written in
+//! the shortest form that reads back to the same bits. On reading, only `m` and `m.leave_out` count;
+//! the others follow from them.
 //!
 //! In older files a metric has the six columns `m`, `m.corrected`, `m.se`, `m.low`, `m.high`
-//! (around `m.corrected`) and `m.leave_out`. They are read as well, and the next run in their folder
-//! writes them in the form above; nothing is lost by that.
+//! (around `m.corrected`) and `m.leave_out`. They are read too, and the next run in their folder
+//! writes them in the form above, without loss.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -143,7 +143,7 @@ impl Columns {
         header
     }
 
-    /// Reads them back from a header, or says which column is out of place.
+    /// Reads the columns from a header, or returns the first one that is out of place.
     fn from_header(header: &csv::StringRecord) -> Result<Self, (String, String)> {
         let axes: Vec<String> =
             header.iter().filter_map(|name| name.strip_prefix(PARAM)).map(String::from).collect();
@@ -168,10 +168,10 @@ impl Columns {
     }
 }
 
-/// What an axis is called in a header, before its name.
+/// The prefix of an axis's name in a header.
 pub(crate) const PARAM: &str = "param.";
 
-/// What follows a metric's name in its columns, after the first, which is the name alone.
+/// The suffixes of a metric's columns after the first, which is just its name.
 pub(crate) const SUFFIXES: [&str; 7] =
     ["low", "high", "se", "corrected", "corrected.low", "corrected.high", "leave_out"];
 const OLD_SUFFIXES: [&str; 5] = ["corrected", "se", "low", "high", "leave_out"];
@@ -179,7 +179,7 @@ const OLD_SUFFIXES: [&str; 5] = ["corrected", "se", "low", "high", "leave_out"];
 /// How many columns a metric has.
 pub(crate) const FIELDS: usize = 1 + SUFFIXES.len();
 
-/// Which of them is the standard error.
+/// The index of the standard error among them.
 pub(crate) const SE: usize = 3;
 
 /// The columns of a metric: its name, and its name with each suffix.
@@ -188,7 +188,7 @@ pub(crate) fn names(metric: &str, suffixes: &[&str]) -> Vec<String> {
     std::iter::once(metric.to_owned()).chain(suffixed).collect()
 }
 
-const REMEDY: &str = "restore the file (it is written by the program only), or delete it to run \
+const REMEDY: &str = "restore the file (only the program should write it), or delete it to run \
                       its cells again";
 
 /// `metrics.csv` of these cells, each with its index in the plan.
@@ -242,8 +242,8 @@ pub(crate) fn csv_bytes(header: &[String], rows: impl Iterator<Item = Vec<String
 /// Reads `metrics.csv`: its columns, and its rows with their index in the plan.
 ///
 /// # Errors
-/// If the file cannot be read, or if a field of it is not what [`to_csv`] writes; the message
-/// names file, line, column and remedy.
+/// If the file cannot be read, or if a field is not what [`to_csv`] writes; the message names the file,
+/// line and column, and a remedy.
 pub fn read_csv(path: &Path) -> Result<(Columns, Vec<(usize, Record)>), ResultsError> {
     let (header, lines) = read_lines(path)?;
     let columns = Columns::from_header(&header).map_err(|(column, problem)| {
@@ -370,8 +370,8 @@ impl Row<'_> {
 /// A number and its interval, as tables and plots show them.
 ///
 /// Numbers are rounded to two significant digits of the interval's half-width: `46.2 [44.1, 48.3]`.
-/// They have an exponent where they would have more than five decimals; what stands in one column
-/// has one notation, which is that of the number that needs an exponent most.
+/// A number that would have more than five decimals is written with an exponent, and then so are all
+/// numbers of its column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The number.
@@ -419,7 +419,7 @@ impl Estimate {
         }
     }
 
-    /// `46.2 ± 2.1`: half the room of the other form, for symmetric intervals.
+    /// `46.2 ± 2.1`: a shorter form for symmetric intervals.
     pub fn plus_minus(&self, exponent: bool) -> String {
         let digits = Digits { exponent, ..self.digits() };
         match self.interval {
@@ -444,7 +444,7 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// How to print numbers that belong together with the same last digit.
+/// How to print related numbers to the same last digit.
 #[derive(Clone, Copy)]
 struct Digits {
     /// Decimal places of the number without an exponent.
@@ -453,7 +453,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// The last digit such that a number of this size keeps so many significant ones.
+    /// The last digit such that a number of this size keeps this many significant digits.
     fn for_size(size: f64, significant: i32) -> Self {
         if !size.is_finite() || size <= 0.0 {
             return Self { decimals: 2, exponent: false };
@@ -468,7 +468,7 @@ impl Digits {
         let places = usize::try_from(self.decimals).unwrap_or(0);
         if !self.exponent {
             let text = format!("{x:.places$}");
-            // -0.0 would read as a sign that is not there.
+            // Without the sign of -0.0.
             return match text.strip_prefix('-') {
                 Some(zero) if zero.chars().all(|c| matches!(c, '0' | '.')) => zero.to_owned(),
                 _ => text,
@@ -544,7 +544,7 @@ mod tests {
             let at = good.rfind(from).unwrap();
             read(format!("{}{to}{}", &good[..at], &good[at + from.len()..]).as_bytes()).unwrap_err()
         };
-        insta::assert_snapshot!(third("1.0 2.0", "1.0 two"), @"metrics.csv:3: column `fd.leave_out`: `two` is not a number; restore the file (it is written by the program only), or delete it to run its cells again");
+        insta::assert_snapshot!(third("1.0 2.0", "1.0 two"), @"metrics.csv:3: column `fd.leave_out`: `two` is not a number; restore the file (only the program should write it), or delete it to run its cells again");
         insta::assert_snapshot!(short(&third("done", "finished")), @"metrics.csv:3: column `status`: `finished` is neither `done` nor `diverged`");
         insta::assert_snapshot!(short(&third("256", "-1")), @"metrics.csv:3: column `N`: `-1` is not a whole number");
         insta::assert_snapshot!(short(&third(",256", "")), @"metrics.csv:3: column `kid.leave_out`: the row has 24 fields and the header 25");
@@ -587,7 +587,7 @@ mod tests {
         let new = to_csv(&columns, rows.iter().map(|(cell, record)| (*cell, record)));
         assert_eq!(read(&new).unwrap(), (columns, rows));
         let broken = old.replacen("kid.low", "kid.lo", 1);
-        insta::assert_snapshot!(read(broken.as_bytes()).unwrap_err(), @"metrics.csv:1: column `kid.low`: expected it as column 18, found `kid.lo`; restore the file (it is written by the program only), or delete it to run its cells again");
+        insta::assert_snapshot!(read(broken.as_bytes()).unwrap_err(), @"metrics.csv:1: column `kid.low`: expected it as column 18, found `kid.lo`; restore the file (only the program should write it), or delete it to run its cells again");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The folder of results of one experiment.
+//! The results folder of one experiment.
 //!
-//! Every file is written whole or not at all. `metrics.csv` and `timing.csv` are rewritten after
+//! Every file is written as a whole or not at all. `metrics.csv` and `timing.csv` are rewritten after
 //! every cell. A run that starts in a folder keeps the rows whose key belongs to a
 //! planned cell and skips those cells; a key covers everything that decides a cell's numbers. Rows
-//! that the plan no longer has are not lost: the old file stays as `metrics.csv.bak`.
+//! that the plan no longer has are not lost: the old file is kept as `metrics.csv.bak`.
 //!
 //! Opening the folder writes `metrics.csv` once, so that a folder that cannot be written is an
 //! error before anything is computed.
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// A cell of the plan, as far as its row in a file is concerned.
+/// What a row of a file needs from a cell of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Hash of everything that decides the cell's numbers, as hex.
@@ -32,14 +32,14 @@ pub struct Planned {
     pub params: Vec<(String, String)>,
 }
 
-/// One row of `timing.csv`: what is never the same twice.
+/// One row of `timing.csv`, which differs from run to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
     /// The key of the cell's [`Record`].
     pub key: String,
     /// Wall-clock time of the cell.
     pub seconds: f64,
-    /// The time from noise to images, without a truth and without measuring, per sample and call.
+    /// The time from noise to images per sample and call, without the reference solution and measures.
     pub seconds_per_sample_call: f64,
     /// The device, for instance `cpu`.
     pub device: String,
@@ -50,13 +50,13 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// What the time is that of: `cpu with 2 threads`.
+    /// The hardware of the time: `cpu with 2 threads`.
     pub(crate) fn hardware(&self) -> String {
         let s = if self.threads == 1 { "" } else { "s" };
         format!("{} with {} thread{s}", self.device, self.threads)
     }
 
-    /// How the cell went, in a line.
+    /// A line about the time of the cell.
     pub(crate) fn line(&self, status: Status) -> String {
         let Self { key, seconds, seconds_per_sample_call, .. } = self;
         let (status, call) = (status.as_str(), 1e3 * seconds_per_sample_call);
@@ -67,7 +67,7 @@ impl Timing {
 const TIMING_HEADER: [&str; 7] =
     ["cell", "key", "seconds", "seconds_per_sample_call", "device", "threads", "started"];
 
-/// An open folder of results, held by this run alone until it is dropped.
+/// An open results folder, locked by this run until it is dropped.
 #[derive(Debug)]
 pub struct Sink {
     folder: PathBuf,
@@ -80,7 +80,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Opens a folder for the cells of a plan, and creates it where it does not exist.
+    /// Opens a folder for the cells of a plan, and creates it if necessary.
     ///
     /// # Errors
     /// If the folder cannot be written, if another run holds it, or if a results file in it is
@@ -93,7 +93,7 @@ impl Sink {
         Self::start(folder.into(), columns, planned, true)
     }
 
-    /// As [`Sink::open`], but forgets what is finished: the old file stays as `metrics.csv.bak`.
+    /// Like [`Sink::open`], but ignores finished cells; the old file is kept as `metrics.csv.bak`.
     ///
     /// # Errors
     /// If the folder cannot be written, or if another run holds it.
@@ -172,13 +172,13 @@ impl Sink {
         Ok(())
     }
 
-    /// Whether a row has every metric that this run is to measure.
+    /// Whether a row has every metric that this run measures.
     fn is_complete(&self, record: &Record) -> bool {
         record.status == Status::Diverged
             || self.columns.metrics.iter().all(|metric| record.metrics.contains_key(metric))
     }
 
-    /// Files a record under every planned cell of its key, with that cell's labels.
+    /// Stores a record for every planned cell with its key, with that cell's labels.
     fn keep(&mut self, record: &Record) -> bool {
         let mut found = false;
         for (planned, slot) in self.planned.iter().zip(&mut self.records) {
@@ -200,7 +200,7 @@ impl Sink {
         self.folder.join(name)
     }
 
-    /// The record of a cell of the plan, where there is one.
+    /// The record of a cell of the plan, if there is one.
     pub fn finished(&self, cell: usize) -> Option<&Record> {
         self.records.get(cell).and_then(Option::as_ref)
     }
@@ -225,7 +225,7 @@ impl Sink {
     /// A record counts for every planned cell with its key.
     ///
     /// # Errors
-    /// If a file cannot be written; then the old one is still there.
+    /// If a file cannot be written; the old one is then still there.
     ///
     /// # Panics
     /// If the record's key is not that of the planned cell.
@@ -242,7 +242,7 @@ impl Sink {
         self.write("timing.csv", &self.timing_csv())
     }
 
-    /// Writes a file of the folder, whole or not at all.
+    /// Writes a file of the folder, as a whole or not at all.
     ///
     /// # Errors
     /// If it cannot be written; then the old one is still there.
@@ -276,8 +276,8 @@ impl Sink {
 /// Reads `timing.csv`.
 ///
 /// # Errors
-/// If the file cannot be read, or if a field of it is not what a run writes; the message names
-/// file, line, column and remedy.
+/// If the file cannot be read, or if a field is not what a run writes; the message names the file, line
+/// and column, and a remedy.
 pub fn read_timing(path: &Path) -> Result<Vec<Timing>, ResultsError> {
     let (header, lines) = read_lines(path)?;
     let timing = |line: &csv::StringRecord| {
@@ -298,7 +298,7 @@ pub fn read_timing(path: &Path) -> Result<Vec<Timing>, ResultsError> {
     lines.iter().map(timing).collect()
 }
 
-/// Writes a file whole or not at all; its folder is created where it is missing.
+/// Writes a file as a whole or not at all; its folder is created if necessary.
 ///
 /// # Errors
 /// If it cannot be written; then an old file of this name is still there.
@@ -313,8 +313,8 @@ fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Resu
 
 /// The lock of a results folder: an advisory lock on the file `.lock` in it.
 ///
-/// The operating system releases it when its process ends, however it ends, so the file a dead
-/// run leaves behind is taken over.
+/// The operating system releases it when its process ends in any way, so the file that a dead run
+/// leaves behind is taken over.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -345,7 +345,7 @@ impl Lock {
                     let owner = owner.trim().to_owned();
                     return Err(ResultsError::Locked { path: folder.into(), owner });
                 }
-                // Some network file systems have no locks; there, nothing better can be done.
+                // Some network file systems have no locks; then the folder is used without one.
                 Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(source)) => return Err(io_error(&path, "lock")(source)),
             }

@@ -1,4 +1,4 @@
-//! Adams-Bashforth: slopes of earlier steps instead of new calls.
+//! Adams-Bashforth: reuses the slopes of earlier steps instead of making new calls.
 
 use super::{
     check_order,
@@ -8,7 +8,7 @@ use super::{
 use crate::core::{Eval, Level, Method, Result, Schedule, Solver, State, Step};
 
 /// Adams and Bashforth's method of order 2 to 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, with
-/// the coefficients of the grid's own, uneven steps.
+/// coefficients for the uneven steps of the grid.
 ///
 /// $$\bar x' = \bar x + h \sum_{j=0}^{p-1} w_j\,\epsilon_j, \qquad
 /// \sum_j w_j \left(\frac{\sigma_j - \sigma}{h}\right)^k = \frac{1}{k+1}, \quad h = \sigma' - \sigma$$
@@ -20,8 +20,8 @@ use crate::core::{Eval, Level, Method, Result, Schedule, Solver, State, Step};
 /// order p starts with steps of at least order p - 1: order 2 with Euler's, order 3 with
 /// [`Heun`](super::Heun)'s, order 4 with two of [`Rk4`](super::Rk4); then one step of the order
 /// below. Cost: one model call a step, and 0, 1 or 6 more in all for the start; memory: p - 1
-/// predictions. On a reversed grid whose steps grow fast the polynomial extrapolates far: expect
-/// less of the high orders there.
+/// predictions. On a reversed grid whose steps grow fast, the polynomial extrapolates far, and the
+/// high orders gain less.
 ///
 /// # References
 /// Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, section III.5 (variable
@@ -82,15 +82,15 @@ impl<S: State> Solver<S> for AdamsBashforth {
     }
 }
 
-/// PLMS: Adams-Bashforth's coefficients for even steps, whatever the steps, on DDIM's map.
+/// PLMS: Adams-Bashforth's coefficients for even steps, used for any steps, with DDIM's update.
 ///
 /// $$\bar x' = \bar x + (\sigma' - \sigma)\,\hat\epsilon, \qquad
 /// \hat\epsilon = \tfrac1{24}(55\epsilon_0 - 59\epsilon_1 + 37\epsilon_2 - 9\epsilon_3)$$
 ///
 /// with $\epsilon_j$ the prediction j steps back and the formulas of order 2 and 3 while fewer are
 /// known. The first step averages the slopes at its two ends; the second of those calls is made at
-/// a trial state and is not remembered. The coefficients presume steps that are even in a clock in
-/// which sigma is not linear, so the error falls as $h^2$, with a small constant. Cost: one model
+/// a trial state and is not remembered. The coefficients assume even steps, and steps that are even in t
+/// are not even in sigma, so the error falls as $h^2$, with a small constant. Cost: one model
 /// call, one more in the first step; memory: three predictions; order 2.
 ///
 /// # References

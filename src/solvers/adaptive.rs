@@ -1,31 +1,31 @@
-//! An adaptive Runge-Kutta method: the reference that the others are measured against.
+//! An adaptive Runge-Kutta method, which serves as the reference for the others.
 
 use super::tableau::Tableau;
 use crate::core::{Error, Eval, Level, Method, Result, Schedule, Solver, State, Step};
 
 /// Dormand and Prince's pair of orders 5 and 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, which
-/// crosses every step of the grid by as many steps of its own as its tolerance needs.
+/// divides every step of the grid into as many internal steps as its tolerance needs.
 ///
 /// An internal step is accepted when
 ///
 /// $$\left\| h \sum_i (b_i - \hat b_i)\,k_i \right\| \le
 /// \text{atol} + \text{rtol}\,\min(\|\bar x\|, \|\bar x'\|)$$
 ///
-/// with the largest root mean square of a sample for norm. It is the smaller of the two states that
-/// counts, where others take the larger: sigma falls from 157 to 0, and a step down must be as exact
-/// as the place it leads to needs.
+/// where the norm is the largest root mean square of a sample. The smaller of the two states counts,
+/// where other codes take the larger: sigma falls from 157 to 0, and a step down must be as exact as
+/// the level it leads to needs.
 ///
-/// So every sample of a batch is held to the tolerance, but all share their steps: a sample depends
-/// on its batch, by about the tolerance. It is the one method here whose samples are not the same
-/// bits in any batch; for the same batch they are.
+/// Every sample of a batch must meet the tolerance, but all share their steps, so a sample depends on
+/// its batch, by about the tolerance. This is the only method here whose samples differ in their last
+/// bits between batches; in the same batch they are the same.
 ///
-/// The ODE's slope at sigma = 0 is a limit that not every model knows. A step to the clean end goes
+/// The ODE's slope at sigma = 0 is a limit that not every model can give. A step to the clean end goes
 /// by adaptive steps to sigma = 0.001 and crosses the rest with the midpoint rule, whose calls lie
-/// inside; as eps is odd in sigma there, the error of that is of order sigma^4.
+/// inside; since eps is odd in sigma there, its error is of order sigma^4.
 ///
-/// Cost: six model calls an internal step, refused ones included, one more on each step of the
-/// grid, and one at the clean end; how many depends on the data, and [`count_nfe`] reports the
-/// least. With a tolerance that nothing fails it is the fixed-step method of order 5.
+/// Cost: six model calls for each internal step, rejected ones included, one more on each step of the
+/// grid, and one at the clean end. The number depends on the data; [`count_nfe`] reports the least.
+/// With a tolerance so large that no step is rejected, it is the fixed-step method of order 5.
 ///
 /// [`count_nfe`]: crate::core::count_nfe
 ///
@@ -40,7 +40,7 @@ pub struct DormandPrince {
     schedule: Schedule,
 }
 
-/// Sigma from which the midpoint rule goes to the clean end.
+/// The sigma from which the midpoint rule steps to the clean end.
 const LAST: f64 = 1e-3;
 
 /// The stages 2 to 7; the last one is the solution of order 5.
@@ -113,7 +113,7 @@ impl DormandPrince {
             let error: Vec<_> = ERROR.iter().zip(slopes).map(|(e, k)| (h * e, k)).collect();
             let scale = x.largest_rms()?.min(next.largest_rms()?);
             let ratio = S::lincomb(&error)?.largest_rms()? / (self.atol + self.rtol * scale);
-            let accepted = ratio <= 1.0 || !ratio.is_finite(); // what is not finite, `integrate` refuses
+            let accepted = ratio <= 1.0 || !ratio.is_finite(); // `integrate` refuses a state that is not finite
             if accepted {
                 x = next;
                 slope = later.into_iter().last().expect("invariant: there are six stages");

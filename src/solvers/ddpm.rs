@@ -10,7 +10,7 @@ use crate::core::{Error, Eval, Grid, Method, Result, Solver, State, Step};
 ///
 /// At `eta = 1` the mean is the posterior's of Ho et al. 2020, Eq. (7), and $s'^2$ its variance
 /// ("fixed small"); `sigma-hat` keeps that mean and takes $s'^2 = \beta$ ("fixed large").
-/// `learned` keeps it too, and $\log s'^2$ lies between these two where the model says.
+/// `learned` keeps it too, and the model says where $\log s'^2$ lies between these two.
 /// Cost: one model call.
 ///
 /// # References

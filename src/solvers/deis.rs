@@ -17,8 +17,8 @@ use crate::core::{Eval, Level, Method, Result, Solver, State, Step};
 /// a polynomial in sigma instead this is [`AdamsBashforth`](super::AdamsBashforth).
 ///
 /// Steps that touch the clean end, where $\log\sigma$ is infinite, take the first-order form, which
-/// is DDIM. So does the first step of order 2; that of order 3 is the two-call step of the same
-/// kind, with the slope at both ends, where the peers take DDIM and stay at order 2. Cost: one model
+/// is DDIM. So does the first step of order 2. The first step of order 3 makes two calls, one at
+/// each end; other codes take DDIM there and stay at order 2. Cost: one model
 /// call, one more at the start of order 3; memory: order - 1 predictions. With
 /// [`lowered`](Self::lowered), the last of fewer than 15 steps is of first order and the one before of
 /// second at most, as in diffusers by default.
@@ -42,7 +42,7 @@ impl Deis {
         Ok(Self { order, lower_order_final: false })
     }
 
-    /// The same with the last of few steps in a lower order.
+    /// The same, with the last steps in a lower order if there are few.
     #[must_use]
     pub fn lowered(self) -> Self {
         Self { lower_order_final: true, ..self }

@@ -14,15 +14,15 @@ use crate::core::{Eval, Method, Result, Solver, State, Step};
 /// those that touch the clean end, where $\lambda$ is infinite, take the first-order form
 /// without the slope, which is DDIM. Cost: one model call; memory: one prediction; order 2.
 ///
-/// `lower_order_final` takes the last of fewer than 15 steps in first order as well where it ends at a
-/// noisy level, as diffusers does by default.
+/// With `lower_order_final`, the last of fewer than 15 steps is of first order even if it ends at a
+/// noisy level, as in diffusers by default.
 ///
 /// # References
 /// Lu et al., *DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models*,
 /// 2022, algorithm 2. arXiv:2211.01095.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DpmSolverPp2M {
-    /// Whether the last of few steps is of first order.
+    /// Whether the last step is of first order if there are few.
     pub lower_order_final: bool,
 }
 
@@ -63,8 +63,8 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
     }
 }
 
-/// SDE-DPM-Solver++(2M): the same multistep integrator on the diffusion SDE, which puts new noise
-/// into every step.
+/// SDE-DPM-Solver++(2M): the same multistep integrator for the diffusion SDE, which adds new noise in
+/// every step.
 ///
 /// $$x_\text{to} = \frac{\sqrt{1-\bar\alpha_\text{to}}}{\sqrt{1-\bar\alpha_\text{from}}}\,e^{-h}\,x +
 /// \sqrt{\bar\alpha_\text{to}}\,(1-e^{-2h})\left(\hat x_0 +
@@ -80,7 +80,7 @@ impl<S: State> Solver<S> for DpmSolverPp2M {
 /// 2022, SDE-DPM-Solver++(2M). arXiv:2211.01095.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SdeDpmSolverPp2M {
-    /// Whether the last of few steps is of first order.
+    /// Whether the last step is of first order if there are few.
     pub lower_order_final: bool,
 }
 

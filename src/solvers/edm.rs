@@ -3,7 +3,7 @@
 use super::Heun;
 use crate::core::{Error, Eval, Method, Result, Schedule, Solver, State, Step};
 
-/// How much noise an [`Edm`] adds, and where; the names of the paper in brackets.
+/// How much noise an [`Edm`] adds, and where; the paper's names are in brackets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Churn {
     /// Noise over the whole trajectory ($S_\text{churn}$); 0 is deterministic.
@@ -17,7 +17,7 @@ pub struct Churn {
 }
 
 impl Default for Churn {
-    /// No churn, and none of its limits.
+    /// No churn, and no limits for it.
     fn default() -> Self {
         Self { amount: 0.0, least: 0.0, most: f64::INFINITY, std: 1.0 }
     }
@@ -54,8 +54,8 @@ impl Edm {
         let factor = |value: f64| value >= 0.0 && value.is_finite();
         if !(factor(amount) && factor(std) && least <= most && steps > 0) {
             let problem = format!(
-                "churn needs an amount and a std of at least 0, least <= most and a step; here are \
-                 amount = {amount}, std = {std}, least = {least}, most = {most}, {steps} steps"
+                "churn needs amount >= 0, std >= 0, least <= most and at least one step; given are amount \
+                 = {amount}, std = {std}, least = {least}, most = {most}, {steps} steps"
             );
             return Err(Error::Setting { solver: "edm", problem });
         }

@@ -2,7 +2,7 @@
 
 use crate::core::{Affine, Error, Eval, Grid, Method, Result, Solver, State, Step};
 
-/// Euler's method on $\bar x = x/\sqrt{\bar\alpha}$, by the clock it steps with.
+/// Euler's method on $\bar x = x/\sqrt{\bar\alpha}$, in one of two clocks.
 ///
 /// Cost: one model call; order 1.
 ///

@@ -12,10 +12,10 @@ use crate::core::{Affine, At, Error, Eval, Grid, Method, Result, Solver, State, 
 /// $$x_\text{to}^{(j)} = \frac{x - h\,\epsilon(x_\text{to}^{(j-1)}, \text{to})}{a}, \qquad
 /// x_\text{to}^{(0)} = x$$
 ///
-/// so the first iteration asks about x, where it is, with the timestep of the level it goes to. One
-/// iteration is the "next" convention of inversion (diffusers' inverse scheduler); many are the
-/// fixed-point one, and undo the method to rounding where the iteration contracts. The method run
-/// on the reversed grid as it is, asking at the current level, is the "current" convention.
+/// so the first iteration evaluates the model at x with the timestep of the next level. One iteration
+/// is the "next" convention of inversion (diffusers' inverse scheduler); many are the "fixed-point"
+/// one, which undoes the method up to rounding if the iteration contracts. The "current" convention
+/// needs none of this: it runs the method on the reversed grid and asks at the current level.
 /// Cost: as many model calls as iterations; order 1.
 ///
 /// # References
@@ -29,7 +29,7 @@ pub struct Inverse<M: ?Sized> {
 }
 
 impl<M: ?Sized> Inverse<M> {
-    /// The inverse of a method by so many iterations.
+    /// The inverse of a method with this many iterations.
     ///
     /// # Errors
     /// No iterations.
@@ -42,14 +42,6 @@ impl<M: ?Sized> Inverse<M> {
     }
 }
 
-/// A method whose step is more than one call and one combination.
-fn not_affine(solver: &'static str) -> Error {
-    let problem = "only a method of one call a step can be inverted by the \"next\" or the \
-                   \"fixed-point\" convention (ddim with eta = 0, euler, euler-sigma2); others run \
-                   on the reversed grid as they are, inversion = \"current\"";
-    Error::Setting { solver, problem: problem.to_owned() }
-}
-
 impl<M: Method + ?Sized> Method for Inverse<M> {
     fn name(&self) -> &'static str {
         self.method.name()
@@ -59,13 +51,13 @@ impl<M: Method + ?Sized> Method for Inverse<M> {
         self.method.order()
     }
 
-    /// What the method admits the other way.
+    /// Whether the method admits the grid in the other direction.
     fn admits(&self, grid: &Grid) -> Result<()> {
         self.method.admits(&grid.clone().reversed())?;
         if grid.steps().all(|step| self.method.affine(step.reversed()).is_some()) {
             return Ok(());
         }
-        Err(not_affine(self.method.name()))
+        Err(Error::NotOneCall { solver: self.name() })
     }
 }
 
@@ -73,7 +65,7 @@ impl<S: State, M: Method + ?Sized> Solver<S> for Inverse<M> {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
         let Step { from, to, .. } = step;
         let Some(Affine { a, h }) = self.method.affine(step.reversed()) else {
-            return Err(not_affine(self.method.name()));
+            return Err(Error::NotOneCall { solver: self.name() });
         };
         let solve = |eps: &S| S::lincomb(&[(1.0 / a, x), (-h / a, eps)]);
         let mut x_to = solve(&eval.eps(x, At { state: from, asked: to })?)?;

@@ -1,4 +1,4 @@
-//! One sampling method a file, each no longer than its equation needs.
+//! Sampling methods, one in each file.
 
 use std::ops::RangeInclusive;
 
@@ -36,8 +36,8 @@ pub use rk4::Rk4;
 pub use unipc::{UniPc, UniPcB};
 pub use variance::Variance;
 
-/// The highest order that a step may have where the last of few are lowered: of fewer than 15 steps,
-/// 1 of the last and 2 of the one before, as diffusers' `lower_order_final` has it.
+/// The highest order of a step with diffusers' `lower_order_final`: of fewer than 15 steps, 1 for the
+/// last and 2 for the one before.
 fn lowered(step: Step) -> u32 {
     match step.left {
         0 if step.of() < 15 => 1,
@@ -46,11 +46,11 @@ fn lowered(step: Step) -> u32 {
     }
 }
 
-/// Refuses an order the method has no coefficients for.
+/// Refuses an order that the method does not have.
 fn check_order(solver: &'static str, order: u32, orders: RangeInclusive<u32>) -> Result<()> {
     if orders.contains(&order) {
         return Ok(());
     }
-    let problem = format!("order = {order} is not one of {} to {}", orders.start(), orders.end());
+    let problem = format!("order = {order} must be from {} to {}", orders.start(), orders.end());
     Err(Error::Setting { solver, problem })
 }

@@ -1,12 +1,12 @@
-//! What the multistep methods share: nodes, weights, one combination.
+//! What the multistep methods share: nodes, weights, and a linear combination.
 //!
-//! Each method interpolates the values it knows, its predictions at the levels it has passed, by a
-//! polynomial in a clock of its own, and integrates that over the step: `nodes` on its clock,
+//! Each method interpolates its predictions at the levels it has passed by a polynomial in its own
+//! clock, and integrates that over the step: `nodes` on its clock,
 //! [`weights`] for its [`moment`]s, and [`combine`].
 
 use crate::core::{Result, State};
 
-/// $a\,x + g \sum_j w_j\,y_j$ for as many values as there are weights.
+/// $a\,x + g \sum_j w_j\,y_j$, with one value for each weight.
 ///
 /// # Errors
 /// Whatever the tensor library returns.
@@ -22,7 +22,7 @@ pub(super) fn combine<S: State>(
 }
 
 /// The weights $w_j$ with $\sum_j w_j r_j^k = m_k$ for $k = 0 .. n-1$: the interpolating polynomial
-/// through values at the nodes $r_j$, integrated against whatever has the moments $m_k$.
+/// through values at the nodes $r_j$, integrated against the weight function with the moments $m_k$.
 ///
 /// The nodes must be distinct. Cost: $n^2$ operations; n is at most 4 here.
 ///

@@ -9,8 +9,7 @@ use crate::core::{Eval, Method, Result, Schedule, Solver, State, Step};
 /// k_1 = \epsilon(\bar x, \sigma), \; k_2 = \epsilon(\bar x + \tfrac h2 k_1, \sigma + \tfrac h2), \;
 /// k_3 = \epsilon(\bar x + \tfrac h2 k_2, \sigma + \tfrac h2), \; k_4 = \epsilon(\bar x + h k_3, \sigma')$$
 ///
-/// A network is asked by timestep, and no grid holds the midpoint's: the schedule turns its sigma into
-/// one. Cost: four model calls, one on a step to the clean end, which is Euler's as
+/// A network needs a timestep, so the schedule gives that of the midpoint's sigma. Cost: four model calls, one on a step to the clean end, which is Euler's as
 /// [`Heun`](super::Heun)'s is. Order 4.
 ///
 /// # References

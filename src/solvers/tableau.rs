@@ -2,8 +2,7 @@
 
 use crate::core::{Result, State};
 
-/// What the stages after the first are made of, as Butcher's tableau has it, for slopes of x-bar in
-/// sigma:
+/// The stages after the first as Butcher's tableau, for slopes of x-bar in sigma:
 ///
 /// $$k_i = \epsilon\Big(\bar x + h \sum_{j<i} a_{ij}\,k_j,\; \sigma + c_i h\Big)$$
 ///
@@ -13,7 +12,7 @@ use crate::core::{Result, State};
 pub(super) struct Tableau {
     /// $c_i$: where a stage lies in the step.
     pub nodes: &'static [f64],
-    /// $a_{ij}$: what a stage is made of.
+    /// $a_{ij}$: the factors of the earlier slopes in a stage.
     pub rows: &'static [&'static [f64]],
 }
 

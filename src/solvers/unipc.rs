@@ -1,4 +1,4 @@
-//! UniPC: a multistep predictor whose corrector costs no call.
+//! UniPC: a multistep predictor with a corrector that needs no further call.
 
 use super::{
     check_order,
@@ -28,16 +28,17 @@ pub enum UniPcB {
 /// values: there the paper replaces the second moment $\varphi_2(-h)$ by $\tfrac12 B(-h)/(-h)$; with
 /// three or four values it cancels.
 ///
-/// The call that starts a step is the one the step before needs to correct its end. So a step first
-/// corrects the x it is given, which moves it by a combination of remembered predictions alone, and
-/// then predicts: x between two steps is the predictor's, and the grid's end is never corrected, as
-/// in the peers. Steps that touch the clean end, where $\lambda$ is infinite, take the first-order
+/// The call that starts a step is also the one that the step before needs to correct its end. So a step
+/// first corrects the x it is given, by a combination of remembered predictions, and then predicts.
+/// Between two steps x is the predictor's, and the end of the grid is never corrected, as in other
+/// codes. Steps that touch the clean end, where $\lambda$ is infinite, take the first-order
 /// form. Cost: one model call; memory: p predictions. The order is that of the corrector, p + 1, but
 /// the first step, of order 2 when corrected, leaves 3 for p = 3 as well.
 ///
-/// With [`lowered`](Self::lowered), a step with fewer than p left, itself among them, has that number
-/// for its order, and so has its corrector: diffusers' `lower_order_final`, its default. To the clean
-/// end that changes p = 3 alone; a last step of first order to a noisy level leaves order 2.
+/// With [`lowered`](Self::lowered), if fewer than p steps are left, the current one included, that
+/// number is the order of the step and of its corrector, as with diffusers' `lower_order_final`, its
+/// default. On a grid that ends clean this changes only p = 3; a last step of first order to a noisy
+/// level leaves order 2.
 ///
 /// # References
 /// Zhao, Bai, Rao, Zhou, Lu, *UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of
@@ -66,7 +67,7 @@ impl UniPc {
         Self { lower_order_final: true, ..self }
     }
 
-    /// The number of values that the predictor of a step takes, by the steps that follow it.
+    /// The number of values that the predictor of a step uses, from the number of steps that follow.
     fn known(self, left: usize) -> usize {
         if self.lower_order_final { left + 1 } else { usize::MAX }.min(self.p as usize)
     }
@@ -136,7 +137,7 @@ impl<S: State> Solver<S> for UniPc {
         let Step { from, to, left, .. } = step;
         let (eps, x0) = eval.eps_and_x0(x, from)?;
         if to.is_clean() {
-            return Ok(x0); // whatever x is, so uncorrected
+            return Ok(x0); // independent of x, so uncorrected
         }
         let next = if from.is_clean() {
             S::lincomb(&[(to.signal(), &x0), (to.std(), &eps)])?

@@ -1,4 +1,4 @@
-//! How much noise an ancestral step adds: one enum, never two flags.
+//! How much noise an ancestral step adds.
 
 use crate::core::{Error, Grid, Result, Step};
 
@@ -11,7 +11,7 @@ pub enum Variance {
     /// deterministic part of $\eta = 1$ (Song et al. 2021, appendix D.3; "fixed large" elsewhere).
     SigmaHat,
     /// Predicted by the model element by element, between the variances of `Eta(1.0)` and
-    /// `SigmaHat`, on the mean of both (Nichol and Dhariwal 2021, Eq. 15); of [`crate::solvers::Ddpm`] alone.
+    /// `SigmaHat`, with the same mean (Nichol and Dhariwal 2021, Eq. 15); only for [`crate::solvers::Ddpm`].
     Learned,
 }
 
@@ -63,7 +63,7 @@ impl Variance {
         Ok((step.to.signal() - step.from.signal() * towards_x, towards_x))
     }
 
-    /// Refuses an eta that is no factor, or too large for some step of the grid.
+    /// Refuses an eta that is negative, not finite, or too large for a step of the grid.
     pub(crate) fn admits(self, grid: &Grid) -> Result<()> {
         let Self::Eta(eta) = self else { return Ok(()) };
         if !(eta >= 0.0 && eta.is_finite()) {

@@ -1,9 +1,9 @@
-//! `print!`, `println!` and `eprintln!` that end no command.
+//! `print!`, `println!` and `eprintln!` that never panic; in this crate they shadow the standard ones.
 //!
-//! The standard ones panic where nothing can be written: `ddim table DIR | head` would end in a
-//! backtrace, and a run whose stderr is gone would stop. These have their place in this crate. A
-//! reader that has gone away is no error, and what goes to stderr is never one; that stdout took
-//! less than all for another reason, such as a full disk, is told by `refused` at the end.
+//! The standard ones panic if nothing can be written: `ddim table DIR | head` would end in a
+//! backtrace, and a run whose stderr is gone would stop. Here, a closed pipe is not an error, and
+//! neither is anything on stderr; if stdout failed for another reason, such as a full disk, `refused`
+//! reports it at the end.
 
 use std::{
     fmt::Arguments,
@@ -20,18 +20,18 @@ pub(crate) fn out(text: Arguments<'_>) {
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
     {
-        // Only the first one is told.
+        // Only the first error is kept.
         let _ = REFUSED.set(error);
     }
 }
 
 /// Writes to stderr.
 pub(crate) fn err(text: Arguments<'_>) {
-    // Whoever reads no messages has no need of one about that.
+    // An error here could not be shown either.
     let _ = io::stderr().write_fmt(text);
 }
 
-/// Why stdout did not take everything, if it did not.
+/// Why stdout did not take everything, if so.
 pub(crate) fn refused() -> Option<&'static io::Error> {
     REFUSED.get()
 }

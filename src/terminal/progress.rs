@@ -2,8 +2,8 @@
 //!
 //! One bar covers the whole job. Its unit is a model call on one sample, which is what takes the
 //! time: a cell with S = 1000 moves it as far as a hundred cells with S = 10, and the remaining
-//! time is right from the first cell on. The table fills under the bar, other lines appear above
-//! it. Where stderr is not a terminal, each cell is one plain line, and nothing moves.
+//! time is right from the first cell on. The table grows below the bar; other lines appear above it.
+//! If stderr is not a terminal, each cell is one plain line instead.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::core;
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A bar, and the table under it.
+    /// A bar, and the table below it.
     Bar,
     /// One line per cell.
     Lines,
@@ -64,13 +64,13 @@ impl Progress {
         let table = area.add(ProgressBar::new_spinner());
         table.set_style(style("{msg}"));
         if mode == Mode::Bar {
-            // The clock moves on during a long cell.
+            // Keeps the clock running during a long cell.
             bar.enable_steady_tick(Duration::from_secs(1));
         }
         Self { mode, area, bar, table }
     }
 
-    /// Says what the whole cost is, if it is known by now.
+    /// Sets the whole cost, if it is known by now.
     pub fn total(&self, total: Option<u64>) {
         match total {
             Some(total) => self.bar.set_length(total),
@@ -78,19 +78,19 @@ impl Progress {
         }
     }
 
-    /// Names the cell that is being run.
+    /// Shows the name of the cell that is running.
     pub fn cell(&self, name: &str) {
         self.bar.set_message(name.to_owned());
         self.log(name);
     }
 
-    /// Adds to what has been done: model calls times samples.
+    /// Adds finished work: model calls times samples.
     pub fn advance(&self, cost: u64) {
         self.bar.inc(cost);
     }
 
-    /// What a solver tells of a batch of `rows` after every step: its calls move the bar, and it
-    /// stops when interrupted.
+    /// The observer of a batch of `rows`, called after every step: moves the bar by the model calls, and
+    /// stops the solver if interrupted.
     pub fn batch<'a>(
         &'a self,
         rows: usize,
@@ -104,7 +104,7 @@ impl Progress {
         }
     }
 
-    /// Takes a cost that will not be paid out of the total, for instance that of a diverged cell.
+    /// Removes cost that will not arise from the total, for instance that of a diverged cell.
     pub fn skip(&self, cost: u64) {
         self.bar.dec_length(cost);
     }
@@ -112,7 +112,7 @@ impl Progress {
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
         if self.mode == Mode::Bar {
-            // A terminal that cannot be written to is no reason to stop the run.
+            // A run continues even if the terminal cannot be written.
             let _ = self.area.println(text);
         }
         self.log(text);

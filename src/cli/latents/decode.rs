@@ -20,7 +20,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What made the latents decodes them, unless flags say otherwise; what then differs is said.\n\n\
+    after_help = "Decodes with the model, solver and grid that made the latents. Flags override them, and every\n\
+    difference is printed.\n\n\
     Examples:\n  \
     ddim decode z.safetensors --out images\n  \
     ddim decode z.npy --steps 20 --out x0.npy --out grid.png\n  \
@@ -32,14 +33,14 @@ pub(in crate::cli) struct Decode {
     latents: PathBuf,
 
     /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
-    /// mixture, dirac [default: that of the latents]
+    /// mixture, dirac [default: the one that made the latents]
     #[arg(long, value_name = "PATH|NAME")]
     model: Option<String>,
 
     #[command(flatten)]
     setting: Setting,
 
-    /// Seed of the noise of a stochastic method [default: 0]
+    /// Seed of the noise of a stochastic solver [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 

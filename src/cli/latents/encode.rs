@@ -24,18 +24,18 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The solver runs on the reversed grid, from the image to x_T. The file says what made it, and\n\
+    after_help = "Runs the solver on the reversed grid, from the image to x_T. The file records how it was made, and\n\
     `ddim decode` reads that.\n\nExamples:\n  \
     ddim encode faces/ --model models/cifar10-small --resize squash:32 --out z.safetensors\n  \
     ddim encode cifar10 --range 0..64 --model models/cifar10-small --steps 100 --out z.npy\n  \
     ddim encode a.png --model models/cifar10-small --inversion fixed-point --state f64 --out z.npy"
 )]
 pub(in crate::cli) struct Encode {
-    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
+    /// Image files or folders of them, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 
-    /// Which images of a set that has splits [default: test]
+    /// Split of the data set, where it has several [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
@@ -53,8 +53,8 @@ pub(in crate::cli) struct Encode {
     #[command(flatten)]
     inverting: Inverting,
 
-    /// z.npy or z.safetensors, [N, C, H, W] in the type of the states; - is the .npy to stdout,
-    /// without what made it
+    /// z.npy or z.safetensors, [N, C, H, W] in the precision of --state; - writes the .npy to stdout,
+    /// without a record of how it was made
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 

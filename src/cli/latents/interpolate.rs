@@ -22,10 +22,10 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Two ends give a row of images; four give a grid with them in its corners, first and second in\n\
-    the top row: along two columns first, then across each row. Images are encoded, latents are\n\
-    taken as they are, a seed gives the x_T of its first sample. Between, latents are slerped\n\
-    (Song et al. 2021, Eq. 67), each as one vector.\n\nExamples:\n  \
+    after_help = "Two ends give a row of images. Four give a grid with the ends in its corners, the first two on top;\n\
+    the left and right columns are interpolated first, then each row. Images are encoded, latents are\n\
+    used unchanged, and a seed stands for the x_T of its first sample. Interpolation is spherical, each\n\
+    latent being one vector (Song et al. 2021, Eq. 67).\n\nExamples:\n  \
     ddim interpolate --seeds 1,2 --model models/cifar10-small --out row.png\n  \
     ddim interpolate --seeds 1,2,3,4 --model models/cifar10-small --points 6 --out grid.png\n  \
     ddim interpolate --latents z.safetensors --pick 0,3 --out row.png\n  \
@@ -40,19 +40,19 @@ pub(in crate::cli) struct Interpolate {
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     latents: Option<PathBuf>,
 
-    /// Seeds of the noise to interpolate between, two or four
+    /// Seeds to interpolate between, two or four
     #[arg(long, value_delimiter = ',', value_name = "A,B[,C,D]")]
     seeds: Vec<u64>,
 
-    /// Which of the images or latents are the ends, counted from 0 [default: all, two or four]
+    /// Which images or latents to interpolate between, counted from 0 [default: all of them]
     #[arg(long, value_delimiter = ',', value_name = "A,B[,C,D]", conflicts_with = "seeds")]
     pick: Vec<usize>,
 
-    /// Points along a side, the ends among them
+    /// Images along each side, both ends included
     #[arg(long, default_value_t = 11, value_name = "N")]
     points: usize,
 
-    /// Where the points lie instead, from 0 to 1
+    /// Positions of the images instead of --points, from 0 to 1
     #[arg(
         long,
         value_delimiter = ',',
@@ -62,7 +62,7 @@ pub(in crate::cli) struct Interpolate {
     )]
     alphas: Vec<f64>,
 
-    /// Which images of a set that has splits [default: test]
+    /// Split of the data set, where it has several [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
@@ -70,7 +70,7 @@ pub(in crate::cli) struct Interpolate {
     images: Images,
 
     /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
-    /// mixture, dirac [default: that of the latents]
+    /// mixture, dirac [default: the one that made the latents]
     #[arg(long, value_name = "PATH|NAME")]
     model: Option<String>,
 
@@ -110,7 +110,7 @@ impl Interpolate {
         if self.alphas.is_empty() {
             if self.points < 2 {
                 return Err(Error::input(format!(
-                    "--points {}: give at least 2, the ends",
+                    "--points {}: give at least 2, for the two ends",
                     self.points
                 )));
             }
@@ -119,13 +119,13 @@ impl Interpolate {
         }
         match self.alphas.iter().find(|alpha| !(0.0..=1.0).contains(*alpha)) {
             Some(alpha) => Err(Error::input(format!(
-                "--alphas: {alpha} does not lie between 0 and 1, the two ends"
+                "--alphas: {alpha} is not between 0 and 1, where the two ends are"
             ))),
             None => Ok(self.alphas.clone()),
         }
     }
 
-    /// The ends' latents, in the model they are decoded with.
+    /// The latents of the ends, and the model that decodes them.
     fn ends(&self, alphas: &[f64], registry: &Registry) -> Result<(Bench, Array4<f64>)> {
         let open = |plan| Bench::open(plan, &self.compute, registry, &self.talk);
         let of_ends = |ends: usize| {
@@ -151,7 +151,7 @@ impl Interpolate {
         }
         let Some(model) = self.model.as_deref() else {
             return Err(Error::input(
-                "--model is missing: a folder or file of weights, or gaussian, mixture, dirac",
+                "--model is missing: give a folder or file of weights, or gaussian, mixture or dirac",
             ));
         };
         if !self.seeds.is_empty() {
@@ -194,7 +194,7 @@ impl Interpolate {
     /// The positions of the ends among `n` images or latents.
     fn picked(&self, n: usize, name: &str) -> Result<Vec<usize>> {
         if self.pick.is_empty() {
-            check_ends(n, &format!("{name} has"), "of them (--pick chooses)")?;
+            check_ends(n, &format!("{name} has"), "of them, with --pick")?;
             return Ok((0..n).collect());
         }
         check_ends(self.pick.len(), "--pick gives", "positions")?;
@@ -211,7 +211,7 @@ fn check_ends(n: usize, subject: &str, what: &str) -> Result<()> {
     match n {
         2 | 4 => Ok(()),
         _ => Err(Error::input(format!(
-            "{subject} {n}, and a row has 2 ends, a grid 4: give 2 or 4 {what}"
+            "{subject} {n}, but a row has 2 ends and a grid 4; give 2 or 4 {what}"
         ))),
     }
 }

@@ -28,17 +28,17 @@ use crate::{
 pub(super) enum Pictures {
     /// 0 to 255.
     Bytes(ImageSet),
-    /// -1 to 1, not rounded: a round trip of samples should lose nothing on its way in.
+    /// -1 to 1, not rounded, so that encoding samples starts from their exact values.
     Floats {
         images: Array4<f32>,
         name: String,
-        /// The file of each image, none where it has none of its own; empty if no image has one.
+        /// The file of each image that has its own; empty if none has.
         files: Vec<Option<PathBuf>>,
     },
 }
 
 impl Pictures {
-    /// Reads one set, or several of one size as one.
+    /// Reads one set, or joins several of the same size.
     pub(super) fn load(
         data: &[String],
         split: Option<SplitName>,
@@ -69,8 +69,8 @@ impl Pictures {
         }
         if let Some(other) = rest.iter().find(|other| other.shape() != first.shape()) {
             return Err(Error::input(format!(
-                "{} is {}, but {} is {}: the images of one call have one size; --resize \
-                 center-crop:SIDE or squash:SIDE makes them so",
+                "{} is {}, but {} is {}; make all images the same size with --resize \
+                 center-crop:SIDE or squash:SIDE",
                 first.name(),
                 size(first.shape()),
                 other.name(),
@@ -88,7 +88,7 @@ impl Pictures {
         Ok(Self::Floats { images, name: names.join(" "), files })
     }
 
-    /// Of an array, the positions that the flags choose.
+    /// The images of an array that the flags choose.
     fn at(self, flags: &Images) -> Result<Self> {
         let Self::Floats { images, name, files } = self else { return Ok(self) };
         let Some(range) = flags.positions()? else {
@@ -105,7 +105,7 @@ impl Pictures {
         Ok(Self::Floats { images, name, files })
     }
 
-    /// The file of an image; none of an image in an array or a data set.
+    /// The file of an image; none for an image in an array or a data set.
     fn file(&self, index: usize) -> Option<&Path> {
         match self {
             Self::Bytes(set) => set.files.get(index).map(PathBuf::as_path),
@@ -162,7 +162,7 @@ impl Pictures {
         }
     }
 
-    /// A network would take images of another size and make something of them.
+    /// Refuses images of another size, which a network would accept and distort.
     pub(super) fn check_shape(&self, [c, h, w]: [usize; 3]) -> Result<()> {
         let found = self.shape();
         if found == [c, h, w] {
@@ -184,7 +184,7 @@ impl Pictures {
             remedies => format!("; add {}", remedies.join(", and ")),
         };
         Err(Error::input(format!(
-            "the images of {} are {}, and this model's are {}{remedy}",
+            "the images of {} are {}, but this model's are {}{remedy}",
             self.name(),
             size(found),
             size([c, h, w])
@@ -205,20 +205,20 @@ fn size([c, h, w]: [usize; 3]) -> String {
 fn calls_to_latent(spec: &CellSpec, registry: &Registry) -> Result<u64> {
     if let Some([_, to]) = spec.grid.window {
         return Err(Error::input(format!(
-            "grid.window ends at sigma = {to}, and images lie at the clean end: leave it out"
+            "grid.window ends at sigma = {to}, but images are at the clean end; remove it"
         )));
     }
     Ok(Route::inverse(spec, registry)?.calls)
 }
 
-/// Latents of another shape are another model's.
+/// Refuses latents whose shape is not the model's.
 fn check_latents(path: &Path, z: ArrayView4<'_, f64>, [c, h, w]: [usize; 3]) -> Result<()> {
     let found = z.shape();
     if found[1..] == [c, h, w] {
         return Ok(());
     }
     Err(Error::input(format!(
-        "{}: its latents are {}, and this model's are {}: they belong to another",
+        "{}: the latents are {}, but this model's are {}; choose the model that made them",
         path.display(),
         size([found[1], found[2], found[3]]),
         size([c, h, w])

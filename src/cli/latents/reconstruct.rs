@@ -21,25 +21,25 @@ use crate::{
     terminal::progress::Progress,
 };
 
-/// Factor of the differences that are shown.
+/// Factor by which differences are enlarged.
 const GAIN: f64 = 4.0;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints the mean squared error per dimension, of unclamped values, on [0, 1] and on [-1, 1], and\n\
-    what the latents look like: draws of N(0, I) have std 1, excess kurtosis 0 and neighbours that\n\
-    do not correlate. After +- stands the standard error over images. In the .png, originals,\n\
-    reconstructions, and 4 times their difference, grey where there is none.\n\nExamples:\n  \
+    statistics of the latents: true noise has std 1, excess kurtosis 0 and uncorrelated neighbours.\n\
+    +- is the standard error over images. The .png shows originals, reconstructions, and 4 times their\n\
+    difference (grey: none).\n\nExamples:\n  \
     ddim reconstruct faces/ --resize squash:32 --model models/cifar10-small --out faces.png\n  \
     ddim reconstruct cifar10 --range 0..64 --model models/cifar10-small --steps 100 --out errors.csv\n  \
     ddim reconstruct x0.npy --model models/cifar10-small --inversion next --state f64"
 )]
 pub(in crate::cli) struct Reconstruct {
-    /// Folders of image files or single ones, .npy or .npz arrays, or data sets by name
+    /// Image files or folders of them, .npy or .npz arrays, or data sets by name
     #[arg(required = true, value_name = "IMAGES")]
     data: Vec<String>,
 
-    /// Which images of a set that has splits [default: test]
+    /// Split of the data set, where it has several [default: test]
     #[arg(long, value_enum)]
     split: Option<SplitName>,
 
@@ -57,7 +57,7 @@ pub(in crate::cli) struct Reconstruct {
     #[command(flatten)]
     inverting: Inverting,
 
-    /// Images that a .png shows, the first ones
+    /// Number of images, from the first, that a .png shows
     #[arg(long, default_value_t = 8, value_name = "N")]
     show: usize,
 
@@ -77,7 +77,7 @@ pub(in crate::cli) struct Reconstruct {
     talk: Talk,
 }
 
-/// What is measured of one image.
+/// The measurements of one image.
 struct Row {
     error: f64,
     latent: LatentStatistics,
@@ -92,7 +92,7 @@ impl Reconstruct {
             check_output(path)?;
         }
         if let Some(path) = images.iter().find(|path| outputs::is_stdout(path)) {
-            let message = "stdout has the errors; name a file";
+            let message = "stdout is used for the errors; name a file";
             return Err(Error::input(format!("--out {}: {message}", path.display())));
         }
         outputs::check(&images)?;
@@ -150,7 +150,7 @@ impl Reconstruct {
     }
 }
 
-/// Three rows of images: what was given, what came back, and their difference.
+/// Three rows of images: originals, reconstructions and their differences.
 fn triptych(
     x: &Array4<f64>,
     back: &Array4<f64>,
@@ -176,7 +176,7 @@ fn csv(rows: &[Row], pictures: &Pictures) -> Vec<u8> {
     csv_bytes(&header, lines)
 }
 
-/// Means with their standard errors; null where there is none.
+/// Means with their standard errors, null if undefined.
 fn json(rows: &[Row], images: &str, calls: u64) -> serde_json::Value {
     let mean = |values: &mut dyn Iterator<Item = f64>| {
         let Mean { value, standard_error, .. } = Mean::of(values);
@@ -197,7 +197,7 @@ fn json(rows: &[Row], images: &str, calls: u64) -> serde_json::Value {
     })
 }
 
-/// Means with their standard errors, a line each.
+/// Means with their standard errors, one on each line.
 fn summary(rows: &[Row]) -> String {
     let line = |name: &str, values: &mut dyn Iterator<Item = f64>, scientific: bool| {
         let Mean { value, standard_error, n } = Mean::of(values);

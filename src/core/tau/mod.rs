@@ -1,7 +1,7 @@
 //! The paper's tau: which levels of a schedule a grid visits.
 //!
-//! A family of spacings is a file here that states a [`Family`], and a line of [`FAMILIES`]; whatever
-//! names a tau reads that list.
+//! A family of spacings is a file here with a [`Family`], and a line of [`FAMILIES`], from which all
+//! names of a tau are taken.
 
 mod diffusers;
 mod explicit;
@@ -35,16 +35,16 @@ pub struct Family {
     pub name: &'static str,
     /// Its rule and source, in a line.
     pub about: &'static str,
-    /// A number of its own, by its name in manifests, with its default.
+    /// Its option, if it has one: the name in manifests, and the default.
     pub option: Option<(&'static str, f64)>,
     /// The fewest steps it can have.
     least: usize,
     spacing: Spacing,
-    /// The points from one level to another, ends included, of a family that has them.
+    /// The points from one level to another, ends included, for a family that is spaced by a formula.
     window: Option<Between>,
 }
 
-/// The levels of so many points from the lower to the higher of two, both included; the number is
+/// The levels of this many points from the lower to the higher of two, both included; the number is
 /// that of the family's option.
 type Between = fn(&Schedule, usize, f64, (Level, Level)) -> Result<Vec<Level>>;
 
@@ -71,7 +71,7 @@ impl fmt::Debug for Family {
 /// A spacing of levels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tau {
-    /// One of a family, with the value of its option; 0 of a family that has none.
+    /// One of a family, with the value of its option; 0 for a family without one.
     Of(&'static Family, f64),
     /// The timesteps as listed.
     Explicit(Vec<f64>),
@@ -114,8 +114,7 @@ impl Tau {
     /// below the first timestep.
     ///
     /// # Errors
-    /// Fewer or more steps than the family can have, sigmas that are infinite, or listed timesteps
-    /// that make no sense.
+    /// Fewer or more steps than the family can have, infinite sigmas, or invalid listed timesteps.
     pub(super) fn levels(&self, schedule: &Schedule, steps: usize) -> Result<(Vec<Level>, usize)> {
         let horizon = schedule.horizon();
         let least = if let Self::Of(family, _) = self { family.least } else { 1 };
@@ -152,7 +151,7 @@ impl Tau {
         Ok((levels, below))
     }
 
-    /// So many points from the lower to the higher of two levels.
+    /// This many points from the lower to the higher of two levels.
     ///
     /// # Errors
     /// A tau that is a list of timesteps.
@@ -192,7 +191,7 @@ fn spaced(
         .collect()
 }
 
-/// So many points from 0 to `end`.
+/// This many points from 0 to `end`.
 fn linspace(end: f64, points: usize) -> impl Iterator<Item = f64> {
     let gap = end / (points - 1) as f64;
     (0..points).map(move |i| if i == points - 1 { end } else { i as f64 * gap })

@@ -84,32 +84,14 @@ impl Route {
             return Err(Box::new(problem));
         }
         route.map_err(|error| {
-            let (path, help) = match &error {
-                Error::Core(core::Error::EtaTooLarge { .. }) => (
-                    "solver.eta",
-                    "the variance of a step cannot exceed what is left of 1 - alpha_bar",
-                ),
+            let known = match &error {
                 Error::Core(core::Error::Setting { problem, .. }) => {
                     return Box::new(refused_option(cell, problem, &error, registry));
                 }
-                Error::Core(core::Error::EtaNegative { .. }) => {
-                    ("solver.eta", "0 is DDIM, 1 is DDPM")
-                }
-                Error::Core(core::Error::LearnedVariance { .. }) => {
-                    ("solver.variance", "`kind = \"ddpm\"` takes it")
-                }
-                Error::Core(core::Error::NoRange) => {
-                    ("solver.variance", "exact scores are those of eps alone")
-                }
-                Error::Core(core::Error::NoX0) => {
-                    ("model.prediction", "zero terminal SNR goes with v or x0")
-                }
-                Error::Core(core::Error::InfiniteSigma { .. }) => {
-                    ("solver.kind", "`tau` decides whether the last label is visited")
-                }
-                Error::Core(core::Error::StochasticReversed { .. }) => {
-                    ("solver.kind", "images are encoded by methods that draw no noise")
-                }
+                Error::Core(error) => remedy(error),
+                _ => None,
+            };
+            let (path, help) = known.unwrap_or_else(|| match &error {
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
                 Error::Truth(_) => {
                     ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
@@ -118,13 +100,43 @@ impl Route {
                     ("grid.window", "tau and window together decide which levels are visited")
                 }
                 Error::Core(core::Error::Timestep { .. }) => {
-                    ("grid.tau", "labels are the network's, counted from 0")
+                    ("grid.tau", "timesteps are the network's, counted from 0")
                 }
                 _ => ("grid.steps", "S and tau together decide which levels are visited"),
-            };
+            });
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
     }
+}
+
+/// The key that an error of the numerical core is about, and what to do, in the words of manifests;
+/// none where the cell decides or the error says it.
+pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
+    use core::Error as E;
+    Some(match error {
+        E::EtaTooLarge { .. } => {
+            ("solver.eta", "the variance of a step cannot exceed 1 - alpha_bar at its end")
+        }
+        E::EtaNegative { .. } => ("solver.eta", "0 is DDIM, 1 is DDPM"),
+        E::StochasticReversed { .. } => {
+            ("solver.kind", "only solvers that draw no noise can, for instance ddim with `eta = 0`")
+        }
+        E::NotOneCall { .. } => (
+            "solver.inversion",
+            "use `inversion = \"current\"`, or a solver of one call: ddim with `eta = 0`, euler or \
+             euler-sigma2",
+        ),
+        E::CleanStart { .. } => ("grid.end", "start at the first level: `end = \"first-level\"`"),
+        E::LearnedVariance { .. } => ("solver.variance", "use `kind = \"ddpm\"`, or `eta`"),
+        E::NoRange => ("solver.variance", "use `eta` or `variance = \"sigma-hat\"`"),
+        E::NoX0 => {
+            ("model.prediction", "use a model of v or x0, or a `tau` without the last timestep")
+        }
+        E::InfiniteSigma { .. } => {
+            ("solver.kind", "use ddim or ddpm, or a `tau` without the last timestep")
+        }
+        _ => return None,
+    })
 }
 
 /// The largest alpha_bar at which samples may start from pure noise: a tenth of an image's amplitude.
