@@ -21,9 +21,9 @@ pub enum Error {
     /// The numerical core refused or failed.
     #[error(transparent)]
     Core(#[from] crate::core::Error),
-    /// The truth that a cell is measured to makes no sense.
-    #[error("truth: {0}")]
-    Truth(String),
+    /// A cell's reference solution cannot be computed.
+    #[error("reference solution: {0}")]
+    Solution(String),
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] crate::metrics::Error),
@@ -41,7 +41,7 @@ impl Error {
     /// The process's exit code: 2 for a mistake of the user's, 1 for a failed run, 130 for Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Manifest(_) | Self::Input(_) | Self::Truth(_) => 2,
+            Self::Manifest(_) | Self::Input(_) | Self::Solution(_) => 2,
             Self::Core(core) => match core {
                 crate::core::Error::NotFinite { .. }
                 | crate::core::Error::BeyondF32 { .. }

@@ -291,7 +291,7 @@ fn what_f32_cannot_hold_is_a_failed_run() {
         assert!(said.contains("which f32 cannot hold"), "{said}");
     }
     let schedule = "[schedule]\nbeta_end = 0.7\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
-                    [truth]\nkind = \"exact\"\n";
+                    [solution]\nkind = \"exact\"\n";
     let heun = with("kind = \"ddim\"\neta = 0.0", "kind = \"heun\"");
     let linspace = heun.replace("official-quad", "linspace");
     ddim.write("m.toml", format!("{linspace}{schedule}"));

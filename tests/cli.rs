@@ -201,7 +201,7 @@ fn a_fresh_run_deletes_what_was_drawn_of_cells_that_are_gone_and_nothing_else() 
         let noise = GAUSSIAN.lines().last().unwrap();
         let shown = format!(
             r#"solver = [{{ label = "euler", "solver.kind" = "euler" }}, {{ label = "heun", "solver.kind" = "heun" }}]
-[truth]
+[solution]
 kind = "exact"
 [metrics]
 measures = ["error"]
@@ -695,14 +695,17 @@ fn a_plan_is_also_json() {
 }
 
 #[test]
-fn a_plan_counts_the_truth_once_for_the_cells_that_share_it() {
+fn a_plan_counts_the_reference_solution_once_for_the_cells_that_share_it() {
     let ddim = Ddim::new();
-    let truth = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[truth]\nkind = \"ddim\"\n\
+    let solution = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[solution]\nkind = \"ddim\"\n\
                  tau = \"official-uniform\"\nsteps = 1000\n[sweep]\n\"grid.steps\" = [5, 10]\n";
     let (base, _) = GAUSSIAN.split_once("[sweep]").unwrap();
-    ddim.write("g.toml", format!("{base}{truth}"));
+    ddim.write("g.toml", format!("{base}{solution}"));
     let plan = ddim.succeeds(&["plan", "g.toml"]);
-    assert!(plan.contains("the truth of 2 cells, solved once  1000 calls x 8"), "{plan}");
+    assert!(
+        plan.contains("the reference solution of 2 cells, solved once  1000 calls x 8"),
+        "{plan}"
+    );
 }
 
 #[test]

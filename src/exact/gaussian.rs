@@ -78,7 +78,7 @@ impl ExactModel for Gaussian {
 }
 
 /// The exact probability flow of a [`Gaussian`] as a solver: a step of any length without an error
-/// and without a model call, the truth that others are measured to.
+/// and without a model call: the solution that others are measured against.
 #[derive(Clone, Copy, Debug)]
 pub struct GaussianFlow(pub Gaussian);
 

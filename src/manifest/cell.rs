@@ -10,12 +10,13 @@ use crate::{
         Kind, Vocabulary, known_names,
         overlay::{Table, Value},
         reader::{OneOrMany, Problems, Reader},
+        renamed::TRUTH,
     },
     networks::{placement::Precision, predicts::Predicts},
     plan::{
         AlsoSpec, CellSpec, ExactKind, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured,
-        MetricsSpec, ModelSpec, Rule, ScheduleSpec, SolverSpec, Solves, StateKind, Steps, Task,
-        TruthSpec, VARIANCES,
+        MetricsSpec, ModelSpec, ReferenceSolution, Rule, ScheduleSpec, SolverSpec, Solves,
+        StateKind, Steps, Task, VARIANCES,
         measures::column_name,
         stated::{self, Stated, Written},
     },
@@ -82,12 +83,12 @@ pub(crate) fn read(
     });
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
-    let truth = root
-        .entry("truth")
-        .map(|_| root.section("truth", |r| read_truth(r, schedule.horizon, vocabulary)));
+    let solution = root
+        .entry("solution")
+        .map(|_| root.section("solution", |r| read_solution(r, schedule.horizon, vocabulary)));
     let task = read_task(&mut root);
-    check_task(&mut root, &task, metrics.as_ref(), truth.as_ref());
-    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid, &task);
+    check_task(&mut root, &task, metrics.as_ref(), solution.as_ref());
+    check_solution(&mut root, metrics.as_ref(), solution.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
         && root.sound("samples")
         && samples < 2 * metrics.blocks
@@ -114,7 +115,7 @@ pub(crate) fn read(
         grid,
         solver,
         metrics,
-        truth,
+        solution,
         task,
     };
     ReadCell { spec, stated, remarks }
@@ -135,12 +136,17 @@ fn read_task(root: &mut Reader<'_>) -> Task {
         1 => Task::Reconstruct(root.section("images", |r| {
             let splits = [Split::Train, Split::Test].map(|split| (split.name(), split));
             let split = r.choice("split", &splits);
+            let mut source: String = r.need(
+                "source",
+                "a data set's name or path, or `solution`: what the reference solution makes of the \
+                 noise",
+            );
+            if source == TRUTH {
+                r.note_renamed();
+                ImagesSpec::SOLUTION.clone_into(&mut source);
+            }
             ImagesSpec {
-                source: r.need(
-                    "source",
-                    "a data set's name or path, or `truth`: what the truth \
-                                          makes of the noise",
-                ),
+                source,
                 split,
                 exclude: r.get("exclude"),
             }
@@ -155,12 +161,12 @@ fn read_task(root: &mut Reader<'_>) -> Task {
     }
 }
 
-/// Every measure belongs to the task, and a reconstruction of the truth's images has a truth.
+/// Every measure belongs to the task, and images of the reference solution need one.
 fn check_task(
     root: &mut Reader<'_>,
     task: &Task,
     metrics: Option<&MetricsSpec>,
-    truth: Option<&TruthSpec>,
+    solution: Option<&ReferenceSolution>,
 ) {
     let name = match task {
         Task::Sample => "sample",
@@ -177,75 +183,78 @@ fn check_task(
         }
     }
     let Task::Reconstruct(images) = task else { return };
-    if images.is_truth() && truth.is_none() {
-        let message = "the images are the truth's, and there is no `[truth]`";
-        let help = "add `[truth]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
+    if images.is_solution() && solution.is_none() {
+        let message = "the images are the reference solution's, and there is no `[solution]`";
+        let help = "add `[solution]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
                     `steps = 1000`, or name a data set";
         root.report(Diagnostic::error(root.place("images"), message).help(help));
     }
-    let known = images.is_truth() && truth.is_some_and(|truth| truth.grid.is_none());
+    let known = images.is_solution() && solution.is_some_and(|solution| solution.grid.is_none());
     if metrics.is_some_and(|metrics| metrics.asks_for(Measured::LatentError)) && !known {
         let message = "`latent-error` needs images whose latent at the grid's first level is known";
-        let help = "take `images.source = \"truth\"`, and a truth without steps of its own";
+        let help = "take `images.source = \"solution\"`, and a `[solution]` without `steps`";
         root.report(Diagnostic::error(root.place("metrics"), message).help(help));
     }
 }
 
-/// What needs a truth has one, and there is none that nothing is measured to.
-fn check_truth(
+/// What needs a reference solution has one, and none is there that nothing uses.
+fn check_solution(
     root: &mut Reader<'_>,
     metrics: Option<&MetricsSpec>,
-    truth: Option<&TruthSpec>,
+    solution: Option<&ReferenceSolution>,
     grid: &GridSpec,
     task: &Task,
 ) {
-    let encoded = matches!(task, Task::Reconstruct(images) if images.is_truth());
-    let measured = metrics.and_then(MetricsSpec::measured_to_truth).map(Measured::name);
-    let write = "add `[truth]` with the method that counts as exact, for instance \
+    let encoded = matches!(task, Task::Reconstruct(images) if images.is_solution());
+    let measured = metrics.and_then(MetricsSpec::measured_to_solution).map(Measured::name);
+    let write = "add `[solution]` with the method that counts as exact, for instance \
                  `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
-    match truth {
+    match solution {
         None if measured.is_some() || grid.window.is_some() => {
             let (section, why) = match measured {
-                Some(name) => ("metrics", format!("`{name}` is the distance to a truth")),
-                None => ("grid", "x_T is carried to the window by the truth".to_owned()),
+                Some(name) => {
+                    ("metrics", format!("`{name}` is the distance to a reference solution"))
+                }
+                None => ("grid", "the reference solution carries x_T to the window".to_owned()),
             };
-            let why = format!("{why}, and there is no `[truth]`");
+            let why = format!("{why}, and there is no `[solution]`");
             root.report(Diagnostic::error(root.place(section), why).help(write));
         }
         Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
-            let message = "nothing is measured to the truth";
-            let help = "add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+            let message = "nothing uses the reference solution";
+            let help =
+                "add `error` or `feature-error` to `metrics.measures`, or remove `[solution]`";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
-        Some(TruthSpec { grid: Some(_), .. }) if grid.window.is_some() => {
-            let message = "a truth with steps of its own cannot follow `grid.window`";
-            let help = "leave `truth.steps` out and let an adaptive method cross the window";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        Some(ReferenceSolution { grid: Some(_), .. }) if grid.window.is_some() => {
+            let message = "a reference solution with steps of its own cannot follow `grid.window`";
+            let help = "remove `solution.steps` and let an adaptive method cross the window";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
         // What lies between the two ends would count as the samples' error.
-        Some(TruthSpec { grid: Some(own), .. }) if own.end != grid.end => {
-            let message = "the truth ends at another level than the samples";
-            let help = "give `truth.end` and `grid.end` the same value";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        Some(ReferenceSolution { grid: Some(own), .. }) if own.end != grid.end => {
+            let message = "the reference solution ends at another level than the samples";
+            let help = "give `solution.end` and `grid.end` the same value";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
         _ => {}
     }
     if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
-        && !images.is_truth()
+        && !images.is_solution()
     {
         let message = format!("images lie at the clean end, and this window ends at sigma = {to}");
-        let help = "remove `grid.window`, or encode what the truth makes of noise: \
-                    `images.source = \"truth\"`";
+        let help = "remove `grid.window`, or encode what the reference solution makes of noise: \
+                    `images.source = \"solution\"`";
         root.report(Diagnostic::error(root.place("grid"), message).help(help));
     }
 }
 
 /// A method with its options, and the grid of one that does not choose its own steps.
-fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> TruthSpec {
+fn read_solution(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> ReferenceSolution {
     let gridded = r.entry("steps").is_some() || r.entry("tau").is_some();
-    let method = read_method(r, &vocabulary.truths);
+    let method = read_method(r, &vocabulary.solutions);
     let exact = method.kind == Solves::EXACT;
-    TruthSpec {
+    ReferenceSolution {
         method: if exact { Solves::Exact } else { Solves::Method(method) },
         grid: gridded.then(|| read_grid(r, horizon)),
     }
@@ -497,7 +506,7 @@ pub(crate) fn spacings() -> Vec<Kind> {
     FAMILIES.into_iter().map(kind).collect()
 }
 
-/// The grid of a cell, or of a truth, which goes from end to end whatever the cell's window is.
+/// The grid of a cell, or of a reference solution, which has no window.
 fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     let kinds = &spacings();
     let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");

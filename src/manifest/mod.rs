@@ -15,6 +15,7 @@ pub mod keys;
 pub mod overlay;
 pub(crate) mod presentation;
 pub(crate) mod reader;
+mod renamed;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub struct Vocabulary {
     /// Solvers, with those of `eta`, `variance` that they have.
     pub solvers: Vec<Kind>,
     /// Methods that solve the probability-flow ODE: deterministic solvers, and `exact`.
-    pub truths: Vec<Kind>,
+    pub solutions: Vec<Kind>,
     /// The models of weights that a bare name can mean, with the path that stands for each; none where
     /// any name is believed to be one.
     pub weights: Option<BTreeMap<String, String>>,
@@ -105,6 +106,8 @@ pub struct Manifest {
     pub(crate) source: Arc<Source>,
     pub(crate) base: Table,
     pub(crate) profiles: Table,
+    /// Whether a section has the old name of the reference solution.
+    renamed: bool,
 }
 
 impl Manifest {
@@ -118,6 +121,7 @@ impl Manifest {
         if problems.is_empty() {
             base.flatten_sweep();
         }
+        let renamed = base.rename_truth(&mut problems);
         let mut profiles = Table::default();
         if let Some(entry) = base.take("profile") {
             match entry.node.as_table() {
@@ -136,7 +140,7 @@ impl Manifest {
             }
         }
         if problems.is_empty() {
-            Ok(Self { source, base, profiles })
+            Ok(Self { source, base, profiles, renamed })
         } else {
             Err(Diagnostics::new(problems))
         }
@@ -206,7 +210,9 @@ impl Manifest {
         });
         if problems.list.is_empty() {
             let text = self.as_run(profile, arguments, &overlays);
-            Ok(Plan { profile: profile.map(str::to_owned), text, ..plan })
+            let renamed = self.renamed || problems.renamed;
+            let remarks = renamed.then(|| renamed::REMARK.to_owned()).into_iter().collect();
+            Ok(Plan { profile: profile.map(str::to_owned), text, remarks, ..plan })
         } else {
             Err(Diagnostics::new(problems.list))
         }
@@ -261,7 +267,8 @@ impl Manifest {
         }
         for (index, argument) in arguments.iter().enumerate() {
             match argument.table(index + 1) {
-                Ok(table) => {
+                Ok(mut table) => {
+                    problems.renamed |= table.rename_truth(&mut problems.list);
                     if let Some(entry) = table.get("profile") {
                         let message = "an argument cannot change a profile";
                         problems.push(
@@ -397,6 +404,7 @@ impl Manifest {
             claims: show.claims,
             plots: show.plots,
             text: String::new(),
+            remarks: vec![],
         }
     }
 

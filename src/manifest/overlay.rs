@@ -191,6 +191,10 @@ impl Table {
         &self.0
     }
 
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.0
+    }
+
     /// The entry of a key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.key == key)
@@ -233,7 +237,7 @@ impl Table {
         }
     }
 
-    /// Of profiles: what `remove = ["truth"]` names is removed where the profile is laid over.
+    /// Of profiles: what `remove = ["solution"]` names is removed where the profile is laid over.
     ///
     /// Returns what is wrong with such lists.
     pub fn remove_named(&mut self) -> Vec<Diagnostic> {
@@ -248,7 +252,7 @@ impl Table {
             for (node, value) in names {
                 let Value::String(path) = value else {
                     let message = "`remove` must be a list of names";
-                    let help = "what the profile does without: `remove = [\"truth\"]`";
+                    let help = "what the profile does without: `remove = [\"solution\"]`";
                     problems.push(Diagnostic::error(node.place.clone(), message).help(help));
                     continue;
                 };

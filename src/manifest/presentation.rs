@@ -343,27 +343,28 @@ fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
     }
 }
 
-/// A cell that is its own truth has no error, and zero no place on a logarithmic axis.
+/// A cell that is the reference solution itself has no error, and zero has no place on a logarithmic
+/// axis.
 fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
     let label = |cell: &Cell| {
         let found = cell.params.iter().find(|(axis, _)| *axis == plot.series);
         found.map_or_else(String::new, |(_, label)| label.clone())
     };
-    let is_truth = |cell: &&Cell| {
-        let CellSpec { solver, grid, truth, .. } = &cell.spec;
+    let is_solution = |cell: &&Cell| {
+        let CellSpec { solver, grid, solution, .. } = &cell.spec;
         let draws_nothing =
             solver.variance.is_none_or(|v| matches!(v, Variance::Eta(eta) if eta <= 0.0));
-        truth.as_ref().is_some_and(|truth| {
-            let same = matches!(&truth.method, Solves::Method(method)
+        solution.as_ref().is_some_and(|solution| {
+            let same = matches!(&solution.method, Solves::Method(method)
                 if (&method.kind, &method.options) == (&solver.kind, &solver.options));
-            same && draws_nothing && truth.grid.as_ref() == Some(grid)
+            same && draws_nothing && solution.grid.as_ref() == Some(grid)
         }) && (plot.only.is_empty() || plot.only.contains(&label(cell)))
     };
-    let to_truth = Measured::named(&plot.y).is_some_and(Measured::needs_truth);
-    if !plot.log_y || !to_truth {
+    let to_solution = Measured::named(&plot.y).is_some_and(Measured::needs_solution);
+    if !plot.log_y || !to_solution {
         return;
     }
-    if let Some(cell) = cells.iter().find(is_truth) {
+    if let Some(cell) = cells.iter().find(is_solution) {
         let params: Vec<String> =
             cell.params.iter().map(|(axis, label)| format!("{axis} = {label}")).collect();
         let message = format!(
@@ -371,7 +372,7 @@ fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
             plot.y,
             params.join(", ")
         );
-        let help = "this cell is its own truth: give `[truth]` more steps than any cell has, or \
+        let help = "this cell is the reference solution itself: give `[solution]` more steps, or \
                     leave `log_y` out";
         r.report(Diagnostic::error(r.place("log_y"), message).help(help));
     }

@@ -24,6 +24,8 @@ pub(crate) struct Problems {
     pub(crate) incomplete: bool,
     /// Said with every problem, for instance under which profile it shows.
     pub(crate) note: Option<String>,
+    /// Whether something had the old name of the reference solution.
+    pub(crate) renamed: bool,
     /// Every key that was asked for, by its path: the printed reference must list these.
     #[cfg(test)]
     pub(crate) asked: std::collections::BTreeSet<String>,
@@ -256,6 +258,11 @@ impl<'a> Reader<'a> {
             let message = format!("`{}` must be {rule}, not `{written}`", self.path(key));
             self.report(Diagnostic::error(place, message).help(help));
         }
+    }
+
+    /// Notes that a value had the old name of the reference solution.
+    pub(crate) fn note_renamed(&mut self) {
+        self.problems.renamed = true;
     }
 
     /// One of a few words.

@@ -4,6 +4,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::cell::SHARED;
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::reader::Problems;
+use crate::manifest::renamed::renamed;
 
 /// More cells than this are a mistake, not a plan.
 pub(crate) const MOST_CELLS: usize = 10_000;
@@ -86,6 +87,9 @@ fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
         let message = format!("the axis `{name}` mixes values and tables");
         return refuse(message, "list values for one path, or tables that each have a `label`");
     }
+    let path = renamed(name).filter(|_| bundles == 0);
+    problems.renamed |= path.is_some();
+    let path = path.unwrap_or_else(|| name.clone());
     let mut points: Vec<Point> = items
         .iter()
         .map(|item| match item.as_table() {
@@ -93,7 +97,7 @@ fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
             None => Point {
                 label: label_of(item),
                 place: item.place.clone(),
-                sets: vec![(name.clone(), entry.place.clone(), item.clone())],
+                sets: vec![(path.clone(), entry.place.clone(), item.clone())],
             },
         })
         .collect();

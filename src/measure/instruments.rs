@@ -92,7 +92,7 @@ impl Instruments {
         }
         if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
         {
-            all.push(Box::new(FeaturesToTruth {
+            all.push(Box::new(FeaturesToSolution {
                 column: column_name(FEATURE_ERROR, Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
@@ -364,8 +364,8 @@ impl Instrument for PerSample {
     }
 }
 
-/// The mean over samples of the Euclidean distance from the features of the truth.
-struct FeaturesToTruth {
+/// The mean over samples of the Euclidean distance to the features of the reference solution.
+struct FeaturesToSolution {
     column: String,
     extractor: Rc<dyn FeatureExtractor>,
     quantise: bool,
@@ -373,18 +373,18 @@ struct FeaturesToTruth {
     blocks: usize,
 }
 
-impl Instrument for FeaturesToTruth {
+impl Instrument for FeaturesToSolution {
     fn width(&self) -> usize {
         1
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let truth = samples.truth.as_ref().expect("invariant: what it asks for has a truth");
+        let solution = samples.solution.as_ref().expect("invariant: its cells have a solution");
         let features = |images: &Array4<f32>| {
             features(&*self.extractor, images.view(), self.quantise, self.device)
         };
-        let difference = features(&samples.images)? - features(truth)?;
+        let difference = features(&samples.images)? - features(solution)?;
         let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
         Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
     }

@@ -44,9 +44,10 @@ pub struct CellSpec {
     pub solver: SolverSpec,
     /// `[metrics]`; none if nothing is to be measured.
     pub metrics: Option<MetricsSpec>,
-    /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub truth: Option<TruthSpec>,
+    /// `[solution]`: what the metrics `error` and `feature-error` compare with. The JSON keeps its old
+    /// name, because the keys of results on disk are hashes of it.
+    #[serde(rename = "truth", skip_serializing_if = "Option::is_none")]
+    pub solution: Option<ReferenceSolution>,
     /// What is done; absent from the JSON if samples are drawn.
     #[serde(skip_serializing_if = "Task::is_default")]
     pub task: Task,
@@ -242,10 +243,10 @@ fn variance<S: Serializer>(variance: &Option<Variance>, serializer: S) -> Result
     map.end()
 }
 
-/// `[truth]`: the solution of the probability-flow ODE that `error` and `feature-error` are measured
-/// to, from the same noise.
+/// `[solution]`: the solution of the probability-flow ODE from the same noise, with which `error` and
+/// `feature-error` compare.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TruthSpec {
+pub struct ReferenceSolution {
     /// What solves it.
     #[serde(rename = "solver")]
     pub method: Solves,
@@ -300,7 +301,9 @@ impl Task {
 /// `[images]`: what is encoded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImagesSpec {
-    /// A data set's name or path, or `truth` for what the truth makes of each sample's noise.
+    /// A data set's name or path, or `solution` for what the reference solution makes of each sample's
+    /// noise.
+    #[serde(serialize_with = "source_of_images")]
     pub source: String,
     /// Which part, of sets that have splits.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "split")]
@@ -319,13 +322,18 @@ fn split<S: Serializer>(split: &Option<Split>, serializer: S) -> Result<S::Ok, S
     split.map(Split::name).serialize(serializer)
 }
 
+/// The JSON keeps the old name of the reference solution, because keys on disk depend on it.
+fn source_of_images<S: Serializer>(source: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if source == ImagesSpec::SOLUTION { "truth" } else { source })
+}
+
 impl ImagesSpec {
     /// The source that is no data set.
-    pub const TRUTH: &str = "truth";
+    pub const SOLUTION: &str = "solution";
 
-    /// Whether the images are the truth's, and their noise is known.
-    pub fn is_truth(&self) -> bool {
-        self.source == Self::TRUTH
+    /// Whether the images are the reference solution's, and their noise is known.
+    pub fn is_solution(&self) -> bool {
+        self.source == Self::SOLUTION
     }
 }
 
@@ -362,7 +370,7 @@ mod tests {
                 inversion: Inversion::Current,
             },
             metrics: None,
-            truth: None,
+            solution: None,
             task: Task::Sample,
         }
     }
@@ -372,6 +380,19 @@ mod tests {
         insta::assert_snapshot!(spec().canonical_json(), @r#"
         {"seed":0,"samples":8,"batch":4,"precision":"f32","model":{"source":"models/a","prediction":"eps","clip_x0":false},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"},"solver":{"kind":"ddim","variance":{"eta":0.2}},"metrics":null}
         "#);
+    }
+
+    #[test]
+    fn the_canonical_json_keeps_the_old_name_of_the_reference_solution() {
+        let images = ImagesSpec { source: "solution".to_owned(), split: None, exclude: None };
+        let method = Solves::Method(SolverSpec { kind: "heun".to_owned(), ..spec().solver });
+        let cell = CellSpec {
+            solution: Some(ReferenceSolution { method, grid: Some(spec().grid) }),
+            task: Task::Reconstruct(images),
+            ..spec()
+        };
+        let json = cell.canonical_json();
+        insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":null,"truth":{"solver":{"kind":"heun","variance":{"eta":0.2}},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"}},"task":{"reconstruct":{"source":"truth"}}}"#);
     }
 
     #[test]

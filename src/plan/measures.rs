@@ -149,14 +149,14 @@ static TABLE: [Facts; 22] = {
             "squared difference of the covariances likewise, per dimension",
             "squared difference of covariances from exact draws, per value"),
         facts(M::Error, "error", SOLUTION,
-            "root mean square difference from the truth of the same noise, mean of samples",
-            "root mean square difference from the truth, per value"),
+            "root mean square difference from the reference solution of the same noise, mean of samples",
+            "root mean square difference from the reference solution, per value"),
         facts(M::ErrorMedian, "error-median", SOLUTION,
             "the median of samples of the same, which a heavy tail does not move",
-            "root mean square difference from the truth, per value"),
+            "root mean square difference from the reference solution, per value"),
         facts(M::FeatureError, "feature-error", (SAMPLE, To::SolutionFeatures, Best::Low),
-            "distance of a sample's features from those of the truth of the same noise",
-            "Euclidean distance to the features of the truth"),
+            "distance of a sample's features from those of the reference solution of the same noise",
+            "Euclidean distance to the features of the reference solution"),
         facts(M::Mse, "mse", ROUND_TRIP,
             "mean squared error of a reconstruction, values in [0, 1]",
             "mean squared error per value, of values in [0, 1]"),
@@ -286,7 +286,7 @@ impl Measured {
     }
 
     /// Whether it compares each sample with the reference solution of the same noise.
-    pub fn needs_truth(self) -> bool {
+    pub fn needs_solution(self) -> bool {
         matches!(self.facts().to, To::Solution | To::SolutionFeatures)
     }
 

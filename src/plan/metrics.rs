@@ -113,9 +113,9 @@ impl MetricsSpec {
         }))
     }
 
-    /// The first measure that compares with a truth, if there is one.
-    pub fn measured_to_truth(&self) -> Option<Measured> {
-        self.measures.iter().copied().find(|measure| measure.needs_truth())
+    /// The first measure that compares with the reference solution, if there is one.
+    pub fn measured_to_solution(&self) -> Option<Measured> {
+        self.measures.iter().copied().find(|measure| measure.needs_solution())
     }
 
     /// Whether a measure is asked for.

@@ -39,7 +39,7 @@ pub struct Timing {
     pub key: String,
     /// Wall-clock time of the cell.
     pub seconds: f64,
-    /// The time from noise to images, without a truth and without measuring, per sample and call.
+    /// The time from noise to images, without a reference solution and without measuring, per sample and call.
     pub seconds_per_sample_call: f64,
     /// The device, for instance `cpu`.
     pub device: String,

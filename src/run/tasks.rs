@@ -62,7 +62,7 @@ impl Pictures {
     /// A set that is not on this machine, cannot be read, or has too few images.
     pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
         let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
-        if images.is_truth() {
+        if images.is_solution() {
             return Ok(None);
         }
         let ImagesSpec { source, exclude, .. } = images;
@@ -132,7 +132,7 @@ pub fn perform(
                 check_shape(sampler.shape(), &images)?;
                 reconstruct(sampler, noise, &images, None, observe)
             } else {
-                let (latents, images) = sampler.truth(noise, rows, &mut || observe(0))?;
+                let (latents, images) = sampler.solution(noise, rows, &mut || observe(0))?;
                 reconstruct(sampler, noise, &images, Some(&latents), observe)
             }
         }
@@ -177,15 +177,15 @@ fn reconstruct(
         note(Measured::Mse, 0.25 * error);
         note(Measured::MseRaw, error);
         if let Some(latents) = latents {
-            let truth = latents.index_axis(Axis(0), index);
-            note(Measured::LatentError, mean_squared_error(latent, truth).sqrt());
+            let known = latents.index_axis(Axis(0), index);
+            note(Measured::LatentError, mean_squared_error(latent, known).sqrt());
         }
     }
     Ok(Samples {
         images: single(back.x.view(), noise.first)?,
         calls: there.calls + back.calls,
         numbers,
-        truth: None,
+        solution: None,
         time,
     })
 }
@@ -233,5 +233,5 @@ fn interpolate(
         }
     }
     let images = single(x.slice(s![..points, .., .., ..]), own.first)?;
-    Ok(Samples { images, calls: calls * each, numbers, truth: None, time })
+    Ok(Samples { images, calls: calls * each, numbers, solution: None, time })
 }

@@ -1,6 +1,6 @@
 //! What a cell will visit and cost, and why one cannot run, without its model.
 
-use crate::run::assemble::{any_truth::AnyTruth, solver::grid_and_solver};
+use crate::run::assemble::{any_solution::AnySolution, solver::grid_and_solver};
 use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
@@ -19,8 +19,8 @@ pub struct Route {
     pub calls: u64,
     /// The solver's order of convergence; none for one that draws noise.
     pub order: Option<u32>,
-    /// What the truth is solved by, equal for cells that share it, and its calls per sample.
-    pub truth: Option<(String, u64)>,
+    /// A key of the reference solution, equal for cells that share it, and its calls per sample.
+    pub solution: Option<(String, u64)>,
 }
 
 impl Route {
@@ -33,7 +33,7 @@ impl Route {
         let solver = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
         let calls = count_nfe(&*solver, &grid)?;
-        Ok(Self { grid, calls, order: solver.order(), truth: None })
+        Ok(Self { grid, calls, order: solver.order(), solution: None })
     }
 
     /// The route of a cell.
@@ -52,9 +52,9 @@ impl Route {
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(points) => calls * points as u64,
         };
-        let truth = AnyTruth::of(spec, registry, &grid)?;
-        let truth = truth.map(|truth| truth.cost()).transpose()?;
-        Ok(Self { grid, calls, order: solver.order(), truth })
+        let solution = AnySolution::of(spec, registry, &grid)?;
+        let solution = solution.map(|solution| solution.cost()).transpose()?;
+        Ok(Self { grid, calls, order: solver.order(), solution })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -63,7 +63,7 @@ impl Route {
     /// As [`Route::new`].
     pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
         let measured = cell.spec.metrics.as_ref();
-        let compared = measured.and_then(MetricsSpec::measured_to_truth);
+        let compared = measured.and_then(MetricsSpec::measured_to_solution);
         let route = Self::new(&cell.spec, registry);
         if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
             let kind = &cell.spec.solver.kind;
@@ -111,9 +111,10 @@ impl Route {
                     ("solver.kind", "images are encoded by methods that draw no noise")
                 }
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
-                Error::Truth(_) => {
-                    ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
-                }
+                Error::Solution(_) => (
+                    "solution.kind",
+                    "the reference solution solves the probability-flow ODE from the same noise",
+                ),
                 _ if cell.spec.grid.window.is_some() => {
                     ("grid.window", "tau and window together decide which levels are visited")
                 }
@@ -140,7 +141,7 @@ const NEAR_NOISE: f64 = 0.01;
 /// # Errors
 /// As [`Route::new`].
 pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
-    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_truth()) {
+    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_solution()) {
         return Ok(None);
     }
     let schedule = spec.schedule.build()?;
