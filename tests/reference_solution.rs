@@ -109,7 +109,7 @@ fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
         (&mixture, &["exact flow of `mixture` is not known", "dormand-prince"]),
         (
             &["solver.kind=ddim", "solver.eta=0.5"],
-            &["`ddim` draws noise here", "`sliced-wasserstein`"],
+            &["`ddim` draws noise, so", "`sliced-wasserstein`"],
         ),
         (&["solution.kind=dormand-prince", "solution.rtol=-1.0"], &["rtol", "positive"]),
         (&["grid.window=[10.0, 0.5]"], &["has no window", "log-snr"]),
@@ -192,7 +192,7 @@ fn images_that_solve_no_ode_have_no_feature_error() {
         "solver.eta=0.5",
     ]);
     let message = runner::check(&noisy, &Registry::shipped()).map(drop).unwrap_err().to_string();
-    for words in ["`ddim` draws noise here", "`feature-error` is for deterministic methods"] {
+    for words in ["`ddim` draws noise, so", "`feature-error` is for deterministic methods"] {
         assert!(message.contains(words), "{message}");
     }
 }

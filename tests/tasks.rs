@@ -143,7 +143,7 @@ fn the_path_of_an_affine_flow_is_the_arc_itself() {
 fn what_belongs_to_another_task_is_refused() {
     let wrong = |text: &str, sets: &[&str]| read(text, sets).unwrap_err();
     insta::assert_snapshot!(wrong(PATH, &["images.source=solution"]), @r#"
-    error: `images` means nothing to this task
+    error: `images` does not apply to this task
      --> command line:1:7
       |
     1 | --set images.source=solution
@@ -152,7 +152,7 @@ fn what_belongs_to_another_task_is_refused() {
       = help: it belongs to `task = "reconstruct"`; remove it, or choose that
     "#);
     insta::assert_snapshot!(wrong(ROUND_TRIP, &["points=5"]), @r#"
-    error: `points` means nothing to this task
+    error: `points` does not apply to this task
      --> command line:1:14
       |
     1 | --set points=5
@@ -170,7 +170,7 @@ fn what_belongs_to_another_task_is_refused() {
       = help: the images along the arc, its two ends among them
     "#);
     insta::assert_snapshot!(wrong(ROUND_TRIP, &["solution="]), @r#"
-    error: the images are the reference solution's, and there is no `[solution]`
+    error: `images.source = "solution"` needs a `[solution]`
       --> tasks.toml:13:1
        |
     13 | [images]

@@ -7,12 +7,12 @@ use crate::{
     manifest::overlay::{Node, Table, Value},
 };
 
-/// A value for a manifest that does not stand in it.
+/// A value for a manifest that is given outside it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Argument {
     /// `path=value`, as `--set` takes it.
     Set(String),
-    /// A flag that is short for a value of the manifest, which it gives as it is.
+    /// A flag that stands for a value of the manifest.
     Flag {
         /// The flag: `--eta`.
         flag: &'static str,
@@ -137,7 +137,7 @@ impl From<Vec<f64>> for Given {
     }
 }
 
-/// What does not fit is too large for any count, and refused as such.
+/// A number that does not fit becomes the largest one, which every count refuses.
 fn whole(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }

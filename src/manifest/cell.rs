@@ -42,7 +42,7 @@ pub(crate) const TASKS: [(&str, usize); 3] =
 /// Where the last step can go.
 pub(crate) const ENDS: [(&str, End); 2] = [("clean", End::Clean), ("first-level", End::FirstLevel)];
 
-/// Points of an arc where none are given.
+/// Default number of points of an arc.
 pub(crate) const POINTS: usize = 9;
 
 /// A cell as it was read.
@@ -52,7 +52,7 @@ pub(crate) struct ReadCell {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Reads everything that decides the cell's numbers, and reports what belongs nowhere.
+/// Reads everything that decides the cell's numbers, and reports keys that do not belong there.
 pub(crate) fn read(
     tree: &Table,
     whole: &Place,
@@ -63,8 +63,10 @@ pub(crate) fn read(
     let seed = root.get("seed").unwrap_or(0);
     let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
     root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
-    let batch: usize = root
-        .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
+    let batch: usize = root.need(
+        "batch",
+        "samples per model call: `batch = 64` (the bytes of the results depend on it)",
+    );
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
     let precision = root.choice("precision", &PRECISIONS).unwrap_or(Precision::F32);
     let mut written = Written::default();
@@ -121,12 +123,12 @@ pub(crate) fn read(
     ReadCell { spec, stated, remarks }
 }
 
-/// What a cell does, with what belongs to it alone.
+/// Reads the task and the keys that only it has.
 fn read_task(root: &mut Reader<'_>) -> Task {
     let chosen = root.choice("task", &TASKS).unwrap_or(0);
     for (key, owner) in [("images", 1), ("points", 2)] {
         if root.entry(key).is_some() && chosen != owner {
-            let message = format!("`{key}` means nothing to this task");
+            let message = format!("`{key}` does not apply to this task");
             let (task, _) = TASKS[owner];
             let help = format!("it belongs to `task = \"{task}\"`; remove it, or choose that");
             root.report(Diagnostic::error(root.place(key), message).help(help));
@@ -161,7 +163,7 @@ fn read_task(root: &mut Reader<'_>) -> Task {
     }
 }
 
-/// Every measure belongs to the task, and images of the reference solution need one.
+/// Checks that every measure belongs to the task, and that images of the reference solution have one.
 fn check_task(
     root: &mut Reader<'_>,
     task: &Task,
@@ -184,7 +186,7 @@ fn check_task(
     }
     let Task::Reconstruct(images) = task else { return };
     if images.is_solution() && solution.is_none() {
-        let message = "the images are the reference solution's, and there is no `[solution]`";
+        let message = "`images.source = \"solution\"` needs a `[solution]`";
         let help = "add `[solution]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
                     `steps = 1000`, or name a data set";
         root.report(Diagnostic::error(root.place("images"), message).help(help));
@@ -197,7 +199,7 @@ fn check_task(
     }
 }
 
-/// What needs a reference solution has one, and none is there that nothing uses.
+/// Checks that there is a reference solution if something needs one, and none if nothing does.
 fn check_solution(
     root: &mut Reader<'_>,
     metrics: Option<&MetricsSpec>,
@@ -212,12 +214,10 @@ fn check_solution(
     match solution {
         None if measured.is_some() || grid.window.is_some() => {
             let (section, why) = match measured {
-                Some(name) => {
-                    ("metrics", format!("`{name}` is the distance to a reference solution"))
-                }
+                Some(name) => ("metrics", format!("`{name}` compares with a reference solution")),
                 None => ("grid", "the reference solution carries x_T to the window".to_owned()),
             };
-            let why = format!("{why}, and there is no `[solution]`");
+            let why = format!("{why}, but there is no `[solution]`");
             root.report(Diagnostic::error(root.place(section), why).help(write));
         }
         Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
@@ -260,13 +260,13 @@ fn read_solution(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) ->
     }
 }
 
-/// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
+/// Exact-score models always use f64: `state = "f64"` is their default and gives the same key.
 fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
     let state = r.choice("state", &STATES);
     if model.exact.is_none() {
         return state.unwrap_or_default();
     }
-    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models know no other");
+    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models only use f64");
     StateKind::default()
 }
 
@@ -436,7 +436,7 @@ pub(crate) fn read_schedule(
     let default = stated.map_or(Rule::Linear, |stated| stated.kind);
     let kind = r.kind("kind", "schedule", Some(default.name()), kinds);
     let rule = kind.and_then(|kind| Rule::ALL.into_iter().find(|rule| rule.name() == kind.name));
-    // Betas belong to their rule, however it is rounded: another rule has those of its own defaults.
+    // Betas belong to their rule, rounded or not: another rule has its own default betas.
     let same = |stated: &&ScheduleSpec| {
         rule.is_some_and(|rule| rule.unrounded() == stated.kind.unrounded())
     };
@@ -525,7 +525,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     r.ensure("calls", calls != Some(0), "at least 1", "every solver asks the model at least once");
     if let (Some(_), true) = (calls, steps.is_some() || is_list) {
         let key = if steps.is_some() { "steps" } else { "tau" };
-        let message = "model calls are to decide the number of steps, which is given";
+        let message = "`grid.calls` and `grid.steps` are both given";
         let problem = Diagnostic::error(r.place("calls"), message)
             .also(r.place(key), "given here")
             .help("remove one of them");
@@ -538,7 +538,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
             && r.sound("steps")
             && steps != labels.len()
         {
-            let message = format!("{steps} steps, but `grid.tau` lists {} labels", labels.len());
+            let message = format!("{steps} steps, but `grid.tau` lists {} timesteps", labels.len());
             let problem = Diagnostic::error(r.place("steps"), message)
                 .also(r.place("tau"), "the labels")
                 .help("leave out `grid.steps`: the list says how many there are");
@@ -570,22 +570,23 @@ fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
 
 fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
     if labels.is_empty() && r.sound("tau") {
-        let help = "labels from the noisiest down: `tau = [999, 500, 0]`";
-        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no labels");
+        let help = "timesteps from the noisiest down: `tau = [999, 500, 0]`";
+        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no timesteps");
         r.report(problem.help(help));
     }
     let last = horizon.saturating_sub(1) as f64;
     for (index, &label) in labels.iter().enumerate() {
         let place = r.item_place("tau", index);
         if label < 0.0 || label > last {
-            let message = format!("the label {label} does not lie between 0 and {last}");
-            let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
+            let message = format!("the timestep {label} does not lie between 0 and {last}");
+            let help =
+                "timesteps count from 0; the clean end is not listed but chosen by `grid.end`";
             r.report(Diagnostic::error(place.clone(), message).help(help));
         }
         if index > 0 && label >= labels[index - 1] {
             let message =
-                format!("the label {label} does not lie below {}, before it", labels[index - 1]);
-            let help = "list labels from the noisiest down, each once: `tau = [999, 500, 0]`";
+                format!("the timestep {label} does not lie below {}, before it", labels[index - 1]);
+            let help = "list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`";
             r.report(Diagnostic::error(place, message).help(help));
         }
     }
@@ -669,7 +670,7 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
     SolverSpec { kind, variance: None, options, inversion: Inversion::Current }
 }
 
-/// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
+/// Default number of iterations of the fixed-point convention: at S = 50, enough for f32.
 pub(crate) const ITERATIONS: usize = 5;
 
 /// The conventions of inversion.
@@ -687,7 +688,7 @@ fn read_inversion(r: &mut Reader<'_>) -> Inversion {
         (Inversion::FixedPoint(default), given) => Inversion::FixedPoint(given.unwrap_or(default)),
         (other, None) => other,
         (other, Some(_)) => {
-            let message = "`solver.iterations` means nothing to this convention of inversion";
+            let message = "`solver.iterations` does not apply to this convention of inversion";
             let mut problem = Diagnostic::error(r.place("iterations"), message)
                 .help("it belongs to `inversion = \"fixed-point\"`; remove it, or choose that");
             if r.sound("inversion") {
@@ -770,7 +771,7 @@ fn read_also(
     read.into_iter().collect()
 }
 
-/// The measures without their order, which means nothing: two orders are the same cell.
+/// The measures in a fixed order: the order in which they are written makes no other cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {

@@ -20,10 +20,10 @@ use crate::{
     solvers::Variance,
 };
 
-/// Columns of `metrics.csv` that a plot can have on its horizontal axis beside axes and metrics.
+/// Columns of `metrics.csv` that a plot can have on its horizontal axis, besides axes and metrics.
 pub(crate) const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
 
-/// What a claim can be checked by.
+/// How a claim can be checked.
 pub(crate) const CHECKS: [(&str, ClaimCheck); 5] = [
     ("lowest", ClaimCheck::Lowest),
     ("highest", ClaimCheck::Highest),
@@ -38,7 +38,7 @@ pub(crate) const AGAINST: [(&str, Against); 2] = [("calls", Against::Calls), ("S
 /// What a plot can fit.
 pub(crate) const FITTED: [(&str, Fitted); 1] = [("line", Fitted::Line)];
 
-/// Who makes a claim where the manifest does not say it.
+/// Default author of a claim.
 pub(crate) const OWN_CLAIM: &str = "this manifest";
 
 /// How the results of a plan are shown and judged.
@@ -238,7 +238,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let between = ends.as_deref().and_then(|ends| <[f64; 2]>::try_from(ends).ok());
     r.ensure("between", between.is_some_and(|[a, b]| a < b), "two rising numbers", help);
     if check == Some(ClaimCheck::Order) && !fitted {
-        let message = "an order is fitted against something";
+        let message = "an order needs to know what it is fitted against";
         let help = "say so in `[table]`: `fit = \"calls\"` or `fit = \"S\"`";
         r.report(Diagnostic::error(r.place("check"), message).help(help));
     }
@@ -254,7 +254,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     }
 }
 
-/// A key that one check needs and that means nothing to the others.
+/// A key that one check needs and that the others do not have.
 fn belongs<T: FromNode>(
     r: &mut Reader<'_>,
     key: &str,
@@ -269,7 +269,7 @@ fn belongs<T: FromNode>(
     if given && check.is_some_and(|check| check != owner) {
         let problem = Diagnostic::error(
             r.place(key),
-            format!("`{}` means nothing to this check", r.path(key)),
+            format!("`{}` does not apply to this check", r.path(key)),
         );
         r.report(problem.also(r.place("check"), "chosen here").help("remove it"));
         return None;
@@ -298,7 +298,7 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], measured: Option<&[&str]>) -> Pl
     let triangles: Vec<f64> = r.get("triangles").unwrap_or_default();
     let logarithmic = log_x && log_y;
     if !triangles.is_empty() && !logarithmic {
-        let message = "an order is a slope on logarithmic axes alone";
+        let message = "an order is a slope on logarithmic axes only";
         let help = "set `log_x = true` and `log_y = true`, or remove `triangles`";
         r.report(Diagnostic::error(r.place("triangles"), message).help(help));
     }
@@ -323,7 +323,7 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], measured: Option<&[&str]>) -> Pl
     }
 }
 
-/// Labels have a place on the horizontal axis: this is known before anything is computed.
+/// Checks that labels have a place on the horizontal axis, before anything is computed.
 fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
     for label in labels {
         let (message, help) = match number(label) {
@@ -378,7 +378,7 @@ fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
     }
 }
 
-/// What an axis is called where the manifest does not say it; a metric by the name of its column.
+/// Default label of an axis; for a metric, the name of its column.
 fn label_of(shown: &str) -> String {
     match shown {
         "S" | "grid.steps" => "steps S".to_owned(),
@@ -392,7 +392,8 @@ fn label_of(shown: &str) -> String {
     }
 }
 
-/// A line is fitted to what is one: the time of a sample against its calls or its steps.
+/// Checks that a line is only fitted where one is expected: the time of a sample against its calls or
+/// its steps.
 fn read_fit(r: &mut Reader<'_>, x: &str, y: &str) -> Option<Fitted> {
     let fit = r.choice("fit", &FITTED)?;
     let (key, message, help) = if !y.is_empty() && y != SECONDS {
@@ -433,7 +434,7 @@ fn check_metric(
     }
 }
 
-/// Reports a name that is given and not known; an absent one was reported already.
+/// Reports a name that is given but not known; an absent one was reported already.
 fn check_name<S: AsRef<str>>(r: &mut Reader<'_>, key: &str, what: &str, name: &str, known: &[S]) {
     let place = r.place(key);
     check_name_at(r, place, what, name, known);

@@ -1,8 +1,8 @@
 //! What a cell is measured with.
 //!
-//! An instrument reads some numbers off every sample of a batch, and at the end makes metrics of
-//! the numbers of all samples. The numbers are what an interrupted run keeps; one instrument knows
-//! nothing of another.
+//! An instrument reads some numbers from every sample of a batch, and at the end makes metrics of
+//! the numbers of all samples. An interrupted run keeps these numbers. Instruments do not know each
+//! other.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -38,7 +38,7 @@ pub type Metrics = BTreeMap<String, Jackknife>;
 
 /// One way of measuring samples.
 trait Instrument {
-    /// How many numbers it reads off a sample.
+    /// How many numbers it reads from a sample.
     fn width(&self) -> usize;
 
     /// The numbers of a batch, a row for each sample.
@@ -57,7 +57,7 @@ impl Instruments {
     ///
     /// # Errors
     /// An extractor or a reference that cannot be read, or that do not belong together, or a model
-    /// that is needed and not there.
+    /// that is needed and missing.
     pub fn new(
         spec: &CellSpec,
         model: Option<Rc<dyn ExactModel>>,
@@ -140,7 +140,7 @@ impl Instruments {
     }
 }
 
-/// What is measured on features, whoever's they are.
+/// Measures on features, from any network.
 pub(crate) struct FeatureRuler {
     names: Vec<&'static str>,
     source: String,
@@ -158,7 +158,7 @@ pub(crate) struct LogitHead {
 }
 
 impl LogitHead {
-    /// The head of an extractor for what is measured of its class scores.
+    /// The head of an extractor, for measures of its class scores.
     ///
     /// # Errors
     /// An extractor without one.

@@ -16,7 +16,7 @@ use crate::{
     solvers::Variance,
 };
 
-/// Samples of the first call, which warms up and says how many the timed ones can have.
+/// Samples of the first call, which warms up and decides how many the timed calls can have.
 const FIRST: usize = 4;
 
 /// Seconds that a timed call may take.
@@ -38,11 +38,11 @@ pub struct Estimate {
     pub threads: usize,
     /// Its cells, in order.
     pub cells: Vec<CellCost>,
-    /// What cells are compared with, each solved once for all that share it.
+    /// The reference solutions, each solved once for all cells that share it.
     pub solutions: Vec<SolutionCost>,
     /// Seconds of model calls of all of them.
     pub seconds: f64,
-    /// The most main memory that this process held, in MiB, if the system says it.
+    /// The most main memory that this process held, in MiB, if the system tells.
     pub memory_mib: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub struct CellCost {
     pub params: BTreeMap<String, String>,
     /// Number of samples N.
     pub samples: usize,
-    /// S as asked for.
+    /// S as requested.
     pub steps: usize,
     /// Distinct noisy levels.
     pub levels: usize,
@@ -63,7 +63,7 @@ pub struct CellCost {
     pub dropped: usize,
     /// Model calls per sample.
     pub calls: u64,
-    /// Whether calls and seconds are the least: the method chooses its own steps.
+    /// Whether calls and seconds are lower bounds, because the method chooses its own steps.
     pub at_least: bool,
     /// Seconds of model calls.
     pub seconds: f64,
@@ -78,13 +78,13 @@ pub struct SolutionCost {
     pub samples: usize,
     /// Model calls per sample.
     pub calls: u64,
-    /// Whether calls and seconds are the least: the method chooses its own steps.
+    /// Whether calls and seconds are lower bounds, because the method chooses its own steps.
     pub at_least: bool,
     /// Seconds of model calls.
     pub seconds: f64,
 }
 
-/// Times each network once, by [`CALLS`] calls of bounded length, whatever the cells ask of it.
+/// Times each network once, by [`CALLS`] calls of bounded length, however many calls the cells make.
 pub struct Estimator<'a> {
     models: Models<'a>,
     seconds: BTreeMap<String, f64>,
@@ -198,13 +198,13 @@ impl<'a> Estimator<'a> {
     }
 }
 
-/// Whether a method divides a step as its tolerance needs.
+/// Whether a method divides its steps to meet a tolerance.
 fn chooses_its_steps(solver: &SolverSpec) -> bool {
     solver.options.contains_key("rtol")
 }
 
 /// The most main memory this process has held, in MiB: after the timed calls, what a run will need
-/// beside its features.
+/// apart from its features.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,7 +1,7 @@
 //! What a cell does with a batch: samples, round trips, and paths between draws of noise.
 //!
-//! Each ends in [`Samples`]: pictures to be looked at, model calls, and numbers per sample by the
-//! names that manifests have for them.
+//! Each ends in [`Samples`]: pictures, model calls, and numbers per sample by their names in
+//! manifests.
 
 use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
 
@@ -28,13 +28,13 @@ const LATENT: [Measured; 6] = [
     Measured::LatentNorm,
 ];
 
-/// What is encoded where a manifest does not say which part of a set.
+/// The part of a set that is encoded by default.
 const DEFAULT_SPLIT: Split = Split::Test;
 
 /// What downloads the sets that manifests name.
 const RUN: &str = "`ddim run --download`";
 
-/// Told of the model calls per sample so far; an error of its ends the work.
+/// Called with the model calls per sample so far; returning an error stops the work.
 pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
 
 /// Image sets that cells encode, each read and hashed once.
@@ -50,13 +50,13 @@ pub struct Encoded {
 }
 
 impl Pictures {
-    /// What is to be said of how the sets were read, each line once.
+    /// Notes on how the sets were read, without repetitions.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         let notes = self.0.values().flat_map(|read| &read.set.notes);
         notes.map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter()
     }
 
-    /// The images of a cell that encodes a data set; none for any other.
+    /// The images of a cell that encodes a data set; absent for any other.
     ///
     /// # Errors
     /// A set that is not on this machine, cannot be read, or has too few images.

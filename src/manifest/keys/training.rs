@@ -4,7 +4,7 @@ use super::{
     Fallback::{Described, Is, Needed, Nothing},
     Key, OFF, REQUIRED, TOP, described, flag, is, is_word, names, schedule, text, words,
 };
-use crate::{data::Split, manifest::cell::PRECISIONS};
+use crate::{data::Split, manifest::cell::PRECISIONS, networks::predicts::Predicts};
 
 /// What a section says of who may have it.
 const DENOISER: &str = "`task = \"denoiser\"`";
@@ -158,7 +158,12 @@ fn network() -> Vec<Key> {
 fn loss() -> Vec<Key> {
     let key = |key, values, default, meaning| Key::new("loss", key, values, default, meaning);
     vec![
-        key("target", names(["eps", "x0", "v"]), is_word("eps"), "What the network predicts."),
+        key(
+            "target",
+            names(Predicts::ALL.map(Predicts::name)),
+            is_word("eps"),
+            "What the network predicts.",
+        ),
         key(
             "weight_cap",
             described("a number, 1 or more"),

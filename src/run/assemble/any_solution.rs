@@ -25,9 +25,9 @@ pub(crate) struct AnySolution {
     grid: Grid,
 }
 
-/// What counts as exact.
+/// The method that counts as exact.
 enum Method {
-    /// The flow of an exact-score model that has one.
+    /// The exact flow of a Gaussian.
     Exact(Gaussian),
     Solver(Arc<dyn Everywhere>),
 }
@@ -90,8 +90,8 @@ impl AnySolution {
         Ok(Some(Self { key, method, lead, grid: way }))
     }
 
-    /// What solves it, so that cells that share it are told, and its model calls per sample; at least
-    /// so many for a method that chooses its own steps.
+    /// Its key, equal for cells that share it, and its model calls per sample: a lower bound for a method
+    /// that chooses its own steps.
     ///
     /// # Errors
     /// As the method's own steps.

@@ -54,7 +54,7 @@ impl<'a> Models<'a> {
         &self.hardware
     }
 
-    /// Hash of the weights of a model, for keys and provenance; none for exact-score models.
+    /// Hash of the weights of a model, for keys and provenance; absent for exact-score models.
     ///
     /// # Errors
     /// As [`Models::sampler`].
@@ -65,7 +65,7 @@ impl<'a> Models<'a> {
         }
     }
 
-    /// What there is to say of how a model was read; nothing of exact-score models.
+    /// Remarks on how a model was read; none for exact-score models.
     ///
     /// # Errors
     /// As [`Models::sampler`].

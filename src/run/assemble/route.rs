@@ -1,4 +1,4 @@
-//! What a cell will visit and cost, and why one cannot run, without its model.
+//! What a cell visits and costs, and why it cannot run, found without its model.
 
 use crate::run::assemble::{any_solution::AnySolution, solver::grid_and_solver};
 use crate::{
@@ -10,14 +10,14 @@ use crate::{
     run::registry::Registry,
 };
 
-/// A cell's grid and cost, found without its model.
+/// A cell's grid and cost.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The levels.
     pub grid: Grid,
     /// Model calls per sample.
     pub calls: u64,
-    /// The solver's order of convergence; none for one that draws noise.
+    /// The solver's order of convergence; absent for one that draws noise.
     pub order: Option<u32>,
     /// A key of the reference solution, equal for cells that share it, and its calls per sample.
     pub solution: Option<(String, u64)>,
@@ -67,7 +67,7 @@ impl Route {
         let route = Self::new(&cell.spec, registry);
         if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
             let kind = &cell.spec.solver.kind;
-            let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let message = format!("`{kind}` draws noise, so there is no solution to compare with");
             let instead = match cell.spec.model.exact {
                 Some(_) => Measured::SlicedWasserstein.name(),
                 None => Measured::Fd.name(),
@@ -99,13 +99,13 @@ impl Route {
                     ("solver.variance", "`kind = \"ddpm\"` takes it")
                 }
                 Error::Core(core::Error::NoRange) => {
-                    ("solver.variance", "exact scores are those of eps alone")
+                    ("solver.variance", "an exact score predicts only eps")
                 }
                 Error::Core(core::Error::NoX0) => {
                     ("model.prediction", "zero terminal SNR goes with v or x0")
                 }
                 Error::Core(core::Error::InfiniteSigma { .. }) => {
-                    ("solver.kind", "`tau` decides whether the last label is visited")
+                    ("solver.kind", "`tau` decides whether the last timestep is visited")
                 }
                 Error::Core(core::Error::StochasticReversed { .. }) => {
                     ("solver.kind", "images are encoded by methods that draw no noise")
@@ -119,7 +119,7 @@ impl Route {
                     ("grid.window", "tau and window together decide which levels are visited")
                 }
                 Error::Core(core::Error::Timestep { .. }) => {
-                    ("grid.tau", "labels are the network's, counted from 0")
+                    ("grid.tau", "timesteps are the network's, counted from 0")
                 }
                 _ => ("grid.steps", "S and tau together decide which levels are visited"),
             };
@@ -130,13 +130,12 @@ impl Route {
 
 /// The largest alpha_bar at which samples may start from pure noise: a tenth of an image's amplitude.
 ///
-/// Twice what any schedule in wide use leaves at its last label: Stable Diffusion's, 0.0047, which limits
+/// Twice what any schedule in wide use leaves at its last timestep: Stable Diffusion's, 0.0047, which limits
 /// how bright and how dark samples get (Lin et al., *Common Diffusion Noise Schedules and Sample Steps
 /// are Flawed*, WACV 2024); linear betas up to 0.02 leave 4e-5.
 const NEAR_NOISE: f64 = 0.01;
 
-/// Why the samples of a cell are not those of its model: it starts from pure noise where the model knows
-/// an image's remains.
+/// A warning if sampling starts from pure noise at a level where real data would still be visible.
 ///
 /// # Errors
 /// As [`Route::new`].
@@ -152,7 +151,7 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
         return Ok(None); // x_T is carried there from the top
     } else {
         let (grid, _) = grid_and_solver(spec, registry)?;
-        (grid.first(), "choose a `grid.tau` that starts at a higher label, or more steps")
+        (grid.first(), "choose a `grid.tau` that starts at a higher timestep, or more steps")
     };
     Ok((start.alpha_bar > NEAR_NOISE).then(|| {
         format!(
@@ -165,13 +164,13 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
     }))
 }
 
-/// Why samples cannot be compared with draws of the data, where that is asked for.
+/// Why samples cannot be compared with draws of the data, if a measure does that.
 fn undrawable(cell: &Cell) -> Option<Diagnostic> {
     let measures = &cell.spec.metrics.as_ref()?.measures;
     let name = measures.iter().find(|measure| measure.needs_draws())?.name();
     if cell.spec.model.exact.is_none() {
         let message = format!("`{name}` compares samples with exact draws of the model's own data");
-        let help = "a network's data is not known that way: measure `fd` or `kid`, or take \
+        let help = "only exact-score models have those: measure `fd` or `kid`, or take \
                     `gaussian`, `mixture` or `dirac`";
         let place = cell.locate("metrics.measures");
         return Some(Diagnostic::error(place, message).help(help));

@@ -17,7 +17,7 @@ pub struct Carried {
     pub calls: u64,
 }
 
-/// Images as files and features have them; row 0 is the sample `first`.
+/// Images in single precision, as files and features need them; row 0 is the sample `first`.
 ///
 /// # Errors
 /// A sample with a value that f32 cannot hold.
