@@ -23,7 +23,7 @@ pub enum Error {
     Core(#[from] crate::core::Error),
     /// A reference solution that cannot be computed.
     #[error("reference solution: {0}")]
-    Truth(String),
+    Solution(String),
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] crate::metrics::Error),
@@ -41,7 +41,7 @@ impl Error {
     /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Manifest(_) | Self::Input(_) | Self::Truth(_) => 2,
+            Self::Manifest(_) | Self::Input(_) | Self::Solution(_) => 2,
             Self::Core(core) => match core {
                 crate::core::Error::NotFinite { .. }
                 | crate::core::Error::BeyondF32 { .. }

@@ -1,14 +1,14 @@
 //! The variational bound on the likelihood of images: bits per dimension.
 //!
-//! Ancestral sampling along a grid is a chain of Gaussians from N(0, I) to bytes, and the noise that
-//! was added to an image is another one. How far the two are apart bounds the negative
+//! Ancestral sampling along a grid is a chain of Gaussians from N(0, I) to bytes, and adding noise to an
+//! image is another. The distance between the two bounds the negative
 //! log-likelihood:
 //!
 //! $$-\log p(x_0) \le D(q(x_T \mid x_0) \,\|\, p(x_T)) + \sum_i
 //! D(q(x_\text{to} \mid x_\text{from}, x_0) \,\|\, p(x_\text{to} \mid x_\text{from}))
 //! - \log p(x_0 \mid x_\text{first})$$
 //!
-//! All of it in f64: near the noise the two variances of a term differ in their last f32 digits.
+//! All of it is computed in f64: near the noise the two variances of a term differ in their last f32 digits.
 //!
 //! # References
 //! Ho, Jain, Abbeel, *Denoising Diffusion Probabilistic Models*, NeurIPS 2020, Eqs. (5), (13);

@@ -207,25 +207,25 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
     );
     assert!(said.contains("`model.std` must be positive, not `-1`"), "{said}");
     assert_snapshot!(refuses(&["--tau", "-5"]), @r#"
-    error: the label -5 does not lie between 0 and 999
+    error: the timestep -5 does not lie between 0 and 999
      --> command line:1:7
       |
     1 | --tau -5
       |       ^^
       |
-      = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+      = help: timesteps count from 0; the clean end is not listed but chosen by `grid.end`
     "#);
     assert_snapshot!(refuses(&["--tau", "500,900"]), @r#"
-    error: the label 900 does not lie below 500, before it
+    error: the timestep 900 does not lie below 500, before it
      --> command line:1:11
       |
     1 | --tau 500,900
       |           ^^^
       |
-      = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+      = help: list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`
     "#);
     assert_snapshot!(refuses(&["--order", "2"]), @r#"
-    error: `solver.order` means nothing to ddim
+    error: `solver.order` does not apply to ddim
       --> command line:1:9
        |
      1 | --order 2
@@ -239,7 +239,7 @@ fn a_negative_number_is_a_value_and_what_is_wrong_with_it_is_said() {
        = help: it belongs to adams-bashforth, deis, dpm-solver, unipc-bh1, unipc-bh2; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set solver.order=` removes it)
     "#);
     assert_snapshot!(refuses(&["--calls", "10", "--steps", "3"]), @r#"
-    error: model calls are to decide the number of steps, which is given
+    error: `grid.calls` and `grid.steps` are both given
      --> command line:1:9
       |
     1 | --calls 10
@@ -267,7 +267,7 @@ fn a_start_that_is_not_near_noise_is_warned_of() {
     let sample = |more: &[&str]| says(&[&EXACT[..], &["--out", "a.npy"], more].concat());
     assert_snapshot!(sample(&["--set", "schedule.horizon=100", "--steps", "10"]), @"warning: samples start from pure noise at t = 99, where alpha_bar = 0.364 leaves 0.60 of the image's amplitude: the schedule ends too early: raise `schedule.horizon` or `schedule.beta_end`
 wrote a.npy");
-    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"warning: samples start from pure noise at t = 400, where alpha_bar = 0.194 leaves 0.44 of the image's amplitude: choose a `grid.tau` that starts at a higher label, or more steps
+    assert_snapshot!(sample(&["--tau", "400,200,1"]), @"warning: samples start from pure noise at t = 400, where alpha_bar = 0.194 leaves 0.44 of the image's amplitude: choose a `grid.tau` that starts at a higher timestep, or more steps
 wrote a.npy");
     assert_eq!(sample(&["--tau", "400,200,1", "--quiet"]), "");
     // Of published schedules, this one leaves most.
@@ -291,7 +291,7 @@ fn what_f32_cannot_hold_is_a_failed_run() {
         assert!(said.contains("does not fit into f32"), "{said}");
     }
     let schedule = "[schedule]\nbeta_end = 0.7\n[metrics]\nmeasures = [\"error\"]\nblocks = 2\n\
-                    [truth]\nkind = \"exact\"\n";
+                    [solution]\nkind = \"exact\"\n";
     let heun = with("kind = \"ddim\"\neta = 0.0", "kind = \"heun\"");
     let linspace = heun.replace("official-quad", "linspace");
     ddim.write("m.toml", format!("{linspace}{schedule}"));
@@ -316,7 +316,7 @@ fn a_manifest_that_cannot_be_read_is_refused_with_the_reason() {
 
     error: `batch` is missing
     --> m.toml
-     = help: samples per model call: `batch = 64`; results depend on it to the byte
+     = help: samples per model call: `batch = 64` (the bytes of the results depend on it)
 
     error: `model.source` is missing
     --> m.toml
@@ -444,16 +444,16 @@ fn a_wrong_value_in_a_manifest_is_refused_at_its_place() {
        = help: S and tau together decide which levels are visited
     ");
     assert_snapshot!(ddim.refuses_manifest(&with("tau = \"official-quad\"\nsteps = 10", "tau = [1000, 500, 0]")), @r"
-    error: the label 1000 does not lie between 0 and 999
+    error: the timestep 1000 does not lie between 0 and 999
       --> m.toml:12:8
        |
     12 | tau = [1000, 500, 0]
        |        ^^^^
        |
-       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+       = help: timesteps count from 0; the clean end is not listed but chosen by `grid.end`
     ");
     assert_snapshot!(ddim.refuses_manifest(&with("eta = 0.0", "rtol = 1e-3")), @r#"
-    error: `solver.rtol` means nothing to ddim
+    error: `solver.rtol` does not apply to ddim
       --> m.toml:17:1
        |
     16 | kind = "ddim"

@@ -201,7 +201,7 @@ fn a_fresh_run_deletes_what_was_drawn_of_cells_that_are_gone_and_nothing_else() 
         let noise = GAUSSIAN.lines().last().unwrap();
         let shown = format!(
             r#"solver = [{{ label = "euler", "solver.kind" = "euler" }}, {{ label = "heun", "solver.kind" = "heun" }}]
-[truth]
+[solution]
 kind = "exact"
 [metrics]
 measures = ["error"]
@@ -642,7 +642,7 @@ fn finished_cells_of_other_settings_are_never_replaced_unasked() {
     ddim.write("g.toml", GAUSSIAN);
     ddim.succeeds(&["run", "g.toml", "--quiet"]);
     let metrics = ddim.read("results/g/metrics.csv");
-    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--set", "samples=4"]), @"error: results/g holds 4 finished cells of other settings, which this run would replace: give it a folder of its own, --out results/g-2; or replace them, --fresh; --out results/g keeps the cells that both have, and the rows of the others in metrics.csv.bak");
+    insta::assert_snapshot!(ddim.fails(2, &["run", "g.toml", "--set", "samples=4"]), @"error: results/g holds 4 finished cells with other settings, which this run would replace. Use --out results/g-2 for another folder, --fresh to measure everything again, or --out results/g to keep the cells that both have; the other rows go to metrics.csv.bak");
     assert_eq!(ddim.read("results/g/metrics.csv"), metrics);
     assert!(!ddim.path("results/g/metrics.csv.bak").exists());
     ddim.succeeds(&["run", "g.toml", "--set", "samples=4", "--quiet", "--out", "results/g-2"]);
@@ -651,9 +651,12 @@ fn finished_cells_of_other_settings_are_never_replaced_unasked() {
     assert_eq!(String::from_utf8(ddim.read("results/g/metrics.csv")).unwrap().lines().count(), 7);
     let said = |arguments: &[&str]| String::from_utf8(ddim.run(arguments).stderr).unwrap();
     let again = said(&["run", "g.toml", "--set", "sweep.grid.steps=[5, 10, 20]"]);
-    assert!(again.contains("6 of 6 already finished, drawn again"), "{again}");
+    assert!(
+        again.contains("6 of 6 cells already finished; tables and plots drawn again"),
+        "{again}"
+    );
     let kept = said(&["run", "g.toml", "--out", "results/g"]);
-    assert!(kept.contains("4 of 4 already finished"), "{kept}");
+    assert!(kept.contains("4 of 4 cells already finished"), "{kept}");
     assert!(kept.contains("results/g: 2 rows of other cells are in metrics.csv.bak"), "{kept}");
     ddim.succeeds(&["run", "g.toml", "--set", "samples=4", "--quiet", "--fresh"]);
 }
@@ -670,12 +673,11 @@ fn a_run_over_committed_files_says_how_they_come_back() {
     git(&["init", "--quiet"]);
     git(&["add", "results"]);
     let said = |arguments: &[&str]| String::from_utf8(ddim.run(arguments).stderr).unwrap();
-    let line =
-        "results/g is committed: `git restore results/g` brings back what this run writes over";
+    let line = "results/g is under version control: `git restore results/g` undoes what this run overwrites";
     let fresh = said(&["run", "g.toml", "--fresh"]);
     assert!(fresh.contains(line), "{fresh}");
-    assert!(!said(&["run", "g.toml"]).contains("committed"));
-    assert!(!said(&["run", "g.toml", "--out", "new"]).contains("committed"));
+    assert!(!said(&["run", "g.toml"]).contains("git restore"));
+    assert!(!said(&["run", "g.toml", "--out", "new"]).contains("git restore"));
 }
 
 #[test]
@@ -695,12 +697,12 @@ fn a_plan_is_also_json() {
 }
 
 #[test]
-fn a_plan_counts_the_truth_once_for_the_cells_that_share_it() {
+fn a_plan_counts_the_reference_solution_once_for_the_cells_that_share_it() {
     let ddim = Ddim::new();
-    let truth = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[truth]\nkind = \"ddim\"\n\
+    let solution = "[metrics]\nmeasures = [\"error\"]\nblocks = 4\n[solution]\nkind = \"ddim\"\n\
                  tau = \"official-uniform\"\nsteps = 1000\n[sweep]\n\"grid.steps\" = [5, 10]\n";
     let (base, _) = GAUSSIAN.split_once("[sweep]").unwrap();
-    ddim.write("g.toml", format!("{base}{truth}"));
+    ddim.write("g.toml", format!("{base}{solution}"));
     let plan = ddim.succeeds(&["plan", "g.toml"]);
     assert!(
         plan.contains("reference solution of 2 cells, computed once  1000 calls x 8"),

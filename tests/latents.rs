@@ -255,11 +255,11 @@ const WINDOW: [&str; 16] = [
     "--set",
     "grid.window=[10.0, 1.0]",
     "--set",
-    "truth.kind=dormand-prince",
+    "solution.kind=dormand-prince",
     "--set",
-    "truth.rtol=1e-6",
+    "solution.rtol=1e-6",
     "--set",
-    "truth.atol=1e-6",
+    "solution.atol=1e-6",
     "--batch",
     "3",
 ];
@@ -499,7 +499,7 @@ fn bad_images_and_flags_end_in_one_message() {
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: `solver.iterations` means nothing to this convention of inversion
+    error: `solver.iterations` does not apply to this convention of inversion
      --> command line:1:14
       |
     1 | --iterations 4
@@ -530,11 +530,11 @@ fn bad_images_and_flags_end_in_one_message() {
     1 | --state f32
       |         ^^^
       |
-      = help: exact-score models know no other
+      = help: exact-score models only use f64
     "#);
     // Where nothing is encoded, a convention would do nothing.
     assert_snapshot!(ddim.exact_refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
-    error: `solver.inversion` is ignored: nothing here encodes images
+    error: `solver.inversion` has no effect: this experiment encodes no images
      --> command line:1:24
       |
     1 | --set solver.inversion=next

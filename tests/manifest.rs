@@ -22,7 +22,7 @@ fn vocabulary() -> Vocabulary {
             Kind::new("euler", &[]),
             Kind::new("heun", &[]),
         ],
-        truths: vec![
+        solutions: vec![
             Kind::new("exact", &[]),
             Kind::new("heun", &[]),
             Kind::new("dormand-prince", &[]).with_options(&[("rtol", 1e-4), ("atol", 1e-4)]),
@@ -240,7 +240,7 @@ fn missing_keys_point_at_the_section_that_lacks_them() {
 
     error: `batch` is missing
     --> small.toml
-     = help: samples per model call: `batch = 64`; results depend on it to the byte
+     = help: samples per model call: `batch = 64` (the bytes of the results depend on it)
 
     error: `model.source` is missing
     --> small.toml
@@ -338,7 +338,7 @@ fn titles_labels_and_the_source_of_a_claim_have_defaults() {
 fn a_key_that_the_chosen_kind_would_ignore_is_refused() {
     let text = small_with("\"ddim\"", "\"heun\"").replace("steps = 10", "steps = 10\nrho = 7");
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: `grid.rho` means nothing to official-quad
+    error: `grid.rho` does not apply to official-quad
       --> small.toml:14:1
        |
     12 | tau = "official-quad"
@@ -349,7 +349,7 @@ fn a_key_that_the_chosen_kind_would_ignore_is_refused() {
        |
        = help: it belongs to karras; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set grid.rho=` removes it)
 
-    error: `solver.eta` means nothing to heun
+    error: `solver.eta` does not apply to heun
       --> small.toml:18:1
        |
     17 | kind = "heun"
@@ -598,7 +598,7 @@ fn a_switch_that_is_off_leaves_the_key_of_a_cell_as_it_was() {
     let wrong = json(&["solver.lower_order_final=1"]).unwrap_err();
     assert!(wrong.contains("must be `true` or `false`, not `1`"), "{wrong}");
     let other = json(&["solver.kind=heun", "solver.lower_order_final=true"]).unwrap_err();
-    assert!(other.contains("`solver.lower_order_final` means nothing to heun"), "{other}");
+    assert!(other.contains("`solver.lower_order_final` does not apply to heun"), "{other}");
     assert!(
         other.contains("belongs to deis, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1"),
         "{other}"
@@ -612,7 +612,7 @@ fn every_profile_is_checked_and_its_problems_stand_in_it() {
          [profile.quick]\nsample = 8\n"
     );
     insta::assert_snapshot!(problems(&text, None, &[]), @r#"
-    error: `solver.eta` means nothing to heun
+    error: `solver.eta` does not apply to heun
       --> small.toml:17:1
        |
     17 | eta = 0.0
@@ -740,7 +740,7 @@ fn an_argument_that_the_sweep_would_undo_is_refused() {
 fn an_explicit_tau_is_checked_label_by_label() {
     let list = |list: &str| small_with("\"official-quad\"", list);
     insta::assert_snapshot!(problems(&list("[999, 500, 0]"), None, &[]), @r"
-    error: 10 steps, but `grid.tau` lists 3 labels
+    error: 10 steps, but `grid.tau` lists 3 timesteps
       --> small.toml:13:9
        |
     12 | tau = [999, 500, 0]
@@ -752,46 +752,46 @@ fn an_explicit_tau_is_checked_label_by_label() {
     ");
     let free = |labels: &str| list(labels).replace("steps = 10\n", "");
     insta::assert_snapshot!(problems(&free("[0, 500, 999]"), None, &[]), @r"
-    error: the label 500 does not lie below 0, before it
+    error: the timestep 500 does not lie below 0, before it
       --> small.toml:12:11
        |
     12 | tau = [0, 500, 999]
        |           ^^^
        |
-       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+       = help: list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`
 
-    error: the label 999 does not lie below 500, before it
+    error: the timestep 999 does not lie below 500, before it
       --> small.toml:12:16
        |
     12 | tau = [0, 500, 999]
        |                ^^^
        |
-       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+       = help: list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`
     ");
     insta::assert_snapshot!(problems(&free("[1000, 500, 500, -1]"), None, &[]), @r"
-    error: the label 1000 does not lie between 0 and 999
+    error: the timestep 1000 does not lie between 0 and 999
       --> small.toml:12:8
        |
     12 | tau = [1000, 500, 500, -1]
        |        ^^^^
        |
-       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+       = help: timesteps count from 0; the clean end is not listed but chosen by `grid.end`
 
-    error: the label 500 does not lie below 500, before it
+    error: the timestep 500 does not lie below 500, before it
       --> small.toml:12:19
        |
     12 | tau = [1000, 500, 500, -1]
        |                   ^^^
        |
-       = help: list labels from the noisiest down, each once: `tau = [999, 500, 0]`
+       = help: list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`
 
-    error: the label -1 does not lie between 0 and 999
+    error: the timestep -1 does not lie between 0 and 999
       --> small.toml:12:24
        |
     12 | tau = [1000, 500, 500, -1]
        |                        ^^
        |
-       = help: labels count from 0; the clean end is not listed but chosen by `grid.end`
+       = help: timesteps count from 0; the clean end is not listed but chosen by `grid.end`
     ");
 }
 
@@ -862,7 +862,7 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
     ");
     let weights = small_with("\"gaussian\"", "\"models/own\"").replace("std = 0.5\n", "");
     insta::assert_snapshot!(problems(&weights, None, &["model.source=hf:owner"]), @r"
-    error: `model.mean` means nothing to weights from a file
+    error: `model.mean` does not apply to weights from a file
      --> small.toml:8:1
       |
     8 | mean = 0.1
@@ -1305,8 +1305,8 @@ fn a_sweep_cannot_change_what_is_measured() {
     "#);
 }
 
-const TO_TRUTH: &str = r#"
-[truth]
+const TO_SOLUTION: &str = r#"
+[solution]
 kind = "dormand-prince"
 
 [metrics]
@@ -1315,27 +1315,27 @@ blocks = 4
 "#;
 
 #[test]
-fn a_truth_and_what_is_measured_to_it_need_each_other() {
-    let both = format!("{SMALL}{TO_TRUTH}");
+fn a_reference_solution_and_what_is_measured_to_it_need_each_other() {
+    let both = format!("{SMALL}{TO_SOLUTION}");
     let json = plan(&both, None, &[]).expect("it is right").cells[0].spec.canonical_json();
     insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":{"blocks":4,"quantise":true,"measures":["error"]},"truth":{"solver":{"kind":"dormand-prince","options":{"atol":0.0001,"rtol":0.0001}}}}"#);
-    insta::assert_snapshot!(problems(&both, None, &["truth="]), @r#"
-    error: `error` is the distance to a truth, and there is no `[truth]`
+    insta::assert_snapshot!(problems(&both, None, &["solution="]), @r#"
+    error: `error` compares with a reference solution, but there is no `[solution]`
       --> small.toml:22:1
        |
     22 | [metrics]
        | ^^^^^^^^^
        |
-       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+       = help: add `[solution]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
     "#);
     insta::assert_snapshot!(problems(&both, None, &["metrics="]), @r#"
-    error: nothing is measured to the truth
+    error: nothing uses the reference solution
       --> small.toml:19:1
        |
-    19 | [truth]
-       | ^^^^^^^
+    19 | [solution]
+       | ^^^^^^^^^^
        |
-       = help: add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`
+       = help: add `error` or `feature-error` to `metrics.measures`, or remove `[solution]`
     "#);
     insta::assert_snapshot!(problems(&both, None, &["metrics.features=models/f"]), @r#"
     error: `metrics.features` is used by no measure
@@ -1346,29 +1346,96 @@ fn a_truth_and_what_is_measured_to_it_need_each_other() {
       |
       = help: remove it, or measure `fd` or `kid`
     "#);
-    insta::assert_snapshot!(problems(&both, None, &["truth.kind=ddpm"]), @r#"
+    insta::assert_snapshot!(problems(&both, None, &["solution.kind=ddpm"]), @r#"
     error: there is no solver called `ddpm`
-     --> command line:1:18
+     --> command line:1:21
       |
-    1 | --set truth.kind=ddpm
-      |                  ^^^^
+    1 | --set solution.kind=ddpm
+      |                     ^^^^
       |
       = help: known here: exact, heun, dormand-prince
     "#);
-    insta::assert_snapshot!(problems(&both, None, &["truth.rho=7.0"]), @r#"
-    error: unknown key `truth.rho`
-     --> command line:1:13
+    insta::assert_snapshot!(problems(&both, None, &["solution.rho=7.0"]), @r#"
+    error: unknown key `solution.rho`
+     --> command line:1:16
       |
-    1 | --set truth.rho=7.0
-      |             ^^^
+    1 | --set solution.rho=7.0
+      |                ^^^
       |
       = help: known here: steps, tau, kind, atol, rtol
     "#);
 }
 
 #[test]
+fn the_old_name_of_the_reference_solution_means_the_same_and_is_remarked_on_once() {
+    const REMARK: &str = "`[truth]` is called `[solution]` now; both are read";
+    let base = SMALL.replace("[model]", "task = \"reconstruct\"\n\n[model]");
+    let more = "\n[images]\nsource = \"solution\"\n\n[solution]\nkind = \"heun\"\ntau = \"karras\"\n\
+                steps = 40\n\n[profile.own]\ntask = \"sample\"\nremove = [\"images\", \"solution\"]\n\n\
+                [profile.finer.solution]\nsteps = 80\n\n\
+                [profile.swept.sweep]\n\"solution.steps\" = [20, 30]\n\
+                method = [{ label = \"a\", \"solution.rho\" = 7.0 }, { label = \"b\", \"solution.rho\" = 5.0 }]\n";
+    let new = format!("{base}{more}");
+    let keys = |text: &str, profile, sets: &[&str]| -> Vec<String> {
+        let plan = plan(text, profile, sets).unwrap_or_else(|problems| panic!("{problems}"));
+        plan.cells.iter().map(|cell| cell.spec.canonical_json()).collect()
+    };
+    let remarks = |text: &str, profile, sets: &[&str]| -> Vec<String> {
+        plan(text, profile, sets).unwrap().remarks().into_iter().map(str::to_owned).collect()
+    };
+    let old = new.replace("solution", "truth");
+    for profile in [None, Some("own"), Some("finer"), Some("swept")] {
+        assert_eq!(keys(&old, profile, &[]), keys(&new, profile, &[]), "{profile:?}");
+        assert_eq!(remarks(&old, profile, &[]), [REMARK], "{profile:?}");
+        assert_eq!(remarks(&new, profile, &[]), [""; 0], "{profile:?}");
+    }
+    assert_eq!(keys(&new, Some("swept"), &[]).len(), 4);
+    for (old, set) in [
+        ("truth.steps=50", "solution.steps=50"),
+        ("images.source=truth", "images.source=solution"),
+        ("sweep.truth.steps=[50, 60]", "sweep.solution.steps=[50, 60]"),
+    ] {
+        assert_eq!(keys(&new, None, &[old]), keys(&new, None, &[set]), "{old}");
+        assert_eq!(remarks(&new, None, &[old]), [REMARK], "{old}");
+    }
+    // One place at a time: each is remarked on by itself.
+    let at = |line: &str| new.replace(line, &line.replace("solution", "truth"));
+    for line in [
+        "source = \"solution\"",
+        "\n[solution]",
+        "\"images\", \"solution\"",
+        "\"solution.steps\"",
+        "\"solution.rho\" = 7.0",
+        "[profile.finer.solution]",
+    ] {
+        assert_eq!(remarks(&at(line), None, &[]), [REMARK], "{line}");
+    }
+    // The name of an axis is a column of results on disk, and stays as it was written.
+    assert_eq!(plan(&old, Some("swept"), &[]).unwrap().axes[0].name, "truth.steps");
+    let written = plan(&old, Some("finer"), &[]).unwrap().text;
+    assert_eq!(keys(&written, None, &[]), keys(&new, Some("finer"), &[]));
+}
+
+#[test]
+fn the_old_and_the_new_name_of_the_reference_solution_exclude_each_other() {
+    let both = format!("{SMALL}{TO_SOLUTION}\n[truth]\nkind = \"heun\"\n");
+    insta::assert_snapshot!(problems(&both, None, &[]), @r"
+    error: `truth` is the old name of `solution`, which is here too
+      --> small.toml:26:2
+       |
+    19 | [solution]
+       |  -------- the other
+    ...
+    26 | [truth]
+       |  ^^^^^
+       |
+       = help: keep `solution`
+    ");
+}
+
+#[test]
 fn a_window_falls_and_ends_where_it_says() {
-    let both = format!("{SMALL}{TO_TRUTH}");
+    let both = format!("{SMALL}{TO_SOLUTION}");
     let window = |sets: &[&str]| problems(&both, None, sets);
     insta::assert_snapshot!(window(&["grid.window=[1.0, 10.0]"]), @r#"
     error: `grid.window` must be two falling positive numbers, not `[1.0, 10.0]`
@@ -1393,24 +1460,24 @@ fn a_window_falls_and_ends_where_it_says() {
       |
       = help: remove `end`
     "#);
-    insta::assert_snapshot!(window(&["grid.window=[10.0, 1.0]", "truth.tau=karras", "truth.steps=9"]), @r#"
-    error: a truth with steps of its own cannot follow `grid.window`
+    insta::assert_snapshot!(window(&["grid.window=[10.0, 1.0]", "solution.tau=karras", "solution.steps=9"]), @r#"
+    error: a reference solution with steps of its own cannot follow `grid.window`
       --> small.toml:19:1
        |
-    19 | [truth]
-       | ^^^^^^^
+    19 | [solution]
+       | ^^^^^^^^^^
        |
-       = help: leave `truth.steps` out and let an adaptive method cross the window
+       = help: remove `solution.steps` and let an adaptive method cross the window
     "#);
     let alone = small_with("eta = 0.0\n", "");
     insta::assert_snapshot!(problems(&alone, None, &["grid.window=[10.0, 1.0]"]), @r#"
-    error: x_T is carried to the window by the truth, and there is no `[truth]`
+    error: the reference solution carries x_T to the window, but there is no `[solution]`
       --> small.toml:11:1
        |
     11 | [grid]
        | ^^^^^^
        |
-       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+       = help: add `[solution]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
     "#);
 }
 
@@ -1420,7 +1487,7 @@ fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
         let sweep = "[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n[table]\n\
                      rows = \"solver.eta\"\ncolumns = \"grid.steps\"\nvalue = \"error\"\n";
         let small = small_with("eta = 0.0\n", "");
-        plan(&format!("{small}{TO_TRUTH}\n{sweep}{more}"), None, &[])
+        plan(&format!("{small}{TO_SOLUTION}\n{sweep}{more}"), None, &[])
     };
     let claim = |more: &str| {
         let claim = "[[claim]]\ntext = \"t\"\nsource = \"s\"\nrow = \"0.0\"\n\
@@ -1437,7 +1504,7 @@ fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
        = help: the label of the row to be below
     "#);
     insta::assert_snapshot!(claim("check = \"lowest\"\nother = \"1.0\"\n"), @r#"
-    error: `claim.other` means nothing to this check
+    error: `claim.other` does not apply to this check
       --> small.toml:40:9
        |
     39 | check = "lowest"
@@ -1448,7 +1515,7 @@ fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
        = help: remove it
     "#);
     insta::assert_snapshot!(claim("check = \"order\"\nbetween = [2.0, 1.0]\n"), @r#"
-    error: an order is fitted against something
+    error: an order needs to know what it is fitted against
       --> small.toml:39:9
        |
     39 | check = "order"
@@ -1476,7 +1543,7 @@ fn what_belongs_to_one_check_or_to_logarithmic_axes_is_refused_elsewhere() {
        |
        = help: known here: 0.0, 1.0
 
-    error: an order is a slope on logarithmic axes alone
+    error: an order is a slope on logarithmic axes only
       --> small.toml:44:13
        |
     44 | triangles = [1]
@@ -1496,7 +1563,7 @@ fn steps_and_calls_decide_the_same_and_only_one_may() {
     let given = plan(SMALL, None, &["grid.calls=12"]).expect("it is right");
     assert_eq!(given.cells[0].spec.canonical_json(), json);
     insta::assert_snapshot!(problems(SMALL, None, &["grid.calls=12", "grid.steps=10"]), @r#"
-    error: model calls are to decide the number of steps, which is given
+    error: `grid.calls` and `grid.steps` are both given
      --> command line:1:18
       |
     1 | --set grid.calls=12
@@ -1521,9 +1588,9 @@ fn steps_and_calls_decide_the_same_and_only_one_may() {
 }
 
 #[test]
-fn the_distance_of_features_needs_a_truth_and_features_and_no_reference() {
+fn the_distance_of_features_needs_a_reference_solution_and_features_and_no_reference() {
     let with = |more: &str| {
-        let measured = TO_TRUTH.replace("\"error\"", "\"feature-error\"");
+        let measured = TO_SOLUTION.replace("\"error\"", "\"feature-error\"");
         plan(&format!("{SMALL}{measured}{more}"), None, &[]).map_err(|wrong| wrong.to_string())
     };
     let json = with("features = \"f\"\n").expect("it is right").cells[0].spec.canonical_json();
@@ -1547,13 +1614,13 @@ fn the_distance_of_features_needs_a_truth_and_features_and_no_reference() {
     "#);
     let alone = format!("{SMALL}\n[metrics]\nmeasures = [\"feature-error\"]\nfeatures = \"f\"\n");
     insta::assert_snapshot!(problems(&alone, None, &[]), @r#"
-    error: `feature-error` is the distance to a truth, and there is no `[truth]`
+    error: `feature-error` compares with a reference solution, but there is no `[solution]`
       --> small.toml:19:1
        |
     19 | [metrics]
        | ^^^^^^^^^
        |
-       = help: add `[truth]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
+       = help: add `[solution]` with the method that counts as exact, for instance `kind = "dormand-prince"`, `rtol = 1e-9`, `atol = 1e-9`
     "#);
 }
 
@@ -1617,7 +1684,7 @@ fn a_line_is_fitted_to_times_against_calls_or_steps_alone() {
 fn what_a_run_left_may_name_labels_that_it_did_not_run() {
     let small = small_with("eta = 0.0\n", "");
     let text = format!(
-        "{small}{TO_TRUTH}\n[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n\
+        "{small}{TO_SOLUTION}\n[sweep]\n\"grid.steps\" = [5, 10]\n\"solver.eta\" = [0.0, 1.0]\n\n\
          [table]\nrows = \"solver.eta\"\ncolumns = \"grid.steps\"\nvalue = \"error\"\n\n\
          [[claim]]\ntext = \"t\"\nsource = \"s\"\ncheck = \"decreases\"\nrow = \"0.0\"\n\
          columns = [\"5\", \"10\"]\n"

@@ -363,7 +363,7 @@ fn exact_draws_measure_a_sampler_on_a_gaussian() {
     let v = alpha_bar * std * std + 1.0 - alpha_bar;
     let found_std = (1.0 - noise * noise / v) / signal;
     let found_mean = noise * noise / v * mean;
-    let truth = [
+    let solution = [
         ("sliced-wasserstein", (found_mean - mean).powi(2) + (found_std - std).powi(2)),
         ("mean-error", (found_mean - mean).powi(2)),
         ("covariance-error", (found_std.powi(2) - std.powi(2)).powi(2)),
@@ -376,7 +376,7 @@ fn exact_draws_measure_a_sampler_on_a_gaussian() {
     };
     let number = |row: &csv::StringRecord, name: &str| text(row, name).parse::<f64>().unwrap();
     for row in &rows {
-        for (name, of_one_step) in truth {
+        for (name, of_one_step) in solution {
             let expected = if text(row, "param.method") == "one step" { of_one_step } else { 0.0 };
             let error = number(row, &format!("{name}.se"));
             let off = number(row, &format!("{name}.corrected")) - expected;
@@ -415,10 +415,10 @@ fn exact_draws_are_asked_of_models_that_have_them() {
     let features = "measures = [\"sliced-wasserstein\"]\nfeatures = \"x\"";
     let error = refused(&[(measures, features)]);
     assert!(error.contains("`metrics.features` is used by no measure"), "{error}");
-    let truth = "[truth]\nkind = \"exact\"\n[metrics]\nmeasures = [\"error\"]";
+    let solution = "[solution]\nkind = \"exact\"\n[metrics]\nmeasures = [\"error\"]";
     let error = refused(&[
         ("[metrics]\n", ""),
-        (measures, truth),
+        (measures, solution),
         ("kind = \"ddim\"\n", "kind = \"ddim\"\neta = 1.0\n"),
         ("value = \"sliced-wasserstein\"", "value = \"error\""),
         ("y = \"sliced-wasserstein.floor\"", "y = \"error\""),

@@ -388,12 +388,12 @@ fn arguments_and_profiles_are_laid_over_it_and_kept_in_the_text() {
 #[test]
 fn an_experiment_is_no_training_and_a_training_no_experiment() {
     assert_snapshot!(problems("name = \"a\"\nsamples = 4\n[solver]\nkind = \"ddim\"\n"), @r#"
-    error: this is no manifest of a training
+    error: this manifest does not describe a training
     --> small.toml
      = help: a training has `task = "denoiser"` or `task = "classifier"`; experiments are run by `ddim run`
     "#);
     assert_snapshot!(problems_with("sweep", "batch = [16, 32]"), @r"
-    error: `sweep` means nothing to a training
+    error: `sweep` does not apply to a training
       --> small.toml:13:2
        |
     13 | [sweep]
@@ -931,7 +931,7 @@ fn the_schedule_is_one() {
        = help: the number of levels T, often 1000
     ");
     assert_snapshot!(problems_with("schedule", "kind = \"cosine\"\nbeta_end = 0.02"), @r#"
-    error: `schedule.beta_end` means nothing to cosine
+    error: `schedule.beta_end` does not apply to cosine
       --> small.toml:15:1
        |
     14 | kind = "cosine"
@@ -1029,7 +1029,7 @@ fn what_belongs_to_the_other_task_is_refused() {
       |
       = help: batch normalisation needs several images to take a variance of
 
-    error: `network.channels` means nothing to a classifier
+    error: `network.channels` does not apply to a classifier
       --> small.toml:12:1
        |
      2 | task = "classifier"
@@ -1056,7 +1056,7 @@ fn what_belongs_to_the_other_task_is_refused() {
        |
        = help: channels of the stages, none fewer than before it: `widths = [16, 32, 64]`
 
-    error: `schedule` means nothing to a classifier
+    error: `schedule` does not apply to a classifier
       --> small.toml:16:2
        |
      2 | task = "classifier"
@@ -1067,7 +1067,7 @@ fn what_belongs_to_the_other_task_is_refused() {
        |
        = help: it belongs to `task = "denoiser"`: remove it, or choose that
 
-    error: `loss` means nothing to a classifier
+    error: `loss` does not apply to a classifier
       --> small.toml:19:2
        |
      2 | task = "classifier"
@@ -1078,7 +1078,7 @@ fn what_belongs_to_the_other_task_is_refused() {
        |
        = help: it belongs to `task = "denoiser"`: remove it, or choose that
 
-    error: `watch.every` means nothing to a classifier
+    error: `watch.every` does not apply to a classifier
       --> small.toml:23:1
        |
      2 | task = "classifier"
@@ -1090,7 +1090,7 @@ fn what_belongs_to_the_other_task_is_refused() {
        = help: it belongs to `task = "denoiser"`: remove it, or choose that
     "#);
     assert_snapshot!(problems_with("network", "depth = 20"), @r#"
-    error: `network.depth` means nothing to a denoiser
+    error: `network.depth` does not apply to a denoiser
      --> small.toml:8:1
       |
     2 | task = "denoiser"

@@ -1,4 +1,4 @@
-//! The reference solution that `[truth]` asks for: what the measures `error` and `feature-error`
+//! The reference solution that `[solution]` asks for: what the measures `error` and `feature-error`
 //! compare samples with, and what is refused.
 
 #![cfg(feature = "harness")]
@@ -32,7 +32,7 @@ steps = 10
 [solver]
 kind = "heun"
 
-[truth]
+[solution]
 kind = "exact"
 
 [metrics]
@@ -74,7 +74,8 @@ fn the_error_is_the_rms_difference_from_the_exact_flow_of_the_same_noise() {
 #[test]
 fn an_adaptive_reference_comes_as_close_to_the_exact_one_as_its_tolerance() {
     let exact = errors(&[]);
-    let adaptive = errors(&["truth.kind=dormand-prince", "truth.rtol=1e-12", "truth.atol=1e-12"]);
+    let adaptive =
+        errors(&["solution.kind=dormand-prince", "solution.rtol=1e-12", "solution.atol=1e-12"]);
     for (exact, adaptive) in exact.iter().zip(&adaptive) {
         assert_abs_diff_eq!(*exact, *adaptive, epsilon = 1e-10);
     }
@@ -82,9 +83,9 @@ fn an_adaptive_reference_comes_as_close_to_the_exact_one_as_its_tolerance() {
 
 #[test]
 fn a_solver_has_no_error_to_itself_on_its_own_grid() {
-    let own = ["truth.kind=heun", "truth.tau=official-uniform"];
-    assert_eq!(errors(&[&own[..], &["truth.steps=10"]].concat()), [0.0; 8]);
-    assert!(errors(&[&own[..], &["truth.steps=20"]].concat()).iter().all(|error| *error > 1e-4));
+    let own = ["solution.kind=heun", "solution.tau=official-uniform"];
+    assert_eq!(errors(&[&own[..], &["solution.steps=10"]].concat()), [0.0; 8]);
+    assert!(errors(&[&own[..], &["solution.steps=20"]].concat()).iter().all(|error| *error > 1e-4));
 }
 
 #[test]
@@ -108,9 +109,9 @@ fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
         (&mixture, &["exact flow of `mixture` is not known", "dormand-prince"]),
         (
             &["solver.kind=ddim", "solver.eta=0.5"],
-            &["`ddim` draws noise here", "`sliced-wasserstein`"],
+            &["`ddim` draws noise, so", "`sliced-wasserstein`"],
         ),
-        (&["truth.kind=dormand-prince", "truth.rtol=-1.0"], &["rtol", "positive"]),
+        (&["solution.kind=dormand-prince", "solution.rtol=-1.0"], &["rtol", "positive"]),
         (&["grid.window=[10.0, 0.5]"], &["has no window", "log-snr"]),
     ];
     for (sets, expected) in cases {
@@ -122,20 +123,20 @@ fn a_reference_that_cannot_be_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn a_truth_of_other_levels_than_the_samples_is_refused() {
+fn a_solution_on_other_levels_than_the_samples_is_refused() {
     let vocabulary = vocabulary(&Registry::shipped());
-    let own = ["truth.kind=heun", "truth.tau=karras", "truth.steps=20"].map(Argument::set);
+    let own = ["solution.kind=heun", "solution.tau=karras", "solution.steps=20"].map(Argument::set);
     let planned = |set: &str| {
         let sets = [&own[..], &[Argument::set(set)]].concat();
-        Manifest::parse("truth.toml", BASE).unwrap().plan(None, &sets, &vocabulary)
+        Manifest::parse("solution.toml", BASE).unwrap().plan(None, &sets, &vocabulary)
     };
-    for end in ["grid.end=first-level", "truth.end=first-level"] {
+    for end in ["grid.end=first-level", "solution.end=first-level"] {
         let message = planned(end).unwrap_err().to_string();
         assert!(message.contains("ends at another level than the samples"), "{message}");
     }
-    let message = planned("truth.window=[5.0, 0.1]").unwrap_err().to_string();
-    assert!(message.contains("unknown key `truth.window`"), "{message}");
-    assert!(planned("truth.end=clean").is_ok());
+    let message = planned("solution.window=[5.0, 0.1]").unwrap_err().to_string();
+    assert!(message.contains("unknown key `solution.window`"), "{message}");
+    assert!(planned("solution.end=clean").is_ok());
 }
 
 /// The metric `feature-error` of eight samples, and its samples.
@@ -158,17 +159,17 @@ const FEATURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/cifar10-feat
 #[test]
 fn the_feature_error_is_the_mean_distance_to_the_features_of_the_reference() {
     // Eight bits would hide small differences.
-    let own = ["truth.kind=heun", "truth.tau=official-uniform", "metrics.quantise=false"];
-    let (error, samples) = feature_error(&[&own[..], &["truth.steps=10"]].concat());
+    let own = ["solution.kind=heun", "solution.tau=official-uniform", "metrics.quantise=false"];
+    let (error, samples) = feature_error(&[&own[..], &["solution.steps=10"]].concat());
     assert_abs_diff_eq!(error, 0.0, epsilon = 0.0);
-    assert_eq!(samples.truth.unwrap(), samples.images);
+    assert_eq!(samples.solution.unwrap(), samples.images);
 
-    let (error, samples) = feature_error(&[&own[..], &["truth.steps=40"]].concat());
+    let (error, samples) = feature_error(&[&own[..], &["solution.steps=40"]].concat());
     let mut extractors = Extractors::new(Hardware::open("cpu", Some(1)).unwrap());
     let extractor = extractors.extractor(FEATURES).unwrap();
     // The reference's images are those that its method draws by itself.
     let fine = draw(&["model.shape=[3, 32, 32]", "grid.steps=40"]).images;
-    assert_eq!(samples.truth.unwrap(), fine);
+    assert_eq!(samples.solution.unwrap(), fine);
     let features = |images: &ndarray::Array4<f32>| {
         features::features(&*extractor, images.view(), false, tch::Device::Cpu).unwrap()
     };
@@ -191,7 +192,7 @@ fn images_that_solve_no_ode_have_no_feature_error() {
         "solver.eta=0.5",
     ]);
     let message = runner::check(&noisy, &Registry::shipped()).map(drop).unwrap_err().to_string();
-    for words in ["`ddim` draws noise here", "`feature-error` is for deterministic methods"] {
+    for words in ["`ddim` draws noise, so", "`feature-error` is for deterministic methods"] {
         assert!(message.contains(words), "{message}");
     }
 }
@@ -203,9 +204,9 @@ fn states_of_two_precisions_have_a_reference_each() {
         "model.shape=",
         "model.mean=",
         "model.std=",
-        "truth.kind=heun",
-        "truth.tau=official-uniform",
-        "truth.steps=2",
+        "solution.kind=heun",
+        "solution.tau=official-uniform",
+        "solution.steps=2",
         "grid.steps=2",
     ];
     let registry = Registry::shipped();

@@ -1068,7 +1068,7 @@ std = 0.5
 tau = "linspace"
 [solver]
 kind = "ddim"
-[truth]
+[solution]
 kind = "ddim"
 steps = 40
 tau = "linspace"
@@ -1188,7 +1188,7 @@ fn a_run_dates_itself_and_shows_the_median_beside_the_mean() {
     assert!(finished.len() == 20 && finished.starts_with("20") && finished.ends_with('Z'));
     assert!(read("timing.csv").lines().skip(1).all(|line| line.ends_with('Z')));
     let table = read("table.md");
-    let head = "error-median (root mean square difference from the truth, per value), median of N = 8 \
+    let head = "error-median (root mean square difference from the reference solution, per value), median of N = 8 \
                 samples, with its 95 % interval";
     assert!(table.contains(head), "{table}");
     assert!(table.contains("| solver.kind | order of error-median against S | order of error | "));

@@ -103,16 +103,16 @@ fn what_is_written_wins_and_is_said() {
     assert_eq!(found, expected);
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("note: ")).collect();
     assert_eq!(lines.len(), 2, "{said}");
-    assert!(lines[0].contains("model.prediction is v in "), "{said}");
-    assert!(
-        lines[0].ends_with("scheduler_config.json, and eps as written: that is used"),
-        "{said}"
-    );
-    assert!(lines[1].contains("schedule.kind is linear in "), "{said}");
+    assert!(lines[0].starts_with("note: model.prediction = eps is used, although "), "{said}");
+    assert!(lines[0].ends_with("scheduler_config.json says v"), "{said}");
+    assert!(lines[1].contains("schedule.kind = cosine is used, although "), "{said}");
     let clipped = pipeline(&saying(json!({ "clip_sample": true })));
     let (found, said) = sample(clipped.path(), &["--tau", "leading", "--clip-x0=false"]);
     let (expected, _) = sample(pipeline(&saying(json!({}))).path(), &["--tau", "leading"]);
-    assert!(found == expected && said.contains("model.clip_x0 is true in "), "{said}");
+    assert!(
+        found == expected && said.contains("model.clip_x0 = false is used, although "),
+        "{said}"
+    );
     // What agrees is no news.
     let (_, said) = sample(folder.path(), &["--tau", "leading", "--prediction", "v"]);
     assert!(!said.contains("note:"), "{said}");
@@ -126,9 +126,7 @@ fn a_network_that_nothing_is_said_of_is_not_sampled_without_a_word() {
         fs::copy(folder.path().join("unet").join(name), network.path().join(name)).unwrap();
     }
     let (_, said) = sample(network.path(), &[]);
-    assert!(
-        said.contains("has no scheduler_config.json; assumed: that it predicts eps; the linear")
-    );
+    assert!(said.contains("has no scheduler_config.json; assumed: it predicts eps; the linear"));
     let (_, said) = sample(network.path(), &["--prediction", "eps", "--schedule", "linear"]);
     assert!(!said.contains("assumed"), "{said}");
 }

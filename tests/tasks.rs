@@ -26,9 +26,9 @@ mean = 0.2
 std = 0.5
 
 [images]
-source = "truth"
+source = "solution"
 
-[truth]
+[solution]
 kind = "exact"
 
 [grid]
@@ -142,17 +142,17 @@ fn the_path_of_an_affine_flow_is_the_arc_itself() {
 #[test]
 fn what_belongs_to_another_task_is_refused() {
     let wrong = |text: &str, sets: &[&str]| read(text, sets).unwrap_err();
-    insta::assert_snapshot!(wrong(PATH, &["images.source=truth"]), @r#"
-    error: `images` means nothing to this task
+    insta::assert_snapshot!(wrong(PATH, &["images.source=solution"]), @r#"
+    error: `images` does not apply to this task
      --> command line:1:7
       |
-    1 | --set images.source=truth
+    1 | --set images.source=solution
       |       ^^^^^^
       |
       = help: it belongs to `task = "reconstruct"`; remove it, or choose that
     "#);
     insta::assert_snapshot!(wrong(ROUND_TRIP, &["points=5"]), @r#"
-    error: `points` means nothing to this task
+    error: `points` does not apply to this task
      --> command line:1:14
       |
     1 | --set points=5
@@ -169,14 +169,14 @@ fn what_belongs_to_another_task_is_refused() {
       |
       = help: the images along the arc, its two ends among them
     "#);
-    insta::assert_snapshot!(wrong(ROUND_TRIP, &["truth="]), @r#"
-    error: the images are the truth's, and there is no `[truth]`
+    insta::assert_snapshot!(wrong(ROUND_TRIP, &["solution="]), @r#"
+    error: `images.source = "solution"` needs a `[solution]`
       --> tasks.toml:13:1
        |
     13 | [images]
        | ^^^^^^^^
        |
-       = help: add `[truth]`, for instance `kind = "ddim"`, `tau = "official-uniform"`, `steps = 1000`, or name a data set
+       = help: add `[solution]`, for instance `kind = "ddim"`, `tau = "official-uniform"`, `steps = 1000`, or name a data set
     "#);
     let metrics = "\n[metrics]\nmeasures = [\"mse\", \"latent-error\"]\nblocks = 2\n";
     insta::assert_snapshot!(wrong(&format!("{PATH}{metrics}"), &[]), @r#"
@@ -204,7 +204,7 @@ fn what_belongs_to_another_task_is_refused() {
       |
       = help: this cell's task is "interpolate": list measures of that
     "#);
-    let own = ["truth.kind=heun", "truth.tau=linspace", "truth.steps=100"];
+    let own = ["solution.kind=heun", "solution.tau=linspace", "solution.steps=100"];
     insta::assert_snapshot!(wrong(&format!("{ROUND_TRIP}{metrics}"), &own), @r#"
     error: `latent-error` needs images whose latent at the grid's first level is known
       --> tasks.toml:26:1
@@ -212,7 +212,7 @@ fn what_belongs_to_another_task_is_refused() {
     26 | [metrics]
        | ^^^^^^^^^
        |
-       = help: take `images.source = "truth"`, and a truth without steps of its own
+       = help: take `images.source = "solution"`, and a `[solution]` without `steps`
     "#);
     insta::assert_snapshot!(wrong(ROUND_TRIP, &["images.split=dev"]), @r#"
     error: `images.split` cannot be `dev`
@@ -235,21 +235,21 @@ fn a_method_that_draws_noise_encodes_nothing() {
 #[test]
 fn a_profile_can_do_without_a_section_of_the_base() {
     let text = format!(
-        "{ROUND_TRIP}\n[profile.plain]\ntask = \"sample\"\nremove = [\"images\", \"truth\"]\n"
+        "{ROUND_TRIP}\n[profile.plain]\ntask = \"sample\"\nremove = [\"images\", \"solution\"]\n"
     );
     let vocabulary = vocabulary(&Registry::shipped());
     let manifest = Manifest::parse("tasks.toml", text.as_str()).unwrap();
     let plan = manifest.plan(Some("plain"), &[], &vocabulary).unwrap();
-    assert!(plan.cells[0].spec.truth.is_none());
-    let bad = text.replace("[\"images\", \"truth\"]", "\"truth\"");
+    assert!(plan.cells[0].spec.solution.is_none());
+    let bad = text.replace("[\"images\", \"solution\"]", "\"solution\"");
     let error = Manifest::parse("tasks.toml", bad).unwrap_err().to_string();
     insta::assert_snapshot!(error, @r#"
     error: `remove` must be a list of names
       --> tasks.toml:28:10
        |
-    28 | remove = "truth"
-       |          ^^^^^^^
+    28 | remove = "solution"
+       |          ^^^^^^^^^^
        |
-       = help: what the profile does without: `remove = ["truth"]`
+       = help: what the profile does without: `remove = ["solution"]`
     "#);
 }

@@ -165,7 +165,7 @@ fn a_manifest_takes_any_source() {
 
     manifest(&ddim, "source = \"gaussian\"\nshape = [3, 8, 8]\nmean = 0\nstd = 1\nraw = true");
     assert_snapshot!(ddim.refuses(&["check", "w.toml"]), @r#"
-    error: `model.raw` means nothing to gaussian
+    error: `model.raw` does not apply to gaussian
       --> w.toml:10:1
        |
      6 | source = "gaussian"
@@ -345,8 +345,8 @@ fn a_model_of_the_hub_is_downloaded_once() {
     assert_snapshot!(said, @r"
     downloading hf:o/tiny: config.json (0.0 MB)
     downloading hf:o/tiny: diffusion_pytorch_model.safetensors (1.2 MB)
-    warning: samples start from pure noise at t = 500, where alpha_bar = 0.078 leaves 0.28 of the image's amplitude: choose a `grid.tau` that starts at a higher label, or more steps
-    note: hf:o/tiny has no scheduler_config.json; assumed: that it predicts eps; the linear schedule, betas 0.0001 to 0.02, T = 1000. If that is right, say so: `model.prediction`, `schedule.kind`
+    warning: samples start from pure noise at t = 500, where alpha_bar = 0.078 leaves 0.28 of the image's amplitude: choose a `grid.tau` that starts at a higher timestep, or more steps
+    note: hf:o/tiny has no scheduler_config.json; assumed: it predicts eps; the linear schedule, betas 0.0001 to 0.02, T = 1000. To confirm, set `model.prediction` and `schedule.kind`
     wrote y.npy
     ");
     let file = "/o/tiny/resolve/c0ffee";

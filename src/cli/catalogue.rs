@@ -97,7 +97,7 @@ impl Names {
             let needs = [
                 (measure.needs_features(), "features"),
                 (measure.needs_reference(), "reference"),
-                (measure.needs_truth(), "reference solution"),
+                (measure.needs_solution(), "reference solution"),
             ];
             let needs: Vec<&str> =
                 needs.into_iter().filter_map(|(needed, what)| needed.then_some(what)).collect();

@@ -8,7 +8,7 @@ use crate::cli::{Compute, Experiment, Talk, warn};
 use crate::{
     error::Result,
     run::{
-        estimate::{Estimate, Estimator, TruthCost},
+        estimate::{Estimate, Estimator, SolutionCost},
         registry::Registry,
         runner,
     },
@@ -70,8 +70,8 @@ impl Plan {
             println!("{}  {about} {time}{dropped}", runner::describe(cell, route));
             self.talk.detail(|| format!("     {}", cell.spec.canonical_json()));
         }
-        for truth in &estimate.truths {
-            let TruthCost { cells, samples, calls, at_least, seconds } = truth;
+        for solution in &estimate.solutions {
+            let SolutionCost { cells, samples, calls, at_least, seconds } = solution;
             let (about, time) = (about(*at_least), human(*seconds));
             let s = if *cells == 1 { "" } else { "s" };
             println!(

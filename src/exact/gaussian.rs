@@ -61,7 +61,7 @@ impl Denoiser for Gaussian {
         Ok(x.mapv(|value| scale * (value - centre)))
     }
 
-    /// Where nothing is left of the signal, x0 is the mean.
+    /// Where nothing of the signal is left, x0 is the mean.
     fn predict_with_range(&self, x: &Array, at: At) -> Result<Prediction<Array>> {
         let x0 = at.state.is_pure_noise().then(|| Array::from_elem(x.raw_dim(), self.mean));
         Ok(Prediction { x0, ..self.predict(x, at)?.into() })
@@ -77,8 +77,8 @@ impl ExactModel for Gaussian {
     }
 }
 
-/// The exact probability flow of a [`Gaussian`] as a solver: a step of any length without an error
-/// and without a model call, the truth that others are measured to.
+/// The exact probability flow of a [`Gaussian`] as a solver: it takes steps of any length without an
+/// error and without a model call, and is what others are measured against.
 #[derive(Clone, Copy, Debug)]
 pub struct GaussianFlow(pub Gaussian);
 

@@ -1,5 +1,5 @@
 //! Models whose data is known, so that their score is exact: a Gaussian and its limit, the Dirac
-//! distribution, and mixtures of Gaussians. They give every solver a ground truth without weights.
+//! distribution, and mixtures of Gaussians. They give every solver a known answer without weights.
 
 mod gaussian;
 mod mixture;

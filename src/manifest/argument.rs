@@ -7,12 +7,12 @@ use crate::{
     manifest::overlay::{Node, Table, Value, out_of_range},
 };
 
-/// A value for a manifest that does not stand in it.
+/// A value for a manifest that is given outside it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Argument {
     /// `path=value`, as `--set` takes it.
     Set(String),
-    /// A flag that is short for a value of the manifest, which it gives as it is.
+    /// A flag that stands for a value of the manifest.
     Flag {
         /// The flag: `--eta`.
         flag: &'static str,

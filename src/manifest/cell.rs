@@ -10,12 +10,13 @@ use crate::{
         Kind, Vocabulary, known_names,
         overlay::{Table, Value},
         reader::{OneOrMany, Problems, Reader},
+        renamed::TRUTH,
     },
     networks::{placement::Precision, predicts::Predicts},
     plan::{
         AlsoSpec, CellSpec, ExactKind, ExactSpec, GridSpec, ImagesSpec, Inversion, Measured,
-        MetricsSpec, ModelSpec, Rule, ScheduleSpec, SolverSpec, Solves, StateKind, Steps, Task,
-        TruthSpec, VARIANCES,
+        MetricsSpec, ModelSpec, ReferenceSolution, Rule, ScheduleSpec, SolverSpec, Solves,
+        StateKind, Steps, Task, VARIANCES,
         measures::column_name,
         stated::{self, Stated, Written},
     },
@@ -41,7 +42,7 @@ pub(crate) const TASKS: [(&str, usize); 3] =
 /// Where the last step can go.
 pub(crate) const ENDS: [(&str, End); 2] = [("clean", End::Clean), ("first-level", End::FirstLevel)];
 
-/// Points of an arc where none are given.
+/// Default number of points of an arc.
 pub(crate) const POINTS: usize = 9;
 
 /// A cell as it was read.
@@ -51,7 +52,7 @@ pub(crate) struct ReadCell {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Reads everything that decides the cell's numbers, and reports what belongs nowhere.
+/// Reads everything that decides the cell's numbers, and reports keys that do not belong there.
 pub(crate) fn read(
     tree: &Table,
     whole: &Place,
@@ -62,8 +63,10 @@ pub(crate) fn read(
     let seed = root.get("seed").unwrap_or(0);
     let samples: usize = root.need("samples", "the number of samples per cell: `samples = 256`");
     root.ensure("samples", samples > 0, "at least 1", "how many samples should a cell draw?");
-    let batch: usize = root
-        .need("batch", "samples per model call: `batch = 64`; results depend on it to the byte");
+    let batch: usize = root.need(
+        "batch",
+        "samples per model call: `batch = 64` (the bytes of the results depend on it)",
+    );
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
     let precision = root.choice("precision", &PRECISIONS).unwrap_or(Precision::F32);
     let mut written = Written::default();
@@ -82,12 +85,12 @@ pub(crate) fn read(
     });
     let solver = root.section("solver", |r| read_solver(r, vocabulary));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", read_metrics));
-    let truth = root
-        .entry("truth")
-        .map(|_| root.section("truth", |r| read_truth(r, schedule.horizon, vocabulary)));
+    let solution = root
+        .entry("solution")
+        .map(|_| root.section("solution", |r| read_solution(r, schedule.horizon, vocabulary)));
     let task = read_task(&mut root);
-    check_task(&mut root, &task, metrics.as_ref(), truth.as_ref());
-    check_truth(&mut root, metrics.as_ref(), truth.as_ref(), &grid, &task);
+    check_task(&mut root, &task, metrics.as_ref(), solution.as_ref());
+    check_solution(&mut root, metrics.as_ref(), solution.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
         && root.sound("samples")
         && samples < 2 * metrics.blocks
@@ -114,18 +117,18 @@ pub(crate) fn read(
         grid,
         solver,
         metrics,
-        truth,
+        solution,
         task,
     };
     ReadCell { spec, stated, remarks }
 }
 
-/// What a cell does, with what belongs to it alone.
+/// Reads the task and the keys that only it has.
 fn read_task(root: &mut Reader<'_>) -> Task {
     let chosen = root.choice("task", &TASKS).unwrap_or(0);
     for (key, owner) in [("images", 1), ("points", 2)] {
         if root.entry(key).is_some() && chosen != owner {
-            let message = format!("`{key}` means nothing to this task");
+            let message = format!("`{key}` does not apply to this task");
             let (task, _) = TASKS[owner];
             let help = format!("it belongs to `task = \"{task}\"`; remove it, or choose that");
             root.report(Diagnostic::error(root.place(key), message).help(help));
@@ -135,12 +138,17 @@ fn read_task(root: &mut Reader<'_>) -> Task {
         1 => Task::Reconstruct(root.section("images", |r| {
             let splits = [Split::Train, Split::Test].map(|split| (split.name(), split));
             let split = r.choice("split", &splits);
+            let mut source: String = r.need(
+                "source",
+                "a data set's name or path, or `solution`: what the reference solution makes of the \
+                 noise",
+            );
+            if source == TRUTH {
+                r.note_renamed();
+                ImagesSpec::SOLUTION.clone_into(&mut source);
+            }
             ImagesSpec {
-                source: r.need(
-                    "source",
-                    "a data set's name or path, or `truth`: what the truth \
-                                          makes of the noise",
-                ),
+                source,
                 split,
                 exclude: r.get("exclude"),
             }
@@ -155,12 +163,12 @@ fn read_task(root: &mut Reader<'_>) -> Task {
     }
 }
 
-/// Every measure belongs to the task, and a reconstruction of the truth's images has a truth.
+/// Checks that every measure belongs to the task, and that images of the reference solution have one.
 fn check_task(
     root: &mut Reader<'_>,
     task: &Task,
     metrics: Option<&MetricsSpec>,
-    truth: Option<&TruthSpec>,
+    solution: Option<&ReferenceSolution>,
 ) {
     let name = match task {
         Task::Sample => "sample",
@@ -177,87 +185,88 @@ fn check_task(
         }
     }
     let Task::Reconstruct(images) = task else { return };
-    if images.is_truth() && truth.is_none() {
-        let message = "the images are the truth's, and there is no `[truth]`";
-        let help = "add `[truth]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
+    if images.is_solution() && solution.is_none() {
+        let message = "`images.source = \"solution\"` needs a `[solution]`";
+        let help = "add `[solution]`, for instance `kind = \"ddim\"`, `tau = \"official-uniform\"`, \
                     `steps = 1000`, or name a data set";
         root.report(Diagnostic::error(root.place("images"), message).help(help));
     }
-    let known = images.is_truth() && truth.is_some_and(|truth| truth.grid.is_none());
+    let known = images.is_solution() && solution.is_some_and(|solution| solution.grid.is_none());
     if metrics.is_some_and(|metrics| metrics.asks_for(Measured::LatentError)) && !known {
         let message = "`latent-error` needs images whose latent at the grid's first level is known";
-        let help = "take `images.source = \"truth\"`, and a truth without steps of its own";
+        let help = "take `images.source = \"solution\"`, and a `[solution]` without `steps`";
         root.report(Diagnostic::error(root.place("metrics"), message).help(help));
     }
 }
 
-/// What needs a truth has one, and there is none that nothing is measured to.
-fn check_truth(
+/// Checks that there is a reference solution if something needs one, and none if nothing does.
+fn check_solution(
     root: &mut Reader<'_>,
     metrics: Option<&MetricsSpec>,
-    truth: Option<&TruthSpec>,
+    solution: Option<&ReferenceSolution>,
     grid: &GridSpec,
     task: &Task,
 ) {
-    let encoded = matches!(task, Task::Reconstruct(images) if images.is_truth());
-    let measured = metrics.and_then(MetricsSpec::measured_to_truth).map(Measured::name);
-    let write = "add `[truth]` with the method that counts as exact, for instance \
+    let encoded = matches!(task, Task::Reconstruct(images) if images.is_solution());
+    let measured = metrics.and_then(MetricsSpec::measured_to_solution).map(Measured::name);
+    let write = "add `[solution]` with the method that counts as exact, for instance \
                  `kind = \"dormand-prince\"`, `rtol = 1e-9`, `atol = 1e-9`";
-    match truth {
+    match solution {
         None if measured.is_some() || grid.window.is_some() => {
             let (section, why) = match measured {
-                Some(name) => ("metrics", format!("`{name}` is the distance to a truth")),
-                None => ("grid", "x_T is carried to the window by the truth".to_owned()),
+                Some(name) => ("metrics", format!("`{name}` compares with a reference solution")),
+                None => ("grid", "the reference solution carries x_T to the window".to_owned()),
             };
-            let why = format!("{why}, and there is no `[truth]`");
+            let why = format!("{why}, but there is no `[solution]`");
             root.report(Diagnostic::error(root.place(section), why).help(write));
         }
         Some(_) if measured.is_none() && !encoded && grid.window.is_none() => {
-            let message = "nothing is measured to the truth";
-            let help = "add `error` or `feature-error` to `metrics.measures`, or remove `[truth]`";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+            let message = "nothing uses the reference solution";
+            let help =
+                "add `error` or `feature-error` to `metrics.measures`, or remove `[solution]`";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
-        Some(TruthSpec { grid: Some(_), .. }) if grid.window.is_some() => {
-            let message = "a truth with steps of its own cannot follow `grid.window`";
-            let help = "leave `truth.steps` out and let an adaptive method cross the window";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        Some(ReferenceSolution { grid: Some(_), .. }) if grid.window.is_some() => {
+            let message = "a reference solution with steps of its own cannot follow `grid.window`";
+            let help = "remove `solution.steps` and let an adaptive method cross the window";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
         // What lies between the two ends would count as the samples' error.
-        Some(TruthSpec { grid: Some(own), .. }) if own.end != grid.end => {
-            let message = "the truth ends at another level than the samples";
-            let help = "give `truth.end` and `grid.end` the same value";
-            root.report(Diagnostic::error(root.place("truth"), message).help(help));
+        Some(ReferenceSolution { grid: Some(own), .. }) if own.end != grid.end => {
+            let message = "the reference solution ends at another level than the samples";
+            let help = "give `solution.end` and `grid.end` the same value";
+            root.report(Diagnostic::error(root.place("solution"), message).help(help));
         }
         _ => {}
     }
     if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
-        && !images.is_truth()
+        && !images.is_solution()
     {
         let message = format!("images lie at the clean end, and this window ends at sigma = {to}");
-        let help = "remove `grid.window`, or encode what the truth makes of noise: \
-                    `images.source = \"truth\"`";
+        let help = "remove `grid.window`, or encode what the reference solution makes of noise: \
+                    `images.source = \"solution\"`";
         root.report(Diagnostic::error(root.place("grid"), message).help(help));
     }
 }
 
 /// A method with its options, and the grid of one that does not choose its own steps.
-fn read_truth(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> TruthSpec {
+fn read_solution(r: &mut Reader<'_>, horizon: usize, vocabulary: &Vocabulary) -> ReferenceSolution {
     let gridded = r.entry("steps").is_some() || r.entry("tau").is_some();
-    let method = read_method(r, &vocabulary.truths);
+    let method = read_method(r, &vocabulary.solutions);
     let exact = method.kind == Solves::EXACT;
-    TruthSpec {
+    ReferenceSolution {
         method: if exact { Solves::Exact } else { Solves::Method(method) },
         grid: gridded.then(|| read_grid(r, horizon)),
     }
 }
 
-/// Exact-score models carry f64 whatever is written: asking for it is the default's cell.
+/// Exact-score models always use f64: `state = "f64"` is their default and gives the same key.
 fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
     let state = r.choice("state", &STATES);
     if model.exact.is_none() {
         return state.unwrap_or_default();
     }
-    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models know no other");
+    r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models only use f64");
     StateKind::default()
 }
 
@@ -427,7 +436,7 @@ pub(crate) fn read_schedule(
     let default = stated.map_or(Rule::Linear, |stated| stated.kind);
     let kind = r.kind("kind", "schedule", Some(default.name()), kinds);
     let rule = kind.and_then(|kind| Rule::ALL.into_iter().find(|rule| rule.name() == kind.name));
-    // Betas belong to their rule, however it is rounded: another rule has those of its own defaults.
+    // Betas belong to their rule, rounded or not: another rule has its own default betas.
     let same = |stated: &&ScheduleSpec| {
         rule.is_some_and(|rule| rule.unrounded() == stated.kind.unrounded())
     };
@@ -497,7 +506,7 @@ pub(crate) fn spacings() -> Vec<Kind> {
     FAMILIES.into_iter().map(kind).collect()
 }
 
-/// The grid of a cell, or of a truth, which goes from end to end whatever the cell's window is.
+/// The grid of a cell, or of a reference solution, which has no window.
 fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     let kinds = &spacings();
     let chosen_by = std::mem::replace(&mut r.chosen_by, "tau");
@@ -516,7 +525,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     r.ensure("calls", calls != Some(0), "at least 1", "every solver asks the model at least once");
     if let (Some(_), true) = (calls, steps.is_some() || is_list) {
         let key = if steps.is_some() { "steps" } else { "tau" };
-        let message = "model calls are to decide the number of steps, which is given";
+        let message = "`grid.calls` and `grid.steps` are both given";
         let problem = Diagnostic::error(r.place("calls"), message)
             .also(r.place(key), "given here")
             .help("remove one of them");
@@ -529,7 +538,7 @@ fn read_grid(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
             && r.sound("steps")
             && steps != labels.len()
         {
-            let message = format!("{steps} steps, but `grid.tau` lists {} labels", labels.len());
+            let message = format!("{steps} steps, but `grid.tau` lists {} timesteps", labels.len());
             let problem = Diagnostic::error(r.place("steps"), message)
                 .also(r.place("tau"), "the labels")
                 .help("leave out `grid.steps`: the list says how many there are");
@@ -561,22 +570,23 @@ fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {
 
 fn check_labels(r: &mut Reader<'_>, labels: &[f64], horizon: usize) {
     if labels.is_empty() && r.sound("tau") {
-        let help = "labels from the noisiest down: `tau = [999, 500, 0]`";
-        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no labels");
+        let help = "timesteps from the noisiest down: `tau = [999, 500, 0]`";
+        let problem = Diagnostic::error(r.place("tau"), "`grid.tau` lists no timesteps");
         r.report(problem.help(help));
     }
     let last = horizon.saturating_sub(1) as f64;
     for (index, &label) in labels.iter().enumerate() {
         let place = r.item_place("tau", index);
         if label < 0.0 || label > last {
-            let message = format!("the label {label} does not lie between 0 and {last}");
-            let help = "labels count from 0; the clean end is not listed but chosen by `grid.end`";
+            let message = format!("the timestep {label} does not lie between 0 and {last}");
+            let help =
+                "timesteps count from 0; the clean end is not listed but chosen by `grid.end`";
             r.report(Diagnostic::error(place.clone(), message).help(help));
         }
         if index > 0 && label >= labels[index - 1] {
             let message =
-                format!("the label {label} does not lie below {}, before it", labels[index - 1]);
-            let help = "list labels from the noisiest down, each once: `tau = [999, 500, 0]`";
+                format!("the timestep {label} does not lie below {}, before it", labels[index - 1]);
+            let help = "list timesteps from the noisiest down, each once: `tau = [999, 500, 0]`";
             r.report(Diagnostic::error(place, message).help(help));
         }
     }
@@ -660,7 +670,7 @@ fn read_method(r: &mut Reader<'_>, kinds: &[Kind]) -> SolverSpec {
     SolverSpec { kind, variance: None, options, inversion: Inversion::Current }
 }
 
-/// Iterations of the fixed-point convention where none are given: at S = 50, enough for f32.
+/// Default number of iterations of the fixed-point convention: at S = 50, enough for f32.
 pub(crate) const ITERATIONS: usize = 5;
 
 /// The conventions of inversion.
@@ -678,7 +688,7 @@ fn read_inversion(r: &mut Reader<'_>) -> Inversion {
         (Inversion::FixedPoint(default), given) => Inversion::FixedPoint(given.unwrap_or(default)),
         (other, None) => other,
         (other, Some(_)) => {
-            let message = "`solver.iterations` means nothing to this convention of inversion";
+            let message = "`solver.iterations` does not apply to this convention of inversion";
             let mut problem = Diagnostic::error(r.place("iterations"), message)
                 .help("it belongs to `inversion = \"fixed-point\"`; remove it, or choose that");
             if r.sound("inversion") {
@@ -761,7 +771,7 @@ fn read_also(
     read.into_iter().collect()
 }
 
-/// The measures without their order, which means nothing: two orders are the same cell.
+/// The measures in a fixed order: the order in which they are written makes no other cell.
 fn read_measures(r: &mut Reader<'_>) -> Vec<Measured> {
     let Some(names) = r.get::<Vec<String>>("measures") else { return Measured::DEFAULT.into() };
     if names.is_empty() {

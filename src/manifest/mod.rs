@@ -1,13 +1,13 @@
 //! From a manifest's text to a [`Plan`], or to every problem it has.
 //!
-//! Two layers, as in ripgrep's arguments. [`Manifest`] is low: TOML that parsed, and nothing
-//! believed about it. [`Plan`] is high: names known, numbers in range, cells enumerated. Between
-//! them, [`Manifest::plan`] lays the profile, the `--set` arguments and each cell's values over
+//! There are two layers, as in ripgrep's arguments. [`Manifest`] is the low one: TOML that parsed and
+//! is not checked further. [`Plan`] is the high one: names known, numbers in range, cells enumerated.
+//! Between them, [`Manifest::plan`] lays the profile, the `--set` arguments and each cell's values over
 //! the base, and reads each resulting tree leaf by leaf.
 //!
-//! All profiles are read whichever is asked for, so that a manifest is right or wrong as a whole.
-//! What needs a file system or a model to be decided is checked by `harness/build`, which
-//! reports at the same places through [`Cell::locate`].
+//! All profiles are read, whichever is asked for, so that a manifest is right or wrong as a whole.
+//! Whatever needs the file system or a model is checked by `run/assemble`, which reports at the same
+//! places through [`Cell::locate`].
 
 mod argument;
 pub(crate) mod cell;
@@ -15,6 +15,7 @@ pub mod keys;
 pub mod overlay;
 pub(crate) mod presentation;
 pub(crate) mod reader;
+mod renamed;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -29,18 +30,17 @@ use presentation::Labels;
 use reader::Problems;
 use sweep::SweepAxis;
 
-/// What a manifest may name beyond what every manifest may: the solvers that a program knows, and
-/// the models on a machine.
+/// The names that depend on the program and the machine: the solvers that a program knows, and the
+/// models on a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     /// Solvers, with those of `eta`, `variance` that they have.
     pub solvers: Vec<Kind>,
     /// Methods that solve the probability-flow ODE: deterministic solvers, and `exact`.
-    pub truths: Vec<Kind>,
-    /// The models of weights that a bare name can mean, with the path that stands for each; none where
-    /// any name is believed to be one.
+    pub solutions: Vec<Kind>,
+    /// The models that a bare name can mean, with the path of each; absent if every name is accepted.
     pub weights: Option<BTreeMap<String, String>>,
-    /// What the folder of a model says about it; none where no folder is looked into.
+    /// Reads what a model's folder says about it; absent if no folder is read.
     pub stated: Option<StatedBy>,
 }
 
@@ -49,14 +49,14 @@ pub struct Vocabulary {
 pub struct Kind {
     /// The name.
     pub name: String,
-    /// The keys; any other would be silently ignored, and is an error instead.
+    /// The keys; any other is an error, because it would have no effect.
     pub keys: Vec<&'static str>,
-    /// The eta of a solver that has one where the manifest gives none.
+    /// The eta of a solver that has one, if the manifest gives none.
     pub default_eta: f64,
     /// Further numbers of a solver's section, with their defaults.
     pub options: Vec<(&'static str, f64)>,
-    /// What can be switched on in a solver's section. One that is off is in no cell's JSON, so that a
-    /// new one leaves old keys as they are.
+    /// What can be switched on in a solver's section. A switch that is off does not appear in a cell's
+    /// JSON, so that a new one leaves old keys unchanged.
     pub switches: Vec<&'static str>,
 }
 
@@ -105,6 +105,8 @@ pub struct Manifest {
     pub(crate) source: Arc<Source>,
     pub(crate) base: Table,
     pub(crate) profiles: Table,
+    /// Whether a section has the old name of the reference solution.
+    renamed: bool,
 }
 
 impl Manifest {
@@ -118,6 +120,7 @@ impl Manifest {
         if problems.is_empty() {
             base.flatten_sweep();
         }
+        let renamed = base.rename_truth(&mut problems);
         let mut profiles = Table::default();
         if let Some(entry) = base.take("profile") {
             match entry.node.as_table() {
@@ -136,16 +139,15 @@ impl Manifest {
             }
         }
         if problems.is_empty() {
-            Ok(Self { source, base, profiles })
+            Ok(Self { source, base, profiles, renamed })
         } else {
             Err(Diagnostics::new(problems))
         }
     }
 
-    /// The same without what gives way to these arguments: of values that exclude each other, those
-    /// that are given win over those that were there, as defaults are.
+    /// The same without the values that these arguments replace, as they would replace defaults.
     ///
-    /// Another method, model or schedule goes with its own numbers alone. Arguments that cannot be read
+    /// A new solver, model or schedule drops the numbers of the old one. Arguments that cannot be read
     /// are left for [`Manifest::plan`] to refuse.
     #[must_use]
     pub fn giving_way_to(mut self, arguments: &[Argument]) -> Self {
@@ -206,7 +208,9 @@ impl Manifest {
         });
         if problems.list.is_empty() {
             let text = self.as_run(profile, arguments, &overlays);
-            Ok(Plan { profile: profile.map(str::to_owned), text, ..plan })
+            let renamed = self.renamed || problems.renamed;
+            let remarks = renamed.then(|| renamed::REMARK.to_owned()).into_iter().collect();
+            Ok(Plan { profile: profile.map(str::to_owned), text, remarks, ..plan })
         } else {
             Err(Diagnostics::new(problems.list))
         }
@@ -228,7 +232,7 @@ impl Manifest {
         }
     }
 
-    /// Reads into the outline of a run how this manifest shows it, and nothing else.
+    /// Reads only how this manifest shows results, into the outline of a run.
     ///
     /// # Errors
     /// Every problem of `[table]`, `[paper]`, `[[claim]]` and `[[plot]]`.
@@ -261,7 +265,8 @@ impl Manifest {
         }
         for (index, argument) in arguments.iter().enumerate() {
             match argument.table(index + 1) {
-                Ok(table) => {
+                Ok(mut table) => {
+                    problems.renamed |= table.rename_truth(&mut problems.list);
                     if let Some(entry) = table.get("profile") {
                         let message = "an argument cannot change a profile";
                         problems.push(
@@ -277,8 +282,8 @@ impl Manifest {
         overlays
     }
 
-    /// Reads under the profile that was asked for, and under the others for their problems alone
-    /// and without the arguments.
+    /// Reads under the profile that was asked for, and under the others only for their problems and
+    /// without the arguments.
     pub(crate) fn under_every_profile<T>(
         &self,
         profile: Option<&str>,
@@ -397,10 +402,11 @@ impl Manifest {
             claims: show.claims,
             plots: show.plots,
             text: String::new(),
+            remarks: vec![],
         }
     }
 
-    /// The text that gives the same plan by itself: the file, or what became of it.
+    /// The text that gives the same plan without a profile or arguments.
     pub(crate) fn as_run(
         &self,
         profile: Option<&str>,
@@ -430,7 +436,7 @@ fn not_a_profile(place: &Place) -> Diagnostic {
         .help("write it as sections: `[profile.NAME]`, `[profile.NAME.model]`")
 }
 
-/// A profile or an argument that sets what the sweep sets in every cell would be lost silently.
+/// Reports a profile or an argument that sets what the sweep sets in every cell, and so has no effect.
 fn report_without_effect(overlays: &[Table], axes: &[SweepAxis], problems: &mut Problems) {
     for (path, entry) in overlays.iter().flat_map(Table::leaves) {
         let Some(axis) = axes.iter().find(|axis| axis.always_sets(&path)) else { continue };

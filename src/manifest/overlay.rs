@@ -7,7 +7,7 @@
 //! mistake in a profile is reported in the profile.
 //!
 //! In `[sweep]`, paths are flattened before anything is laid over anything:
-//! `"grid.steps" = [..]` and `grid.steps = [..]` name one axis, whoever writes which.
+//! `"grid.steps" = [..]` and `grid.steps = [..]` name one axis, wherever each is written.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Place, Source};
 
-/// Values of which a cell or a training has one: given over the manifest, it replaces the other.
+/// Pairs of values that exclude each other: one laid over the manifest replaces the other.
 const ONE_OF: [[&str; 2]; 3] = [
     ["budget.images", "budget.minutes"],
     ["solver.eta", "solver.variance"],
@@ -121,8 +121,8 @@ impl Table {
         Self::parse_from(source, 0)
     }
 
-    /// Reads one `path=value` argument: TOML, a bare word that stands for a string, or nothing
-    /// at all, which removes what is there.
+    /// Reads one `path=value` argument: TOML, a bare word that stands for a string, or nothing,
+    /// which removes the value.
     ///
     /// # Errors
     /// If there is no `=`, or if either side is not what TOML allows there.
@@ -191,6 +191,10 @@ impl Table {
         &self.0
     }
 
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.0
+    }
+
     /// The entry of a key.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.key == key)
@@ -233,9 +237,8 @@ impl Table {
         }
     }
 
-    /// Of profiles: what `remove = ["truth"]` names is removed where the profile is laid over.
-    ///
-    /// Returns what is wrong with such lists.
+    /// Turns the `remove = ["solution"]` of profiles into removals, which take effect when the profile is
+    /// laid over the base. Returns what is wrong with such lists.
     pub fn remove_named(&mut self) -> Vec<Diagnostic> {
         let mut problems = vec![];
         for profile in &mut self.0 {
@@ -248,7 +251,7 @@ impl Table {
             for (node, value) in names {
                 let Value::String(path) = value else {
                     let message = "`remove` must be a list of names";
-                    let help = "what the profile does without: `remove = [\"truth\"]`";
+                    let help = "what the profile does without: `remove = [\"solution\"]`";
                     problems.push(Diagnostic::error(node.place.clone(), message).help(help));
                     continue;
                 };
@@ -259,10 +262,10 @@ impl Table {
         problems
     }
 
-    /// Lays a profile or an argument over this manifest: as [`Table::overlay`], and of two values that
-    /// exclude each other the one that is given takes the place of the one in the manifest.
+    /// Lays a profile or an argument over this manifest, as [`Table::overlay`] does. Of two values that
+    /// exclude each other, the one that is given replaces the one in the manifest.
     ///
-    /// Two that were both given are both kept, for the reader to complain about.
+    /// If both are given, both are kept, for the reader to report.
     pub fn lay(&mut self, over: &Self) {
         let mut over = over.clone();
         let given = |path: &str| over.lookup(path).map(|entry| &entry.node.value);
@@ -272,14 +275,14 @@ impl Table {
             replaced.extend((is_value(a) && given(b).is_none()).then_some(b));
             replaced.extend((is_value(b) && given(a).is_none()).then_some(a));
         }
-        // The weights of the loss of eps mean nothing to another target.
+        // A cap on the weights of the loss of eps does not apply to another target.
         if let Some(Value::String(target)) = given("loss.target")
             && target != "eps"
             && given("loss.weight_cap").is_none()
         {
             replaced.push("loss.weight_cap");
         }
-        // A list of labels says how many there are.
+        // A list of timesteps says how many there are.
         if let Some(Value::Array(_)) = given("grid.tau") {
             replaced
                 .extend(["grid.steps", "grid.calls"].into_iter().filter(|p| given(p).is_none()));
@@ -308,7 +311,7 @@ impl Table {
         for entry in &over.0 {
             let index = self.0.iter().position(|known| known.key == entry.key);
             match index.map(|index| (index, &mut self.0[index])) {
-                // Removing what is not there stays in the tree, for the reader to complain about.
+                // The removal of a value that is not there stays in the tree, for the reader to report.
                 None => self.0.push(entry.clone()),
                 Some((index, _)) if entry.node.value == Value::Nothing => {
                     self.0.remove(index);

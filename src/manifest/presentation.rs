@@ -20,10 +20,10 @@ use crate::{
     solvers::Variance,
 };
 
-/// Columns of `metrics.csv` that a plot can have on its horizontal axis beside axes and metrics.
+/// Columns of `metrics.csv` that a plot can have on its horizontal axis, besides axes and metrics.
 pub(crate) const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
 
-/// What a claim can be checked by.
+/// How a claim can be checked.
 pub(crate) const CHECKS: [(&str, ClaimCheck); 5] = [
     ("lowest", ClaimCheck::Lowest),
     ("highest", ClaimCheck::Highest),
@@ -38,7 +38,7 @@ pub(crate) const AGAINST: [(&str, Against); 2] = [("calls", Against::Calls), ("S
 /// What a plot can fit.
 pub(crate) const FITTED: [(&str, Fitted); 1] = [("line", Fitted::Line)];
 
-/// Who makes a claim where the manifest does not say it.
+/// Default author of a claim.
 pub(crate) const OWN_CLAIM: &str = "this manifest";
 
 /// How the results of a plan are shown and judged.
@@ -238,7 +238,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let between = ends.as_deref().and_then(|ends| <[f64; 2]>::try_from(ends).ok());
     r.ensure("between", between.is_some_and(|[a, b]| a < b), "two rising numbers", help);
     if check == Some(ClaimCheck::Order) && !fitted {
-        let message = "an order is fitted against something";
+        let message = "an order needs to know what it is fitted against";
         let help = "say so in `[table]`: `fit = \"calls\"` or `fit = \"S\"`";
         r.report(Diagnostic::error(r.place("check"), message).help(help));
     }
@@ -254,7 +254,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     }
 }
 
-/// A key that one check needs and that means nothing to the others.
+/// A key that one check needs and that the others do not have.
 fn belongs<T: FromNode>(
     r: &mut Reader<'_>,
     key: &str,
@@ -269,7 +269,7 @@ fn belongs<T: FromNode>(
     if given && check.is_some_and(|check| check != owner) {
         let problem = Diagnostic::error(
             r.place(key),
-            format!("`{}` means nothing to this check", r.path(key)),
+            format!("`{}` does not apply to this check", r.path(key)),
         );
         r.report(problem.also(r.place("check"), "chosen here").help("remove it"));
         return None;
@@ -298,7 +298,7 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], measured: Option<&[&str]>) -> Pl
     let triangles: Vec<f64> = r.get("triangles").unwrap_or_default();
     let logarithmic = log_x && log_y;
     if !triangles.is_empty() && !logarithmic {
-        let message = "an order is a slope on logarithmic axes alone";
+        let message = "an order is a slope on logarithmic axes only";
         let help = "set `log_x = true` and `log_y = true`, or remove `triangles`";
         r.report(Diagnostic::error(r.place("triangles"), message).help(help));
     }
@@ -323,7 +323,7 @@ fn read_plot(r: &mut Reader<'_>, axes: &[&str], measured: Option<&[&str]>) -> Pl
     }
 }
 
-/// Labels have a place on the horizontal axis: this is known before anything is computed.
+/// Checks that labels have a place on the horizontal axis, before anything is computed.
 fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
     for label in labels {
         let (message, help) = match number(label) {
@@ -343,27 +343,28 @@ fn check_places(r: &mut Reader<'_>, plot: &PlotSpec, labels: &[String]) {
     }
 }
 
-/// A cell that is its own truth has no error, and zero no place on a logarithmic axis.
+/// A cell that is the reference solution itself has no error, and zero has no place on a logarithmic
+/// axis.
 fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
     let label = |cell: &Cell| {
         let found = cell.params.iter().find(|(axis, _)| *axis == plot.series);
         found.map_or_else(String::new, |(_, label)| label.clone())
     };
-    let is_truth = |cell: &&Cell| {
-        let CellSpec { solver, grid, truth, .. } = &cell.spec;
+    let is_solution = |cell: &&Cell| {
+        let CellSpec { solver, grid, solution, .. } = &cell.spec;
         let draws_nothing =
             solver.variance.is_none_or(|v| matches!(v, Variance::Eta(eta) if eta <= 0.0));
-        truth.as_ref().is_some_and(|truth| {
-            let same = matches!(&truth.method, Solves::Method(method)
+        solution.as_ref().is_some_and(|solution| {
+            let same = matches!(&solution.method, Solves::Method(method)
                 if (&method.kind, &method.options) == (&solver.kind, &solver.options));
-            same && draws_nothing && truth.grid.as_ref() == Some(grid)
+            same && draws_nothing && solution.grid.as_ref() == Some(grid)
         }) && (plot.only.is_empty() || plot.only.contains(&label(cell)))
     };
-    let to_truth = Measured::named(&plot.y).is_some_and(Measured::needs_truth);
-    if !plot.log_y || !to_truth {
+    let to_solution = Measured::named(&plot.y).is_some_and(Measured::needs_solution);
+    if !plot.log_y || !to_solution {
         return;
     }
-    if let Some(cell) = cells.iter().find(is_truth) {
+    if let Some(cell) = cells.iter().find(is_solution) {
         let params: Vec<String> =
             cell.params.iter().map(|(axis, label)| format!("{axis} = {label}")).collect();
         let message = format!(
@@ -371,13 +372,13 @@ fn check_zero(r: &mut Reader<'_>, plot: &PlotSpec, cells: &[Cell]) {
             plot.y,
             params.join(", ")
         );
-        let help = "this cell is its own truth: give `[truth]` more steps than any cell has, or \
+        let help = "this cell is the reference solution itself: give `[solution]` more steps, or \
                     leave `log_y` out";
         r.report(Diagnostic::error(r.place("log_y"), message).help(help));
     }
 }
 
-/// What an axis is called where the manifest does not say it; a metric by the name of its column.
+/// Default label of an axis; for a metric, the name of its column.
 fn label_of(shown: &str) -> String {
     match shown {
         "S" | "grid.steps" => "steps S".to_owned(),
@@ -391,7 +392,8 @@ fn label_of(shown: &str) -> String {
     }
 }
 
-/// A line is fitted to what is one: the time of a sample against its calls or its steps.
+/// Checks that a line is only fitted where one is expected: the time of a sample against its calls or
+/// its steps.
 fn read_fit(r: &mut Reader<'_>, x: &str, y: &str) -> Option<Fitted> {
     let fit = r.choice("fit", &FITTED)?;
     let (key, message, help) = if !y.is_empty() && y != SECONDS {
@@ -432,7 +434,7 @@ fn check_metric(
     }
 }
 
-/// Reports a name that is given and not known; an absent one was reported already.
+/// Reports a name that is given but not known; an absent one was reported already.
 fn check_name<S: AsRef<str>>(r: &mut Reader<'_>, key: &str, what: &str, name: &str, known: &[S]) {
     let place = r.place(key);
     check_name_at(r, place, what, name, known);

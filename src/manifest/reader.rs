@@ -1,9 +1,8 @@
-//! Typed reading of a spanned table that collects every problem and goes on.
+//! Typed reading of a spanned table that collects every problem and continues.
 //!
-//! A getter that fails records why and returns a stand-in, so that the rest is read as well;
-//! nobody sees the stand-in, because a plan with problems is never returned. What no getter asked
-//! for when a section has been read is an unknown key, and what was asked for is what it may have
-//! been meant to be.
+//! A getter that fails records why and returns a stand-in, so that the rest is read as well. The
+//! stand-in is never seen, because a plan with problems is not returned. Keys that no getter asked
+//! for are unknown, and the suggestions for them are the keys that were asked for.
 
 use crate::diagnostic::{Diagnostic, Place, nearest, suggest};
 use crate::manifest::overlay::{Entry, Node, Table, Value};
@@ -20,10 +19,12 @@ const REMOVED: [(&str, &str); 1] = [(
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     pub(crate) list: Vec<Diagnostic>,
-    /// Set while part of the sweep could not be read: what seems missing may stand there.
+    /// Set while part of the sweep could not be read: a key that seems missing may be in that part.
     pub(crate) incomplete: bool,
-    /// Said with every problem, for instance under which profile it shows.
+    /// Added to every problem, for instance the profile under which it appears.
     pub(crate) note: Option<String>,
+    /// Whether something had the old name of the reference solution.
+    pub(crate) renamed: bool,
     /// Every key that was asked for, by its path: the printed reference must list these.
     #[cfg(test)]
     pub(crate) asked: std::collections::BTreeSet<String>,
@@ -137,7 +138,7 @@ impl FromNode for Published {
 /// Reads one table.
 pub(crate) struct Reader<'a> {
     table: &'a Table,
-    /// What stands before a key in messages: `solver.`.
+    /// What messages put before a key: `solver.`.
     prefix: String,
     /// The place of what is missing.
     place: Place,
@@ -258,6 +259,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Notes that a value had the old name of the reference solution.
+    pub(crate) fn note_renamed(&mut self) {
+        self.problems.renamed = true;
+    }
+
     /// One of a few words.
     pub(crate) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let word: String = self.get(key)?;
@@ -311,7 +317,7 @@ impl<'a> Reader<'a> {
                 .filter(|kind| kind.keys.contains(&key))
                 .map(|kind| kind.name.as_str())
                 .collect();
-            let message = format!("`{}` means nothing to {}", self.path(key), kind.name);
+            let message = format!("`{}` does not apply to {}", self.path(key), kind.name);
             let help = match owners.as_slice() {
                 [] => "remove it".to_owned(),
                 owners => format!(
@@ -353,7 +359,7 @@ impl<'a> Reader<'a> {
         self.inside(key, table, place, read)
     }
 
-    /// Reads a table of this one and reports what in it belongs nowhere.
+    /// Reads a table inside this one and reports its unknown keys.
     fn inside<T>(
         &mut self,
         key: &str,

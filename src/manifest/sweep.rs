@@ -4,6 +4,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::cell::SHARED;
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::reader::Problems;
+use crate::manifest::renamed::renamed;
 
 /// More cells than this are a mistake, not a plan.
 pub(crate) const MOST_CELLS: usize = 10_000;
@@ -35,7 +36,7 @@ impl SweepAxis {
     }
 }
 
-/// The axes in file order; those that cannot be used are reported and left out.
+/// The axes in file order; unusable ones are reported and left out.
 pub(crate) fn read_axes(tree: &Table, problems: &mut Problems) -> Vec<SweepAxis> {
     let Some(entry) = tree.get("sweep") else { return Vec::new() };
     let Some(table) = entry.node.as_table() else {
@@ -66,7 +67,7 @@ pub(crate) fn read_axes(tree: &Table, problems: &mut Problems) -> Vec<SweepAxis>
     axes
 }
 
-/// An axis without the values that cannot be used; none if there is no other.
+/// An axis without its unusable values; none if no value is left.
 fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
     let name = &entry.key;
     let mut refuse = |message: String, help: &str| {
@@ -86,6 +87,9 @@ fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
         let message = format!("the axis `{name}` mixes values and tables");
         return refuse(message, "list values for one path, or tables that each have a `label`");
     }
+    let path = renamed(name).filter(|_| bundles == 0);
+    problems.renamed |= path.is_some();
+    let path = path.unwrap_or_else(|| name.clone());
     let mut points: Vec<Point> = items
         .iter()
         .map(|item| match item.as_table() {
@@ -93,7 +97,7 @@ fn read_axis(entry: &Entry, problems: &mut Problems) -> Option<SweepAxis> {
             None => Point {
                 label: label_of(item),
                 place: item.place.clone(),
-                sets: vec![(name.clone(), entry.place.clone(), item.clone())],
+                sets: vec![(path.clone(), entry.place.clone(), item.clone())],
             },
         })
         .collect();
@@ -183,7 +187,8 @@ fn collisions(axes: &[SweepAxis], axis: &SweepAxis) -> Vec<(String, Place)> {
 
 /// Which value of each axis a cell takes; the last axis changes fastest.
 ///
-/// Of a product that is too large, as many cells as the longest axis has values: every value once.
+/// If the product is too large, this gives as many cells as the longest axis has values, so that every
+/// value is read once.
 pub(crate) fn combinations(axes: &[SweepAxis], problems: &mut Problems) -> Vec<Vec<usize>> {
     let lengths: Vec<usize> = axes.iter().map(|axis| axis.points.len()).collect();
     let count = lengths.iter().fold(1_u128, |count, &length| count.saturating_mul(length as u128));

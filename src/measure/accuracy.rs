@@ -10,7 +10,7 @@ use crate::{data::ImageSet, networks::features};
 /// The measure's name on the command line.
 pub const ACCURACY: &str = "accuracy";
 
-/// The share of images whose highest class score is that of their own class.
+/// The share of images whose own class has the highest score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accuracy {
     /// Its column: `accuracy-cifar10-features`.
@@ -43,7 +43,7 @@ impl Accuracy {
         Ok(())
     }
 
-    /// Counts the images whose highest score `[N, classes]` is that of their own class.
+    /// Counts the images whose own class has the highest of the scores `[N, classes]`.
     ///
     /// # Errors
     /// A class that the network does not know.

@@ -1,5 +1,5 @@
-//! The distance of a set of images to reference statistics, its score, and how well its classes are
-//! told from it, made by `ddim evaluate`.
+//! What `ddim evaluate` measures: the distance of a set of images to reference statistics, its score,
+//! and how well a classifier finds its classes.
 
 use std::{fmt, path::Path, rc::Rc};
 
@@ -43,7 +43,7 @@ pub struct Ruler<'a> {
     pub accuracy: bool,
     /// The feature extractor, as a manifest names it.
     pub features: &'a str,
-    /// The reference, which scores do without.
+    /// The reference, which scores do not need.
     pub reference: Option<Against<'a>>,
     /// Disjoint blocks of the jackknife.
     pub blocks: usize,
@@ -66,10 +66,10 @@ pub struct Evaluation {
     pub key: String,
 }
 
-/// Measures the distance of a set to a reference, and its score.
+/// Measures a set against a reference.
 ///
 /// # Errors
-/// Images the extractor does not take, a reference of another extractor or none where one is
+/// Images the extractor does not take, a reference of another extractor or none although one is
 /// needed, too few images for the blocks, or an accuracy without classes.
 pub fn evaluate(
     set: &ImageSet,

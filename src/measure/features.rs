@@ -44,7 +44,7 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// A reference, and the hash of its file where it has one.
+    /// A reference, and the hash of its file if it has one.
     pub(crate) fn new(reference: Reference, sha256: String) -> Self {
         Self { reference, frechet: OnceCell::new(), kid: OnceCell::new(), sha256 }
     }
@@ -163,7 +163,7 @@ pub fn describe(extractor: &dyn FeatureExtractor) -> Extractor {
 /// Where an extractor's weights are.
 ///
 /// # Errors
-/// `inception` that is not on this machine, with how to get it.
+/// `inception` is not on this machine; the message says how to get it.
 pub fn locate(source: &str) -> Result<PathBuf> {
     if source == INCEPTION && !Path::new(source).exists() {
         return Ok(data::INCEPTION.locate(&data::Places::from_env())?);

@@ -1,8 +1,8 @@
 //! What a cell is measured with.
 //!
-//! An instrument reads some numbers off every sample of a batch, and at the end makes metrics of
-//! the numbers of all samples. The numbers are what an interrupted run keeps; one instrument knows
-//! nothing of another.
+//! An instrument reads some numbers from every sample of a batch, and at the end makes metrics of
+//! the numbers of all samples. An interrupted run keeps these numbers. Instruments do not know each
+//! other.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -38,7 +38,7 @@ pub type Metrics = BTreeMap<String, Jackknife>;
 
 /// One way of measuring samples.
 trait Instrument {
-    /// How many numbers it reads off a sample.
+    /// How many numbers it reads from a sample.
     fn width(&self) -> usize;
 
     /// The numbers of a batch, a row for each sample.
@@ -57,7 +57,7 @@ impl Instruments {
     ///
     /// # Errors
     /// An extractor or a reference that cannot be read, or that do not belong together, or a model
-    /// that is needed and not there.
+    /// that is needed and missing.
     pub fn new(
         spec: &CellSpec,
         model: Option<Rc<dyn ExactModel>>,
@@ -92,7 +92,7 @@ impl Instruments {
         }
         if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
         {
-            all.push(Box::new(FeaturesToTruth {
+            all.push(Box::new(FeaturesToSolution {
                 column: column_name(FEATURE_ERROR, Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
@@ -140,7 +140,7 @@ impl Instruments {
     }
 }
 
-/// What is measured on features, whoever's they are.
+/// Measures on features, from any network.
 pub(crate) struct FeatureRuler {
     names: Vec<&'static str>,
     source: String,
@@ -158,7 +158,7 @@ pub(crate) struct LogitHead {
 }
 
 impl LogitHead {
-    /// The head of an extractor for what is measured of its class scores.
+    /// The head of an extractor, for measures of its class scores.
     ///
     /// # Errors
     /// An extractor without one.
@@ -364,8 +364,8 @@ impl Instrument for PerSample {
     }
 }
 
-/// The mean over samples of the Euclidean distance from the features of the truth.
-struct FeaturesToTruth {
+/// The mean over samples of the Euclidean distance to the features of the reference solution.
+struct FeaturesToSolution {
     column: String,
     extractor: Rc<dyn FeatureExtractor>,
     quantise: bool,
@@ -373,18 +373,18 @@ struct FeaturesToTruth {
     blocks: usize,
 }
 
-impl Instrument for FeaturesToTruth {
+impl Instrument for FeaturesToSolution {
     fn width(&self) -> usize {
         1
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let truth = samples.truth.as_ref().expect("invariant: what it asks for has a truth");
+        let solution = samples.solution.as_ref().expect("invariant: its cells have a solution");
         let features = |images: &Array4<f32>| {
             features(&*self.extractor, images.view(), self.quantise, self.device)
         };
-        let difference = features(&samples.images)? - features(truth)?;
+        let difference = features(&samples.images)? - features(solution)?;
         let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
         Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
     }

@@ -1,8 +1,7 @@
 //! The reference statistics of pytorch-fid and TTUR: an `.npz` of `mu` `[D]` and `sigma` `[D, D]`.
 //!
-//! It is the format that published reference statistics come in. It does not say which images they
-//! are of, how many, or which weights made the features: all that can be checked is D. A distance
-//! to such a file is as good as what is known of the file.
+//! Published reference statistics come in this format. It does not say which images they are of, how many, or which weights made the features: all that can be checked is D. A distance
+//! to such a file is only as good as what is known about it.
 
 use std::{
     collections::BTreeMap,
@@ -131,7 +130,7 @@ fn pickled(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// What stands for the images in a key: the statistics themselves.
+/// What a key has in place of the images: the statistics themselves.
 fn bytes_of(mean: &Array1<f64>, covariance: &Array2<f64>) -> Vec<u8> {
     mean.iter().chain(covariance).flat_map(|x| x.to_le_bytes()).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! A distance means nothing without its reference: which images, which split, which of them were
 //! left out, and which network with which weights. All of it travels with the numbers, as their
-//! [`Origin`]. Statistics made with other weights are refused by hash, never by name alone.
+//! [`Origin`]. Statistics made with other weights are refused by hash, never only by name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use crate::metrics::{self, Moments};
 /// The version of the layout that this build reads and writes.
 pub const VERSION: u32 = 1;
 
-/// How many feature vectors a reference keeps unless something else is asked for.
+/// The default number of feature vectors that a reference keeps.
 pub const DEFAULT_SUBSET: usize = 5000;
 
 /// Asymmetry of a covariance, in units of its largest variance, that rounding explains.
@@ -187,7 +187,7 @@ pub enum ReferenceError {
         /// What is wrong with it, and the remedy.
         problem: String,
     },
-    /// Features are asked of a file that has their moments alone.
+    /// Features are needed from a file that only has their moments.
     #[error(
         "{dataset} holds a mean and a covariance and no features: `kid`, `precision` and `recall` \
          need features; compute the reference from images, `ddim stats --out FILE.safetensors`, or \

@@ -13,8 +13,8 @@ pub struct Samples {
     pub calls: u64,
     /// Numbers of each sample, by the names of their measures.
     pub numbers: BTreeMap<&'static str, Vec<f64>>,
-    /// The truth's images, `[N, C, H, W]`, unclamped, where samples are compared with one.
-    pub truth: Option<Array4<f32>>,
-    /// How long the model was run for them, without the truth.
+    /// The reference solution's images, `[N, C, H, W]`, unclamped, where samples are compared with it.
+    pub solution: Option<Array4<f32>>,
+    /// How long the model was run for them, without the reference solution.
     pub time: Duration,
 }

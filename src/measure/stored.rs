@@ -2,7 +2,7 @@
 //! `features` `[K, D]` in f32 (a subset chosen evenly, for metrics that need samples), and the
 //! [`Origin`] as JSON in the header.
 //!
-//! The bytes depend on the contents alone, so that a committed file shows a change only where there
+//! The bytes depend only on the contents, so that a committed file shows a change only where there
 //! is one.
 
 use std::path::Path;

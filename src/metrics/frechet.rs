@@ -1,9 +1,9 @@
 //! The Fréchet distance between two sets of features, each taken as a Gaussian.
 //!
 //! In the features of the 2015 Inception network this is the FID of the literature; in those of
-//! another network it is another scale. The matrix root is never formed of the product
+//! another network it is another scale. The root is never taken of the product
 //! $\Sigma_1\Sigma_2$, which is not symmetric: its eigenvalues are those of the symmetric
-//! $\Sigma_2^{1/2}\Sigma_1\Sigma_2^{1/2}$, which are real, and negative by rounding alone. One
+//! $\Sigma_2^{1/2}\Sigma_1\Sigma_2^{1/2}$, which are real, and negative only by rounding. One
 //! reference is compared with many sets of samples, so its root is taken once.
 
 use faer::{Mat, Side};
@@ -11,10 +11,10 @@ use ndarray::{Array1, ArrayView2};
 
 use crate::metrics::{Error, Moments, Result};
 
-/// Eigenvalues of a covariance down to minus this share of the largest are rounding.
+/// Negative eigenvalues of a covariance up to this share of the largest are rounding.
 const NEGATIVE_BY_ROUNDING: f64 = 1e-6;
 
-/// The side of the distance that many sets of samples are compared with.
+/// The reference, which many sets of samples are compared with.
 #[derive(Clone, Debug)]
 pub struct FrechetReference {
     n: usize,

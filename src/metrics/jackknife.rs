@@ -3,18 +3,18 @@
 //! A Fréchet distance of N samples is biased upwards by an amount of the order of D / N. At D / N =
 //! 1 / 4 that is several standard errors: an interval around the plain value misses the truth. The
 //! jackknife computes the statistic B more times, each time without one of B disjoint blocks of
-//! samples. The mean of those values says how the statistic moves with N, hence its bias to first
-//! order; their scatter says how it moves with the draw, hence its standard error. Two cells that
+//! samples. The mean of those values shows how the statistic changes with N, hence its bias to first
+//! order; their scatter shows how it changes with the draw, hence its standard error. Two cells that
 //! share their noise block by block are compared by the jackknife of the difference, in which the
 //! shared part of the chance cancels.
 //!
 //! There are two intervals of the same width, for two quantities. Around the *corrected* value
-//! ([`Jackknife::interval`]) it is for the distance of the distribution of the samples, as of
-//! infinitely many: `m.corrected.low` in `metrics.csv`; claims are judged on differences of these.
+//! ([`Jackknife::interval`]) it is for the distance of the distribution itself, as if N
+//! were infinite: `m.corrected.low` in `metrics.csv`; claims are judged on differences of these.
 //! Around the *plug-in* value it is for the expected plug-in value at this N, which is what the
 //! field quotes: `m.low` in `metrics.csv`, and what tables and plots show. Where the bias is several standard errors,
-//! neither holds the other's quantity. The reference is taken as it is given; its own sampling is in
-//! no interval, and in a paired difference it is common to both sides.
+//! neither holds the other's quantity. The reference is taken as given: no interval includes
+//! the chance of its own sampling, and in a paired difference it is common to both sides.
 //!
 //! Measured on Gaussians of known distance: 95 % intervals, B = 32, 2000 repetitions, hence one
 //! standard error of a coverage is 0.5 points. "Coverage" is of the truth, by the interval around
@@ -50,10 +50,10 @@
 //! | 64 | 1024 | 1 / k | 0.00 | 0.75 | -0.007 | 98.4 | 99.0 | 95.1 | 0.46 |
 //! | 64 | 1024 | exp | 0.00 | 0.48 | -0.003 | 98.9 | 99.1 | 95.3 | 0.42 |
 //!
-//! So: where the truth is away from zero the interval is what it says, at D / N = 1 / 4 too. At the
-//! truth zero, where the distance has no first-order term, it is wider than it need be, and the
-//! second-order bias, 4 % of what was removed, shows for equal variances alone (91 %). The misses
-//! are lopsided: most have the truth above the interval, for the distance is skewed. Paired
+//! So where the truth is away from zero, the interval is what it says, even at D / N = 1 / 4. At
+//! zero, where the distance has no first-order term, it is wider than necessary, and the second-order
+//! bias, 4 % of what was removed, shows only for equal variances (91 %). The misses are lopsided:
+//! most have the truth above the interval, because the distance is skewed. Paired
 //! differences, which decide claims, keep their level in every row. The interval at N does so where
 //! the truth is away from zero (93.2 to 95.7 %) and is too wide at zero (98.2 to 99.4 %).
 //!
@@ -73,7 +73,7 @@ use crate::metrics::{Error, Moments, Result};
 /// Confidence level of every interval that is written or drawn.
 pub const LEVEL: f64 = 0.95;
 
-/// The number of blocks unless something else is asked for.
+/// The default number of blocks.
 ///
 /// Student's t at 31 degrees of freedom is 2.04 where the normal has 1.96: more blocks gain little,
 /// fewer leave a rougher standard error.
@@ -122,7 +122,7 @@ impl Jackknife {
     ///
     /// $$s^2 = \frac{B-1}{B}\sum_b \bigl(\hat\theta_{(b)} - \bar\theta_{(\cdot)}\bigr)^2$$
     ///
-    /// Infinite with fewer than two groups: nothing is known about it then.
+    /// Infinite with fewer than two groups, which say nothing about it.
     ///
     /// # References
     /// Tukey, *Bias and confidence in not-quite large samples*, Ann. Math. Statist. 29 (1958).
@@ -159,8 +159,8 @@ impl Jackknife {
     /// The paired difference of two values, `self` minus `other`.
     ///
     /// Only valid when both share their noise block by block: group b must hold the same sample
-    /// indices on both sides. Without a common noise the difference is still right on average, but
-    /// its standard error then holds no more than two independent ones put together.
+    /// indices on both sides. Without common noise the difference is still right on average, but
+    /// its standard error is only that of two independent values.
     ///
     /// # Errors
     /// Different numbers of groups.

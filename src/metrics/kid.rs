@@ -2,24 +2,24 @@
 //!
 //! In the features of the 2015 Inception network this is the KID of the literature; in those of
 //! another network it is another scale. It compares all moments up to the third, where the Fréchet
-//! distance compares two, and it needs samples on both sides, where that needs moments. The
-//! estimate is the unbiased one over *all* pairs: its expectation does not move with N, it may be
+//! distance compares two, and it needs samples on both sides, where the Fréchet distance needs moments. The
+//! estimate is the unbiased one over *all* pairs: its expectation does not depend on N, it may be
 //! negative where the truth is near zero, and there is nothing to extrapolate.
 //!
 //! torch-fidelity and the reference code of the paper print the mean of this same estimate over
 //! 100 random subsets of 1,000 samples each, and its standard deviation over those subsets. The
-//! expectation is the same, so values can be set side by side; the variance is larger, for a
-//! subset forgets the pairs across subsets; and that standard deviation is neither a standard error
+//! expectation is the same, so values can be compared; the variance is larger, because
+//! pairs across subsets are left out; and that standard deviation is neither a standard error
 //! of the mean nor one of the value on all samples. Here the error comes from the same
 //! delete-a-group jackknife as that of the Fréchet distance, and differences are paired alike.
 //!
 //! The value without a block follows from sums of the kernel over pairs of blocks, so that the B
 //! values of the jackknife cost no more than the first. The jackknife's `corrected` value is, to
-//! 1 / N^2, the estimate over pairs of different blocks alone: it has no bias either.
+//! 1 / N^2, the estimate over only the pairs of different blocks: it has no bias either.
 //!
 //! Measured on Gaussians of known distance: 95 % intervals, B = 32, 1000 repetitions, hence one
 //! standard error of a coverage is 0.7 points; the truth is exact, the distance of the distribution
-//! to the 500 samples of a reference as they are given, which near zero may be negative. The rows
+//! to the 500 given samples of a reference, which near zero may be negative. The rows
 //! are as in the table of [`Jackknife`]'s module, `bias` is in standard errors of the mean over the
 //! repetitions (those of one D share draws; with other seeds it has either sign), and `error` is the mean standard error over
 //! the scatter of the values.
@@ -45,10 +45,10 @@
 //! | 64 | 1024 | 1 / k | 0.0136 | 1.7 | 0.98 | 91.7 | 95.5 | 0.39 |
 //! | 64 | 1024 | exp | 0.0039 | 0.7 | 1.03 | 94.3 | 95.4 | 0.45 |
 //!
-//! So: a single value keeps its level in many directions. Where few directions hold a large variance
+//! So a single value keeps its level in many directions. Where few directions hold a large variance
 //! (8 of them, up to 16) the cube makes the values skewed, and the interval holds the truth in about
 //! 90 % of all cases; so it does in one spectrum at distance zero. Paired differences hold it in 93.8
-//! to 96.3 %, but for 91.5 and 92.6 % where a distribution with those large variances in 8
+//! to 96.3 %, except for 91.5 and 92.6 % where a distribution with those large variances in 8
 //! directions is compared with the reference's own.
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
@@ -59,7 +59,7 @@ use crate::metrics::{Error, Jackknife, Result};
 /// Rows of a tile of the kernel matrix: its products stay in the cache.
 const TILE: usize = 256;
 
-/// The side of the kernel distance that many sets of samples are compared with.
+/// The reference, which many sets of samples are compared with.
 #[derive(Clone, Debug)]
 pub struct KidReference {
     features: Array2<f64>,
@@ -315,7 +315,7 @@ mod tests {
             self.mean_kernel(self) + other.mean_kernel(other) - 2.0 * self.mean_kernel(other)
         }
 
-        /// The distance of this distribution to a reference as it is given.
+        /// The distance of this distribution to the given samples of a reference.
         fn distance_to(&self, reference: &KidReference) -> f64 {
             let across: f64 = reference.features.outer_iter().map(|y| self.kernel_to(y)).sum();
             self.mean_kernel(self) + reference.within - 2.0 * across / reference.n() as f64

@@ -1,14 +1,14 @@
 //! What a single latent looks like, and how far an image is from another.
 //!
 //! A good encoding is a draw of the noise that a sampler starts from. A low reconstruction error
-//! does not show that: a latent of too small a spread may decode to its image and still be none.
+//! does not show that: a latent with too small a spread may decode to its image and still not look like noise.
 
 use ndarray::{ArrayView3, Zip, s};
 
-/// The numbers of one latent, with what a draw of N(0, I) of d elements gives.
+/// The numbers of one latent, with their values for a draw of N(0, I) with d elements.
 ///
-/// A number is NaN where it is not defined: a correlation of images one pixel wide, anything but
-/// the mean and the norm of a constant.
+/// A number is NaN where it is not defined: a correlation in images one pixel wide, and everything but
+/// the mean and the norm of a constant latent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatentStatistics {
     /// The mean of the elements: 0, with a spread of 1/sqrt(d).
@@ -71,7 +71,7 @@ fn correlation(a: ArrayView3<'_, f64>, b: ArrayView3<'_, f64>) -> f64 {
 
 /// The mean squared difference of two images, per dimension, in the units of their values.
 ///
-/// Of values in [-1, 1]; the same images on [0, 1] have a quarter of it.
+/// For values in [-1, 1]; the same images in [0, 1] have a quarter of it.
 ///
 /// - Shape: `[C, H, W]` both.
 ///

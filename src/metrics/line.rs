@@ -10,7 +10,7 @@ pub struct Line {
     pub slope: f64,
     /// a.
     pub intercept: f64,
-    /// None of a line through two points, which leaves no scatter to judge it by.
+    /// Absent for a line through two points, which leaves no scatter to judge it by.
     pub errors: Option<LineErrors>,
     /// Number of points n.
     pub points: usize,

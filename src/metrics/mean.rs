@@ -12,7 +12,7 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// The mean of independent samples; NaN of none.
+    /// The mean of independent samples; NaN for no samples.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         // Welford's recursion: one pass, and no cancellation where the spread is small.
         let (mut n, mut value, mut squares) = (0_u32, 0.0, 0.0);

@@ -62,7 +62,9 @@ pub enum Error {
         right: usize,
     },
     /// Two sets that are compared sample by sample are not equally large.
-    #[error("sets of {left} and of {right} samples cannot be compared: take as many of both")]
+    #[error(
+        "sets of {left} and of {right} samples cannot be compared: both must have the same size"
+    )]
     UnequalSets {
         /// Samples on the left-hand side.
         left: usize,
@@ -71,7 +73,7 @@ pub enum Error {
     },
     /// A feature is NaN or infinite.
     #[error(
-        "feature {column} of row {row} of the batch is {value}: leave diverged samples out before \
+        "feature {column} of row {row} of the batch is {value}: remove diverged samples before \
          their features are measured"
     )]
     NotFinite {
@@ -96,7 +98,7 @@ pub enum Error {
         /// Samples needed.
         needed: usize,
     },
-    /// A matrix given as a covariance is none.
+    /// A matrix that was given as a covariance is not one.
     #[error(
         "not a covariance: its smallest eigenvalue is {smallest:e} at a largest of {largest:e}; \
          recompute the statistics in f64"
@@ -107,7 +109,7 @@ pub enum Error {
         /// Largest eigenvalue.
         largest: f64,
     },
-    /// A mean and a covariance do not fit each other.
+    /// A mean and a covariance have different dimensions.
     #[error(
         "a mean of length {mean} needs a covariance of {mean} x {mean}, found {rows} x {columns}"
     )]

@@ -10,12 +10,12 @@
 //! equal to the radius is inside. Copies of a sample are samples: where more than k are equal the
 //! radius is zero, and one more copy is inside. Both sides have the same number of samples N, because
 //! balls shrink as a set grows: **values of different N cannot be compared**, nor can there be a
-//! value for infinite N. The jackknife is therefore used for its standard error alone, a block left
+//! value for infinite N. The jackknife is therefore used only for its standard error, with a block left
 //! out of both sets: the left-out values are shifted so that their mean is the value, and
 //! [`Jackknife::corrected`] is the value itself. The interval is for the expected value at N, over
 //! the draw of both sides; it may reach beyond 0 and 1. Differences of cells are paired as usual.
 //!
-//! **The interval is wider than need be.** Measured on Gaussians in 8 dimensions, N = 256 on each side:
+//! **The interval is wider than necessary.** Measured on Gaussians in 8 dimensions, N = 256 on each side:
 //! the second set has 0.8 of the first's standard deviations and a mean 0.3 away in every coordinate;
 //! B = 32, 1000 repetitions. "Expected" is the mean over all repetitions, `error` the jackknife's mean
 //! standard error over the scatter of the values, `binomial` the same of sqrt(p (1 - p) / N), which
@@ -27,7 +27,7 @@
 //! | precision | 0.948 | 99.6 | 1.82 | 0.80 | 100.0 |
 //! | recall | 0.604 | 99.5 | 1.46 | 0.75 | 100.0 |
 //!
-//! So: what the interval tells apart is apart. A binomial one would claim more than is known.
+//! So two values whose intervals differ really differ. A binomial interval would claim too much.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -165,7 +165,7 @@ fn find(
     inside
 }
 
-/// The squared distance, zero of equal rows to the last bit.
+/// The squared distance, exactly zero for equal rows.
 fn square(x: ArrayView1<'_, f64>, y: ArrayView1<'_, f64>) -> f64 {
     match (x.to_slice(), y.to_slice()) {
         // Four sums side by side: one would wait for itself at every term.

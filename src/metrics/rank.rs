@@ -1,6 +1,6 @@
 //! Do two measures put the same sets into the same order?
 //!
-//! The sets are taken as they are: they were chosen, not drawn, and an interval over other sets has
+//! The sets are fixed: they were chosen, not drawn, and an interval over other sets has
 //! no meaning. What is chance is the draw of N samples of each. [`rank_correlation`] resamples the
 //! jackknife's groups instead of the samples, the same groups for every set and for both measures,
 //! since sets share their noise group by group and both measures see the same samples.
@@ -15,7 +15,7 @@ use crate::metrics::Jackknife;
 pub struct RankCorrelation {
     /// That of the bias-corrected values.
     pub value: f64,
-    /// Percentiles of the resampled correlation; none without groups. Resampling adds the noise of
+    /// Percentiles of the resampled correlation; absent without groups. Resampling adds the noise of
     /// the draw once more to values that have it already, so it is on the low side.
     pub interval: Option<(f64, f64)>,
 }

@@ -34,8 +34,8 @@
 //! | covariance | equal | 0 | 0.0708 | -0.0002 | 98.7 | 97.0 |
 //! | covariance | 1 / k | 0 | 0.0089 | 0.0001 | 98.3 | 95.7 |
 //!
-//! So: the floor, up to a fifth of the distance here, is removed but for some 8 % of it, and the
-//! intervals hold the truth as often as they say; at zero they are wider than need be. Where few
+//! So the floor (up to a fifth of the distance here) is removed except for about 8 % of it, and the
+//! intervals hold the truth as often as they say; at zero they are wider than necessary. Where few
 //! directions hold most of the variance, squared covariances are skewed, and theirs hold it in 90 %.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};

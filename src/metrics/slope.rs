@@ -7,8 +7,8 @@ use crate::metrics::{Error, Jackknife, Result};
 /// $$p = \frac{\sum_i (\log x_i - \overline{\log x})(\log y_i - \overline{\log y})}
 /// {\sum_i (\log x_i - \overline{\log x})^2}$$
 ///
-/// An error that falls as $x^{-p}$ has slope $-p$. The interval is of the samples' chance alone:
-/// that the points lie on no straight line is not in it.
+/// An error that falls as $x^{-p}$ has slope $-p$. The interval only covers the
+/// chance of the samples, not that the points may lie on no straight line.
 ///
 /// # Errors
 /// Fewer than two different x, values with different numbers of blocks, or one that is not
@@ -57,7 +57,7 @@ pub struct Bend {
 ///
 /// $$c = \frac{\sum_i v_i \log y_i}{\sum_i v_i^2}.$$
 ///
-/// A power law has none. As for a slope, the interval is of the samples' chance alone.
+/// A power law has none. As for a slope, the interval only covers the chance of the samples.
 ///
 /// # Errors
 /// Fewer than three different x, and what [`log_log_slope`] refuses.

@@ -1,8 +1,8 @@
 //! What decides a cell's numbers.
 //!
 //! Names are resolved here: a [`CellSpec`] holds the tau, the variance and the schedule that are
-//! meant, and only solvers go by name, because programs add their own. Its JSON is what cell keys
-//! are made of, and so keeps the words of manifests whatever the types are.
+//! meant, and only solvers go by name, because programs add their own. Cell keys are hashes of its
+//! JSON, which therefore keeps its words even when the types change.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,11 +27,11 @@ pub struct CellSpec {
     pub seed: u64,
     /// Number of samples N.
     pub samples: usize,
-    /// Samples per model call; part of what is promised to the byte.
+    /// Samples per model call; the bytes of the results depend on it.
     pub batch: usize,
     /// Precision of the network.
     pub precision: Precision,
-    /// Precision of the states between its calls; absent from the JSON if it is the default.
+    /// Precision of the states between model calls; absent from the JSON if it is the default.
     #[serde(skip_serializing_if = "StateKind::is_default")]
     pub state: StateKind,
     /// `[model]`.
@@ -42,11 +42,12 @@ pub struct CellSpec {
     pub grid: GridSpec,
     /// `[solver]`.
     pub solver: SolverSpec,
-    /// `[metrics]`; none if nothing is to be measured.
+    /// `[metrics]`; absent if nothing is measured.
     pub metrics: Option<MetricsSpec>,
-    /// `[truth]`: what the metrics `error` and `feature-error` are measured to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub truth: Option<TruthSpec>,
+    /// `[solution]`: what the metrics `error` and `feature-error` compare with. The JSON keeps its old
+    /// name, because the keys of results on disk are hashes of it.
+    #[serde(rename = "truth", skip_serializing_if = "Option::is_none")]
+    pub solution: Option<ReferenceSolution>,
     /// What is done; absent from the JSON if samples are drawn.
     #[serde(skip_serializing_if = "Task::is_default")]
     pub task: Task,
@@ -86,7 +87,7 @@ pub enum StateKind {
     /// Single precision, the default of a network.
     #[default]
     F32,
-    /// Double precision: round trips then lose nothing to the sums. Exact-score models have no other.
+    /// Double precision, so that sums of steps round nothing away. Exact-score models only use this.
     F64,
 }
 
@@ -109,11 +110,10 @@ pub struct ModelSpec {
     /// The bound of the clamp; 1 unless `clip_x0`.
     #[serde(skip_serializing_if = "is_one")]
     pub clip_range: f64,
-    /// Whether the weights as they were trained are meant, where a file has their moving average
-    /// too.
+    /// Whether to use the weights as they were trained, where a file has their moving average too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
-    /// Shape of one image of a network, where its files do not say it or another one is meant.
+    /// Shape of one image, if the network's files do not state it or it is to be another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shape: Vec<usize>,
     /// Numbers of an exact-score model.
@@ -181,7 +181,7 @@ fn is_one(number: &f64) -> bool {
 pub struct SolverSpec {
     /// Name of the method.
     pub kind: String,
-    /// How much noise a step adds; none for methods without that choice.
+    /// How much noise a step adds; absent for methods without that choice.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "variance")]
     pub variance: Option<Variance>,
     /// The method's own numbers, defaults written out.
@@ -193,7 +193,7 @@ pub struct SolverSpec {
 }
 
 impl SolverSpec {
-    /// A method without numbers of its own.
+    /// A method with nothing but defaults.
     pub fn new(kind: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -208,12 +208,12 @@ impl SolverSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Inversion {
-    /// At the level x is at: the method on the reversed grid as it is.
+    /// At the level of x: the method itself on the reversed grid.
     #[default]
     Current,
-    /// About the x at hand, with the label of the level it goes to.
+    /// With the current x and the timestep of the next level.
     Next,
-    /// As often as given, about what the step led to before: the step's own inverse in the limit.
+    /// This many times, each with the result of the step before: in the limit, the inverse of the step.
     FixedPoint(usize),
 }
 
@@ -242,15 +242,15 @@ fn variance<S: Serializer>(variance: &Option<Variance>, serializer: S) -> Result
     map.end()
 }
 
-/// `[truth]`: the solution of the probability-flow ODE that `error` and `feature-error` are measured
-/// to, from the same noise.
+/// `[solution]`: the solution of the probability-flow ODE from the same noise, with which `error` and
+/// `feature-error` compare.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TruthSpec {
+pub struct ReferenceSolution {
     /// What solves it.
     #[serde(rename = "solver")]
     pub method: Solves,
-    /// Its own grid; without one it goes from the first level of the cell's grid to the last in one
-    /// step, which adaptive and exact methods divide as they need.
+    /// Its own grid; without one, a single step from the first level of the cell's grid to the last,
+    /// which adaptive and exact methods divide as they need.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<GridSpec>,
 }
@@ -287,7 +287,7 @@ pub enum Task {
     Sample,
     /// Encodes images and decodes them again.
     Reconstruct(ImagesSpec),
-    /// Decodes the arc between two draws of noise at so many points, its ends included.
+    /// Decodes the arc between two draws of noise at this many points, its ends included.
     Interpolate(usize),
 }
 
@@ -300,7 +300,9 @@ impl Task {
 /// `[images]`: what is encoded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImagesSpec {
-    /// A data set's name or path, or `truth` for what the truth makes of each sample's noise.
+    /// A data set's name or path, or `solution` for what the reference solution makes of each sample's
+    /// noise.
+    #[serde(serialize_with = "source_of_images")]
     pub source: String,
     /// Which part, of sets that have splits.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "split")]
@@ -319,13 +321,18 @@ fn split<S: Serializer>(split: &Option<Split>, serializer: S) -> Result<S::Ok, S
     split.map(Split::name).serialize(serializer)
 }
 
-impl ImagesSpec {
-    /// The source that is no data set.
-    pub const TRUTH: &str = "truth";
+/// The JSON keeps the old name of the reference solution, because keys on disk depend on it.
+fn source_of_images<S: Serializer>(source: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if source == ImagesSpec::SOLUTION { "truth" } else { source })
+}
 
-    /// Whether the images are the truth's, and their noise is known.
-    pub fn is_truth(&self) -> bool {
-        self.source == Self::TRUTH
+impl ImagesSpec {
+    /// The source that is not a data set.
+    pub const SOLUTION: &str = "solution";
+
+    /// Whether the images are the reference solution's, and their noise is known.
+    pub fn is_solution(&self) -> bool {
+        self.source == Self::SOLUTION
     }
 }
 
@@ -362,7 +369,7 @@ mod tests {
                 inversion: Inversion::Current,
             },
             metrics: None,
-            truth: None,
+            solution: None,
             task: Task::Sample,
         }
     }
@@ -372,6 +379,19 @@ mod tests {
         insta::assert_snapshot!(spec().canonical_json(), @r#"
         {"seed":0,"samples":8,"batch":4,"precision":"f32","model":{"source":"models/a","prediction":"eps","clip_x0":false},"schedule":{"kind":"linear","beta_start":0.0001,"beta_end":0.02,"horizon":1000},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"},"solver":{"kind":"ddim","variance":{"eta":0.2}},"metrics":null}
         "#);
+    }
+
+    #[test]
+    fn the_canonical_json_keeps_the_old_name_of_the_reference_solution() {
+        let images = ImagesSpec { source: "solution".to_owned(), split: None, exclude: None };
+        let method = Solves::Method(SolverSpec { kind: "heun".to_owned(), ..spec().solver });
+        let cell = CellSpec {
+            solution: Some(ReferenceSolution { method, grid: Some(spec().grid) }),
+            task: Task::Reconstruct(images),
+            ..spec()
+        };
+        let json = cell.canonical_json();
+        insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":null,"truth":{"solver":{"kind":"heun","variance":{"eta":0.2}},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"}},"task":{"reconstruct":{"source":"truth"}}}"#);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Rule {
         !matches!(self, Self::Cosine | Self::Listed)
     }
 
-    /// The rule without its rounding: the same betas in f32 are no other schedule.
+    /// The rule without its rounding: betas rounded to f32 count as the same schedule.
     #[must_use]
     pub fn unrounded(self) -> Self {
         if self == Self::LinearF32 { Self::Linear } else { self }
@@ -101,7 +101,7 @@ impl ScheduleSpec {
     /// The schedule.
     ///
     /// # Errors
-    /// Betas outside (0, 1), or fewer than two labels.
+    /// Betas outside (0, 1), or fewer than two timesteps.
     pub fn build(&self) -> Result<Schedule> {
         let (start, end) = (self.beta_start.unwrap_or(1e-4), self.beta_end.unwrap_or(0.02));
         let schedule = match self.kind {
@@ -136,7 +136,7 @@ pub enum Steps {
     /// S itself.
     #[serde(rename = "steps")]
     Number(usize),
-    /// As many as the solver can make of at most so many model calls per sample.
+    /// As many as the solver can take with at most this many model calls per sample.
     #[serde(rename = "calls")]
     Calls(u64),
 }
@@ -150,7 +150,7 @@ impl GridSpec {
     /// The grid of `steps` steps on a schedule.
     ///
     /// # Errors
-    /// More steps than labels, or labels that are outside the schedule or not monotone.
+    /// More steps than timesteps, or timesteps that are outside the schedule or not monotone.
     pub fn build(&self, steps: usize, schedule: &Schedule) -> Result<Grid> {
         match self.window {
             Some([from, to]) => Grid::window(schedule, &self.tau, steps, (from, to)),
@@ -160,7 +160,7 @@ impl GridSpec {
 }
 
 impl Serialize for GridSpec {
-    /// In the words of manifests: cell keys are made of them.
+    /// In the words of manifests, because cell keys are hashes of them.
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(untagged)]

@@ -1,4 +1,4 @@
-//! What can be measured: one table, which everything that names a measure reads.
+//! What can be measured: one table, read by everything that names a measure.
 //!
 //! A new measure is a line of `TABLE`, its [`Measured`], and what computes it in `measure`.
 
@@ -49,13 +49,13 @@ pub enum Measured {
     LatentHorizontal,
     /// The correlation of vertical neighbours.
     LatentVertical,
-    /// A latent's norm over the root of its dimension.
+    /// A latent's norm divided by the square root of its dimension.
     LatentNorm,
     /// The root mean square difference of a latent from the noise that its image was made of.
     LatentError,
-    /// The length of an interpolated path of images over the distance of its ends.
+    /// The length of an interpolated path of images divided by the distance of its ends.
     PathLength,
-    /// The longest step of such a path over its mean step.
+    /// The longest step of such a path divided by its mean step.
     PathJump,
 }
 
@@ -76,7 +76,7 @@ enum To {
     Own,
 }
 
-/// Which end of a measure is the better one.
+/// Whether lower or higher values of a measure are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Best {
     Low,
@@ -125,7 +125,7 @@ static TABLE: [Facts; 22] = {
     use Measured as M;
     [
         facts(M::Fd, "fd", DATA,
-            "Frechet distance of features (FID with features = \"inception\"), lower is better",
+            "Fréchet distance of features (FID if features = \"inception\"), lower is better",
             "Fréchet distance, lower is better"),
         facts(M::Kid, "kid", DATA,
             "kernel distance of features, unbiased, lower is better",
@@ -134,29 +134,29 @@ static TABLE: [Facts; 22] = {
             "Inception Score, higher is better",
             "Inception Score, higher is better"),
         facts(M::Precision, "precision", SHARE,
-            "share of samples among the data's features, k = 3, higher is better",
+            "share of samples that lie among the data, k = 3, higher is better",
             "share of samples among the data, higher is better"),
         facts(M::Recall, "recall", SHARE,
-            "share of the data among the samples' features, k = 3, higher is better",
+            "share of the data covered by samples, k = 3, higher is better",
             "share of the data among samples, higher is better"),
         facts(M::SlicedWasserstein, "sliced-wasserstein", DRAWS,
             "squared sliced 2-Wasserstein distance to exact draws, per dimension",
             "squared sliced 2-Wasserstein distance to exact draws, per value"),
         facts(M::MeanError, "mean-error", DRAWS,
-            "squared difference of the means from that of exact draws, per dimension",
+            "squared difference of the mean from that of exact draws, per dimension",
             "squared difference of means from exact draws, per value"),
         facts(M::CovarianceError, "covariance-error", DRAWS,
-            "squared difference of the covariances likewise, per dimension",
+            "squared difference of the covariance from that of exact draws, per dimension",
             "squared difference of covariances from exact draws, per value"),
         facts(M::Error, "error", SOLUTION,
-            "root mean square difference from the truth of the same noise, mean of samples",
-            "root mean square difference from the truth, per value"),
+            "root mean square difference from the reference solution, mean over samples",
+            "root mean square difference from the reference solution, per value"),
         facts(M::ErrorMedian, "error-median", SOLUTION,
-            "the median of samples of the same, which a heavy tail does not move",
-            "root mean square difference from the truth, per value"),
+            "the same, median over samples: not moved by a heavy tail",
+            "root mean square difference from the reference solution, per value"),
         facts(M::FeatureError, "feature-error", (SAMPLE, To::SolutionFeatures, Best::Low),
-            "distance of a sample's features from those of the truth of the same noise",
-            "Euclidean distance to the features of the truth"),
+            "distance of a sample's features from those of the reference solution",
+            "Euclidean distance to the features of the reference solution"),
         facts(M::Mse, "mse", ROUND_TRIP,
             "mean squared error of a reconstruction, values in [0, 1]",
             "mean squared error per value, of values in [0, 1]"),
@@ -179,22 +179,22 @@ static TABLE: [Facts; 22] = {
             "correlation of vertical neighbours in a latent; noise has 0",
             "correlation of vertical neighbours in a latent"),
         facts(M::LatentNorm, "latent-norm", LATENT,
-            "norm of a latent over the root of its dimension; noise has 1",
+            "norm of a latent divided by the square root of its dimension; noise has 1",
             "norm of a latent over the root of its dimension"),
         facts(M::LatentError, "latent-error", ROUND_TRIP,
             "root mean square difference of a latent from the noise its image was made of",
             "root mean square difference from the true noise, per value"),
         facts(M::PathLength, "path-length", PATH,
-            "length of an interpolated path over the distance of its ends",
+            "length of an interpolated path divided by the distance of its ends",
             "length of the path over the distance of its ends"),
         facts(M::PathJump, "path-jump", PATH,
-            "longest step of such a path over its mean step",
+            "longest step of such a path divided by its mean step",
             "longest step of the path over its mean step"),
     ]
 };
 
-/// What follows the name of a distance to exact draws where other exact draws stand in the place of
-/// the samples: what perfect samples have at this N.
+/// The ending of a distance to exact draws in which the samples are replaced by further exact draws:
+/// the value of perfect samples at this N.
 pub const FLOOR: &str = ".floor";
 
 /// Names in manifests that are matched on elsewhere.
@@ -286,7 +286,7 @@ impl Measured {
     }
 
     /// Whether it compares each sample with the reference solution of the same noise.
-    pub fn needs_truth(self) -> bool {
+    pub fn needs_solution(self) -> bool {
         matches!(self.facts().to, To::Solution | To::SolutionFeatures)
     }
 
@@ -302,11 +302,11 @@ impl Serialize for Measured {
     }
 }
 
-/// The column of a metric on an extractor's features: `FD-cifar10-features`, and `FID`, `KID` and
-/// `IS` of Inception's features alone. A metric without features is its own column, and a distance
-/// between single features none that has a name elsewhere: `feature-error-cifar10-features`. Nor
-/// have precision and recall, whose features are VGG's in one paper and Inception's in the next:
-/// `precision-inception`.
+/// The column of a metric on an extractor's features: `FD-cifar10-features`. Only on Inception's
+/// features is it `FID`, `KID` or `IS`. A metric without features has its own name. So does a distance
+/// between single features, with the network's (`feature-error-cifar10-features`), and so do precision
+/// and recall, whose features are VGG's in one paper and Inception's in the next
+/// (`precision-inception`).
 pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let Some(source) = features else { return metric.to_owned() };
     let (measure, variant) = metric.split_once('.').unwrap_or((metric, ""));
@@ -346,7 +346,7 @@ pub fn is_mean(metric: &str) -> bool {
     !Measured::of(metric).is_some_and(Measured::is_of_distribution)
 }
 
-/// Whether a column has a best end at all: a latent's moments are right or wrong, not low or high.
+/// Whether a column has a best value at all: a latent's moments are right or wrong, not low or high.
 pub fn is_ranked(column: &str) -> bool {
     of_column(column).is_none_or(|measure| measure.facts().best != Best::Right)
 }
@@ -356,7 +356,7 @@ pub fn is_score(column: &str) -> bool {
     of_column(column).is_some_and(|measure| measure.facts().best == Best::High)
 }
 
-/// What the numbers of a column are, with their unit; nothing of a column that says it itself.
+/// What the numbers of a column are, with their unit; absent if the column's name says it.
 pub fn unit(column: &str) -> Option<&'static str> {
     of_column(column).map(|measure| measure.facts().unit)
 }

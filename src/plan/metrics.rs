@@ -12,18 +12,18 @@ use crate::plan::{
 /// `[metrics]`: what is measured on the samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricsSpec {
-    /// The network whose features are compared; none where no measure needs features.
+    /// The network whose features are compared; absent if no measure needs features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<String>,
-    /// Features of the data set; none where no measure needs them.
+    /// Features of the data set; absent if no measure needs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// Number of disjoint blocks of samples behind an interval.
     pub blocks: usize,
     /// Whether samples are rounded to 8 bits first, as they would be when saved.
     pub quantise: bool,
-    /// The distances, in the order of [`Measured`]; absent from the JSON if it is the default, as
-    /// it is from the keys of results that are older than the choice.
+    /// The measures, in the order of [`Measured`]; absent from the JSON if they are the default, so that
+    /// the keys of results from before there was a choice stay valid.
     #[serde(skip_serializing_if = "is_default")]
     pub measures: Vec<Measured>,
     /// Further networks whose features are compared in the same way, by the names that follow the
@@ -37,7 +37,7 @@ pub struct MetricsSpec {
 pub struct AlsoSpec {
     /// The network.
     pub features: String,
-    /// Its features of the data set; none where no measure needs them.
+    /// Its features of the data set; absent if no measure needs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }
@@ -49,9 +49,9 @@ pub struct Metric<'a> {
     pub name: String,
     /// What it is.
     pub measure: Measured,
-    /// The network whose features it is made of; none where it needs none.
+    /// The network whose features it is made of; absent if it needs none.
     pub features: Option<&'a str>,
-    /// Whether exact draws stand in the place of the samples.
+    /// Whether the samples are replaced by exact draws.
     pub is_floor: bool,
 }
 
@@ -113,12 +113,12 @@ impl MetricsSpec {
         }))
     }
 
-    /// The first measure that compares with a truth, if there is one.
-    pub fn measured_to_truth(&self) -> Option<Measured> {
-        self.measures.iter().copied().find(|measure| measure.needs_truth())
+    /// The first measure that compares with the reference solution, if there is one.
+    pub fn measured_to_solution(&self) -> Option<Measured> {
+        self.measures.iter().copied().find(|measure| measure.needs_solution())
     }
 
-    /// Whether a measure is asked for.
+    /// Whether this measure is asked for.
     pub fn asks_for(&self, measure: Measured) -> bool {
         self.measures.contains(&measure)
     }

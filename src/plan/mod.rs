@@ -20,8 +20,8 @@ use std::{
 
 pub use self::{
     cell::{
-        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, SolverSpec, Solves,
-        StateKind, Task, TruthSpec, VARIANCES,
+        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, ReferenceSolution,
+        SolverSpec, Solves, StateKind, Task, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,
@@ -56,6 +56,8 @@ pub struct Plan {
     pub plots: Vec<PlotSpec>,
     /// The manifest that gives this plan without a profile or arguments, for the results folder.
     pub text: String,
+    /// Remarks on the manifest as a whole.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Plan {
@@ -79,12 +81,14 @@ impl Plan {
             claims: vec![],
             plots: vec![],
             text: String::new(),
+            remarks: vec![],
         }
     }
 
-    /// The remarks on its cells, each once.
+    /// The remarks on the manifest and on its cells, each once.
     pub fn remarks(&self) -> Vec<&str> {
-        once(self.cells.iter().flat_map(|cell| &cell.remarks).map(String::as_str))
+        let of_cells = self.cells.iter().flat_map(|cell| &cell.remarks);
+        once(self.remarks.iter().chain(of_cells).map(String::as_str))
     }
 
     /// What the folders of its models say, each once.

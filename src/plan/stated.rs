@@ -1,7 +1,7 @@
-//! What a model's folder says about its network, and what a manifest says otherwise.
+//! What a model's folder states about its network, and where a manifest differs.
 //!
-//! The folder's word is the default of `[model]` and `[schedule]`; a key that is written wins, and
-//! where the two differ, or where nobody says anything, a remark says so in one line.
+//! The folder gives the defaults of `[model]` and `[schedule]`. A key in the manifest wins, and every
+//! difference and every assumption is remarked on in one line.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::plan::{cell::ModelSpec, grid::ScheduleSpec};
 pub struct Stated {
     /// The file.
     pub file: String,
-    /// All of it in a line, what was left to the grid that the manifest names included.
+    /// All of it in one line, including what is left to the manifest's grid.
     pub summary: String,
     /// What the network predicts.
     pub prediction: Predicts,
@@ -21,19 +21,19 @@ pub struct Stated {
     pub clip: Option<f64>,
     /// The levels it was trained for.
     pub schedule: ScheduleSpec,
-    /// Fields that are not known here.
+    /// Unknown fields.
     pub unknown: Vec<String>,
 }
 
-/// What a vocabulary asks about a model: nothing for one that is not on this machine or says
-/// nothing, or what is wrong with its file.
+/// What a vocabulary asks about a model: nothing if it is not on this machine or states nothing, or what
+/// is wrong with its file.
 pub type StatedBy = fn(&str) -> Result<Option<Stated>, String>;
 
-/// Which of the keys that a folder may state were written, by their dotted paths.
+/// The dotted paths of those written keys that a folder may state too.
 pub(crate) type Written = BTreeSet<&'static str>;
 
 impl Stated {
-    /// One line for each written key that contradicts the file, and for each field not known.
+    /// One line for each written key that contradicts the file, and for each unknown field.
     pub(crate) fn remarks(
         &self,
         model: &ModelSpec,
@@ -69,21 +69,22 @@ impl Stated {
             .into_iter()
             .filter(|(key, here, there)| written.contains(key) && here != there)
             .map(|(key, here, there)| {
-                format!("{key} is {there} in {}, and {here} as written: that is used", self.file)
+                format!("{key} = {here} is used, although {} says {there}", self.file)
             });
-        let unknown = self.unknown.iter().map(|field| {
-            format!("{} has `{field}`, which is not known here and not used", self.file)
-        });
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|field| format!("{} has an unknown field `{field}`, which is ignored", self.file));
         contradictions.chain(unknown).collect()
     }
 
-    /// For those who ask: what was read.
+    /// What was read, for `-v`.
     pub(crate) fn detail(&self) -> String {
         format!("{}: {}", self.file, self.summary)
     }
 }
 
-/// What is assumed of a network without a scheduler's file, as far as nothing says it.
+/// What is assumed of a network without a scheduler's file, unless the manifest says it.
 pub(crate) fn unstated(
     model: &ModelSpec,
     schedule: &ScheduleSpec,
@@ -91,7 +92,7 @@ pub(crate) fn unstated(
 ) -> Option<String> {
     let prediction = (!written.contains("model.prediction")).then(|| {
         let name = model.prediction.name();
-        (format!("that it predicts {name}"), "`model.prediction`")
+        (format!("it predicts {name}"), "`model.prediction`")
     });
     let levels = (!written.contains("schedule.kind")).then(|| {
         let (start, end) = (schedule.beta_start, schedule.beta_end);
@@ -109,9 +110,9 @@ pub(crate) fn unstated(
     let what: Vec<&str> = assumed.iter().map(|(what, _)| what.as_str()).collect();
     let keys: Vec<&str> = assumed.iter().map(|(_, key)| *key).collect();
     Some(format!(
-        "{} has no scheduler_config.json; assumed: {}. If that is right, say so: {}",
+        "{} has no scheduler_config.json; assumed: {}. To confirm, set {}",
         model.source,
         what.join("; "),
-        keys.join(", ")
+        keys.join(" and ")
     ))
 }

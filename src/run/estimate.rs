@@ -16,7 +16,7 @@ use crate::{
     solvers::Variance,
 };
 
-/// Samples of the first call, which warms up and says how many the timed ones can have.
+/// Samples of the first call, which warms up and decides how many the timed calls can have.
 const FIRST: usize = 4;
 
 /// Seconds that a timed call may take.
@@ -38,11 +38,11 @@ pub struct Estimate {
     pub threads: usize,
     /// Its cells, in order.
     pub cells: Vec<CellCost>,
-    /// What cells are compared with, each solved once for all that share it.
-    pub truths: Vec<TruthCost>,
+    /// The reference solutions, each solved once for all cells that share it.
+    pub solutions: Vec<SolutionCost>,
     /// Seconds of model calls of all of them.
     pub seconds: f64,
-    /// The most main memory that this process held, in MiB, if the system says it.
+    /// The most main memory that this process held, in MiB, if the system tells.
     pub memory_mib: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub struct CellCost {
     pub params: BTreeMap<String, String>,
     /// Number of samples N.
     pub samples: usize,
-    /// S as asked for.
+    /// S as requested.
     pub steps: usize,
     /// Distinct noisy levels.
     pub levels: usize,
@@ -63,28 +63,28 @@ pub struct CellCost {
     pub dropped: usize,
     /// Model calls per sample.
     pub calls: u64,
-    /// Whether calls and seconds are the least: the method chooses its own steps.
+    /// Whether calls and seconds are lower bounds, because the method chooses its own steps.
     pub at_least: bool,
     /// Seconds of model calls.
     pub seconds: f64,
 }
 
-/// The cost of a truth.
+/// The cost of a reference solution.
 #[derive(Clone, Debug, Serialize)]
-pub struct TruthCost {
+pub struct SolutionCost {
     /// How many cells share it.
     pub cells: usize,
     /// The most samples that one of them has.
     pub samples: usize,
     /// Model calls per sample.
     pub calls: u64,
-    /// Whether calls and seconds are the least: the method chooses its own steps.
+    /// Whether calls and seconds are lower bounds, because the method chooses its own steps.
     pub at_least: bool,
     /// Seconds of model calls.
     pub seconds: f64,
 }
 
-/// Times each network once, by [`CALLS`] calls of bounded length, whatever the cells ask of it.
+/// Times each network once, by [`CALLS`] calls of bounded length, however many calls the cells make.
 pub struct Estimator<'a> {
     models: Models<'a>,
     seconds: BTreeMap<String, f64>,
@@ -103,7 +103,7 @@ impl<'a> Estimator<'a> {
     /// Models that cannot be loaded or run.
     pub fn estimate(&mut self, plan: &Plan, routes: &[Route]) -> Result<Estimate> {
         let mut cells = vec![];
-        let mut truths: BTreeMap<&str, TruthCost> = BTreeMap::new();
+        let mut solutions: BTreeMap<&str, SolutionCost> = BTreeMap::new();
         for (cell, route) in plan.cells.iter().zip(routes) {
             let spec = &cell.spec;
             let per_call = self.per_call(spec)?;
@@ -119,21 +119,21 @@ impl<'a> Estimator<'a> {
                 at_least: chooses_its_steps(&spec.solver),
                 seconds: seconds(route.calls, spec.samples),
             });
-            if let Some((key, calls)) = route.truth.as_ref().filter(|(_, calls)| *calls > 0) {
-                let at_least = spec.truth.as_ref().is_some_and(|truth| {
-                    matches!(&truth.method, Solves::Method(method) if chooses_its_steps(method))
+            if let Some((key, calls)) = route.solution.as_ref().filter(|(_, calls)| *calls > 0) {
+                let at_least = spec.solution.as_ref().is_some_and(|solution| {
+                    matches!(&solution.method, Solves::Method(method) if chooses_its_steps(method))
                 });
                 let none =
-                    TruthCost { cells: 0, samples: 0, calls: *calls, at_least, seconds: 0.0 };
-                let truth = truths.entry(key).or_insert(none);
-                truth.cells += 1;
-                truth.samples = truth.samples.max(spec.samples);
-                truth.seconds = seconds(*calls, truth.samples);
+                    SolutionCost { cells: 0, samples: 0, calls: *calls, at_least, seconds: 0.0 };
+                let solution = solutions.entry(key).or_insert(none);
+                solution.cells += 1;
+                solution.samples = solution.samples.max(spec.samples);
+                solution.seconds = seconds(*calls, solution.samples);
             }
         }
-        let truths: Vec<TruthCost> = truths.into_values().collect();
+        let solutions: Vec<SolutionCost> = solutions.into_values().collect();
         let each = cells.iter().map(|cell| cell.seconds);
-        let seconds = each.chain(truths.iter().map(|truth| truth.seconds)).sum();
+        let seconds = each.chain(solutions.iter().map(|solution| solution.seconds)).sum();
         let hardware = self.models.hardware();
         Ok(Estimate {
             name: plan.name.clone(),
@@ -141,7 +141,7 @@ impl<'a> Estimator<'a> {
             device: hardware.name(),
             threads: hardware.threads(),
             cells,
-            truths,
+            solutions,
             seconds,
             memory_mib: peak_memory(),
         })
@@ -176,7 +176,7 @@ impl<'a> Estimator<'a> {
             grid: GridSpec::new(Tau::Explicit(vec![last]), 1),
             solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
             metrics: None,
-            truth: None,
+            solution: None,
             task: Task::Sample,
             ..spec.clone()
         };
@@ -198,13 +198,13 @@ impl<'a> Estimator<'a> {
     }
 }
 
-/// Whether a method divides a step as its tolerance needs.
+/// Whether a method divides its steps to meet a tolerance.
 fn chooses_its_steps(solver: &SolverSpec) -> bool {
     solver.options.contains_key("rtol")
 }
 
 /// The most main memory this process has held, in MiB: after the timed calls, what a run will need
-/// beside its features.
+/// apart from its features.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

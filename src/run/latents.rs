@@ -1,8 +1,8 @@
 //! Files of latents: the array, and what made it.
 //!
-//! A latent means nothing without its model, grid and schedule, so a file says them: the manifest
+//! A latent is useless without its model, grid and schedule, so a file records them: the manifest
 //! that encoded it, the cell with every default written out, and the hash of the weights. In
-//! `.safetensors` that is the file's metadata, beside `NAME.npy` it is `NAME.npy.json`.
+//! `.safetensors` that is the file's metadata; for `NAME.npy` it is `NAME.npy.json`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +41,7 @@ pub struct Origin {
     pub weights: Option<String>,
     /// Version of the numerics.
     pub numerics: String,
-    /// What was encoded, and the SHA-256 of its images; none for latents that are no encodings.
+    /// What was encoded, and the SHA-256 of its images; absent for latents that are not encodings.
     pub images: Option<(String, String)>,
 }
 
@@ -57,7 +57,7 @@ impl Origin {
         Self { manifest, cell, weights, numerics: NUMERICS.to_owned(), images }
     }
 
-    /// What a cell with these weights does otherwise, one line each.
+    /// Where a cell with these weights differs, one line each.
     ///
     /// Seed, batch and number of samples make no difference, nor does the convention of inversion
     /// to a decoder, nor where weights of one hash lie.
@@ -147,11 +147,11 @@ fn leaves(json: &str) -> BTreeMap<String, Value> {
 pub struct Latents {
     /// `[N, C, H, W]`.
     pub z: Array4<f64>,
-    /// What made them; none if the file does not say.
+    /// What made them; absent if the file does not say.
     pub origin: Option<Origin>,
 }
 
-/// Whether a path has an ending that latents are written under.
+/// Whether a path ends as files of latents do.
 pub fn is_latents(path: &Path) -> bool {
     let ending = path.extension().map(OsStr::to_ascii_lowercase);
     ending.is_some_and(|ending| ending == "npy" || ending == "safetensors")
@@ -161,7 +161,7 @@ fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"))
 }
 
-/// The file beside an `.npy` that says what made it.
+/// The file next to an `.npy` that says what made it.
 fn sidecar(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".json");
@@ -171,7 +171,7 @@ fn sidecar(path: &Path) -> PathBuf {
 /// Reads latents.
 ///
 /// # Errors
-/// A file that is damaged, holds other than one `[N, C, H, W]` of f32 or f64, nothing, or values
+/// A file that is damaged, holds anything but one `[N, C, H, W]` of f32 or f64, is empty, or has values
 /// that are not finite; an `.npy` whose `.json` is about another.
 pub fn read(path: &Path) -> Result<Latents> {
     let refuse = |problem: String| Error::input(format!("{}: {problem}", path.display()));
@@ -212,7 +212,7 @@ fn from_npy(bytes: &[u8]) -> std::result::Result<ArrayD<f64>, String> {
     })
 }
 
-/// What the file beside an `.npy` says, if there is one and it is about these bytes.
+/// What the file next to an `.npy` says, if there is one and it is about these bytes.
 fn beside(path: &Path, bytes: &[u8]) -> Result<Option<Origin>> {
     let about = sidecar(path);
     let Ok(text) = fs::read(&about) else { return Ok(None) };
@@ -268,8 +268,8 @@ pub struct LatentsWriter {
 }
 
 impl LatentsWriter {
-    /// Begins a file of latents `[N, C, H, W]` in the type of the states; stdout gets the `.npy`, and
-    /// what made it is lost.
+    /// Begins a file of latents `[N, C, H, W]` in the type of the states; stdout gets the `.npy` without
+    /// what made it.
     ///
     /// # Errors
     /// A folder that cannot be written to.
@@ -299,7 +299,7 @@ impl LatentsWriter {
         Ok(self.array.append(z)?)
     }
 
-    /// Puts the file in its place, and beside an `.npy` the one that says what made it.
+    /// Puts the file in its place, and next to an `.npy` the one that says what made it.
     ///
     /// # Errors
     /// A disk that is full.

@@ -6,5 +6,5 @@ pub mod latents;
 pub mod outline;
 pub mod registry;
 pub mod runner;
+mod solution;
 pub mod tasks;
-mod truth;

@@ -22,7 +22,7 @@ pub fn outline(plan: &Plan, routes: &[Route]) -> Outline {
     })
 }
 
-/// Reads a folder of results; one from before `plan.json` by its manifest, in the words of today.
+/// Reads a folder of results; for one from before `plan.json`, its manifest, in today's terms.
 ///
 /// # Errors
 /// As [`Folder::read`].

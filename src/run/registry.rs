@@ -1,7 +1,7 @@
 //! The solvers that manifests can name.
 //!
 //! [`Registry::shipped`] has one entry for each solver of this crate: its name, its options with
-//! their defaults, its constructor and where it is published. A program of one's own adds its own
+//! their defaults, its constructor and where it is published. Your own program adds its solvers
 //! with [`Registry::add`] and hands the registry to `cli::main_with`. Manifests, lists of names, the
 //! order test and the benches read the entries, and nothing else. A solver is built from its section
 //! of the manifest, the schedule and S, and works on every state the harness has.
@@ -69,7 +69,7 @@ impl Settings<'_> {
 
 type Build = Box<dyn Fn(&Settings<'_>) -> core::Result<Arc<dyn Everywhere>> + Send + Sync>;
 
-/// A registered solver; what is said of it beyond its name and options is said here.
+/// A registered solver, to which further facts can be added.
 pub struct Entry {
     kind: Kind,
     build: Build,
@@ -77,14 +77,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Lets its section hold `eta` or `variance`, with an eta where the manifest gives none.
+    /// Lets its section hold `eta` or `variance`, and sets the default eta.
     pub fn noisy(&mut self, default_eta: f64) -> &mut Self {
         self.kind.keys.splice(0..0, ["eta", "variance"]);
         self.kind.default_eta = default_eta;
         self
     }
 
-    /// Lets its section hold a switch, which is off where the manifest gives none.
+    /// Lets its section hold a switch, which is off by default.
     pub fn switch(&mut self, name: &'static str) -> &mut Self {
         self.kind.keys.push(name);
         self.kind.switches.push(name);
@@ -173,8 +173,8 @@ impl Registry {
         all
     }
 
-    /// Adds a solver with the options of its section and their defaults; a name known already is
-    /// replaced.
+    /// Adds a solver with the options of its section and their defaults, or replaces the one with that
+    /// name.
     ///
     /// # Panics
     /// Never: the entry it returns was just put there.
@@ -191,7 +191,7 @@ impl Registry {
         self.entries.last_mut().expect("invariant: it was just pushed")
     }
 
-    /// Where a solver is published; empty if nobody said it.
+    /// Where a solver is published; empty if unknown.
     pub fn reference(&self, name: &str) -> &'static str {
         let entry = self.entries.iter().find(|entry| entry.kind.name == name);
         entry.map_or("", |entry| entry.reference)
@@ -202,8 +202,8 @@ impl Registry {
         self.entries.iter().map(|entry| entry.kind.clone()).collect()
     }
 
-    /// The section of a manifest that names a solver and says no more: its defaults, and no noise
-    /// where that is a choice.
+    /// The section of a manifest that only names a solver: its defaults, and no noise if there is a
+    /// choice.
     pub fn section(kind: &Kind) -> SolverSpec {
         SolverSpec {
             kind: kind.name.clone(),
@@ -231,7 +231,7 @@ impl Registry {
         Ok((entry.build)(&Settings { variance, schedule, steps, options: &spec.options })?)
     }
 
-    /// The noise of a method's steps; none of a method without that choice.
+    /// The noise of a method's steps; absent for a method without that choice.
     pub fn variance(spec: &SolverSpec) -> Variance {
         spec.variance.unwrap_or(Variance::Eta(0.0))
     }

@@ -2,7 +2,7 @@
 //!
 //! A cell's samples are drawn batch by batch and reduced to the numbers that its instruments read.
 //! Those of an unfinished cell are appended to a file after every batch: an interrupted
-//! run goes on at the next batch and ends with the same bytes, because noise is keyed by sample.
+//! run continues at the next batch and ends with the same bytes, because noise is keyed by sample.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,13 +43,13 @@ use crate::{
     terminal::progress::{Mode, Progress},
 };
 
-/// Samples per cell that are kept to be looked at.
+/// Samples of each cell that are kept as pictures.
 const KEPT: usize = 10;
 
-/// Smaller samples are no pictures.
+/// The smallest side of a picture worth showing.
 const LEAST_SIDE: usize = 8;
 
-/// What a run needs beside its plan.
+/// What a run needs besides its plan.
 pub struct Options<'a> {
     /// The solvers that the plan may name.
     pub registry: &'a Registry,
@@ -59,13 +59,12 @@ pub struct Options<'a> {
     pub hardware: Hardware,
     /// The bar, lines or silence.
     pub progress: Mode,
-    /// 1: what was read and how each cell went; 2: every value of each cell besides.
+    /// 1: what was read and how each cell went; 2: also every value of each cell.
     pub verbose: u8,
-    /// Whether the folder was chosen for this run: rows of cells that it does not have may then make
-    /// place, and stay in `metrics.csv.bak`.
+    /// Whether the folder was chosen for this run: it may then replace the rows of other cells, which
+    /// are kept in `metrics.csv.bak`.
     pub chosen: bool,
-    /// Whether finished cells are forgotten and measured again, and files of cells that are gone
-    /// deleted.
+    /// Whether finished cells are measured again, and files of cells that no longer exist deleted.
     pub fresh: bool,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
@@ -85,7 +84,7 @@ fn check_with(plan: &Plan, registry: &Registry, pictures: &mut Pictures) -> Resu
     let inverts = plan.cells.iter().filter(|cell| !encodes(cell));
     let inverts = inverts.filter(|cell| cell.spec.solver.inversion != Inversion::Current);
     let ignored = inverts.map(|cell| {
-        let message = "`solver.inversion` is ignored: nothing here encodes images";
+        let message = "`solver.inversion` has no effect: this experiment encodes no images";
         Diagnostic::error(cell.locate("solver.inversion"), message)
             .help("it is for `ddim encode`, `reconstruct` and `interpolate`: remove it")
     });
@@ -95,7 +94,7 @@ fn check_with(plan: &Plan, registry: &Registry, pictures: &mut Pictures) -> Resu
 /// Checks a plan whose cells encode images.
 ///
 /// # Errors
-/// As [`check`], but for a convention of inversion, which has its use here.
+/// As [`check`], except that a convention of inversion is allowed.
 pub fn check_encoding(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
     check_and_also(plan, registry, &mut Pictures::default(), vec![])
 }
@@ -241,7 +240,7 @@ fn draw(show: &Show<'_>, sink: &Sink, strips: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder with finished cells that this run does not have, unless somebody chose it.
+/// Refuses a folder with finished cells that this run does not have, unless it was chosen for this run.
 fn refuse_to_replace(folder: &Path, planned: &[Planned]) -> Result<()> {
     let path = folder.join("metrics.csv");
     if !path.exists() {
@@ -257,9 +256,9 @@ fn refuse_to_replace(folder: &Path, planned: &[Planned]) -> Result<()> {
     let numbers = 2_u32..;
     let free = numbers.map(|n| format!("{shown}-{n}")).find(|name| !Path::new(name).exists());
     Err(Error::input(format!(
-        "{shown} holds {others} finished {} of other settings, which this run would replace: give it a \
-         folder of its own, --out {}; or replace them, --fresh; --out {shown} keeps the cells that \
-         both have, and the rows of the others in metrics.csv.bak",
+        "{shown} holds {others} finished {} with other settings, which this run would replace. Use \
+         --out {} for another folder, --fresh to measure everything again, or --out {shown} to keep \
+         the cells that both have; the other rows go to metrics.csv.bak",
         if others == 1 { "cell" } else { "cells" },
         free.unwrap_or_default()
     )))
@@ -279,10 +278,10 @@ fn tracked(folder: &Path) -> usize {
 fn said_at_start(sink: &Sink, (todo, cells): (usize, usize), tracked: usize) -> Vec<String> {
     let folder = sink.folder().display();
     let finished = cells - todo;
-    let drawn = if todo == 0 { ", drawn again" } else { "" };
+    let drawn = if todo == 0 { "; tables and plots drawn again" } else { "" };
     let mut lines = vec![];
     if finished > 0 {
-        lines.push(format!("{finished} of {cells} already finished{drawn}"));
+        lines.push(format!("{finished} of {cells} cells already finished{drawn}"));
     }
     if sink.dropped() > 0 {
         let rows = sink.dropped();
@@ -290,7 +289,7 @@ fn said_at_start(sink: &Sink, (todo, cells): (usize, usize), tracked: usize) -> 
     }
     if tracked > 0 && (todo > 0 || sink.dropped() > 0) {
         lines.push(format!(
-            "{folder} is committed: `git restore {folder}` brings back what this run writes over"
+            "{folder} is under version control: `git restore {folder}` undoes what this run overwrites"
         ));
     }
     lines
@@ -304,8 +303,7 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
     format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
 }
 
-/// Says once of each model how it was read: what may surprise to all but the quiet, the rest to who
-/// wants to know.
+/// Prints once for each model how it was read: warnings unless `--quiet`, the rest with `-v`.
 fn say_remarks(plan: &Plan, models: &mut Models<'_>, options: &Options<'_>) -> Result<()> {
     let mut said = BTreeSet::new();
     for cell in &plan.cells {
@@ -323,7 +321,7 @@ fn say_remarks(plan: &Plan, models: &mut Models<'_>, options: &Options<'_>) -> R
     Ok(())
 }
 
-/// Says once of each file what it hashes to.
+/// Prints the hash of each file once.
 fn say_read(
     plan: &Plan,
     models: &mut Models<'_>,
@@ -373,7 +371,7 @@ pub fn planned(
     Ok((planned, all_inputs))
 }
 
-/// The hashes that belong into a cell's key, by role.
+/// The hashes that belong in a cell's key, by role.
 fn inputs(
     cell: &Cell,
     models: &mut Models<'_>,
@@ -478,12 +476,12 @@ fn perform(
     }
 }
 
-/// Whether samples are worth looking at: grey or in colour, and more than a few pixels.
+/// Whether samples are worth showing: grey or in colour, and more than a few pixels.
 fn is_picture([channels, height, width]: [usize; 3]) -> bool {
     [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
 }
 
-/// How many of a cell's first pictures are looked at: a path as a whole.
+/// How many of a cell's pictures are shown, from the first: of a path, all.
 fn kept(cell: &Cell) -> usize {
     match cell.spec.task {
         Task::Interpolate(points) => points,
@@ -491,7 +489,7 @@ fn kept(cell: &Cell) -> usize {
     }
 }
 
-/// Redraws the strip of a finished cell whose file is gone: the first batch, and nothing more.
+/// Redraws the strip of a finished cell whose file is gone, which takes only the first batch.
 fn draw_strip(
     cell: &Cell,
     path: &Path,

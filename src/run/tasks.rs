@@ -1,7 +1,7 @@
 //! What a cell does with a batch: samples, round trips, and paths between draws of noise.
 //!
-//! Each ends in [`Samples`]: pictures to be looked at, model calls, and numbers per sample by the
-//! names that manifests have for them.
+//! Each ends in [`Samples`]: pictures, model calls, and numbers per sample by their names in
+//! manifests.
 
 use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
 
@@ -28,13 +28,13 @@ const LATENT: [Measured; 6] = [
     Measured::LatentNorm,
 ];
 
-/// What is encoded where a manifest does not say which part of a set.
+/// The part of a set that is encoded by default.
 const DEFAULT_SPLIT: Split = Split::Test;
 
 /// What downloads the sets that manifests name.
 const RUN: &str = "`ddim run --download`";
 
-/// Told of the model calls per sample so far; an error of its ends the work.
+/// Called with the model calls per sample so far; returning an error stops the work.
 pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
 
 /// Image sets that cells encode, each read and hashed once.
@@ -50,19 +50,19 @@ pub struct Encoded {
 }
 
 impl Pictures {
-    /// What is to be said of how the sets were read, each line once.
+    /// Notes on how the sets were read, without repetitions.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         let notes = self.0.values().flat_map(|read| &read.set.notes);
         notes.map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter()
     }
 
-    /// The images of a cell that encodes a data set; none for any other.
+    /// The images of a cell that encodes a data set; absent for any other.
     ///
     /// # Errors
     /// A set that is not on this machine, cannot be read, or has too few images.
     pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
         let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
-        if images.is_truth() {
+        if images.is_solution() {
             return Ok(None);
         }
         let ImagesSpec { source, exclude, .. } = images;
@@ -132,7 +132,7 @@ pub fn perform(
                 check_shape(sampler.shape(), &images)?;
                 reconstruct(sampler, noise, &images, None, observe)
             } else {
-                let (latents, images) = sampler.truth(noise, rows, &mut || observe(0))?;
+                let (latents, images) = sampler.solution(noise, rows, &mut || observe(0))?;
                 reconstruct(sampler, noise, &images, Some(&latents), observe)
             }
         }
@@ -177,15 +177,15 @@ fn reconstruct(
         note(Measured::Mse, 0.25 * error);
         note(Measured::MseRaw, error);
         if let Some(latents) = latents {
-            let truth = latents.index_axis(Axis(0), index);
-            note(Measured::LatentError, mean_squared_error(latent, truth).sqrt());
+            let known = latents.index_axis(Axis(0), index);
+            note(Measured::LatentError, mean_squared_error(latent, known).sqrt());
         }
     }
     Ok(Samples {
         images: single(back.x.view(), noise.first)?,
         calls: there.calls + back.calls,
         numbers,
-        truth: None,
+        solution: None,
         time,
     })
 }
@@ -233,5 +233,5 @@ fn interpolate(
         }
     }
     let images = single(x.slice(s![..points, .., .., ..]), own.first)?;
-    Ok(Samples { images, calls: calls * each, numbers, truth: None, time })
+    Ok(Samples { images, calls: calls * each, numbers, solution: None, time })
 }

@@ -1,6 +1,6 @@
 //! Dropout whose masks are a function of (seed, image, layer, place).
 //!
-//! A mask must not depend on a generator's state, or a training could not go on from a checkpoint
+//! A mask must not depend on a generator's state, or a training could not continue from a checkpoint
 //! to the same weights. Each image and layer has a key, and a value is dropped if a hash of key and
 //! place lies below p: the same masks for every batch, every device and every resumed run.
 

@@ -3,7 +3,7 @@
 //! Everything random is a pure function of (seed, image counter), where the counter counts every
 //! image each time it is seen: the order of the data ([`order`]), flips and shifts, timesteps and
 //! noise ([`batch`]), and the masks of dropout ([`dropout`]). A state of training is therefore a
-//! counter and a few vectors ([`trainer::State`]), and nothing else has to be kept to go on.
+//! counter and a few vectors ([`trainer::State`]), and nothing else has to be kept to continue.
 //!
 //! All weights of a network lie in one vector ([`parameters`]): the optimiser, the average and a
 //! checkpoint each see one tensor, and a network is a view of it. What is learned is an

@@ -43,8 +43,8 @@ pub trait Objective: Send + Sync {
         Ok(BTreeMap::new())
     }
 
-    /// Whether the loss of a batch is the mean of its images' losses, each of that image alone, and
-    /// changes no buffer: a batch may then be divided.
+    /// Whether a batch may be divided: its loss is the mean of independent losses of its images, and
+    /// changes no buffer.
     fn divides(&self) -> bool;
 
     /// The number of timesteps T; 0 where none are drawn.

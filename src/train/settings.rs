@@ -1,4 +1,4 @@
-//! What a training is: everything that decides its weights, and nothing of where they are kept.
+//! What a training is: everything that decides its weights, but not where they are kept.
 
 use serde::{Serialize, Serializer};
 
@@ -63,7 +63,7 @@ pub struct Denoiser {
     /// What is predicted; the squared error of it is the loss.
     pub target: Predicts,
     /// The loss at a timestep is weighted by $\min(1 / \bar\alpha, \text{cap})$: 1 is $L_\text{simple}$,
-    /// a few units steady a short training at high noise. Of eps alone.
+    /// a few units steady a short training at high noise. Only for eps.
     pub weight_cap: f64,
 }
 

@@ -22,7 +22,7 @@ pub struct State {
     pub weights: Tensor,
     /// The moments of the optimiser.
     pub moments: Moments,
-    /// The exponential moving average of the weights, `[P]`; none if the settings ask for none.
+    /// The exponential moving average of the weights, `[P]`; absent if the settings ask for none.
     pub average: Option<Tensor>,
     /// What forward passes change without a gradient.
     pub buffers: BTreeMap<String, Tensor>,
@@ -45,7 +45,7 @@ pub struct Trainer {
     objective: Box<dyn Objective>,
     parameters: Parameters,
     device: Device,
-    /// None where every operation has all threads, or the device its own.
+    /// Absent if every operation has all threads, or the device has its own.
     workers: Option<Workers>,
     decayed: Option<Tensor>,
     state: State,
@@ -127,7 +127,7 @@ impl Trainer {
         Ok(&self.state)
     }
 
-    /// Goes on from a state, whose tensors may lie anywhere.
+    /// Continues from a state, whose tensors may be on any device.
     ///
     /// # Errors
     /// What LibTorch refuses.
@@ -225,7 +225,7 @@ impl Trainer {
         self.objective.columns().into_iter().chain([GRADIENT.to_owned()]).collect()
     }
 
-    /// Brings the losses of past steps from the device, which waits for it.
+    /// Fetches the losses of past steps from the device, for which the two synchronise.
     fn settle(&mut self) -> Result<(), UnetError> {
         for (timesteps, each, norm) in self.pending.drain(..) {
             let (rows, n) = each.size2()?;

@@ -39,10 +39,10 @@ pub(super) fn about(section: &str) -> &'static str {
              is and needs."
         }
         "images" => "What is encoded. Only with `task = \"reconstruct\"`, which needs it.",
-        "truth" => {
+        "solution" => {
             "The reference solution: what `error`, `error-median` and `feature-error` compare with, \
              what carries noise to `grid.window`, and what makes the images of \
-             `images.source = \"truth\"`."
+             `images.source = \"solution\"`."
         }
         "sweep" => {
             "The axes. The cells are all combinations of their values, in file order, the last axis \
@@ -67,7 +67,7 @@ pub(super) fn keys(vocabulary: &Vocabulary) -> Vec<Key> {
         solver(&vocabulary.solvers),
         metrics(),
         images(),
-        truth(&vocabulary.truths),
+        solution(&vocabulary.solutions),
         sweep(),
         table(),
         claim(),
@@ -245,7 +245,7 @@ fn grid() -> Vec<Key> {
             described("two falling numbers above 0, for instance `[10.0, 1.0]`"),
             Nothing,
             "Go only from the first sigma to the second. The reference solution carries the noise to \
-             the first, so `[truth]` is needed.",
+             the first, so `[solution]` is needed.",
         )
         .only("`linspace-real`, `karras`, `log-snr`"),
     ]
@@ -423,9 +423,9 @@ fn images() -> Vec<Key> {
     vec![
         key(
             "source",
-            described("a data set's name or path, or `truth`"),
+            described("a data set's name or path, or `solution`"),
             REQUIRED,
-            "The images; `truth` is what the reference solution makes of the noise.",
+            "The images; `solution` is what the reference solution makes of the noise.",
         ),
         key(
             "split",
@@ -442,7 +442,7 @@ fn images() -> Vec<Key> {
     ]
 }
 
-fn truth(truths: &[Kind]) -> Vec<Key> {
+fn solution(solutions: &[Kind]) -> Vec<Key> {
     // It goes from end to end: a window is the cell's.
     let own = grid().into_iter().filter(|key| key.name != "window").map(|key| {
         let (default, meaning) = match key.name.as_str() {
@@ -455,12 +455,12 @@ fn truth(truths: &[Kind]) -> Vec<Key> {
             "end" => (key.default.clone(), "As in `[grid]`, which must say the same."),
             _ => (key.default.clone(), "As in `[grid]`."),
         };
-        Key { section: "truth", default, meaning: meaning.to_owned(), ..key }
+        Key { section: "solution", default, meaning: meaning.to_owned(), ..key }
     });
     let method = "The method that counts as exact. `exact` is the flow of a Gaussian.";
-    let options = options("truth", truths).into_iter();
+    let options = options("solution", solutions).into_iter();
     let options = options.map(|key| Key { meaning: "As in `[solver]`.".to_owned(), ..key });
-    std::iter::once(Key::new("truth", "kind", kinds(truths), REQUIRED, method))
+    std::iter::once(Key::new("solution", "kind", kinds(solutions), REQUIRED, method))
         .chain(options)
         .chain(own)
         .collect()

@@ -30,7 +30,7 @@ measures = ["fd", "error"]
 features = "models/f"
 reference = "f.safetensors"
 also.NAME = { features = "models/g", reference = "g.safetensors" }
-[truth]
+[solution]
 kind = "heun"
 tau = "leading"
 steps = 100
@@ -62,7 +62,7 @@ solver = { kind = "ddim" }
 grid = { tau = "leading" }
 table = { rows = "solver.eta", columns = "grid.steps", value = "error", fit = "S" }
 metrics = { measures = ["error"] }
-truth = { kind = "heun", tau = "karras", steps = 100 }
+solution = { kind = "heun", tau = "karras", steps = 100 }
 [sweep]
 "grid.steps" = [10, 20]
 "solver.eta" = [0.0, 1.0]
@@ -300,7 +300,7 @@ fn a_default_written_out_changes_nothing() {
                     assert!(same || !always, "{path} is not {value} in {text}");
                     found += usize::from(same);
                 }
-                let is_option = ["solver", "truth"].contains(&key.section);
+                let is_option = ["solver", "solution"].contains(&key.section);
                 assert!(found > 0 || is_option, "{path} = {value} was never a default");
             }
         }

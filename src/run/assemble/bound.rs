@@ -13,7 +13,7 @@ use crate::{
     likelihood::{Bits, VariationalBound},
     measure::samples::Samples,
     plan::Measured,
-    run::truth::Truth,
+    run::solution::Solution,
     solvers::Variance,
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Bound<S: State> {
     pub(crate) grid: Grid,
     pub(crate) shape: [usize; 3],
     pub(crate) exchange: Exchange<S>,
-    pub(crate) truth: Option<Truth<S>>,
+    pub(crate) solution: Option<Solution<S>>,
 }
 
 impl<S: State> Bound<S>
@@ -60,13 +60,15 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples> {
         let x = self.draw(noise, rows)?;
-        let solution = match &self.truth {
+        let solved = match &self.solution {
             None => None,
-            Some(truth) => Some(truth.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?),
+            Some(solution) => {
+                Some(solution.solve(&self.denoiser, &noise, &x, rows, &mut || observe(0))?)
+            }
         };
         let clock = Instant::now();
-        let x = match &solution {
-            Some(solution) => S::lincomb(&[(1.0, &solution.start)])?,
+        let x = match &solved {
+            Some(solved) => S::lincomb(&[(1.0, &solved.start)])?,
             None => x,
         };
         let outcome =
@@ -77,12 +79,12 @@ where
         let images = to_host(&outcome.x)?;
         let time = clock.elapsed(); // on a GPU, nothing is done before the images are here
         let mut numbers = BTreeMap::new();
-        if let Some(solution) = &solution {
-            let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solution.end)])?;
+        if let Some(solved) = &solved {
+            let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solved.end)])?;
             numbers.insert(Measured::Error.name(), difference.rms()?);
         }
-        let truth = solution.as_ref().map(|solution| to_host(&solution.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.nfe, numbers, truth, time })
+        let solution = solved.as_ref().map(|solved| to_host(&solved.end)).transpose()?;
+        Ok(Samples { images, calls: outcome.nfe, numbers, solution, time })
     }
 
     fn carry(
@@ -93,9 +95,9 @@ where
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
         let x = (self.exchange.into)(x)?;
-        let x = match (way, &self.truth) {
-            (Way::Sample, Some(truth)) => {
-                truth.lead(&self.denoiser, &noise, x, &mut || observe(0))?
+        let x = match (way, &self.solution) {
+            (Way::Sample, Some(solution)) => {
+                solution.lead(&self.denoiser, &noise, x, &mut || observe(0))?
             }
             _ => x,
         };
@@ -120,19 +122,19 @@ where
         bound.bits(&images.into_dyn(), &noise, observe)
     }
 
-    fn truth(
+    fn solution(
         &self,
         noise: KeyedNoise,
         rows: usize,
         observe: &mut dyn FnMut() -> core::Result<()>,
     ) -> core::Result<(Array4<f64>, Array4<f64>)> {
-        let Some(truth) = &self.truth else {
-            return Err(core::Error::model("this cell has no truth"));
+        let Some(solution) = &self.solution else {
+            return Err(core::Error::model("this cell has no reference solution"));
         };
         let x = self.draw(noise, rows)?;
-        let solution = truth.solve(&self.denoiser, &noise, &x, rows, observe)?;
+        let solved = solution.solve(&self.denoiser, &noise, &x, rows, observe)?;
         let out = self.exchange.out;
-        Ok((out(&solution.start)?, out(&solution.end)?))
+        Ok((out(&solved.start)?, out(&solved.end)?))
     }
 
     fn initial(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array4<f64>> {

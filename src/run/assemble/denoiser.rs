@@ -37,7 +37,7 @@ pub fn instruments(spec: &CellSpec, extractors: &mut Extractors) -> Result<Instr
     Instruments::new(spec, model, extractors)
 }
 
-/// The exact-score model that is one Gaussian, if it is.
+/// The model as one Gaussian, if it is one.
 pub(crate) fn gaussian(spec: &ExactSpec) -> Option<Gaussian> {
     let mean = spec.mean.first().copied().unwrap_or(0.0);
     match spec.kind {

@@ -18,7 +18,7 @@ use crate::{
 /// Where a model's weights are on this machine: a folder or a file.
 ///
 /// # Errors
-/// A path where nothing is, and a model of the Hub that was not downloaded.
+/// A path that does not exist, and a model of the Hub that was not downloaded.
 pub fn weights_path(source: &str) -> Result<PathBuf> {
     if let Some(model) = hub_model(source)? {
         return model.cached().ok_or_else(|| {
@@ -37,7 +37,7 @@ pub fn weights_path(source: &str) -> Result<PathBuf> {
 
 /// What the scheduler's file of a model says about its network.
 ///
-/// Nothing of a model that is not on this machine: that is said elsewhere.
+/// Absent if the model is not on this machine, which is reported elsewhere.
 ///
 /// # Errors
 /// What is wrong with the file.
@@ -77,7 +77,7 @@ fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
     }
 }
 
-/// What a network that was trained so needs beside it, for every reader of its folder.
+/// The scheduler's file of a network that was trained like this, for every reader of its folder.
 pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> SchedulerConfig {
     SchedulerConfig {
         predicts,
@@ -122,8 +122,8 @@ pub fn to_download<'a>(specs: impl Iterator<Item = &'a ModelSpec>) -> Result<Vec
     Ok(models)
 }
 
-/// The files a cell needs and this machine lacks, and samples that its features cannot be
-/// computed of, each as a problem at its place.
+/// The files that a cell needs and this machine lacks, and samples for which its features cannot be
+/// computed, each as a problem at its place.
 pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
     let mut problems = vec![];
     let spec = &cell.spec;

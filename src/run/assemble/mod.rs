@@ -4,7 +4,7 @@
 //! and [`Sampler`]s. A plan's cell becomes a [`Route`] first, which needs no model, and then, of
 //! [`Models`], a [`Sampler`].
 
-mod any_truth;
+mod any_solution;
 mod bound;
 mod denoiser;
 mod files;

@@ -6,7 +6,7 @@ use ndarray::Ix4;
 use tch::Tensor;
 
 use crate::run::assemble::{
-    any_truth::AnyTruth,
+    any_solution::AnySolution,
     bound::{Bound, Exchange},
     denoiser::{adapt, exact_model},
     files::weights_path,
@@ -25,7 +25,7 @@ use crate::{
         reading::Remark,
     },
     plan::{self, CellSpec},
-    run::{registry::Registry, truth::Known},
+    run::{registry::Registry, solution::Known},
 };
 
 /// Loads each model once, and hands out samplers for cells.
@@ -54,7 +54,7 @@ impl<'a> Models<'a> {
         &self.hardware
     }
 
-    /// Hash of the weights of a model, for keys and provenance; none for exact-score models.
+    /// Hash of the weights of a model, for keys and provenance; absent for exact-score models.
     ///
     /// # Errors
     /// As [`Models::sampler`].
@@ -65,7 +65,7 @@ impl<'a> Models<'a> {
         }
     }
 
-    /// What there is to say of how a model was read; nothing of exact-score models.
+    /// Remarks on how a model was read; none for exact-score models.
     ///
     /// # Errors
     /// As [`Models::sampler`].
@@ -84,7 +84,7 @@ impl<'a> Models<'a> {
         let (grid, solver) = grid_and_solver(spec, self.registry)?;
         let inverse = Registry::inverse(&spec.solver, Arc::clone(&solver))?;
         let variance = Registry::variance(&spec.solver);
-        let truth = AnyTruth::of(spec, self.registry, &grid)?;
+        let solution = AnySolution::of(spec, self.registry, &grid)?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -99,7 +99,7 @@ impl<'a> Models<'a> {
                 denoiser: adapt(exact_model(exact)? as _, &spec.model),
                 grid,
                 shape: [c, h, w],
-                truth: truth.map(|truth| truth.on_arrays(&self.known_arrays)),
+                solution: solution.map(|solution| solution.on_arrays(&self.known_arrays)),
                 exchange: Exchange {
                     into: Box::new(|images| Ok(images.into_dyn())),
                     out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
@@ -129,7 +129,7 @@ impl<'a> Models<'a> {
             denoiser: adapt(network as Rc<dyn Denoiser<State = Tensor>>, &spec.model),
             grid,
             shape,
-            truth: truth.map(|truth| truth.on_tensors(&self.known_tensors)),
+            solution: solution.map(|solution| solution.on_tensors(&self.known_tensors)),
             exchange: Exchange {
                 into: Box::new(move |images| torch::from_states(&images, kind, device)),
                 out: torch::to_states,

@@ -1,6 +1,6 @@
-//! What a cell will visit and cost, and why one cannot run, without its model.
+//! What a cell visits and costs, and why it cannot run, found without its model.
 
-use crate::run::assemble::{any_truth::AnyTruth, solver::grid_and_solver};
+use crate::run::assemble::{any_solution::AnySolution, solver::grid_and_solver};
 use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
@@ -10,17 +10,17 @@ use crate::{
     run::registry::Registry,
 };
 
-/// A cell's grid and cost, found without its model.
+/// A cell's grid and cost.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// The levels.
     pub grid: Grid,
     /// Model calls per sample.
     pub calls: u64,
-    /// The solver's order of convergence; none for one that draws noise.
+    /// The solver's order of convergence; absent for one that draws noise.
     pub order: Option<u32>,
-    /// What the truth is solved by, equal for cells that share it, and its calls per sample.
-    pub truth: Option<(String, u64)>,
+    /// A key of the reference solution, equal for cells that share it, and its calls per sample.
+    pub solution: Option<(String, u64)>,
 }
 
 impl Route {
@@ -33,7 +33,7 @@ impl Route {
         let solver = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
         let calls = count_nfe(&*solver, &grid)?;
-        Ok(Self { grid, calls, order: solver.order(), truth: None })
+        Ok(Self { grid, calls, order: solver.order(), solution: None })
     }
 
     /// The route of a cell.
@@ -52,9 +52,9 @@ impl Route {
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(points) => calls * points as u64,
         };
-        let truth = AnyTruth::of(spec, registry, &grid)?;
-        let truth = truth.map(|truth| truth.cost()).transpose()?;
-        Ok(Self { grid, calls, order: solver.order(), truth })
+        let solution = AnySolution::of(spec, registry, &grid)?;
+        let solution = solution.map(|solution| solution.cost()).transpose()?;
+        Ok(Self { grid, calls, order: solver.order(), solution })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -63,11 +63,11 @@ impl Route {
     /// As [`Route::new`].
     pub fn of(cell: &Cell, registry: &Registry) -> std::result::Result<Self, Box<Diagnostic>> {
         let measured = cell.spec.metrics.as_ref();
-        let compared = measured.and_then(MetricsSpec::measured_to_truth);
+        let compared = measured.and_then(MetricsSpec::measured_to_solution);
         let route = Self::new(&cell.spec, registry);
         if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, compared) {
             let kind = &cell.spec.solver.kind;
-            let message = format!("`{kind}` draws noise here: its samples solve no ODE");
+            let message = format!("`{kind}` draws noise, so there is no solution to compare with");
             let instead = match cell.spec.model.exact {
                 Some(_) => Measured::SlicedWasserstein.name(),
                 None => Measured::Fd.name(),
@@ -93,9 +93,10 @@ impl Route {
             };
             let (path, help) = known.unwrap_or_else(|| match &error {
                 Error::Core(core::Error::Schedule(_)) => ("schedule.kind", "see [schedule]"),
-                Error::Truth(_) => {
-                    ("truth.kind", "the truth solves the probability-flow ODE from the same noise")
-                }
+                Error::Solution(_) => (
+                    "solution.kind",
+                    "the reference solution solves the probability-flow ODE from the same noise",
+                ),
                 _ if cell.spec.grid.window.is_some() => {
                     ("grid.window", "tau and window together decide which levels are visited")
                 }
@@ -141,18 +142,17 @@ pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
 
 /// The largest alpha_bar at which samples may start from pure noise: a tenth of an image's amplitude.
 ///
-/// Twice what any schedule in wide use leaves at its last label: Stable Diffusion's, 0.0047, which limits
+/// Twice what any schedule in wide use leaves at its last timestep: Stable Diffusion's, 0.0047, which limits
 /// how bright and how dark samples get (Lin et al., *Common Diffusion Noise Schedules and Sample Steps
 /// are Flawed*, WACV 2024); linear betas up to 0.02 leave 4e-5.
 const NEAR_NOISE: f64 = 0.01;
 
-/// Why the samples of a cell are not those of its model: it starts from pure noise where the model knows
-/// an image's remains.
+/// A warning if sampling starts from pure noise at a level where real data would still be visible.
 ///
 /// # Errors
 /// As [`Route::new`].
 pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
-    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_truth()) {
+    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_solution()) {
         return Ok(None);
     }
     let schedule = spec.schedule.build()?;
@@ -163,7 +163,7 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
         return Ok(None); // x_T is carried there from the top
     } else {
         let (grid, _) = grid_and_solver(spec, registry)?;
-        (grid.first(), "choose a `grid.tau` that starts at a higher label, or more steps")
+        (grid.first(), "choose a `grid.tau` that starts at a higher timestep, or more steps")
     };
     Ok((start.alpha_bar > NEAR_NOISE).then(|| {
         format!(
@@ -176,13 +176,13 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
     }))
 }
 
-/// Why samples cannot be compared with draws of the data, where that is asked for.
+/// Why samples cannot be compared with draws of the data, if a measure does that.
 fn undrawable(cell: &Cell) -> Option<Diagnostic> {
     let measures = &cell.spec.metrics.as_ref()?.measures;
     let name = measures.iter().find(|measure| measure.needs_draws())?.name();
     if cell.spec.model.exact.is_none() {
         let message = format!("`{name}` compares samples with exact draws of the model's own data");
-        let help = "a network's data is not known that way: measure `fd` or `kid`, or take \
+        let help = "only exact-score models have those: measure `fd` or `kid`, or take \
                     `gaussian`, `mixture` or `dirac`";
         let place = cell.locate("metrics.measures");
         return Some(Diagnostic::error(place, message).help(help));

@@ -17,7 +17,7 @@ pub struct Carried {
     pub calls: u64,
 }
 
-/// Images as files and features have them; row 0 is the sample `first`.
+/// Images in single precision, as files and features need them; row 0 is the sample `first`.
 ///
 /// # Errors
 /// A sample with a value that f32 cannot hold.
@@ -35,7 +35,7 @@ pub fn single(images: ArrayView4<'_, f64>, first: u64) -> core::Result<Array4<f3
 /// Which way a batch is carried along its grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From x_T to images; to the first level of a window by the truth.
+    /// From x_T to images; to the first level of a window by the reference solution.
     Sample,
     /// From the grid's last level to its first, by the cell's convention of inversion.
     Encode,
@@ -84,12 +84,12 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Bits>;
 
-    /// Where the truth of these samples starts, and where it ends; `observe` is called at every
+    /// Where the reference solution of these samples starts, and where it ends; `observe` is called at every
     /// model call.
     ///
     /// # Errors
-    /// A cell without a truth, and as [`Sampler::sample`].
-    fn truth(
+    /// A cell without a reference solution, and as [`Sampler::sample`].
+    fn solution(
         &self,
         noise: KeyedNoise,
         rows: usize,

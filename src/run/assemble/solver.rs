@@ -1,4 +1,4 @@
-//! A solver on its grid: S steps, or as many as a budget of model calls pays for.
+//! A solver on its grid: S steps, or as many as a budget of model calls allows.
 //!
 //! A solver may depend on its grid and the cost of a grid on its solver, so the two are built
 //! together.
@@ -32,7 +32,7 @@ pub(crate) fn grid_and_solver(
     on_grid(&spec.grid, &spec.solver, &spec.schedule.build()?, registry)
 }
 
-/// A grid and a solver for it; a budget of calls is spent as far as it goes.
+/// A grid and a solver for it, with as many steps as a budget of calls allows.
 pub(crate) fn on_grid(
     grid: &GridSpec,
     solver: &SolverSpec,
@@ -48,7 +48,7 @@ pub(crate) fn on_grid(
         Steps::Number(steps) => return with(steps),
         Steps::Calls(budget) => budget,
     };
-    // A spacing that repeats labels asks for more steps than it has levels, but not for twice as many.
+    // A spacing that repeats timesteps asks for more steps than it has levels, but not for twice as many.
     let most =
         usize::try_from(budget.saturating_mul(2)).unwrap_or(usize::MAX).min(schedule.horizon());
     let mut refused = None;
@@ -60,7 +60,7 @@ pub(crate) fn on_grid(
         match found {
             Ok((found, calls)) if calls <= budget => return Ok(found),
             Ok(_) => {}
-            // What is wrong with few steps only hides what is wrong with any.
+            // An error that only few steps cause would hide one that any number causes.
             Err(error) => refused = Some(refused.unwrap_or(error)),
         }
     }

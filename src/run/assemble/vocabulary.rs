@@ -12,14 +12,14 @@ use crate::{
 pub fn vocabulary(registry: &Registry) -> Vocabulary {
     Vocabulary {
         solvers: registry.kinds(),
-        truths: truths(registry),
+        solutions: solutions(registry),
         weights: Some(home::models()),
         stated: Some(stated),
     }
 }
 
 /// What solves the probability-flow ODE: the exact flow, and the methods that draw no noise.
-fn truths(registry: &Registry) -> Vec<Kind> {
+fn solutions(registry: &Registry) -> Vec<Kind> {
     let schedule = Schedule::cosine(10).expect("invariant: ten labels are a schedule");
     let deterministic = |kind: &Kind| {
         let solver = registry.build(&Registry::section(kind), &schedule, 2).ok()?;

@@ -161,7 +161,7 @@ impl Examiner<'_> {
             grid: GridSpec::new(Tau::OFFICIAL_UNIFORM, watch.steps),
             solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
             metrics,
-            truth: None,
+            solution: None,
             task: Task::Sample,
         })
     }

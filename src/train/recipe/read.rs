@@ -103,7 +103,7 @@ impl Manifest {
     fn recipe(&self, profile: Option<&str>, arguments: &[Argument]) -> Result<Recipe, Diagnostics> {
         let whole = Place::whole(&self.source);
         if !self.is_training() {
-            let problem = Diagnostic::error(whole, "this is no manifest of a training").help(
+            let problem = Diagnostic::error(whole, "this manifest does not describe a training").help(
                 "a training has `task = \"denoiser\"` or `task = \"classifier\"`; experiments are run \
                  by `ddim run`",
             );
@@ -182,7 +182,7 @@ pub(crate) fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recip
         if root.sound(key)
             && let Some(entry) = root.entry(key)
         {
-            let message = format!("`{key}` means nothing to a training");
+            let message = format!("`{key}` does not apply to a training");
             root.report(Diagnostic::error(entry.place.clone(), message).help(help));
         }
     }
@@ -219,14 +219,14 @@ impl Sections {
         self.learned == Some(self.own.other())
     }
 
-    /// Reports the keys that are there and mean nothing to the manifest's task.
+    /// Reports the keys that do not apply to the manifest's task.
     fn refuse(&self, r: &mut Reader<'_>, keys: &[&str]) {
         for key in keys.iter().filter(|_| self.foreign()) {
             if r.sound(key)
                 && let Some(entry) = r.entry(key)
             {
                 let (task, owner) = (self.own.other().name(), self.own.name());
-                let message = format!("`{}` means nothing to a {task}", r.path(key));
+                let message = format!("`{}` does not apply to a {task}", r.path(key));
                 let help = format!("it belongs to `task = \"{owner}\"`: remove it, or choose that");
                 let problem = Diagnostic::error(entry.place.clone(), message);
                 r.report(problem.also(self.chosen.clone(), "chosen here").help(help));

@@ -1,4 +1,4 @@
-//! A cell's truth as the manifest gives it, before it is known what its states are.
+//! A cell's reference solution as the manifest gives it, before the type of its states is known.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -13,40 +13,40 @@ use crate::{
     plan::{CellSpec, Solves, Steps},
     run::{
         registry::{Everywhere, Registry},
-        truth::{Known, Truth},
+        solution::{Known, Solution},
     },
 };
 
-/// A method and its way, for whatever states the cell turns out to have.
-pub(crate) struct AnyTruth {
+/// A method and its grid, for whatever states the cell turns out to have.
+pub(crate) struct AnySolution {
     key: String,
     method: Method,
     lead: Option<Grid>,
     grid: Grid,
 }
 
-/// What counts as exact.
+/// The method that counts as exact.
 enum Method {
-    /// The flow of an exact-score model that has one.
+    /// The exact flow of a Gaussian.
     Exact(Gaussian),
     Solver(Arc<dyn Everywhere>),
 }
 
-impl AnyTruth {
-    /// The truth of a cell on its grid, if it has one: from x_T to where the cell starts, if that is
-    /// elsewhere, and on.
+impl AnySolution {
+    /// The reference solution of a cell on its grid, if it has one: from x_T to where the cell starts,
+    /// if that is elsewhere, and from there to the cell's end.
     ///
     /// # Errors
     /// A grid that cannot be built or that the method does not admit, or an exact flow that is not
     /// known.
     pub(crate) fn of(spec: &CellSpec, registry: &Registry, grid: &Grid) -> Result<Option<Self>> {
-        let Some(truth) = &spec.truth else { return Ok(None) };
-        let refuse = |error: Error| Error::Truth(error.to_string());
+        let Some(solution) = &spec.solution else { return Ok(None) };
+        let refuse = |error: Error| Error::Solution(error.to_string());
         let schedule = spec.schedule.build()?;
         let two = |from: Level, to: Level| Ok::<_, Error>(Grid::from_levels(vec![from, to])?);
         let across = || two(grid.first(), grid.last());
-        let (way, method) = if let Solves::Method(method) = &truth.method {
-            let (way, solver) = if let Some(own) = &truth.grid {
+        let (way, method) = if let Solves::Method(method) = &solution.method {
+            let (way, solver) = if let Some(own) = &solution.grid {
                 on_grid(own, method, &schedule, registry).map_err(refuse)?
             } else {
                 let way = across()?;
@@ -57,13 +57,13 @@ impl AnyTruth {
             (way, Method::Solver(solver))
         } else {
             let Some(gaussian) = spec.model.exact.as_ref().and_then(gaussian) else {
-                return Err(Error::Truth(format!(
+                return Err(Error::Solution(format!(
                     "the exact flow of `{}` is not known: only that of gaussian and dirac is; \
                      `dormand-prince` comes as close as its tolerance",
                     spec.model.source
                 )));
             };
-            let way = match &truth.grid {
+            let way = match &solution.grid {
                 None => across()?,
                 Some(own) => match own.steps {
                     Steps::Number(steps) => {
@@ -71,7 +71,7 @@ impl AnyTruth {
                     }
                     Steps::Calls(_) => {
                         let problem = "the exact flow makes no calls: give `steps`";
-                        return Err(Error::Truth(problem.into()));
+                        return Err(Error::Solution(problem.into()));
                     }
                 },
             };
@@ -85,13 +85,13 @@ impl AnyTruth {
         let ends = (lead.is_some(), level(way.first()), level(way.last()), way.requested());
         let key = format!(
             "{:?} {:?} {:?} {:?} {:?} {} {ends:?}",
-            spec.model, spec.schedule, truth, spec.precision, spec.state, spec.seed
+            spec.model, spec.schedule, solution, spec.precision, spec.state, spec.seed
         );
         Ok(Some(Self { key, method, lead, grid: way }))
     }
 
-    /// What solves it, so that cells that share it are told, and its model calls per sample; at least
-    /// so many for a method that chooses its own steps.
+    /// Its key, equal for cells that share it, and its model calls per sample: a lower bound for a method
+    /// that chooses its own steps.
     ///
     /// # Errors
     /// As the method's own steps.
@@ -106,19 +106,31 @@ impl AnyTruth {
         Ok((self.key.clone(), calls))
     }
 
-    pub(crate) fn on_arrays(self, known: &Known<Array>) -> Truth<Array> {
+    pub(crate) fn on_arrays(self, known: &Known<Array>) -> Solution<Array> {
         let solver = match self.method {
             Method::Exact(gaussian) => Arc::new(GaussianFlow(gaussian)) as Arc<dyn Solver<Array>>,
             Method::Solver(solver) => solver,
         };
-        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+        Solution {
+            key: self.key,
+            solver,
+            lead: self.lead,
+            grid: self.grid,
+            known: Rc::clone(known),
+        }
     }
 
-    pub(crate) fn on_tensors(self, known: &Known<Tensor>) -> Truth<Tensor> {
+    pub(crate) fn on_tensors(self, known: &Known<Tensor>) -> Solution<Tensor> {
         let solver = match self.method {
             Method::Exact(_) => unreachable!("invariant: a network is no exact-score model"),
             Method::Solver(solver) => solver as Arc<dyn Solver<Tensor>>,
         };
-        Truth { key: self.key, solver, lead: self.lead, grid: self.grid, known: Rc::clone(known) }
+        Solution {
+            key: self.key,
+            solver,
+            lead: self.lead,
+            grid: self.grid,
+            known: Rc::clone(known),
+        }
     }
 }
