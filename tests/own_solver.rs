@@ -12,8 +12,9 @@ use ddim::{
     exact::Gaussian,
     hardware::Hardware,
     manifest::Manifest,
+    report::html,
     run::{
-        assemble,
+        assemble, outline,
         registry::Registry,
         runner::{self, Options},
     },
@@ -65,6 +66,11 @@ fn a_solver_of_the_readers_own_runs_through_a_manifest() {
     let calls: Vec<&str> =
         metrics.lines().skip(1).map(|line| line.split(',').nth(7).unwrap()).collect();
     assert_eq!(calls, ["10", "9", "20", "19"]);
+    // A program that has never heard of the midpoint rule draws what it left.
+    let drawn = outline::read(folder.path(), &Registry::default()).unwrap();
+    assert_eq!(drawn.plan.cells.iter().map(|cell| cell.order).collect::<Vec<_>>(), [Some(2); 4]);
+    assert_eq!(drawn.records.len(), 4);
+    html::html(&drawn).unwrap();
 }
 
 #[test]

@@ -20,6 +20,7 @@ use ddim::report::measure::Statistic;
 use ddim::report::overview::{Format, Show};
 use ddim::report::plot::Figure;
 use ddim::report::table::{Facts, Input, Table};
+use ddim::results::folder::Folder;
 use ddim::results::record::{Columns, Record, Status, read_csv, to_csv};
 use ddim::results::sink::{Planned, Sink};
 use ddim::run::outline;
@@ -1198,4 +1199,19 @@ fn a_run_dates_itself_and_shows_the_median_beside_the_mean() {
     // Bold where the table in Markdown is bold.
     assert_eq!(report.matches("<strong>").count(), table.matches("| **").count());
     assert!(report.contains("<strong>"));
+}
+
+#[test]
+fn the_committed_results_need_neither_solvers_nor_todays_words() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let mut read = 0;
+    for folder in std::fs::read_dir(results).unwrap() {
+        let folder = folder.unwrap().path();
+        let kept = Folder::read(&folder, &|_| panic!("{} has no plan.json", folder.display()));
+        let kept = kept.unwrap();
+        assert_eq!(kept.plan.cells.len(), kept.records.len(), "{}", folder.display());
+        Show::new(&kept.plan).plots(&kept.records, &kept.timings).unwrap();
+        read += 1;
+    }
+    assert!(read > 20, "{read} folders");
 }

@@ -379,7 +379,7 @@ mod tests {
             for features in [None, Some("inception"), Some("models/cifar10-features")] {
                 let column = column_name(&metric, features);
                 let measure = Measured::of(&metric).unwrap();
-                if features.is_none() || measure.needs_features() {
+                if features.is_some() == measure.needs_features() {
                     assert_eq!(of_column(&column), Some(measure), "{column}");
                 }
             }
