@@ -148,7 +148,7 @@ fn what_cannot_be_inverted_says_so() {
     let error = refusal(noisy(), &back);
     assert!(matches!(error, Error::StochasticReversed { solver: "ddim" }), "{error}");
     let error = refusal(noisy(), &back.clone().reversed());
-    assert!(matches!(error, Error::Setting { solver: "ddim", .. }), "{error}");
+    assert!(matches!(error, Error::NotOneCall { solver: "ddim" }), "{error}");
     // Solved towards the clean end, Eq. (15) would divide by its sigma.
     let error = refusal(Arc::new(Euler::SigmaSquared), &back.reversed());
     assert!(matches!(error, Error::CleanStart { .. }), "{error}");

@@ -304,7 +304,7 @@ fn images_are_not_encoded_into_a_window() {
         let said = ddim.exact_refuses(verb, &WINDOW);
         assert_eq!(
             said.lines().last().unwrap_or_default(),
-            "error: grid.window ends at sigma = 1, and images lie at the clean end: leave it out"
+            "error: grid.window ends at sigma = 1, but images are at the clean end; remove it"
         );
     }
 }
@@ -485,7 +485,7 @@ fn bad_images_and_flags_end_in_one_message() {
     "#);
     assert_snapshot!(encode(&["x.npy", "--solver", "heun", "--inversion", "next", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: heun makes more than one model call a step, and only a step of one call can be inverted by the next and the fixed-point convention; use `inversion = "current"`, or a solver of one call: ddim with `eta = 0`, euler or euler-sigma2
+    error: heun: the next and the fixed-point convention can only invert steps of one model call without noise; use `inversion = "current"`, or a solver of one call: ddim with `eta = 0`, euler or euler-sigma2
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
@@ -606,6 +606,6 @@ fn bad_ends_end_in_one_message() {
     let first = opposite.slice(s![..1, .., .., ..]).to_owned();
     opposite.slice_mut(s![1.., .., .., ..]).assign(&-first);
     ndarray_npy::write_npy(ddim.path("z.npy"), &opposite).unwrap();
-    assert_snapshot!(between(&["--latents", "z.npy"]), @"error: slerp: the ends are opposite: there is no one arc between them");
+    assert_snapshot!(between(&["--latents", "z.npy"]), @"error: slerp: the ends are opposite, so the arc between them is not unique");
     assert_snapshot!(between(&["--latents", "z.npy", "--seeds", "1,2"]).lines().next().unwrap(), @"error: the argument '--latents <FILE>' cannot be used with '--seeds <A,B[,C,D]>'");
 }

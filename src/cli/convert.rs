@@ -185,7 +185,7 @@ impl Convert {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".writing-");
         #[cfg(unix)]
-        // Temporary folders are private by default; models are for everyone the umask allows.
+        // Temporary folders are private by default; for models, the umask decides.
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let made = builder.tempdir_in(self.parent()).map_err(|error| self.failed(&error))?;
         write(made.path())?;

@@ -86,7 +86,7 @@ pub(super) fn known(command: Command, registry: &Registry) -> Command {
         verb.mut_args(|arg| match flags.iter().find(|(flag, _)| arg.get_id() == flag) {
             Some((flag, known)) if !(one && *flag == "solver") => {
                 let told = ["solver", "tau"].contains(&arg.get_id().as_str());
-                // Help and completions want names that live as long as the program.
+                // Help and completions need names that live as long as the program.
                 let known = known.iter().map(|name| &*name.clone().leak()).collect();
                 arg.value_parser(Word(known)).hide_possible_values(!told)
             }

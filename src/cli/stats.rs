@@ -60,7 +60,7 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn run(&self) -> Result<()> {
-        // Not after minutes of features. A missing folder is made when the file is written.
+        // Checked before minutes of features. A missing folder is created when the file is written.
         if self.out.is_dir() {
             let out = self.out.display();
             return Err(Error::input(format!("--out {out}: it is a folder; name a file")));

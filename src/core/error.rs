@@ -56,10 +56,11 @@ pub enum Error {
         solver: &'static str,
     },
 
-    /// A method of more than one model call a step, by a convention of inversion that needs one.
+    /// A step that is more than one model call, or draws noise, by a convention of inversion that
+    /// allows neither.
     #[error(
-        "{solver} makes more than one model call a step, and only a step of one call can be inverted by \
-         the next and the fixed-point convention"
+        "{solver}: the next and the fixed-point convention can only invert steps of one model call \
+         without noise"
     )]
     NotOneCall {
         /// The method.

@@ -229,7 +229,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
 
 /// The known name nearest to a mistyped one, if one is near: a third of its letters may differ.
 ///
-/// Numbers have no neighbours: whoever wrote 100 did not mean 10.
+/// Numbers have no neighbours: 100 is not a misspelling of 10.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     if length < 3 || !name.contains(char::is_alphabetic) {

@@ -128,7 +128,7 @@ impl Folder {
     }
 }
 
-/// Makes the outline of a run from its manifest alone.
+/// Makes the outline of a run from its manifest.
 pub type Older<'a> = &'a dyn Fn(&Manifest) -> std::result::Result<Outline, Diagnostics>;
 
 fn outlined(folder: &Path, text: String, kept: Option<&[u8]>, older: Older<'_>) -> Result<Outline> {

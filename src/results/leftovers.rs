@@ -71,7 +71,7 @@ mod tests {
         let kept = [
             format!("strips/{new}.png"),
             "table.md".into(),
-            // Somebody's own, by names that no run gives.
+            // Files of the user, with names that no run uses.
             "strips/0123456789ABCDEF.png".into(),
             "strips/best.png".into(),
             format!("strips/{old}0.png"),

@@ -1,7 +1,7 @@
 //! One row of `metrics.csv`: a cell, what decided it, and what was measured.
 //!
 //! Everything here is deterministic; times live in `timing.csv`. The table, the plots and the
-//! claims are functions of these rows alone, so each metric is written with its leave-one-group-out
+//! claims depend only on these rows, so each metric is written with its leave-one-group-out
 //! values: paired differences between cells follow from the file without the features.
 //!
 //! The columns are fixed before the run: `cell`, `key`, `status`, one `param.AXIS` per axis, `S`,

@@ -61,7 +61,7 @@ impl<S: State> Solver<S> for DpmSolver {
             let ratio = step.until(level).signal_ratio();
             S::lincomb(&[(ratio, x), (-level.std() * h.exp_m1(), eps)])
         };
-        // The same plus c D, D = eps_s - eps, whose two parts join the terms there are.
+        // The same plus c D with D = eps_s - eps, whose two parts join existing terms.
         let linear = |level: Level, h: f64, c: f64, eps_s: &S| {
             let ratio = step.until(level).signal_ratio();
             S::lincomb(&[(ratio, x), (-level.std() * h.exp_m1() - c, &eps), (c, eps_s)])

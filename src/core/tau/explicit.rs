@@ -1,4 +1,4 @@
-//! Timesteps as somebody lists them.
+//! Listed timesteps.
 
 use std::cmp::Ordering::Less;
 

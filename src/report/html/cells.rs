@@ -1,4 +1,4 @@
-//! Every cell with its cost and what was measured, and the time that all took.
+//! Every cell with its cost and its metrics, and the total time.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The sentence on times and the table of cells, which is unfolded where `open`.
+/// The sentence on times and the table of cells, unfolded if `open`.
 pub(super) fn cells(folder: &Folder, open: bool) -> Markup {
     let times: Vec<&Timing> = folder.records.iter().filter_map(|r| folder.timing(r)).collect();
     let caption = format!(

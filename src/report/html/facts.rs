@@ -24,7 +24,7 @@ pub(super) fn question(text: &str) -> Markup {
         match (key, entries.last_mut()) {
             _ if words.is_empty() => open = false,
             (Some((key, text)), _) => {
-                // A command stays as it was typed.
+                // A command stays as typed.
                 let text = text.trim();
                 let text = if key == "As run" { text.to_owned() } else { capital(text) };
                 entries.push((key, text));

@@ -1,8 +1,8 @@
-//! `report.html`: everything a results folder holds, on one page that needs nothing else.
+//! `report.html`: everything in a results folder, on one self-contained page.
 //!
-//! The page is a function of the [`Folder`] alone. Styles, plots (as SVG) and samples (as PNG) are
-//! inside it; it has no script and names no address, which its own content policy enforces. Text
-//! comes from manifests and files; maud escapes it.
+//! The page depends only on the [`Folder`]. It includes its styles, plots (as SVG) and samples (as
+//! PNG); it has no script and loads nothing, which its content policy enforces. Text comes from
+//! manifests and files; maud escapes it.
 
 mod cells;
 mod facts;
@@ -47,7 +47,7 @@ pub fn write(results: &Folder, out: &Path) -> Result<()> {
 /// The page.
 ///
 /// # Errors
-/// A plot of what has no place on its axes.
+/// A plot of values that its axes cannot show.
 pub fn html(folder: &Folder) -> Result<String> {
     let show = Show::new(&folder.plan);
     let shown = show.shown(&folder.records);

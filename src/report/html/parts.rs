@@ -1,10 +1,10 @@
-//! What all sections of the page are built of.
+//! The building blocks of all sections of the page.
 
 use maud::{Markup, html};
 
 use crate::report::text::pretty;
 
-/// Text in which what stands in backticks is a label.
+/// Text in which labels are in backticks.
 pub(super) fn rich(text: &str) -> Markup {
     html! {
         @for (i, part) in text.split('`').enumerate() {
@@ -13,7 +13,7 @@ pub(super) fn rich(text: &str) -> Markup {
     }
 }
 
-/// A table that scrolls by itself where the page is narrower.
+/// A table that scrolls if the page is narrower.
 pub(super) fn scrolling(id: &str, caption: &str, heads: &Markup, lines: &Markup) -> Markup {
     html! {
         div.scroll role="region" tabindex="0" aria-labelledby=(id) {

@@ -1,4 +1,4 @@
-//! The plots and the samples, inside the page.
+//! The plots and the samples, included in the page.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use maud::{Markup, PreEscaped, html};
@@ -39,12 +39,12 @@ pub(super) fn plots(folder: &Folder, show: &Show) -> Result<Option<Markup>> {
     Ok((!plots.is_empty()).then(|| html! { @for plot in plots { (plot) } }))
 }
 
-/// The first samples of every cell, if there are any: those of one column of the table under each
+/// The first samples of every cell, if there are any, with those of one column of the table below each
 /// other.
 pub(super) fn samples(folder: &Folder) -> Option<Markup> {
     let spec = folder.plan.table.as_ref();
     let (across, down) = spec.map_or(("", ""), |s| (s.columns.as_str(), s.rows.as_str()));
-    // What the strips of a figure have in common, and what tells them apart.
+    // What the strips of a figure share, and where they differ.
     let split = |cell: &OutlinedCell| -> (Vec<String>, Vec<String>) {
         let text = |(axis, value): &(String, String)| {
             if axis == down { pretty(value) } else { format!("{axis} = {}", pretty(value)) }

@@ -1,7 +1,7 @@
 //! How a figure is drawn.
 //!
 //! Lengths are in points of the figure. The SVG is drawn on a grid of a tenth of a point; the PNG
-//! at four pixels a point and then averaged to two, which smooths all edges alike.
+//! at four pixels per point and then averaged to two, which smooths all edges alike.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::results::record::Estimate;
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 420;
 const MARGIN: f64 = 14.0;
-/// The curves' labels get no wider than this.
+/// The largest width of a curve's label.
 const LABEL_WIDTH: f64 = 260.0;
 /// Room between the axes and the labels of the curves.
 const LEADER: f64 = 22.0;
@@ -28,7 +28,7 @@ const LEADER: f64 = 22.0;
 /// A fitted line is drawn in this many pieces, because logarithmic axes bend it.
 const PIECES: i32 = 24;
 
-/// The length of an error bar below its value where its end has no place on the axis.
+/// The length of an error bar below its value if the axis cannot show its end.
 const ARROW: f64 = 20.0;
 
 /// Okabe and Ito's palette without its yellow, which is hard to see on white paper; neighbours
@@ -57,7 +57,7 @@ impl Figure {
         Ok(svg.replacen(&fine, &format!("width=\"{WIDTH}\" height=\"{HEIGHT}\""), 1))
     }
 
-    /// The figure as PNG, two pixels a point.
+    /// The figure as PNG, at two pixels per point.
     ///
     /// # Errors
     /// If the drawing library refuses.
@@ -217,7 +217,7 @@ impl Figure {
                 let bottom = place(*x, low);
                 (bottom, cap(bottom).to_vec())
             } else {
-                // How far it goes cannot be shown, only that it goes on.
+                // An arrow: the end lies beyond the axis.
                 let bottom = (middle.0, (middle.1 + ARROW).min(frame.bottom));
                 let (x, y) = bottom;
                 (bottom, vec![(x - 3.0, y - 4.5), bottom, (x + 3.0, y - 4.5)])
@@ -240,7 +240,7 @@ impl Figure {
         }
     }
 
-    /// A fitted line over the places of its curve, as far as the axes have room for it.
+    /// A fitted line over the range of its curve, within the axes.
     fn straight(
         &self,
         frame: &Frame,
@@ -277,20 +277,20 @@ impl Figure {
         let estimates = self.curves.iter().flat_map(|curve| &curve.points);
         let values = estimates.filter_map(|(_, y)| *y).flat_map(|Estimate { value, interval }| {
             let (low, high) = interval.unwrap_or((value, value));
-            // A bar to nearly zero would squeeze everything else; it runs out of the axes instead.
+            // A bar to nearly zero would squeeze everything else, so it leaves the axes instead.
             [if log { low.max(0.3 * value) } else { low }, value, high]
         });
         Scale::over(values, log, 0.05)
     }
 
-    /// Whether an interval goes on beyond the axis.
+    /// Whether an interval continues beyond the axis.
     fn runs_out(&self, scale: &Scale) -> bool {
         let points = self.curves.iter().flat_map(|curve| &curve.points);
         let mut intervals = points.filter_map(|(_, y)| (*y)?.interval);
         intervals.any(|(low, _)| !scale.holds(low))
     }
 
-    /// The values that were measured; round numbers where those are too many to be told apart.
+    /// The values that were measured, or round numbers if those are too many to be legible.
     fn x_ticks(&self, scale: &Scale) -> Vec<f64> {
         let values = self.x_values();
         if values.len() <= 10 && !self.measured_x {
@@ -361,7 +361,7 @@ impl Frame {
             page.text(label, (left - 6.0, y), Text::plain(11.0, BLACK, HPos::Right, VPos::Center));
         }
         page.line(&[(left, top), (left, bottom), (right, bottom)], 0.9, BLACK);
-        // Where labels would touch, every tick keeps its mark, and the ends keep their labels.
+        // If labels would touch, every tick keeps its mark, and only the ends keep their labels.
         let mut free_from = f64::NEG_INFINITY;
         let wide = |value: f64| text_width(&trim(value), 11.0, false) + 6.0;
         let last = x_values.last().copied();
@@ -412,7 +412,7 @@ fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     places
 }
 
-/// A curve's label, cut where it would leave no room for the curve.
+/// A curve's label, cut if it would leave no room for the curve.
 fn shorten(label: &str) -> String {
     let mut short = label.to_owned();
     while text_width(&short, 12.0, false) > LABEL_WIDTH {

@@ -1,14 +1,13 @@
 //! Plots of one metric against one axis or against another metric, as SVG and PNG.
 //!
-//! A figure is a function of the records alone. Every curve has its label at its end, where labels
-//! that would overlap move apart, and a marker of its own. The colours are those of Okabe and Ito, so
-//! that a figure can be read with any colour vision and from a grey printer. Error bars are the 95 %
-//! intervals of what is drawn, the plug-in value at N; one whose end has no place on a logarithmic
-//! axis is an arrow. The ticks of the horizontal axis are the values that were measured, unless there
-//! are too many.
+//! A figure depends only on the records. Every curve has its own marker, and its label at its end;
+//! labels that would overlap move apart. The colours are those of Okabe and Ito, so that a figure can
+//! be read without colour. Error bars are the 95 % intervals of the drawn values, the plug-in values at
+//! N; one whose end a logarithmic axis cannot show is an arrow. The ticks of the horizontal axis are
+//! the measured values, unless there are too many.
 //!
-//! Where a line is fitted, it is drawn through markers that nothing else connects; on logarithmic
-//! axes it bends unless it meets the origin.
+//! A fitted line is drawn through markers that are not connected otherwise; on logarithmic axes it
+//! bends unless it goes through the origin.
 
 pub(crate) mod draw;
 
@@ -86,18 +85,18 @@ pub struct Figure {
 struct Curve {
     label: String,
     points: Points,
-    /// None where nothing is fitted, or to fewer than two places.
+    /// None if nothing is fitted, or if there are fewer than two places.
     line: Option<Line>,
 }
 
 impl Figure {
     /// Collects the curves of a plot from records.
     ///
-    /// Labels of axes that are neither the series nor the horizontal axis are part of a curve's
-    /// name where they vary.
+    /// If axes other than the series and the horizontal axis vary, their labels are part of a curve's
+    /// name.
     ///
     /// # Errors
-    /// If there is nothing to draw, or if something has no place on an axis.
+    /// If there is nothing to draw, or if an axis cannot show a value.
     pub fn new(spec: &PlotSpec, records: &[Record]) -> Result<Self, PlotError> {
         let name = || spec.name.clone();
         let measured_x = records.iter().any(|record| record.metrics.contains_key(&spec.x));
@@ -112,7 +111,7 @@ impl Figure {
             .iter()
             .map(|(axis, _)| axis.as_str())
             .filter(|axis| *axis != spec.series && *axis != spec.x)
-            // What is counted or measured follows from S: the points of one curve differ in S.
+            // What is counted or measured depends on S, so the points of one curve differ in S.
             .filter(|axis| !(counted && ["grid.steps", "grid.calls"].contains(axis)))
             .filter(|axis| varies(axis))
             .collect();
@@ -189,7 +188,7 @@ impl Figure {
         self
     }
 
-    /// The fitted lines, one a row: the curve, its points, `slope` and `intercept` with their
+    /// The fitted lines, one in each row: the curve, its points, `slope` and `intercept` with their
     /// standard errors, and the standard deviation about the line; empty where there is none.
     pub fn fit_csv(&self) -> Vec<u8> {
         let header =
@@ -213,7 +212,7 @@ impl Figure {
     }
 }
 
-/// The line under the title: what the bars are, what was fitted, and what is not shown.
+/// The line below the title: what the bars are, what was fitted, and what is not shown.
 fn note(
     spec: &PlotSpec,
     records: &[Record],

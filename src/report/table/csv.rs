@@ -15,7 +15,7 @@ const DIFFERENCES: [&str; 11] = [
 ];
 
 impl Table<'_> {
-    /// The table as CSV, a line per place: `status`, a `param.AXIS` for each axis, and the columns
+    /// The table as CSV, one line for each place: `status`, a `param.AXIS` for each axis, and the columns
     /// of `metrics.csv` by the same names and with the same numbers, without `m.leave_out`; last the
     /// paper's value.
     pub fn csv(&self) -> String {
@@ -52,8 +52,8 @@ impl Table<'_> {
     /// `differences.csv`, a function of `metrics.csv` and of the axes of the table.
     ///
     /// There is a line for each pair of rows that have both been run, with the bias-corrected
-    /// `difference` of `row` minus `other`; of a pair with a diverged cell, only which of the two
-    /// diverged is known. Each comparison is made by itself.
+    /// `difference` of `row` minus `other`; for a pair with a diverged cell, only which of the two
+    /// diverged. The intervals are not corrected for the number of comparisons.
     pub fn differences_csv(&self) -> Vec<u8> {
         let mut lines = vec![];
         for Panel { title, cross, .. } in &self.panels {
@@ -73,7 +73,7 @@ impl Table<'_> {
     }
 }
 
-/// The columns from `status` on; nothing where a cell was not run.
+/// The columns from `status` on, empty if a cell was not run.
 fn outcome(difference: &Difference, row: &Place) -> Option<[String; 6]> {
     let bare = |status: &str, beyond: &str| {
         let empty = String::new;

@@ -101,7 +101,7 @@ fn line(cells: &[String]) -> String {
     format!("    {} \\\\\n", cells.join(" & "))
 }
 
-/// Text with LaTeX's special characters escaped; what stands in backticks is a label.
+/// Text with LaTeX's special characters escaped; labels are in backticks.
 fn latex_text(text: &str) -> String {
     let mut out = String::new();
     for (i, part) in text.split('`').enumerate() {

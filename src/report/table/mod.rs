@@ -1,13 +1,13 @@
-//! Tables of what was measured: their panels, captions and claims. A file for each form they are
-//! printed in stands beside this one.
+//! Tables of results, with their panels, captions and claims. Each output format has its own file in
+//! this folder.
 //!
 //! A table has the labels of one axis as rows and of another as columns; every combination of the
-//! labels of the remaining axes has a panel of its own. Rows and columns are those of the sweep:
-//! those that the paper has come first, in its order. A cell shows the plug-in value at N, which is
-//! what the field calls, for instance, "FD at N", with the 95 % interval of that same quantity. The
-//! paper's values stand below in a block of their own, and no difference of the two is formed: the
-//! published metric is in general another one. What has not been run says so and is never filled
-//! from the paper. The claims stand below, judged on the paired differences.
+//! labels of the remaining axes has its own panel. Rows and columns are those of the sweep; the
+//! paper's come first, in its order. A cell shows the plug-in value at N, which the field calls, for
+//! instance, "FD at N", with its 95 % interval. The paper's values follow in their own block. They are
+//! not subtracted from the measured ones, because the published metric usually differs. Cells that
+//! were not run say so and are never filled in from the paper. The claims follow, judged on the paired
+//! differences.
 
 mod csv;
 mod json;
@@ -28,7 +28,7 @@ use crate::report::measure::{self, Statistic};
 use crate::report::text::three_decimals;
 use crate::results::record::{Estimate, LEVEL, Record};
 
-/// What a table is made of.
+/// The contents of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// Which axes and which metric.
@@ -48,15 +48,15 @@ pub struct Input<'a> {
 /// Facts about a run that its caption states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Number of samples N, where all cells have the same.
+    /// Number of samples N, if all cells have the same.
     pub samples: Option<usize>,
-    /// The seed of all noise, where all cells have the same.
+    /// The seed of all noise, if all cells have the same.
     pub seed: Option<u64>,
     /// The axis that is averaged over, with its labels: `seed = 0, 1, 2`; empty if there is none.
     pub folded: String,
-    /// How the metric comes from its samples.
+    /// How the metric is computed from its samples.
     pub statistic: Statistic,
-    /// The solver's own order in every row whose cells agree on it.
+    /// The solver's nominal order in every row whose cells agree on it.
     pub orders: BTreeMap<String, u32>,
 }
 
@@ -72,11 +72,11 @@ impl Facts {
 pub struct Order<'a> {
     /// Label of the row.
     pub row: &'a str,
-    /// As fitted over all columns; none where a cell is missing or diverged.
+    /// As fitted over all columns; none if a cell is missing or diverged.
     pub fitted: Option<Estimate>,
-    /// That of the mean, where the table shows its median.
+    /// That of the mean, if the table shows the median.
     pub mean: Option<Estimate>,
-    /// The local orders at both ends, where the points lie on no straight line.
+    /// The local orders at both ends, if the points do not lie on a straight line.
     pub bend: Option<[f64; 2]>,
     /// As the solver states it.
     pub stated: Option<u32>,
@@ -100,7 +100,7 @@ pub(crate) struct Published<'a> {
     pub(crate) title: String,
     /// Labels of the columns.
     pub(crate) columns: &'a [String],
-    /// Label and values of every row; empty where the paper has none.
+    /// Label and values of every row; empty if the paper has none.
     pub(crate) rows: Vec<(&'a str, Vec<String>)>,
 }
 
@@ -176,7 +176,7 @@ impl<'a> Table<'a> {
         &self.panels
     }
 
-    /// The orders of all rows; nothing unless the table fits them.
+    /// The orders of all rows; empty unless the table fits them.
     pub(crate) fn orders<'b>(&'b self, panel: &'b Panel) -> Vec<Order<'b>> {
         let cross = &panel.cross;
         if cross.fit.is_none() {
@@ -197,8 +197,8 @@ impl<'a> Table<'a> {
 
     /// The orders as a table: its heads, and a line for each row; no lines unless they are fitted.
     ///
-    /// Where a median is shown whose mean was measured too, the order of the mean stands beside it;
-    /// where the points bend, the local orders at their ends.
+    /// If the mean of a median was measured too, its order is shown as well; if the points bend, the local
+    /// orders at their ends.
     pub(crate) fn order_lines(&self, panel: &Panel) -> (Vec<String>, Vec<Vec<String>>) {
         let (orders, spec) = (self.orders(panel), self.input.spec);
         let fit = spec.fit.map_or_else(String::new, |fit| fit.to_string());
@@ -212,7 +212,7 @@ impl<'a> Table<'a> {
         (heads, lines)
     }
 
-    /// What the numbers are: the metric, its unit, N, and what stands beside each.
+    /// What the numbers are: the metric, its unit, N, and what follows each number.
     pub(crate) fn headline(&self, interval: &str) -> String {
         let Input { spec, facts, .. } = self.input;
         let words = unit(&spec.value);
@@ -234,7 +234,7 @@ impl<'a> Table<'a> {
         row.values.get(column).copied().filter(|value| !value.is_nan())
     }
 
-    /// The published values as rows of text under a head, and the sentence above them.
+    /// The published values as rows of text below a head, and the sentence above them.
     pub(crate) fn published(&self) -> Option<Published<'a>> {
         let paper = self.input.paper?;
         let row = |row: &'a PaperRow| {
@@ -248,7 +248,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The sentences under the table.
+    /// The sentences below the table.
     pub(crate) fn caption(&self, panel: &Panel) -> String {
         let Input { spec, facts, .. } = self.input;
         let Facts { seed, folded, statistic, .. } = facts;
@@ -294,7 +294,7 @@ impl<'a> Table<'a> {
         caption
     }
 
-    /// The metric of exact draws in the place of the samples, where all cells agree on it.
+    /// The metric of exact draws used as samples, if all cells agree on it.
     fn floor(&self, panel: &Panel) -> Option<Estimate> {
         let column = format!("{}{FLOOR}", self.input.spec.value);
         let mut floors = panel.cross.records.iter().filter_map(|of| of.metrics.get(&column));
@@ -324,7 +324,7 @@ impl Panel<'_> {
         cross.columns.iter().map(String::as_str).map(column).collect()
     }
 
-    /// Model calls per sample in a column, a range where its rows differ.
+    /// Model calls per sample in a column, as a range if its rows differ.
     fn calls(&self, column: &str) -> Option<String> {
         let cross = &self.cross;
         let here = cross.records.iter().filter(|r| r.label(cross.column_axis) == Some(column));
@@ -340,7 +340,7 @@ struct Column<'a> {
     label: &'a str,
     /// The rows in bold.
     best: Vec<&'a str>,
-    /// Whether its numbers have an exponent: all of them or none.
+    /// Whether all its numbers have an exponent.
     exponent: bool,
 }
 
@@ -364,13 +364,13 @@ pub(crate) struct Spot<'a> {
     pub(crate) record: Option<&'a Record>,
     /// What is known of it.
     pub(crate) entry: Entry<'a>,
-    /// Whether it is the best of its column, or cannot be told from that.
+    /// Whether it is the best of its column, or cannot be distinguished from the best.
     pub(crate) bold: bool,
     exponent: bool,
 }
 
 impl Spot<'_> {
-    /// The number and its interval in brackets; a word and nothing where there is no number.
+    /// The number and its interval in brackets; a word and nothing if there is no number.
     pub(crate) fn print(&self) -> (String, String) {
         let text = self.print_as(Estimate::print);
         let split =
@@ -378,7 +378,7 @@ impl Spot<'_> {
         split.unwrap_or((text, String::new()))
     }
 
-    /// `46.2 ± 2.1`, or a word where there is no number.
+    /// `46.2 ± 2.1`, or a word if there is no number.
     fn plus_minus(&self) -> String {
         self.print_as(Estimate::plus_minus)
     }
@@ -391,7 +391,7 @@ impl Spot<'_> {
     }
 }
 
-/// The sentence under fitted orders.
+/// The sentence below fitted orders.
 pub(crate) const BENDS: &str = "Where the points bend beyond their uncertainty, the local orders at the first and the last of \
      them: a single order is then that of the columns it is fitted over.";
 

@@ -6,7 +6,7 @@ use super::{Order, Published, Spot, Table, order_or_not_run};
 use crate::report::cross::print_bend;
 use crate::report::text::{sentence, three_decimals};
 
-/// The least width of a column, that of `133.37 ± 10.25`: columns keep it while the table fills,
+/// The smallest width of a column, that of `133.37 ± 10.25`. Columns keep it while the table fills,
 /// unless a number needs more.
 const WIDTH: usize = 14;
 
