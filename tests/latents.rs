@@ -487,51 +487,51 @@ fn bad_images_and_flags_end_in_one_message() {
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: heun: only a method of one call a step can be inverted by the "next" or the "fixed-point" convention (ddim with eta = 0, euler, euler-sigma2); others run on the reversed grid as they are, inversion = "current"
     "#);
-    assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
+    assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.inversion` cannot be `nxt`
-     --> command line:1:24
+     --> command line:1:13
       |
-    1 | --set solver.inversion="nxt"
-      |                        ^^^^^
+    1 | --inversion nxt
+      |             ^^^
       |
       = help: did you mean `next`?
-    "#);
+    ");
     assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` does not apply to this convention of inversion
-     --> command line:1:25
+     --> command line:1:14
       |
-    1 | --set solver.iterations=4
-      |                         ^
+    1 | --iterations 4
+      |              ^
       |
-     ::: command line:1:24
+     ::: command line:1:13
       |
-    1 | --set solver.inversion="next"
-      |                        ------ chosen here
+    1 | --inversion next
+      |             ---- chosen here
       |
       = help: it belongs to `inversion = "fixed-point"`; remove it, or choose that
     "#);
     assert_snapshot!(encode(&["x.npy", "--inversion", "fixed-point", "--iterations", "0", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` must be at least 1, not `0`
-     --> command line:1:25
+     --> command line:1:14
       |
-    1 | --set solver.iterations=0
-      |                         ^
+    1 | --iterations 0
+      |              ^
       |
       = help: one alone is "next"
     "#);
-    assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
+    assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
-    error: `state` must be f64, not `"f32"`
-     --> command line:1:13
+    error: `state` must be f64, not `f32`
+     --> command line:1:9
       |
-    1 | --set state="f32"
-      |             ^^^^^
+    1 | --state f32
+      |         ^^^
       |
       = help: exact-score models only use f64
-    "#);
+    ");
     // Where nothing is encoded, a convention would do nothing.
     assert_snapshot!(ddim.exact_refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
     error: `solver.inversion` has no effect: this experiment encodes no images
