@@ -487,7 +487,7 @@ fn bad_images_and_flags_end_in_one_message() {
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: heun: the next and the fixed-point convention can only invert steps of one model call without noise; use `inversion = "current"`, or a solver of one call: ddim with `eta = 0`, euler or euler-sigma2
     "#);
-    assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r#"
+    assert_snapshot!(encode(&["x.npy", "--inversion", "nxt", "--out", "z.npy"]), @r"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.inversion` cannot be `nxt`
      --> command line:1:13
@@ -496,7 +496,7 @@ fn bad_images_and_flags_end_in_one_message() {
       |             ^^^
       |
       = help: did you mean `next`?
-    "#);
+    ");
     assert_snapshot!(encode(&["x.npy", "--inversion", "next", "--iterations", "4", "--out", "z.npy"]), @r#"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `solver.iterations` does not apply to this convention of inversion
@@ -522,7 +522,7 @@ fn bad_images_and_flags_end_in_one_message() {
       |
       = help: one alone is "next"
     "#);
-    assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r#"
+    assert_snapshot!(encode(&["x.npy", "--state", "f32", "--out", "z.npy"]), @r"
     x.npy: values from -0.9787 to 0.9884 (0.1 % below -0.9787, median -0.0568, 0.1 % above 0.9884), taken as [-1, 1]
     error: `state` must be f64, not `f32`
      --> command line:1:9
@@ -531,7 +531,7 @@ fn bad_images_and_flags_end_in_one_message() {
       |         ^^^
       |
       = help: exact-score models only use f64
-    "#);
+    ");
     // Where nothing is encoded, a convention would do nothing.
     assert_snapshot!(ddim.exact_refuses(&["sample"], &["--set", "solver.inversion=next", "--out", "a.npy"]), @r"
     error: `solver.inversion` has no effect: this experiment encodes no images

@@ -307,7 +307,7 @@ fn one_of_two_that_exclude_each_other_is_replaced_by_the_one_that_is_given() {
     assert_eq!(steps(&["grid.tau=[900, 500, 0]"]).steps, Steps::Number(3));
     let text = format!("{SMALL}\n[profile.short.grid]\ncalls = 5\n");
     assert_eq!(plan(&text, Some("short"), &[]).unwrap().cells[0].spec.grid.steps, Steps::Calls(5));
-    assert!(problems(SMALL, None, &["grid.calls=20", "grid.steps=5"]).contains("which is given"));
+    assert!(problems(SMALL, None, &["grid.calls=20", "grid.steps=5"]).contains("are both given"));
 }
 
 #[test]
@@ -552,7 +552,7 @@ fn what_was_there_gives_way_to_what_is_given() {
     let both = ["grid.calls=12", "grid.steps=3"].map(Argument::set);
     let manifest = Manifest::parse("below.toml", BELOW).unwrap().giving_way_to(&both);
     let problems = manifest.plan(None, &both, &vocabulary()).unwrap_err().render(false);
-    assert!(problems.contains("model calls are to decide"), "{problems}");
+    assert!(problems.contains("are both given"), "{problems}");
     assert!(!problems.contains("below.toml"), "{problems}");
 }
 

@@ -14,7 +14,7 @@ pub trait ExactModel: Denoiser<State = Array> {
     fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]);
 }
 
-/// Draws of a model's data, `[samples, elements]`: row i is a function of the seed and of i alone.
+/// Draws of a model's data, `[samples, elements]`: row i only depends on the seed and i.
 ///
 /// `sub` tells sets apart that share a seed. No sampler draws from their streams, so that these are
 /// independent of all samples.

@@ -11,7 +11,7 @@ pub(crate) const TRUTH: &str = "truth";
 /// The remark on a manifest that has the old name somewhere.
 pub(crate) const REMARK: &str = "`[truth]` is called `[solution]` now; both are read";
 
-/// The new form of a dotted path below the old name; none for any other path.
+/// The new form of a dotted path that begins with the old name; absent for any other.
 pub(crate) fn renamed(path: &str) -> Option<String> {
     let rest = path.strip_prefix(TRUTH)?;
     (rest.is_empty() || rest.starts_with('.')).then(|| format!("solution{rest}"))

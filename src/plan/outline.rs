@@ -80,7 +80,7 @@ pub struct OutlinedCell {
 }
 
 impl Outline {
-    /// The outline of a plan; S and the order of each cell are known to whoever knows its solver.
+    /// The outline of a plan; S and the order of each cell come from its solver.
     pub fn new(plan: &Plan, of: impl Fn(&Cell) -> (usize, Option<u32>)) -> Self {
         let metrics = plan.cells.iter().find_map(|cell| cell.spec.metrics.as_ref());
         let outlined = |cell: &Cell| {

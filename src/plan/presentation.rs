@@ -21,7 +21,7 @@ pub struct TableSpec {
     /// One sentence under the table.
     pub caption: String,
     /// What every row is fitted against on logarithmic axes, `calls` or `S`: the table then shows
-    /// the slope with its sign turned, beside the solver's order.
+    /// the slope with its sign turned, next to the solver's order.
     pub fit: Option<Against>,
     /// An axis over whose labels the mean is taken, usually `seed`; plots show that mean too.
     pub over: Option<String>,
@@ -49,7 +49,7 @@ impl fmt::Display for Against {
     }
 }
 
-/// `[paper]`: published numbers with their source, printed beside what was measured.
+/// `[paper]`: published numbers with their source, printed next to what was measured.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct PaperValues {
@@ -163,7 +163,7 @@ pub enum Fitted {
 
 /// What a plot may show besides metrics: the time of drawing one sample, in seconds.
 ///
-/// It is that of `timing.csv`, `seconds_per_sample_call` times the calls: drawing alone, without
+/// It is that of `timing.csv`, `seconds_per_sample_call` times the calls: only drawing, without
 /// loading, measuring and writing, divided by the samples of a batch. It is never the same twice,
 /// so no table and no claim is made of it.
 pub const SECONDS: &str = "seconds";

@@ -17,7 +17,7 @@ use crate::train::{
     settings::Denoiser,
 };
 
-/// Parts of the timesteps whose mean losses are reported beside the whole: equal quarters.
+/// Parts of the timesteps whose mean losses are reported with the whole: equal quarters.
 pub const QUARTERS: usize = 4;
 
 /// $w(t)\,\lVert y - f_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon, t)\rVert^2$

@@ -1,4 +1,4 @@
-//! What a training is looked at by: a grid of samples, their Fréchet distance, a classifier's error.
+//! How a training is watched: a grid of samples, their Fréchet distance, a classifier's error.
 //!
 //! Samples are drawn as any experiment draws them, from the folder that the training writes: what is
 //! measured is what a user opens.
@@ -41,7 +41,7 @@ pub(crate) struct Exam {
     pub(crate) n: u64,
 }
 
-/// What exams need beside the weights.
+/// What exams need besides the weights.
 pub(crate) struct Examiner<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) registry: &'a Registry,

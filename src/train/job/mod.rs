@@ -1,7 +1,7 @@
 //! Runs a training: the loop around [`crate::train`]'s steps, with everything that needs a file, a
 //! clock or a terminal.
 //!
-//! A training's folder holds `model/`, what others open; `checkpoints/`, what it goes on from;
+//! A training's folder holds `model/`, what others open; `checkpoints/`, what it continues from;
 //! `loss.csv` and its plot, and all numbers in `log.jsonl`; grids of samples and their distance by
 //! images seen; the recipe as run and `provenance.json`. Called again, it resumes from the newest
 //! checkpoint, and on the CPU with the same number of threads it ends at the same bytes as if it had
@@ -85,7 +85,7 @@ pub struct Images {
     pub test: Option<ImageSet>,
 }
 
-/// Trains what a recipe asks for, or goes on where it stopped; gives what is worth saying at the end.
+/// Trains a recipe, or continues where it stopped; returns the closing summary.
 ///
 /// # Errors
 /// Images that do not fit the recipe, a folder of another training, a loss that is not finite, or an
@@ -159,7 +159,7 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
     summary
 }
 
-/// What cannot be said of the recipe or the images alone.
+/// Checks that need both the recipe and the images.
 fn check(settings: &Settings, images: &Images, recipe: &Recipe) -> Result<()> {
     let set = &images.set;
     if set.is_empty() {

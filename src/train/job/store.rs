@@ -30,7 +30,7 @@ const IDENTITY: &str = "identity";
 /// How many are kept.
 const KEPT: usize = 2;
 
-/// What a training goes on from.
+/// What a training continues from.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) state: State,

@@ -206,7 +206,7 @@ pub(crate) fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recip
     }
 }
 
-/// What belongs to one task alone.
+/// Keys that only one task has.
 struct Sections {
     learned: Option<LearnerName>,
     own: LearnerName,
