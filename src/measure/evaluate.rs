@@ -100,14 +100,13 @@ pub fn evaluate(
         Accuracy::check(set, ruler.features)?;
     }
     let device = hardware.device();
-    let names = ruler.measures.iter().map(|measure| measure.name()).collect();
     let reference = ruler.reference.filter(|_| compared);
     let file = match reference {
         Some(Against::File(path)) => Some(path.to_string_lossy()),
         _ => None,
     };
     let mut with = FeatureRuler::new(
-        names,
+        ruler.measures.to_vec(),
         ruler.features,
         file.as_deref(),
         blocks,

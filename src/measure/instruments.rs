@@ -27,9 +27,7 @@ use crate::{
     },
     plan::{
         CellSpec, Measured,
-        measures::{
-            ERROR, ERROR_MEDIAN, FEATURE_ERROR, FLOOR, IS, KID, PRECISION, RECALL, column_name,
-        },
+        measures::{FLOOR, column_name},
     },
 };
 
@@ -65,12 +63,12 @@ impl Instruments {
     ) -> Result<Self> {
         let mut all: Vec<Box<dyn Instrument>> = vec![];
         let Some(metrics) = &spec.metrics else { return Ok(Self(all)) };
-        let names = metrics.measures.iter().filter(|measure| measure.is_of_features());
-        let names: Vec<_> = names.map(|measure| measure.name()).collect();
-        for (_, source, reference) in metrics.networks().filter(|_| !names.is_empty()) {
-            let names = names.clone();
+        let featured = metrics.measures.iter().copied().filter(|measure| measure.is_of_features());
+        let featured: Vec<Measured> = featured.collect();
+        for (_, source, reference) in metrics.networks().filter(|_| !featured.is_empty()) {
+            let measures = featured.clone();
             all.push(Box::new(Distribution {
-                ruler: FeatureRuler::new(names, source, reference, metrics.blocks, extractors)?,
+                ruler: FeatureRuler::new(measures, source, reference, metrics.blocks, extractors)?,
                 quantise: metrics.quantise,
                 device: extractors.device(),
             }));
@@ -86,14 +84,14 @@ impl Instruments {
         }
         let of_samples = metrics.measures.iter().copied();
         let of_samples = of_samples.filter(|m| !m.needs_features() && !m.needs_draws());
-        let names: Vec<&'static str> = of_samples.map(Measured::name).collect();
-        if !names.is_empty() {
-            all.push(Box::new(PerSample { names, blocks: metrics.blocks }));
+        let measures: Vec<Measured> = of_samples.collect();
+        if !measures.is_empty() {
+            all.push(Box::new(PerSample { measures, blocks: metrics.blocks }));
         }
         if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
         {
             all.push(Box::new(FeaturesToSolution {
-                column: column_name(FEATURE_ERROR, Some(source)),
+                column: column_name(Measured::FeatureError.name(), Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
                 device: extractors.device(),
@@ -142,7 +140,7 @@ impl Instruments {
 
 /// Measures on features, from any network.
 pub(crate) struct FeatureRuler {
-    names: Vec<&'static str>,
+    measures: Vec<Measured>,
     source: String,
     blocks: usize,
     pub(crate) extractor: Rc<dyn FeatureExtractor>,
@@ -197,18 +195,19 @@ impl FeatureRuler {
     /// An extractor or a reference that cannot be read or do not belong together, or a score asked
     /// of an extractor without a classifier.
     pub(crate) fn new(
-        names: Vec<&'static str>,
+        measures: Vec<Measured>,
         source: &str,
         reference: Option<&str>,
         blocks: usize,
         extractors: &mut Extractors,
     ) -> Result<Self> {
         let extractor = extractors.extractor(source)?;
-        let head =
-            names.contains(&IS).then(|| LogitHead::of(&*extractor, source, IS)).transpose()?;
+        let scored = measures.contains(&Measured::Is);
+        let head = || LogitHead::of(&*extractor, source, Measured::Is.name());
+        let head = scored.then(head).transpose()?;
         let reference =
             reference.map(|reference| extractors.reference(source, reference)).transpose()?;
-        Ok(Self { names, source: source.to_owned(), blocks, extractor, reference, head })
+        Ok(Self { measures, source: source.to_owned(), blocks, extractor, reference, head })
     }
 
     /// The metrics of features `[N, D]`.
@@ -221,26 +220,25 @@ impl FeatureRuler {
     /// Never: distances are asked of a ruler with a reference.
     pub(crate) fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<Metrics> {
         let reference = || self.reference.as_ref().expect("invariant: distances have a reference");
-        let metric = |name: &str| -> Result<Jackknife> {
-            Ok(match name {
-                KID => kid_jackknife(features, self.blocks, reference().kid()?)?,
-                PRECISION | RECALL => {
+        let metric = |measure: Measured| -> Result<Jackknife> {
+            Ok(match measure {
+                Measured::Kid => kid_jackknife(features, self.blocks, reference().kid()?)?,
+                Measured::Precision | Measured::Recall => {
                     // As many on both sides: balls about samples shrink as their number grows.
                     let data = reference().reference.evenly(features.nrows())?;
-                    let share = if name == PRECISION { precision } else { recall };
+                    let share = if measure == Measured::Precision { precision } else { recall };
                     share(features, data.view(), self.blocks)?
                 }
-                IS => {
+                Measured::Is => {
                     let head = self.head.as_ref().expect("invariant: a score has a head");
                     inception_score(head.logits(features).view(), SPLITS)?
                 }
                 _ => frechet_jackknife(features, self.blocks, reference().frechet()?)?,
             })
         };
-        let metrics = self
-            .names
-            .iter()
-            .map(|name| Ok((column_name(name, Some(&self.source)), metric(name)?)));
+        let metrics = self.measures.iter().map(|&measure| {
+            Ok((column_name(measure.name(), Some(&self.source)), metric(measure)?))
+        });
         metrics.collect()
     }
 }
@@ -333,34 +331,38 @@ impl Instrument for Drawn {
 
 /// Means and medians over samples of numbers that come with them.
 struct PerSample {
-    names: Vec<&'static str>,
+    measures: Vec<Measured>,
     blocks: usize,
 }
 
 impl Instrument for PerSample {
     fn width(&self) -> usize {
-        self.names.len()
+        self.measures.len()
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let source = |name| if name == ERROR_MEDIAN { ERROR } else { name };
-        let of = |name| samples.numbers.get(source(name)).map_or(&[][..], Vec::as_slice);
-        let columns: Vec<&[f64]> = self.names.iter().copied().map(of).collect();
+        let source = |measure| match measure {
+            Measured::ErrorMedian => Measured::Error,
+            own => own,
+        };
+        let of =
+            |measure| samples.numbers.get(source(measure).name()).map_or(&[][..], Vec::as_slice);
+        let columns: Vec<&[f64]> = self.measures.iter().copied().map(of).collect();
         let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
-        Ok(Array2::from_shape_fn((rows, self.names.len()), |(row, k)| columns[k][row] as f32))
+        Ok(Array2::from_shape_fn((rows, self.measures.len()), |(row, k)| columns[k][row] as f32))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let metric = |(k, name): (usize, &&'static str)| {
+        let metric = |(k, measure): (usize, &Measured)| {
             let (numbers, blocks) = (doubles(numbers.column(k)), self.blocks);
-            let metric = match *name {
-                ERROR_MEDIAN => Jackknife::of_median(&numbers, blocks)?,
+            let metric = match measure {
+                Measured::ErrorMedian => Jackknife::of_median(&numbers, blocks)?,
                 _ => Jackknife::of_mean(&numbers, blocks)?,
             };
-            Ok(((*name).to_owned(), metric))
+            Ok((measure.name().to_owned(), metric))
         };
-        self.names.iter().enumerate().map(metric).collect()
+        self.measures.iter().enumerate().map(metric).collect()
     }
 }
 

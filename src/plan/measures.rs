@@ -197,27 +197,6 @@ static TABLE: [Facts; 22] = {
 /// the value of perfect samples at this N.
 pub const FLOOR: &str = ".floor";
 
-/// Names in manifests that are matched on elsewhere.
-pub const FD: &str = "fd";
-/// As [`FD`].
-pub const KID: &str = "kid";
-/// As [`FD`].
-pub const IS: &str = "is";
-/// As [`FD`].
-pub const PRECISION: &str = "precision";
-/// As [`FD`].
-pub const RECALL: &str = "recall";
-/// As [`FD`].
-pub const ERROR: &str = "error";
-/// As [`FD`].
-pub const ERROR_MEDIAN: &str = "error-median";
-/// As [`FD`].
-pub const FEATURE_ERROR: &str = "feature-error";
-/// As [`FD`].
-pub const SLICED_WASSERSTEIN: &str = "sliced-wasserstein";
-/// As [`FD`].
-pub const FD_INFINITY: &str = "fd.infinity";
-
 /// Every metric a manifest can name, in the order of the columns.
 pub fn metrics() -> impl Iterator<Item = String> + Clone {
     Measured::all().flat_map(|measure| {
