@@ -291,7 +291,7 @@ impl<'a> Table<'a> {
             let calls = calls.join(", ");
             let _ = write!(caption, " {} (model calls per sample): {calls}.", spec.columns);
         }
-        caption
+        caption.trim_start().to_owned()
     }
 
     /// The metric of exact draws used as samples, if all cells agree on it.
