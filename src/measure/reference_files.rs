@@ -1,5 +1,5 @@
-//! The files of reference statistics: [`stored`](crate::measure::stored) is this program's own
-//! layout, [`published`](crate::measure::published) that of pytorch-fid and TTUR, which says nothing
+//! The files of reference statistics: `stored` is this program's own
+//! layout, `published` that of pytorch-fid and TTUR, which says nothing
 //! of where the statistics come from and holds no features.
 
 use std::path::Path;

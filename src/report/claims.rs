@@ -2,7 +2,7 @@
 //!
 //! A claim is a set of pairwise comparisons between cells of one table: `lowest` compares its row
 //! with every other row in each of its columns, `below` with one other row, and `decreases` each of
-//! its columns with the next. A comparison is the paired difference of [`difference`]: the cells
+//! its columns with the next. A comparison is the paired difference of `compare::difference`: the cells
 //! share their noise block by block, so its interval is far narrower than the intervals of the two
 //! cells suggest.
 //!

@@ -39,7 +39,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// Writes the report of a results folder into a folder, which may be the same.
 ///
 /// # Errors
-/// A folder that cannot be written, and as [`html`].
+/// A folder that cannot be written, and as [`html()`].
 pub fn write(results: &Folder, out: &Path) -> Result<()> {
     Ok(write_atomically(&out.join(FILE), html(results)?.as_bytes())?)
 }
