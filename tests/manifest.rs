@@ -1041,7 +1041,7 @@ fn numbers_are_read_in_every_form_that_toml_has() {
     1 | --set model.std=inf
       |                 ^^^
 
-    error: `9999999999999999999` is too large or too small
+    error: `9_999_999_999_999_999_999` is too large or too small
      --> command line:1:12
       |
     1 | --set seed=9_999_999_999_999_999_999
