@@ -164,7 +164,7 @@ fn shown() -> Shown {
 #[test]
 fn the_markdown_table_shows_what_was_measured_and_then_the_paper_and_the_verdicts() {
     insta::assert_snapshot!(shown().markdown, @r"
-    fd (Fréchet distance, lower is better), at N = 256, with its 95 % interval
+    fd, at N = 256, with its 95 % interval
 
     | variance \ grid.steps | 10: fd | 50: fd | 100: fd |
     | --- | ---: | ---: | ---: |
@@ -236,7 +236,7 @@ fn the_latex_table_is_for_booktabs() {
 #[test]
 fn the_terminal_table_has_columns_of_fixed_width() {
     insta::assert_snapshot!(shown().terminal, @r"
-    fd (Fréchet distance, lower is better), at N = 256, ± half of its 95 % interval
+    fd, at N = 256, ± half of its 95 % interval
     variance \ grid.steps              10              50             100
     eta = 0.0                  46.2 ± 2.1      31.0 ± 1.2         not run
     eta = 1.0                  88.8 ± 4.7      31.1 ± 1.9         not run
@@ -562,7 +562,7 @@ fn the_numbers_of_a_column_have_one_notation_and_columns_never_touch() {
         facts: &facts,
     });
     insta::assert_snapshot!(table.terminal(), @r"
-    fd (Fréchet distance, lower is better), at N = 256, ± half of its 95 % interval
+    fd, at N = 256, ± half of its 95 % interval
     variance \ grid.steps                 10              50             100
     eta = 0.0              6.940e-3 ± 1.6e-5    123456 ± 292         not run
     eta = 1.0              6.860e-6 ± 1.6e-8         not run         not run
