@@ -56,9 +56,9 @@ impl Argument {
     /// # Errors
     /// As [`Table::parse_argument`].
     pub(crate) fn table(&self, index: usize) -> Result<Table, Vec<Diagnostic>> {
-        let Self::Flag { flag, path, given } = self else {
-            let Self::Set(text) = self else { return Ok(Table::default()) };
-            return Table::parse_argument(index, text);
+        let (flag, path, given) = match self {
+            Self::Set(text) => return Table::parse_argument(index, text),
+            Self::Flag { flag, path, given } => (flag, path, given),
         };
         let source = Source::argument(index, self.to_string());
         let mut at = flag.len() + 1;
@@ -104,18 +104,16 @@ impl fmt::Display for Argument {
 
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |numbers: Vec<String>| numbers.join(",");
+        fn list<T: ToString>(numbers: &[T]) -> String {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
         match self {
             Self::Text(text) => f.write_str(text),
             Self::Whole(number) => write!(f, "{number}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Switch(on) => write!(f, "{on}"),
-            Self::Numbers(numbers) => {
-                f.write_str(&list(numbers.iter().map(ToString::to_string).collect()))
-            }
-            Self::Wholes(numbers) => {
-                f.write_str(&list(numbers.iter().map(ToString::to_string).collect()))
-            }
+            Self::Numbers(numbers) => f.write_str(&list(numbers)),
+            Self::Wholes(numbers) => f.write_str(&list(numbers)),
         }
     }
 }

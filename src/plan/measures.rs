@@ -305,7 +305,7 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
 }
 
 /// The measure that a column of `metrics.csv` is of: `FID`, `KID-cifar10-features`,
-/// `error-median`, `fd.NAME`.
+/// `error-median`, `mean-error.floor`.
 fn of_column(column: &str) -> Option<Measured> {
     let base = column.split('.').next().unwrap_or(column);
     let is_of = |measure: &Measured| {

@@ -54,14 +54,14 @@ impl Folder {
     /// # Errors
     /// A path that is not a results folder, or malformed files in it.
     pub fn read(path: &Path, older: Older<'_>) -> Result<Self> {
-        let manifest = path.join("manifest.toml");
+        let manifest = path.join(MANIFEST);
         let metrics = path.join("metrics.csv");
         let problem = if !path.exists() {
             Some("does not exist".to_owned())
         } else if !path.is_dir() {
             Some("is a file".to_owned())
         } else {
-            let missing: Vec<&str> = [("manifest.toml", &manifest), ("metrics.csv", &metrics)]
+            let missing: Vec<&str> = [(MANIFEST, &manifest), ("metrics.csv", &metrics)]
                 .into_iter()
                 .filter_map(|(name, path)| (!path.is_file()).then_some(name))
                 .collect();
@@ -86,7 +86,7 @@ impl Folder {
                 Err(source) => Err(ResultsError::Io { path, action: "read", source }.into()),
             }
         };
-        let text = read("manifest.toml")?.unwrap_or_default();
+        let text = read(MANIFEST)?.unwrap_or_default();
         let text = String::from_utf8(text)
             .map_err(|_| Error::input(format!("{} is not UTF-8", manifest.display())))?;
         let kept = read(outline::FILE)?;

@@ -107,30 +107,20 @@ impl AnySolution {
     }
 
     pub(crate) fn on_arrays(self, known: &Known<Array>) -> Solution<Array> {
-        let solver = match self.method {
+        let Self { key, method, lead, grid } = self;
+        let solver = match method {
             Method::Exact(gaussian) => Arc::new(GaussianFlow(gaussian)) as Arc<dyn Solver<Array>>,
             Method::Solver(solver) => solver,
         };
-        Solution {
-            key: self.key,
-            solver,
-            lead: self.lead,
-            grid: self.grid,
-            known: Rc::clone(known),
-        }
+        Solution { key, solver, lead, grid, known: Rc::clone(known) }
     }
 
     pub(crate) fn on_tensors(self, known: &Known<Tensor>) -> Solution<Tensor> {
-        let solver = match self.method {
+        let Self { key, method, lead, grid } = self;
+        let solver = match method {
             Method::Exact(_) => unreachable!("invariant: a network is no exact-score model"),
             Method::Solver(solver) => solver as Arc<dyn Solver<Tensor>>,
         };
-        Solution {
-            key: self.key,
-            solver,
-            lead: self.lead,
-            grid: self.grid,
-            known: Rc::clone(known),
-        }
+        Solution { key, solver, lead, grid, known: Rc::clone(known) }
     }
 }
