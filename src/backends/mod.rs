@@ -4,4 +4,6 @@ pub mod array;
 #[cfg(feature = "torch")]
 pub mod cuda;
 #[cfg(feature = "torch")]
+pub mod package;
+#[cfg(feature = "torch")]
 pub mod torch;
