@@ -8,6 +8,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -96,7 +97,7 @@ fn reason(error: &libloading::Error) -> String {
 /// Where LibTorch's CUDA library may be: next to the CPU library in use, then where it was set up.
 fn folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    folders.extend(loaded_from("libtorch_cpu.so"));
+    folders.extend(folder_of("libtorch_cpu.so"));
     let homes = env::var_os("LIBTORCH").map(PathBuf::from).into_iter();
     for home in homes.chain([PathBuf::from(".libtorch")]) {
         folders.extend([home.join("runtime"), home.join("lib")]);
@@ -111,15 +112,20 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// The folder that a library of this process was loaded from.
-fn loaded_from(library: &str) -> Option<PathBuf> {
+pub(super) fn folder_of(library: &str) -> Option<PathBuf> {
     folder_in_maps(&std::fs::read_to_string("/proc/self/maps").ok()?, library)
 }
 
 /// The same, from the text of `/proc/self/maps`: six columns, the last is the path.
 fn folder_in_maps(maps: &str, library: &str) -> Option<PathBuf> {
+    let named = |name: &OsStr| {
+        // `libcudart.so.13` as well, whatever its version.
+        let name = name.to_string_lossy();
+        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     maps.lines()
         .filter_map(|line| line.find('/').map(|start| Path::new(&line[start..])))
-        .find(|path| path.file_name().is_some_and(|name| name == library))
+        .find(|path| path.file_name().is_some_and(named))
         .and_then(Path::parent)
         .map(Path::to_owned)
 }
@@ -134,6 +140,7 @@ mod tests {
                     7f02-7f03 rw-p 00000000 00:00 0\n\
                     7f04-7f05 r-xp 00000000 08:01 13   /usr/lib/libc.so.6\n";
         let folder = folder_in_maps(maps, "libtorch_cpu.so");
+        assert_eq!(folder_in_maps(maps, "libc.so").as_deref(), Some(Path::new("/usr/lib")));
         assert_eq!(folder.as_deref(), Some(Path::new("/opt/some where/lib")));
         assert_eq!(folder_in_maps(maps, "libtorch_cuda.so"), None);
     }

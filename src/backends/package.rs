@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CString, c_char, c_void},
     os::unix::ffi::OsStrExt,
     path::Path,
     ptr::{NonNull, null_mut},
@@ -14,8 +14,9 @@ use std::{
 
 use tch::{Device, Tensor};
 
+use crate::backends::message;
+
 unsafe extern "C" {
-    fn ddim_message_free(message: *mut c_char);
     fn ddim_package_open(path: *const c_char, device: i8, package: *mut *mut c_void)
     -> *mut c_char;
     fn ddim_package_run(
@@ -59,7 +60,7 @@ impl Package {
         };
         let mut loader = null_mut();
         // SAFETY: the path is a string of C, and the function writes one pointer.
-        taken(unsafe { ddim_package_open(path.as_ptr(), index, &raw mut loader) })?;
+        unsafe { taken(ddim_package_open(path.as_ptr(), index, &raw mut loader)) }?;
         let loader =
             NonNull::new(loader).ok_or_else(|| PackageError("it has no code".to_owned()))?;
         Ok(Self { loader: Mutex::new(loader) })
@@ -74,14 +75,14 @@ impl Package {
         let mut out = null_mut();
         // SAFETY: both sides of a tensor of tch are an `at::Tensor*`, only read here; the loader is
         // one that `ddim_package_open` made, and the function writes one pointer.
-        taken(unsafe {
-            ddim_package_run(
+        unsafe {
+            taken(ddim_package_run(
                 loader.as_ptr(),
                 images.as_ptr().cast(),
                 timesteps.as_ptr().cast(),
                 &raw mut out,
-            )
-        })?;
+            ))
+        }?;
         // SAFETY: the function made an `at::Tensor` for its caller, which `Tensor` deletes.
         Ok(unsafe { Tensor::from_ptr(out.cast()) })
     }
@@ -92,21 +93,17 @@ impl Drop for Package {
         let loader = self.loader.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What cannot be removed stays in the folder for temporary files.
         // SAFETY: made by `ddim_package_open`, and not used again.
-        let _ = taken(unsafe { ddim_package_close(loader.as_ptr()) });
+        let _ = unsafe { taken(ddim_package_close(loader.as_ptr())) };
     }
 }
 
-/// The message of a function as an error; none for success.
-fn taken(message: *mut c_char) -> Result<(), PackageError> {
-    if message.is_null() {
-        return Ok(());
-    }
-    // SAFETY: a string of C that the function made, given back once.
-    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
-    // SAFETY: as above.
-    unsafe { ddim_message_free(message) };
-    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    Err(PackageError(line.trim().to_owned()))
+/// What the C++ side said.
+///
+/// # Safety
+/// As [`message::take`].
+unsafe fn taken(message: *mut c_char) -> Result<(), PackageError> {
+    // SAFETY: as the caller promises.
+    unsafe { message::take(message) }.map_err(PackageError)
 }
 
 #[cfg(test)]

@@ -1,58 +1,17 @@
 // AOTInductor packages behind functions that C can call, for backends/package.rs.
-//
-// No exception leaves a function: each one returns what went wrong as text, which the caller gives
-// back to ddim_message_free, or null.
 
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <exception>
-#include <string>
 #include <vector>
 
 #include <ATen/Tensor.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/util/Exception.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+
+#include "guarded.h"
 
 using torch::inductor::AOTIModelPackageLoader;
 
-namespace {
-
-char* copy(const char* text) noexcept {
-  const std::size_t size = std::strlen(text) + 1;
-  char* memory = static_cast<char*>(std::malloc(size));
-  return memory ? static_cast<char*>(std::memcpy(memory, text, size)) : nullptr;
-}
-
-// Without memory for the text of an error there is none for anything else.
-char* said(const char* text) noexcept {
-  char* message = copy(text);
-  if (!message) std::abort();
-  return message;
-}
-
-template <class Action>
-char* guarded(Action action) noexcept {
-  try {
-    action();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return said(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return said(error.what());
-  } catch (...) {
-    return said("an exception of no known kind");
-  }
-}
-
-} // namespace
-
 extern "C" {
-
-void ddim_message_free(char* message) {
-  std::free(message);
-}
 
 // Unpacks a package and loads its code. Device: -1 for the CPU, the index of a CUDA device otherwise.
 char* ddim_package_open(const char* path, std::int8_t device, void** package) {

@@ -146,11 +146,7 @@ impl<'a> Models<'a> {
         let wanted = Wanted {
             which: if model.raw { Which::Raw } else { Which::Ema },
             shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
-            placement: Placement {
-                device: self.hardware.device(),
-                precision: spec.precision,
-                ..Placement::default()
-            },
+            placement: Placement::on(self.hardware.device(), spec.precision),
         };
         let network = Rc::new(Network::open(&weights_path(&model.source)?, &wanted)?);
         self.networks.insert(key, Rc::clone(&network));
