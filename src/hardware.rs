@@ -4,6 +4,7 @@ use tch::Device;
 
 use crate::backends::cuda::{self, CudaError};
 use crate::error::{Error, Result};
+use crate::networks::placement::Precision;
 
 /// A device that works.
 #[derive(Clone, Debug)]
@@ -60,8 +61,56 @@ impl Hardware {
         }
     }
 
+    /// What the user should know of a number format before waiting for it; none if all is well.
+    pub fn warning(&self, precision: Precision) -> Option<String> {
+        let slow = precision == Precision::Bf16 && self.device == Device::Cpu;
+        let info = slow.then(|| std::fs::read_to_string("/proc/cpuinfo").ok()).flatten()?;
+        without_bf16(&info).then(|| {
+            "bf16 is slower than f32 on this processor, which has no instructions for it (none of \
+             avx512_bf16, amx_bf16, bf16): use f32"
+                .to_owned()
+        })
+    }
+
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+}
+
+/// Whether TF32 may round the inputs of matrix products and convolutions on `cpu` or `cuda`.
+pub fn tf32(device: &str) -> bool {
+    device != "cpu" && std::env::var("NVIDIA_TF32_OVERRIDE").as_deref() != Ok("0")
+}
+
+/// Whether a processor multiplies no bf16 numbers, from the text of `/proc/cpuinfo`: x86 lists `flags`,
+/// ARM `Features`. One that lists neither is given the benefit of the doubt.
+fn without_bf16(info: &str) -> bool {
+    let lists = |line: &&str| line.starts_with("flags") || line.starts_with("Features");
+    let line = info.lines().find(lists).and_then(|line| line.split_once(':'));
+    line.is_some_and(|(_, features)| {
+        let multiplies = ["avx512_bf16", "amx_bf16", "bf16"];
+        !features.split_whitespace().any(|feature| multiplies.contains(&feature))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_multiplies_bf16_if_it_lists_an_instruction_for_it() {
+        let x86 =
+            |flags: &str| format!("processor\t: 0\nmodel name\t: some\nflags\t\t: fpu {flags}\n");
+        for with in ["avx512f avx512_bf16 clflush", "amx_bf16 avx512f"] {
+            assert!(!without_bf16(&x86(with)), "{with}");
+        }
+        // Half the words of a feature are not the feature.
+        for without in ["avx2", "avx512f avx512_fp16 amx_int8", "avx512_bf16x"] {
+            assert!(without_bf16(&x86(without)), "{without}");
+        }
+        assert!(!without_bf16("processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\n"));
+        assert!(without_bf16("processor\t: 0\nFeatures\t: fp asimd asimdhp\n"));
+        assert!(!without_bf16("processor\t: 0\n"));
     }
 }

@@ -24,6 +24,7 @@ mod redraw;
 mod run;
 mod sample;
 mod setting;
+mod speed;
 mod stats;
 mod table;
 mod train;
@@ -89,6 +90,8 @@ enum Verb {
     Interpolate(Box<latents::interpolate::Interpolate>),
     /// Bound the likelihood of images in bits per dimension
     Bits(Box<bits::Bits>),
+    /// Measure how fast a model runs, as a share of the machine's own rate
+    Speed(speed::Speed),
     /// Compute the reference statistics of a set of images
     Stats(stats::Stats),
     /// Write the tables of a results folder again, or print one
@@ -386,6 +389,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Reconstruct(verb) => verb.run(registry),
         Verb::Interpolate(verb) => verb.run(registry),
         Verb::Bits(verb) => verb.run(registry),
+        Verb::Speed(verb) => verb.run(),
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),
         Verb::Plot(verb) => verb.run(registry),

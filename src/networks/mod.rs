@@ -7,6 +7,7 @@ pub mod conversion;
 pub mod extractors;
 pub mod features;
 pub mod files;
+pub mod flops;
 mod folded;
 pub mod home;
 pub mod hub;

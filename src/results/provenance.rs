@@ -8,6 +8,7 @@ use std::{
 
 use serde::Serialize;
 
+use crate::hardware;
 use crate::plan::Plan;
 use crate::results::date;
 
@@ -60,7 +61,7 @@ impl Provenance {
             commit: git(&["rev-parse", "HEAD"]),
             dirty: status.map(|status| !status.is_empty()),
             libtorch: "2.11.0",
-            tf32: device != "cpu" && std::env::var("NVIDIA_TF32_OVERRIDE").as_deref() != Ok("0"),
+            tf32: hardware::tf32(&device),
             device,
             processor: processor(),
             threads,

@@ -205,7 +205,7 @@ fn chooses_its_steps(solver: &SolverSpec) -> bool {
 
 /// The most main memory this process has held, in MiB: after the timed calls, what a run will need
 /// apart from its features.
-fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)

@@ -7,4 +7,5 @@ pub mod outline;
 pub mod registry;
 pub mod runner;
 mod solution;
+pub mod speed;
 pub mod tasks;

@@ -65,15 +65,18 @@ impl<'a> Models<'a> {
         }
     }
 
-    /// Remarks on how a model was read; none for exact-score models.
+    /// Remarks on how a model was read and on how it will run; none for exact-score models.
     ///
     /// # Errors
     /// As [`Models::sampler`].
     pub fn remarks(&mut self, spec: &CellSpec) -> Result<Vec<Remark>> {
-        match spec.model.exact {
-            Some(_) => Ok(vec![]),
-            None => Ok(self.network(spec)?.remarks().to_vec()),
+        if spec.model.exact.is_some() {
+            return Ok(vec![]);
         }
+        let mut remarks = self.network(spec)?.remarks().to_vec();
+        let warning = self.hardware.warning(spec.precision);
+        remarks.extend(warning.map(|text| Remark { text, warning: true }));
+        Ok(remarks)
     }
 
     /// The sampler of a cell.
