@@ -8,6 +8,7 @@
 
 use std::{
     env,
+    ffi::{c_int, c_uint},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -68,6 +69,34 @@ fn find() -> Result<Device, CudaError> {
     match unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW) } {
         Err(error) => Err(CudaError::NoDriver { message: reason(&error) }),
         Ok(_) => Err(CudaError::NoGpu),
+    }
+}
+
+/// The architecture of the first CUDA device as compilers call it, `sm_90` for instance; none if the driver
+/// does not say.
+pub fn architecture() -> Option<String> {
+    type Of<T> = unsafe extern "C" fn(T) -> c_int;
+    type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+    // What the driver calls CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+    const CAPABILITY: [c_int; 2] = [75, 76];
+    // SAFETY: the functions have these signatures in every version of the driver's library, which has no
+    // initialisers that touch this program's state; initialising twice does nothing.
+    unsafe {
+        let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW).ok()?;
+        let init = driver.get::<Of<c_uint>>(b"cuInit\0").ok()?;
+        let attribute = driver.get::<Attribute>(b"cuDeviceGetAttribute\0").ok()?;
+        if init(0) != 0 {
+            return None;
+        }
+        let number = |which| {
+            let mut value = 0;
+            (attribute(&raw mut value, which, 0) == 0).then_some(value)
+        };
+        let [major, minor] = CAPABILITY.map(number);
+        let name = format!("sm_{}{}", major?, minor?);
+        // LibTorch uses it as well.
+        std::mem::forget(driver);
+        Some(name)
     }
 }
 

@@ -59,7 +59,7 @@ impl Provenance {
             numerics: crate::core::NUMERICS,
             commit: git(&["rev-parse", "HEAD"]),
             dirty: status.map(|status| !status.is_empty()),
-            libtorch: "2.11.0",
+            libtorch: crate::backends::torch::LIBTORCH,
             tf32: device != "cpu" && std::env::var("NVIDIA_TF32_OVERRIDE").as_deref() != Ok("0"),
             device,
             processor: processor(),
