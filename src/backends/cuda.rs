@@ -13,6 +13,16 @@ use std::{
     sync::OnceLock,
 };
 
+use cudarc::driver::{
+    result as driver,
+    sys::{
+        self,
+        CUdevice_attribute::{
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        },
+    },
+};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device};
 
@@ -70,6 +80,19 @@ fn find() -> Result<Device, CudaError> {
         Err(error) => Err(CudaError::NoDriver { message: reason(&error) }),
         Ok(_) => Err(CudaError::NoGpu),
     }
+}
+
+/// The compute capability of the first CUDA device, `(9, 0)` for instance; none if the driver does not say.
+pub fn capability() -> Option<(i32, i32)> {
+    // SAFETY: it loads the driver's library, whose initialisers touch none of this program's state.
+    if !unsafe { sys::is_culib_present() } {
+        return None;
+    }
+    driver::init().ok()?;
+    let device = driver::device::get(0).ok()?;
+    // SAFETY: the device is one that the driver named.
+    let attribute = |which| unsafe { driver::device::get_attribute(device, which) }.ok();
+    Some((attribute(MAJOR)?, attribute(MINOR)?))
 }
 
 /// Loads the CUDA library of the first folder that has one, for the rest of the process.

@@ -35,6 +35,7 @@ use crate::{
     ddim speed --model models/cifar10 --batch 16,64 --precision bf16 --json\n  \
     ddim speed --model models/cifar10 --batch 512 --device cuda --features models/cifar10-features"
 )]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Speed {
     /// A diffusers folder or a file of weights, or hf:owner/name[/path][@revision]
     #[arg(long, value_name = "PATH|NAME")]
@@ -74,6 +75,15 @@ pub(super) struct Speed {
     /// with its image-calls a second; for scripts that alternate two programs
     #[arg(long, conflicts_with_all = ["rounds", "steps", "features", "json"])]
     paced: bool,
+
+    /// Without the fused kernels that a UNet runs on a GPU
+    #[arg(long)]
+    unfused: bool,
+
+    /// Let cuDNN time its algorithms first; nothing else does, for another run may choose others, whose
+    /// results differ in the last bits
+    #[arg(long)]
+    cudnn_benchmark: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -125,7 +135,11 @@ impl Speed {
         let (precision, shape) = (self.precision()?, self.shape()?);
         let path = fetch::source(&self.model, &self.talk)?;
         let hardware = self.compute.open()?;
-        let placement = Placement { device: hardware.device(), precision, ..Placement::default() };
+        let placement = Placement::on(hardware.device(), precision);
+        let placement = Placement { fused: placement.fused && !self.unfused, ..placement };
+        if self.cudnn_benchmark {
+            tch::Cuda::cudnn_set_benchmark(true);
+        }
         let clock = Instant::now();
         let network = Network::open(&path, &Wanted { shape, ..placement.into() })?;
         let load_seconds = clock.elapsed().as_secs_f64();

@@ -68,9 +68,9 @@ pub(crate) fn read(
         "samples per model call: `batch = 64` (the bytes of the results depend on it)",
     );
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
-    let precision = root.choice("precision", &PRECISIONS).unwrap_or(Precision::F32);
     let mut written = Written::default();
     let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
+    let precision = read_precision(&mut root, &model, vocabulary);
     let state = read_state(&mut root, &model);
     let levels = stated.as_ref().map(|stated| &stated.schedule);
     let schedule = root.section("schedule", |r| read_schedule(r, levels, &mut written));
@@ -268,6 +268,24 @@ fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
     }
     r.ensure("state", state != Some(StateKind::F32), "f64", "exact-score models only use f64");
     StateKind::default()
+}
+
+/// A compiled package has a precision of its own, which is the default and the only choice.
+fn read_precision(r: &mut Reader<'_>, model: &ModelSpec, vocabulary: &Vocabulary) -> Precision {
+    let written = r.choice("precision", &PRECISIONS);
+    let own = match vocabulary.precision {
+        Some(precision_of) if model.exact.is_none() => precision_of(&model.source),
+        _ => None,
+    };
+    if let (Some(own), Some(other)) = (own, written)
+        && own != other
+    {
+        let (own, other) = (own.name(), other.name());
+        let message = format!("{} was compiled for {own}, not {other}", model.source);
+        let help = format!("leave `precision` out, or `ddim compile` it with --precision {other}");
+        r.report(Diagnostic::error(r.place("precision"), message).help(help));
+    }
+    own.or(written).unwrap_or(Precision::F32)
 }
 
 fn read_model(

@@ -11,16 +11,7 @@ use std::{
 };
 
 use cudarc::{
-    driver::{
-        result as driver,
-        sys::{
-            self,
-            CUdevice_attribute::{
-                CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
-                CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-            },
-        },
-    },
+    driver::{result as driver, sys},
     nvrtc::{self, CompileError, CompileOptions},
 };
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -100,17 +91,15 @@ pub(super) fn ready() -> Result<(), KernelError> {
 
 fn compile() -> Result<Kernels, KernelError> {
     load_compiler();
-    // SAFETY: these load libraries of CUDA, which touch nothing of this program's.
-    if !unsafe { nvrtc::sys::is_culib_present() && sys::is_culib_present() } {
+    // SAFETY: it loads a library of CUDA, which touches nothing of this program's.
+    if !unsafe { nvrtc::sys::is_culib_present() } {
         return Err(KernelError::NoCompiler);
     }
-    driver::init()?;
+    let (major, minor) = cuda::capability().ok_or_else(|| KernelError::Driver {
+        message: "it does not say what the GPU can do".to_owned(),
+    })?;
+    let architecture = format!("compute_{major}{minor}");
     let device = driver::device::get(0)?;
-    let attribute = |which| {
-        // SAFETY: the device is one that the driver named.
-        unsafe { driver::device::get_attribute(device, which) }
-    };
-    let architecture = format!("compute_{}{}", attribute(MAJOR)?, attribute(MINOR)?);
     let program = assembled(&architecture)?;
     // SAFETY: the device is one that the driver named. The context is LibTorch's own, and is never
     // released, as the process uses it to its end.
