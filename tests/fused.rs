@@ -192,6 +192,52 @@ fn gradients_equal_those_of_libtorch_in_f64() {
 }
 
 #[test]
+fn an_input_in_two_parts_has_the_gradients_of_one() {
+    let whole = case([2, 384, 4], 32);
+    let norm = Norm {
+        weight: &whole.weight,
+        bias: &whole.bias,
+        groups: whole.groups,
+        eps: 1e-6,
+        silu: true,
+    };
+    let slope = normal("fused/slope", &whole.x.size());
+    let backward = |y: &Tensor, inputs: &[&Tensor]| {
+        Tensor::run_backward(&[(y * &slope).sum(Kind::Float)], inputs, false, false)
+    };
+    let x = whole.x.detach().set_requires_grad(true);
+    let expected = backward(&fused::norm((&x, None), None, &norm, None).unwrap(), &[&x]);
+    let [first, second] = [(0, 256), (256, 128)].map(|(first, width)| {
+        let part = whole.x.narrow(1, first, width).permute([0, 2, 3, 1]).contiguous();
+        part.permute([0, 3, 1, 2]).set_requires_grad(true)
+    });
+    let y = fused::norm((&first, Some(&second)), None, &norm, None).unwrap();
+    let found = backward(&y, &[&first, &second]);
+    assert_eq!(Tensor::cat(&found, 1), expected[0]);
+}
+
+#[test]
+fn sums_and_enlargements_have_the_gradients_of_libtorchs_own() {
+    let leaf = |name: &str, shape: &[i64]| normal(name, shape).set_requires_grad(true);
+    let (x, y, bias) = (leaf("x", &[2, 32, 4, 6]), leaf("y", &[2, 8, 6, 10]), leaf("bias", &[8]));
+    let (slope, inputs) = (normal("fused/slope", &[2, 8, 6, 10]), [&x, &y, &bias]);
+    let backward = |z: &Tensor| {
+        Tensor::run_backward(&[(z.square() * &slope).sum(Kind::Float)], &inputs, false, false)
+    };
+    let enlarged = fused::interleave(&x, Some(&bias)).unwrap();
+    let found = backward(&fused::add(enlarged, Some(&bias), (Some(&y), None)).unwrap());
+    let phase = |lower: i64, right: i64| {
+        x.narrow(1, 8 * (2 * lower + right), 8).narrow(2, lower, 3).narrow(3, right, 5)
+    };
+    let row = |lower| Tensor::stack(&[phase(lower, 0), phase(lower, 1)], 4).flatten(3, 4);
+    let plain = Tensor::stack(&[row(0), row(1)], 3).flatten(2, 3);
+    let expected = backward(&(plain + bias.reshape([1, 8, 1, 1]) * 2.0 + &y));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(relative(found, expected) < 1e-6);
+    }
+}
+
+#[test]
 fn dropout_in_the_kernel_is_dropout_behind_it_and_so_are_its_gradients() {
     let case = case([3, 64, 5], 32);
     let dropout = Dropout::new(5, 100, 3, 2, 0.3).unwrap();

@@ -254,20 +254,14 @@ impl Unet {
         let added = self.added(t)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
         let images = layout.of(&images.f_to_device(device)?.f_to_kind(kind)?)?;
 
-        // The kernels for which no gradient is known serve where none is asked for.
-        let training = self.conv_in.weight.requires_grad();
         let convolve = |conv: &Conv, x: &Tensor| {
-            if fused && !training { conv.plus(x, [None, None]) } else { conv.apply(x) }
+            if fused { conv.plus(x, [None, None]) } else { conv.apply(x) }
         };
-        let resnet = |resnet: &Resnet, x: Parts<'_>| match (fused, training) {
-            (false, _) => resnet.apply(x, &added, dropout),
-            (true, true) => resnet.fused_training(x, &added, dropout),
-            (true, false) => resnet.fused(x, &added),
+        let resnet = |block: &Resnet, x: Parts<'_>| {
+            if fused { block.fused(x, &added, dropout) } else { block.apply(x, &added, dropout) }
         };
-        let attend = |attention: &Attention, x: &Tensor| match (fused, training) {
-            (false, _) => attention.apply(x),
-            (true, true) => attention.fused_training(x),
-            (true, false) => attention.fused(x),
+        let attend = |attention: &Attention, x: &Tensor| {
+            if fused { attention.fused(x) } else { attention.apply(x) }
         };
         let mut x = convolve(&self.conv_in, &images)?;
         let mut skips = vec![x.shallow_clone()];
@@ -300,11 +294,7 @@ impl Unet {
                 }
             }
             if let Some(upsample) = &level.sampler {
-                x = if fused && !training {
-                    upsample.fused(&x)
-                } else {
-                    upsample.apply(&x, layout)
-                }?;
+                x = if fused { upsample.fused(&x) } else { upsample.apply(&x, layout) }?;
             }
         }
         let x = if fused {

@@ -47,8 +47,8 @@ struct Norm {
   const void *weight, *bias;
   // Per image, or null: a value is dropped if the hash of key and place lies below the threshold.
   const unsigned* keys;
-  // Forward: the result. Backward: the gradient of x.
-  void* out;
+  // Forward: the result. Backward: the gradient of x, in as many parts.
+  void *out, *out_second;
   // [images, groups]; forward may have null.
   float *mean, *inverse;
   // Backward: the gradient of the result, those of weight and bias by image, and that of `added`.
@@ -67,7 +67,8 @@ struct Add {
 };
 
 // The four outputs that an enlargement makes of a pixel, put where they belong, plus a bias:
-// [images, height + 1, width + 1, 4 channels] to [images, 2 height, 2 width, channels].
+// [images, height + 1, width + 1, 4 channels] to [images, 2 height, 2 width, channels]. `separate` goes
+// the other way, with zeros where nothing belongs.
 struct Interleave {
   void* out;
   const void *in, *bias;
@@ -182,19 +183,25 @@ INLINE float kept(const Norm& k, unsigned key, unsigned place) {
   return x >= k.threshold ? k.factor : 0.0f;
 }
 
-// The column of words that a thread reads: the first one, and the words from a pixel to the next.
+// A column of words in two tensors side by side: the first one, and the words from a pixel to the next.
+template <class Words>
 struct Column {
-  const uint4* x;
+  Words* x;
   int64 step;
 };
 
-template <class T>
-INLINE Column column(const Norm& k, int64 image, int64 channel) {
+template <class T, class Words, class Tensor>
+INLINE Column<Words> column(const Norm& k, Tensor* first, Tensor* second, int64 image, int64 channel) {
   const bool in_first = channel < k.first_channels;
   const int64 channels = in_first ? k.first_channels : k.channels - k.first_channels;
-  const T* base = (const T*)(in_first ? k.first : k.second);
   const int64 at = image * k.pixels * channels + (in_first ? channel : channel - k.first_channels);
-  return {(const uint4*)(base + at), channels / Word<T>::lanes};
+  Words* base = (Words*)(in_first ? first : second);
+  return {base + at / Word<T>::lanes, channels / Word<T>::lanes};
+}
+
+template <class T>
+INLINE Column<const uint4> column(const Norm& k, int64 image, int64 channel) {
+  return column<T, const uint4>(k, k.first, k.second, image, channel);
 }
 
 template <class T>
@@ -225,7 +232,7 @@ INLINE void norm_forward(const Norm& k, const Block& block, float* shared) {
 
   PHASE(t) {
     const int row = t / columns, c = t % columns * lanes;
-    const Column x = column<T>(k, block.image, first + c);
+    const Column<const uint4> x = column<T>(k, block.image, first + c);
     const Word<T> origin = Word<T>::of(x.x[0]);
     float sum[lanes], square[lanes];
     UNROLL for (int i = 0; i < lanes; ++i) sum[i] = square[i] = 0.0f;
@@ -248,7 +255,7 @@ INLINE void norm_forward(const Norm& k, const Block& block, float* shared) {
   const float pixels = float(k.pixels);
   PHASE(t) for (int c = t; c < k.chunk; c += block.threads) {
     const int64 channel = first + c;
-    const Column x = column<T>(k, block.image, channel / lanes * lanes);
+    const Column<const uint4> x = column<T>(k, block.image, channel / lanes * lanes);
     const float origin = number((const T*)x.x, channel % lanes);
     const float mean = sums[c] / pixels;
     squares[c] = squares[c] - sums[c] * mean;
@@ -272,7 +279,7 @@ INLINE void norm_forward(const Norm& k, const Block& block, float* shared) {
   }
   PHASE(t) {
     const int row = t / columns, c = t % columns * lanes;
-    const Column x = column<T>(k, block.image, first + c);
+    const Column<const uint4> x = column<T>(k, block.image, first + c);
     uint4* out = (uint4*)((T*)k.out + block.image * k.pixels * k.channels + first + c);
     float shift[lanes], scale[lanes], bias[lanes];
     UNROLL for (int i = 0; i < lanes; ++i) {
@@ -321,10 +328,10 @@ INLINE void norm_backward(const Norm& k, const Block& block, float* shared) {
   }
 #define COLUMN_CONSTANTS                                                                      \
   const int row = t / columns, c = t % columns * lanes;                                       \
-  const Column x = column<T>(k, block.image, first + c);                                      \
-  const int64 word_at = (block.image * k.pixels * k.channels + first + c) / lanes;            \
+  const Column<const uint4> x = column<T>(k, block.image, first + c);                                      \
   const int64 step = k.channels / lanes;                                                      \
-  const uint4* gradient = (const uint4*)k.gradient + word_at;                                 \
+  const uint4* gradient =                                                                     \
+      (const uint4*)k.gradient + (block.image * k.pixels * k.channels + first + c) / lanes;   \
   float scale[lanes], shift[lanes], weight[lanes], bias[lanes];                               \
   UNROLL for (int i = 0; i < lanes; ++i) {                                                    \
     const int64 channel = first + c + i;                                                      \
@@ -384,7 +391,7 @@ INLINE void norm_backward(const Norm& k, const Block& block, float* shared) {
       }
     }
     COLUMN_CONSTANTS
-    uint4* out = (uint4*)k.out + word_at;
+    const Column<uint4> out = column<T, uint4>(k, k.out, k.out_second, block.image, first + c);
     float mean[lanes], slope[lanes];
     UNROLL for (int i = 0; i < lanes; ++i) {
       mean[i] = means[(c + i) / size];
@@ -398,7 +405,7 @@ INLINE void norm_backward(const Norm& k, const Block& block, float* shared) {
       UNROLL for (int i = 0; i < lanes; ++i) {
         word.v[i] = (weight[i] * dz[i] - mean[i] - xhat[i] * slope[i]) * scale[i];
       }
-      out[p * step] = Word<T>::packed(word);
+      out.x[p * out.step] = Word<T>::packed(word);
     }
   }
 #undef SLOPES
@@ -444,6 +451,25 @@ INLINE void interleave(const Interleave& k, int64 i) {
   ((uint4*)k.out)[i] = Word<T>::packed(word);
 }
 
+// One 16-byte word of the way back: [images, 2 height, 2 width, channels] to four times the channels.
+template <class T>
+INLINE void separate(const Interleave& k, int64 i) {
+  const unsigned columns = unsigned(k.channels / Word<T>::lanes);
+  const unsigned width = unsigned(k.width), height = unsigned(k.height);
+  const unsigned pixel = unsigned(i / (4 * columns)), c = unsigned(i) - pixel * (4 * columns);
+  const unsigned lower = c / columns / 2, right = c / columns % 2;
+  const unsigned x = pixel % (width + 1), rest = pixel / (width + 1);
+  const unsigned y = rest % (height + 1), image = rest / (height + 1);
+  uint4 word = {0, 0, 0, 0};
+  // Unsigned numbers below zero are large.
+  if (y - lower < height && x - right < width) {
+    const int64 row = int64(image) * 2 * height + 2 * (y - lower) + lower;
+    const int64 at = row * 2 * width + 2 * (x - right) + right;
+    word = ((const uint4*)k.in)[at * columns + c % columns];
+  }
+  ((uint4*)k.out)[i] = word;
+}
+
 #if defined(__CUDACC_RTC__)
 extern __shared__ float shared[];
 
@@ -465,4 +491,6 @@ WORDS(add, Add, float, k.count)
 WORDS(add, Add, bf16, k.count)
 WORDS(interleave, Interleave, float, k.images * 4 * k.height * k.width * k.channels)
 WORDS(interleave, Interleave, bf16, k.images * 4 * k.height * k.width * k.channels)
+WORDS(separate, Interleave, float, k.images * 4 * (k.height + 1) * (k.width + 1) * k.channels)
+WORDS(separate, Interleave, bf16, k.images * 4 * (k.height + 1) * (k.width + 1) * k.channels)
 #endif

@@ -21,7 +21,7 @@ use crate::backends::cuda;
 /// The source of the kernels, which the C++ side includes for the host.
 const SOURCE: &str = include_str!("../cpp/kernels.cu");
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     "norm_forward_float",
     "norm_forward_bf16",
     "norm_backward_float",
@@ -30,6 +30,8 @@ const NAMES: [&str; 8] = [
     "add_bf16",
     "interleave_float",
     "interleave_bf16",
+    "separate_float",
+    "separate_bf16",
 ];
 
 type Launch = unsafe extern "C" fn(*const c_char, *const c_void, u32, u32, u32) -> *mut c_char;

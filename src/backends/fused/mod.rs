@@ -124,7 +124,7 @@ unsafe fn taken(message: *mut c_char) -> Result<(), TchError> {
 ///
 /// - Shape: x `[N, C, H, W]`, in f32 or bf16, best channels-last, maybe in two parts side by side along C;
 ///   a `[N, C]` or `[1, C]`; result `[N, C, H, W]` channels-last.
-/// - It is differentiable in x of one part, a, w and b.
+/// - It is differentiable in x, a, w and b.
 ///
 /// # Errors
 /// When shapes or types are others, or the device has no room.
@@ -158,7 +158,7 @@ pub fn norm(
     }
 }
 
-/// $x + b + y + z$, rounded once, in the memory of x; not differentiable.
+/// $x + b + y + z$, rounded once, in the memory of x, which nothing may need for its own gradient.
 ///
 /// - Shape: x, y and z `[N, C, H, W]`, best channels-last; b `[C]`.
 ///
@@ -185,7 +185,7 @@ pub fn add(
 }
 
 /// The four outputs of each pixel `[N, 4 C, H + 1, W + 1]` where they belong, `[N, C, 2 H, 2 W]`, plus a
-/// bias `[C]`; not differentiable.
+/// bias `[C]`.
 ///
 /// # Errors
 /// When shapes or types are others, or the device has no room.

@@ -113,7 +113,7 @@ impl Builder<'_> {
         self.projections.push((weight, self.put(&bias, Kind::Float)?));
         let mut conv2 = self.conv(&format!("{name}.conv2"), 1, 1)?;
         let mut shortcut = self.shortcut(&format!("{name}.conv_shortcut"), part)?;
-        if self.sums(&conv2) {
+        if self.placement.fused {
             // Both are added in one pass.
             for conv in &mut shortcut {
                 let both = [conv2.bias.take(), conv.bias.take()];
@@ -138,7 +138,7 @@ impl Builder<'_> {
             return Ok(vec![]);
         }
         let conv = self.conv(layer, 1, 0)?;
-        let Some(part) = part.filter(|_| self.sums(&conv)) else { return Ok(vec![conv]) };
+        let Some(part) = part.filter(|_| self.placement.fused) else { return Ok(vec![conv]) };
         let all = conv.weight.size()[1];
         let of = |first, width, bias| -> Result<Conv, tch::TchError> {
             let weight = self.placement.layout.of(&conv.weight.f_narrow(1, first, width)?)?;
@@ -146,11 +146,6 @@ impl Builder<'_> {
         };
         let bias = conv.bias.as_ref().map(Tensor::shallow_clone);
         Ok(vec![of(0, part, bias)?, of(part, all - part, None)?])
-    }
-
-    /// Whether a kernel adds up what follows a convolution: it has no gradient.
-    fn sums(&self, conv: &Conv) -> bool {
-        self.placement.fused && !conv.weight.requires_grad()
     }
 
     pub(super) fn attention(&self, name: &str) -> Result<Attention, tch::TchError> {

@@ -199,26 +199,7 @@ impl Resnet {
         if let Some(dropout) = dropout {
             h = dropout.apply(self.index, &h)?;
         }
-        self.around(x, self.conv2.apply(&h)?)
-    }
-
-    /// The same for training, by kernels where their gradients are known.
-    pub(super) fn fused_training(
-        &self,
-        x: Parts<'_>,
-        added: &[Tensor],
-        dropout: Option<&dyn Dropout>,
-    ) -> Result<Tensor, TchError> {
-        let x = &x.joined()?;
-        let h = self.conv1.apply(&self.norm1.fused(Parts(x, None), None, true, None)?)?;
-        let dropped = dropout.map(|dropout| dropout.of_kernel(self.index, x.device()));
-        let dropped = dropped.transpose()?;
-        let time = Some(&added[self.index]);
-        let h = self.norm2.fused(Parts(&h, None), time, true, dropped.as_ref())?;
-        self.around(x, self.conv2.apply(&h)?)
-    }
-
-    fn around(&self, x: &Tensor, mut h: Tensor) -> Result<Tensor, TchError> {
+        let mut h = self.conv2.apply(&h)?;
         match self.shortcut.first() {
             Some(conv) => h.f_add_(&conv.apply(x)?),
             None => h.f_add_(x),
@@ -226,9 +207,16 @@ impl Resnet {
     }
 
     /// The same in as few passes as can be.
-    pub(super) fn fused(&self, x: Parts<'_>, added: &[Tensor]) -> Result<Tensor, TchError> {
+    pub(super) fn fused(
+        &self,
+        x: Parts<'_>,
+        added: &[Tensor],
+        dropout: Option<&dyn Dropout>,
+    ) -> Result<Tensor, TchError> {
         let h = self.conv1.apply(&self.norm1.fused(x, None, true, None)?)?;
-        let h = self.norm2.fused(Parts(&h, None), Some(&added[self.index]), true, None)?;
+        let dropped = dropout.map(|dropout| dropout.of_kernel(self.index, h.device()));
+        let (added, dropped) = (Some(&added[self.index]), dropped.transpose()?);
+        let h = self.norm2.fused(Parts(&h, None), added, true, dropped.as_ref())?;
         let Parts(first, second) = x;
         match self.shortcut.as_slice() {
             [] => self.conv2.plus(&h, [Some(&x.joined()?), None]),
@@ -256,12 +244,6 @@ impl Attention {
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let y = self.attend(&self.qkv.apply(&self.norm.apply(x)?)?)?;
         self.out.apply(&y)?.f_add_(x)
-    }
-
-    /// The same, normalised by a kernel that has a gradient.
-    pub(super) fn fused_training(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let y = self.norm.fused(Parts(x, None), None, false, None)?;
-        self.out.apply(&self.attend(&self.qkv.apply(&y)?)?)?.f_add_(x)
     }
 
     /// The same in as few passes as can be.
