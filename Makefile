@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: table1 test library setup cuda build check bench
+.PHONY: table1 test library setup cuda build check bench compare
 
 # The committed results are somebody else's measurement: the first call on a machine measures
 # afresh, later ones go on from what this machine has finished.
@@ -40,3 +40,8 @@ check: setup                  ## format, lints and docs, with the harness and wi
 bench: setup                  ## run every bench, and print the comparison
 	$(CARGO) bench --locked --benches
 	scripts/bench-table
+
+# PYTHON has torch, numpy and diffusers; COMPARE="--device cuda --compiled" measures a GPU.
+PYTHON ?= python3
+compare: build                ## image-calls a second beside diffusers, in turns
+	scripts/compare-diffusers $(PYTHON) $(COMPARE)

@@ -234,6 +234,9 @@ impl Scratch {
             }
         }
         let has_steps = ["sample", "encode", "reconstruct", "interpolate", "bits"].contains(&verb);
+        if verb == "speed" {
+            reduced.extend(["--rounds", "1", "--seconds", "0.01"].map(String::from));
+        }
         if has_steps && !words.iter().any(|word| ["--steps", "--calls"].contains(&word.as_str())) {
             reduced.extend(["--steps", "2"].map(String::from));
         }
@@ -258,6 +261,8 @@ fn smaller(flag: &str, value: &str) -> Option<String> {
         "--steps" => at_most(2),
         "--samples" => at_most(40),
         "--range" => Some("0..2".to_owned()),
+        "--batch" if value.parse::<usize>().is_err() => Some("2,3".to_owned()),
+        "--batch" => at_most(4),
         "--set" => {
             let (path, _) = value.split_once('=')?;
             let small = match path {

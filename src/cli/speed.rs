@@ -16,20 +16,21 @@ use crate::{
     measure::features::Extractors,
     networks::{
         flops::Flops,
+        home,
         network::{Network, Wanted},
         placement::{Placement, Precision},
     },
     run::{
         estimate::peak_memory,
-        speed::{Around, AtBatch, Bench, Spread},
+        speed::{self, Around, AtBatch, Bench, Spread},
     },
 };
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A round times a large matrix product and then the network; the share is that of the same round. Every\n\
-    number is a median of the rounds, with the lowest and the highest in brackets. A UNet's operations are\n\
-    those of its convolutions, linear maps and attention as they are computed here; a program's are not\n\
+    after_help = "A round times a large matrix product and then the network; the share is that of the same round.\n\
+    Numbers are medians of the rounds, with the lowest and the highest in brackets. A UNet's operations\n\
+    are those of its convolutions, linear maps and attention as computed here; a program's are not\n\
     counted.\n\nExamples:\n  \
     ddim speed --model models/cifar10-small\n  \
     ddim speed --model models/cifar10 --batch 16,64 --precision bf16 --json\n  \
@@ -133,7 +134,12 @@ impl Speed {
             return Err(Error::input(message));
         }
         let (precision, shape) = (self.precision()?, self.shape()?);
+        let grid = speed::grid(self.steps)?;
         let path = fetch::source(&self.model, &self.talk)?;
+        if !path.exists() {
+            let (model, looked) = (&self.model, home::looked(&self.model));
+            return Err(Error::input(format!("--model {model} does not exist ({looked})")));
+        }
         let hardware = self.compute.open()?;
         let placement = Placement::on(hardware.device(), precision);
         let placement = Placement { fused: placement.fused && !self.unfused, ..placement };
@@ -160,6 +166,7 @@ impl Speed {
             hardware: &hardware,
             seconds: self.seconds,
             rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX),
+            grid,
             interrupted: &INTERRUPTED,
         };
         if self.paced {
@@ -222,7 +229,7 @@ impl Speed {
             let batch = usize::try_from(batch).unwrap_or(usize::MAX);
             let mut found = bench.at_batch(batch)?;
             let per_call = found.milliseconds.median / 1e3;
-            found.harness = Some(bench.around(batch, self.steps, per_call, extractor.as_ref())?);
+            found.harness = Some(bench.around(batch, per_call, extractor.as_ref())?);
             all.push(found);
         }
         Ok(all)

@@ -79,6 +79,8 @@ pub struct Bench<'a> {
     pub seconds: f64,
     /// Rounds.
     pub rounds: usize,
+    /// What the harness's own time is measured on: [`grid`].
+    pub grid: Grid,
     /// Set by Ctrl-C.
     pub interrupted: &'a AtomicBool,
 }
@@ -208,30 +210,23 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Times what the harness does around `steps` model calls, each of `seconds_per_call`.
+    /// Times what the harness does around the model calls of the grid, each of `seconds_per_call`.
     ///
     /// # Errors
-    /// More steps than there are timesteps, images that the feature network or a PNG does not take, and
-    /// as [`Bench::at_batch`].
-    ///
-    /// # Panics
-    /// Never: the spacing of the steps is one of the families.
+    /// Images that the feature network or a PNG does not take, and as [`Bench::at_batch`].
     pub fn around(
         &self,
         batch: usize,
-        steps: usize,
         seconds_per_call: f64,
         extractor: Option<&Rc<dyn FeatureExtractor>>,
     ) -> Result<Around> {
         let noise = KeyedNoise { seed: 0, first: 0 };
         let x = self.images(batch)?;
-        let tau = Tau::named("official-uniform").expect("invariant: it is one of the families");
-        let grid = Grid::new(&schedule()?, &tau, steps, End::Clean)?;
         let walk = |eta: f64| {
             let solver = Ddim { variance: Variance::Eta(eta) };
             let free = Constant(x.shallow_clone());
             let start = x.shallow_clone();
-            integrate(&solver, &free, &noise, &grid, start, |_, _, _| Ok(()))?;
+            integrate(&solver, &free, &noise, &self.grid, start, |_, _, _| Ok(()))?;
             Ok(())
         };
         let initial = self.median(|| Ok(noise.draw(&x, Draw::Initial)?))?;
@@ -251,6 +246,7 @@ impl<'a> Bench<'a> {
         let features = extractor
             .map(|extractor| self.median(|| features(&**extractor, images.view(), true, device)));
         let features = features.transpose()?;
+        let steps = self.grid.requested();
         let model = steps as f64 * seconds_per_call;
         let rest = initial + to_host + png + features.unwrap_or(0.0);
         Ok(Around {
@@ -402,6 +398,18 @@ fn repetitions(seconds: f64, once: f64) -> u32 {
 
 fn torch_error(error: tch::TchError) -> Error {
     core::Error::model(error).into()
+}
+
+/// The grid of so many steps of DDIM, from x_T to images.
+///
+/// # Errors
+/// No steps, or more than there are timesteps.
+///
+/// # Panics
+/// Never: the spacing of the steps is one of the families.
+pub fn grid(steps: usize) -> core::Result<Grid> {
+    let tau = Tau::named("official-uniform").expect("invariant: it is one of the families");
+    Grid::new(&schedule()?, &tau, steps, End::Clean)
 }
 
 fn schedule() -> core::Result<Schedule> {
