@@ -16,6 +16,7 @@ Every step is announced on stdout as one line. A mistake of the user ends with e
 on stderr that begins with `refused: `.
 """
 
+import ctypes
 import importlib.util
 import inspect
 import json
@@ -312,6 +313,19 @@ class Cast(nn.Module):
         return self.inner(x.to(self.kind), t.to(self.kind)).to(torch.float32).contiguous()
 
 
+def hold(network, request, index, label):
+    """Writes images and what the network makes of them, to compare the package with."""
+    n = request["held"]
+    x = torch.randn([request["batch"] or n, *request["shape"]]).to(request["device"])
+    t = torch.full([x.shape[0]], label, device=x.device)
+    for name, tensor in (("x", x), ("eps", network(x, t))):
+        tensor = tensor[:n].cpu().contiguous()
+        if tensor.shape[0] < n:
+            tensor = torch.cat([tensor] * n)[:n]
+        data = ctypes.string_at(tensor.data_ptr(), tensor.numel() * 4)
+        Path(request["room"], f"{name}{index}.f32").write_bytes(data)
+
+
 def processor():
     """The instruction sets of the processor that code for this machine may use."""
     families = ("sse", "ssse", "avx", "fma", "bmi", "f16c", "amx", "vaes", "vpclmul", "gfni", "movbe", "abm")
@@ -340,6 +354,8 @@ def main():
         out = network(images, t)
         if out.dim() != 4 or out.shape[1] not in (shape[0], 2 * shape[0]) or out.shape[::2] != images.shape[::2]:
             refuse(f"the network returns {list(out.shape)} for images {list(images.shape)}")
+        for index, label in enumerate((0.0, 500.0, 999.0) if "module" in request else ()):
+            hold(network, request, index, label)
         say("exporting it")
         dynamic = None
         if batch is None:
