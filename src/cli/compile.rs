@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::{Map, Value};
 use tch::Device;
 
 use crate::cli::{Compute, INTERRUPTED, Talk, check_output, fetch};
@@ -32,7 +33,7 @@ const ALIVE: Duration = Duration::from_secs(30);
     is native code for this kind of processor or GPU, and --model takes it. It is held to the network's own\n\
     output before it is written.\n\nExamples:\n  \
     ddim compile models/cifar10 --batch 64 --out net.pt2\n  \
-    ddim compile models/cifar10 --device cuda --batch 512 --precision bf16 --out net.pt2\n  \
+    ddim compile models/cifar10 --device cuda --batch 512 --precision bf16\n  \
     ddim compile models/cifar10 --dynamic --python net/bin/python --out net.pt2\n  \
     ddim compile my_net.py:build --shape 3,32,32 --batch 64 --out net.pt2"
 )]
@@ -69,6 +70,10 @@ pub(super) struct Compile {
     #[arg(long)]
     autotune: bool,
 
+    /// Set an option of Inductor, for instance --inductor freezing=true; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    inductor: Vec<String>,
+
     /// The Python that compiles [default: $DDIM_PYTHON, or python3]
     #[arg(long, value_name = "PATH")]
     python: Option<String>,
@@ -98,12 +103,26 @@ impl Compile {
             batch: (!self.dynamic).then_some(self.batch as usize),
             precision,
             autotune: self.autotune,
+            inductor: self.inductor()?,
             python: self.python.clone().unwrap_or_else(default_python),
         };
         let held = make(&order, &self.out, &self.talk)?;
         let (out, held) = (self.out.display(), said(held));
         self.talk.say(|| format!("wrote {out} ({held})"));
         Ok(())
+    }
+
+    fn inductor(&self) -> Result<Map<String, Value>> {
+        let pair = |option: &String| {
+            let (name, value) = option.split_once('=').ok_or_else(|| {
+                Error::input(format!(
+                    "--inductor {option}: write NAME=VALUE, for instance freezing=true"
+                ))
+            })?;
+            let word = || Value::from(value);
+            Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| word())))
+        };
+        self.inductor.iter().map(pair).collect()
     }
 
     fn source(&self) -> Result<Source> {

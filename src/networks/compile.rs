@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::backends::{
@@ -84,22 +84,20 @@ pub enum CompileError {
         /// What the system said.
         source: io::Error,
     },
-    /// The script refuses.
+    /// Another Python is needed.
     #[error(
-        "{python}: {message}{}",
-        if message.contains("torch") {
-            format!("; --python PATH (or {PYTHON}) names one, for instance of \
-                     `python3 -m venv net && net/bin/pip install torch==2.11.0`")
-        } else {
-            String::new()
-        }
+        "{python}: {message}; --python PATH (or {PYTHON}) names a Python that has torch 2.6 to 2.11, for \
+         instance of `python3 -m venv net && net/bin/pip install torch==2.11.0`"
     )]
-    Refused {
+    Unfit {
         /// The Python.
         python: String,
         /// What it said.
         message: String,
     },
+    /// The script refuses the network.
+    #[error("{0}")]
+    Refused(String),
     /// PyTorch failed.
     #[error("{python}, {step}: {last}")]
     Failed {
@@ -191,6 +189,8 @@ pub struct Order {
     pub precision: Precision,
     /// Whether kernels are chosen by timing them.
     pub autotune: bool,
+    /// Further options of Inductor, by name.
+    pub inductor: Map<String, Value>,
     /// The Python.
     pub python: String,
 }
@@ -245,11 +245,15 @@ impl Order {
             "ddim.script": script_sha256(),
             "ddim.source": self.name,
         });
+        if !self.inductor.is_empty() {
+            metadata["ddim.inductor"] = json!(Value::from(self.inductor.clone()).to_string());
+        }
         let mut request = json!({
             "batch": self.batch,
             "device": if self.device == Device::Cpu { "cpu" } else { "cuda" },
             "precision": self.precision.name(),
             "autotune": self.autotune,
+            "inductor": self.inductor,
             "held": HELD.0,
             "out": out,
             "room": room,
@@ -344,9 +348,13 @@ impl Order {
         }
         let log = fs::read_to_string(&log).unwrap_or_default();
         let python = self.python.clone();
-        let refused = log.lines().find_map(|line| line.strip_prefix("refused: "));
-        if let Some(message) = refused {
-            return Err(CompileError::Refused { python, message: message.to_owned() });
+        let said =
+            |prefix| log.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+        if let Some(message) = said("unfit: ") {
+            return Err(CompileError::Unfit { python, message });
+        }
+        if let Some(message) = said("refused: ") {
+            return Err(CompileError::Refused(message));
         }
         let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
         let said = lines.clone().rfind(|line| line.contains("Error: "));

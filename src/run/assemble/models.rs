@@ -50,6 +50,7 @@ pub fn order(spec: &CellSpec, device: tch::Device) -> Result<Option<Order>> {
         batch: Some(spec.batch),
         precision: spec.precision,
         autotune: false,
+        inductor: serde_json::Map::new(),
         python: default_python(),
     }))
 }
