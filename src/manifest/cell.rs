@@ -310,7 +310,7 @@ fn read_model(
         ("model.clip_range", clip_range.is_some()),
     ];
     written.extend(keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key));
-    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler"]);
+    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler", "compiled"]);
     let exact = models.iter().find(|kind| kind.name == source);
     let named = match &vocabulary.weights {
         Some(weights) if !source.contains(['/', '\\', '.', ':']) => weights.get(&source).cloned(),
@@ -327,17 +327,12 @@ fn read_model(
         );
         r.report(Diagnostic::error(r.place("source"), message).help(help));
     }
-    if let Some(repository) = source.strip_prefix("hf:")
-        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
-    {
-        let message = format!("`{source}` does not name a repository");
-        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
-        r.report(Diagnostic::error(r.place("source"), message).help(help));
-    }
+    check_repository(r, &source);
     // A misspelled source says nothing about which of the other keys belong to it.
     let kind = exact.or(is_path.then_some(&weights));
     let shape: Option<Vec<usize>> = r.own("shape", kind, models);
     let raw = r.own("raw", kind, models).unwrap_or(false);
+    let compiled = r.own("compiled", kind, models).unwrap_or(false);
     let reads_scheduler = r.own("scheduler", kind, models).unwrap_or(true);
     let stated = match vocabulary.stated {
         Some(stated_by) if reads_scheduler && exact.is_none() && is_path => {
@@ -393,7 +388,18 @@ fn read_model(
         check_shape(r, &shape);
     }
     let source = if is_path { named.unwrap_or(source) } else { source };
-    (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
+    (ModelSpec { source, prediction, clip_x0, clip_range, raw, compiled, shape, exact }, stated)
+}
+
+/// Checks that what begins like a name of the Hub is one.
+fn check_repository(r: &mut Reader<'_>, source: &str) {
+    if let Some(repository) = source.strip_prefix("hf:")
+        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
+    {
+        let message = format!("`{source}` does not name a repository");
+        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
 }
 
 /// The exact-score models by their names.

@@ -9,13 +9,17 @@ Usage: compile.py REQUEST, a file of JSON:
     device    "cpu" or "cuda"
     precision "f32" or "bf16"
     autotune  whether kernels are chosen by timing them
+    inductor  further options of Inductor, by name
     metadata  texts to keep in the package
     out       the package to write
+    room      a folder that is removed afterwards
+    held      images on which a module's package is compared with the module
 
 Every step is announced on stdout as one line. A mistake of the user ends with exit code 2 and one line
-on stderr that begins with `refused: `.
+on stderr that begins with `refused: `, or `unfit: ` where another Python would help.
 """
 
+import ctypes
 import importlib.util
 import inspect
 import json
@@ -26,9 +30,9 @@ import sys
 from pathlib import Path
 
 
-def refuse(message):
+def refuse(message, why="refused"):
     """Ends with a message about something that the user can change."""
-    print(f"refused: {message}", file=sys.stderr, flush=True)
+    print(f"{why}: {message}", file=sys.stderr, flush=True)
     raise SystemExit(2)
 
 
@@ -39,11 +43,11 @@ def say(step):
 try:
     import torch
 except ImportError as error:
-    refuse(f"this Python cannot import torch ({error})")
+    refuse(f"this Python cannot import torch ({error})", "unfit")
 
 OLDEST = (2, 6)
 if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < OLDEST:
-    refuse(f"torch {torch.__version__} is too old to compile packages; 2.6 or newer does")
+    refuse(f"torch {torch.__version__} is too old to compile packages", "unfit")
 
 from torch import nn
 from torch.nn import functional as F
@@ -133,14 +137,25 @@ class Attention(nn.Module):
         self.out_weight, self.out_bias = weights.parameters(f"{name}.to_out.0")
         width = self.out_bias.shape[0]
         self.heads = width // (config["attention_head_dim"] or width)
+        # TF32 is on for cuDNN's convolutions and off for cuBLAS's products.
+        self.convolves = weights.device == "cuda" and weights.kind == torch.float32
+
+    def product(self, rows, weight, bias, sides):
+        if not self.convolves:
+            return F.linear(rows, weight, bias)
+        n, pixels, c = rows.shape
+        images = rows.reshape(n, *sides, c).permute(0, 3, 1, 2)
+        y = F.conv2d(images, weight[:, :, None, None], bias)
+        return y.permute(0, 2, 3, 1).reshape(n, pixels, weight.shape[0])
 
     def forward(self, x):
         n, c, h, w = x.shape
         rows = self.norm(x).permute(0, 2, 3, 1).reshape(n, h * w, c)
-        qkv = F.linear(rows, self.weight, self.bias).reshape(n, h * w, 3, self.heads, c // self.heads)
+        qkv = self.product(rows, self.weight, self.bias, (h, w))
+        qkv = qkv.reshape(n, h * w, 3, self.heads, c // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
-        y = F.linear(y, self.out_weight, self.out_bias)
+        y = self.product(y, self.out_weight, self.out_bias, (h, w))
         return y.reshape(n, h, w, c).permute(0, 3, 1, 2) + x
 
 
@@ -312,6 +327,19 @@ class Cast(nn.Module):
         return self.inner(x.to(self.kind), t.to(self.kind)).to(torch.float32).contiguous()
 
 
+def hold(network, request, index, label):
+    """Writes images and what the network makes of them, to compare the package with."""
+    n = request["held"]
+    x = torch.randn([request["batch"] or n, *request["shape"]]).to(request["device"])
+    t = torch.full([x.shape[0]], label, device=x.device)
+    for name, tensor in (("x", x), ("eps", network(x, t))):
+        tensor = tensor[:n].cpu().contiguous()
+        if tensor.shape[0] < n:
+            tensor = torch.cat([tensor] * n)[:n]
+        data = ctypes.string_at(tensor.data_ptr(), tensor.numel() * 4)
+        Path(request["room"], f"{name}{index}.f32").write_bytes(data)
+
+
 def processor():
     """The instruction sets of the processor that code for this machine may use."""
     families = ("sse", "ssse", "avx", "fma", "bmi", "f16c", "amx", "vaes", "vpclmul", "gfni", "movbe", "abm")
@@ -323,12 +351,38 @@ def processor():
     return " ".join(sorted(f for f in flags.split(":")[1].split() if f.startswith(families)))
 
 
+def find_cuda(room):
+    """Shows the compiler CUDA's headers and the driver's library, wherever they are."""
+    from torch.utils import cpp_extension
+
+    home = cpp_extension.CUDA_HOME
+    if home is None or not Path(home, "include", "cuda.h").is_file():
+        # The packages that torch depends on have the headers as well.
+        beside = Path(torch.__file__).parents[1].glob("nvidia/cu*")
+        home = next((str(p) for p in beside if (p / "include" / "cuda.h").is_file()), None)
+        if home is None:
+            refuse("there are no CUDA headers: install the CUDA toolkit, and set CUDA_HOME if it is elsewhere")
+    os.environ["CUDA_HOME"] = cpp_extension.CUDA_HOME = home
+    # A machine that only runs programs has no libcuda.so, the name that a linker looks for.
+    torch.cuda.init()
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    driver = next((line[line.index("/") :] for line in maps if "/libcuda.so" in line), None)
+    if driver is not None:
+        folder = Path(room, "driver")
+        folder.mkdir()
+        (folder / "libcuda.so").symlink_to(driver)
+        known = os.environ.get("LIBRARY_PATH")
+        os.environ["LIBRARY_PATH"] = f"{folder}:{known}" if known else str(folder)
+
+
 def main():
     request = json.loads(Path(sys.argv[1]).read_text())
     device, batch, shape = request["device"], request["batch"], request["shape"]
     kind = {"f32": torch.float32, "bf16": torch.bfloat16}[request["precision"]]
     if device == "cuda" and not torch.cuda.is_available():
-        refuse(f"torch {torch.__version__} of this Python sees no GPU")
+        refuse(f"torch {torch.__version__} of this Python sees no GPU", "unfit")
+    if device == "cuda":
+        find_cuda(request["room"])
     if device == "cuda" and os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         torch.backends.cudnn.allow_tf32 = False
     say("building the network")
@@ -340,6 +394,8 @@ def main():
         out = network(images, t)
         if out.dim() != 4 or out.shape[1] not in (shape[0], 2 * shape[0]) or out.shape[::2] != images.shape[::2]:
             refuse(f"the network returns {list(out.shape)} for images {list(images.shape)}")
+        for index, label in enumerate((0.0, 500.0, 999.0) if "module" in request else ()):
+            hold(network, request, index, label)
         say("exporting it")
         dynamic = None
         if batch is None:
@@ -358,13 +414,14 @@ def main():
         "ddim.machine": platform.machine(),
         "ddim.parameters": str(sum(p.numel() for p in network.parameters())),
         "ddim.tensors": str(sum(1 for _ in network.parameters())),
+        "ddim.autotuned": "yes" if request["autotune"] else "no",
     }
     if device == "cuda":
         major, minor = torch.cuda.get_device_capability()
         metadata |= {
             "ddim.gpu": torch.cuda.get_device_name(),
             "ddim.architecture": f"sm_{major}{minor}",
-            "ddim.tf32": "convolutions" if torch.backends.cudnn.allow_tf32 else "off",
+            "ddim.tf32": "on" if torch.backends.cudnn.allow_tf32 else "off",
         }
     else:
         metadata["ddim.processor"] = processor()
@@ -378,10 +435,9 @@ def main():
     if hasattr(torch._inductor.config.aot_inductor, "link_libtorch"):
         # The program that loads it has LibTorch already, maybe without its part for CUDA.
         options["aot_inductor.link_libtorch"] = False
-    options |= json.loads(os.environ.get("DDIM_INDUCTOR", "{}"))
     say("compiling it")
     torch._inductor.aoti_compile_and_package(
-        program, package_path=request["out"], inductor_configs=options
+        program, package_path=request["out"], inductor_configs=options | request["inductor"]
     )
     say("compiled")
 

@@ -83,6 +83,16 @@ pub enum CompiledError {
         /// The version that made it.
         torch: String,
     },
+    /// Its own kernels round to TF32, and that is switched off.
+    #[error(
+        "{} was compiled with kernels that round to TF32, and NVIDIA_TF32_OVERRIDE=0 switches that off: \
+         compile it again with that variable set",
+        path.display()
+    )]
+    Tf32 {
+        /// The package.
+        path: PathBuf,
+    },
     /// LibTorch cannot load it.
     #[error("{}: LibTorch cannot load the package: {message}; compile it again on this machine", path.display())]
     Load {
@@ -127,9 +137,11 @@ pub struct About {
     /// The GPU's name; absent for the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// What TF32 rounded when it was made; absent for the CPU.
+    /// Whether TF32 was `on` or `off` when it was made; absent for the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tf32: Option<String>,
+    /// Whether its kernels were chosen by timing them.
+    pub autotuned: bool,
     /// `x86_64` for instance.
     pub machine: String,
     /// Instruction sets of the processor that the code may use, apart by spaces; empty for a GPU.
@@ -201,6 +213,7 @@ impl About {
             architecture: maybe("architecture"),
             gpu: maybe("gpu"),
             tf32: maybe("tf32"),
+            autotuned: maybe("autotuned").is_some_and(|autotuned| autotuned == "yes"),
             machine: text("machine")?,
             processor: maybe("processor").unwrap_or_default(),
             batch,
@@ -255,6 +268,12 @@ impl About {
         {
             let made = format!("{made} ({})", self.gpu.as_deref().unwrap_or("another GPU"));
             return Err(CompiledError::Machine { path, made, here: format!("this GPU is {here}") });
+        }
+        // Kernels of LibTorch's own follow the program that runs them, those of the package do not.
+        let off = std::env::var("NVIDIA_TF32_OVERRIDE").is_ok_and(|choice| choice == "0");
+        let rounds = self.tf32.as_deref() == Some("on") && self.precision == Precision::F32;
+        if self.autotuned && rounds && off {
+            return Err(CompiledError::Tf32 { path });
         }
         Ok(())
     }
@@ -412,4 +431,116 @@ fn in_calls(
         parts.push(call(&part)?.f_narrow(0, 0, rows)?);
     }
     Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut texts: BTreeMap<&str, &str> = [
+            ("format", "1"),
+            ("device", "cpu"),
+            ("machine", std::env::consts::ARCH),
+            ("batch", "4"),
+            ("shape", "3,8,16"),
+            ("channels", "6"),
+            ("timesteps", "1"),
+            ("precision", "bf16"),
+            ("torch", "2.11.0+cu130"),
+            ("tensors", "2"),
+            ("parameters", "30"),
+        ]
+        .into();
+        texts.extend(changes.iter().copied());
+        let kept = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        kept.map(|(key, text)| (format!("ddim.{key}"), text.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_package_says_what_it_takes_or_is_refused_by_what_is_missing() {
+        let about = About::of(&texts(&[])).unwrap();
+        assert_eq!((about.batch, about.shape, about.shared), (Some(4), [3, 8, 16], true));
+        assert!(about.predicts_range() && about.precision == Precision::Bf16);
+        let any = About::of(&texts(&[("batch", "dynamic"), ("timesteps", "n")])).unwrap();
+        assert_eq!((any.batch, any.shared), (None, false));
+        for (key, text, problem) in [
+            ("shape", "", "it has no `ddim.shape`"),
+            ("shape", "3,8", "`ddim.shape` is not C,H,W"),
+            ("shape", "3,8,x", "`ddim.shape` is `x`"),
+            ("batch", "0", "`ddim.batch` is `0`"),
+            ("device", "xpu", "`ddim.device` is `xpu`, not cpu or cuda"),
+            ("format", "2", "`ddim.format` is `2`; known: 1"),
+            ("tensors", "-1", "`ddim.tensors` is `-1`"),
+        ] {
+            assert_eq!(About::of(&texts(&[(key, text)])).unwrap_err(), problem);
+        }
+    }
+
+    #[test]
+    fn a_package_runs_where_it_was_made_for_and_nowhere_else() {
+        let check = |changes: &[(&str, &str)], device| {
+            let about = About::of(&texts(changes)).unwrap();
+            about.check(Path::new("net.pt2"), device).map_err(|error| error.to_string())
+        };
+        check(&[], Device::Cpu).unwrap();
+        check(&[("processor", "")], Device::Cpu).unwrap();
+        // Older ones are welcome.
+        check(&[("torch", "2.9.1")], Device::Cpu).unwrap();
+        for (key, text, problem) in [
+            ("torch", "2.12.0", "newer than the LibTorch 2.11.0"),
+            ("torch", "3.0.0", "newer than the LibTorch 2.11.0"),
+            ("machine", "riscv64", "was compiled for riscv64, and this is"),
+            ("device", "cuda", "was compiled for cuda, and this runs on cpu: use --device cuda"),
+            ("processor", "no_such_set", "this one lacks no_such_set"),
+        ] {
+            let error = check(&[(key, text)], Device::Cpu).unwrap_err();
+            assert!(error.starts_with("net.pt2 ") && error.contains(problem), "{error}");
+        }
+        let error = check(&[], Device::Cuda(0)).unwrap_err();
+        assert!(error.contains("was compiled for cpu, and this runs on cuda"), "{error}");
+    }
+
+    #[test]
+    fn any_number_of_images_is_calls_of_the_packages_own_number() {
+        let images = Tensor::arange(7 * 2 * 9, (Kind::Float, Device::Cpu)).reshape([7, 2, 3, 3]);
+        for (batch, expected) in [
+            (Some(3), vec![3, 3, 3]),
+            (Some(7), vec![7]),
+            (Some(16), vec![16]),
+            (Some(1), vec![1; 7]),
+            (None, vec![7]),
+        ] {
+            let mut calls = vec![];
+            let out = in_calls(&images, batch, |x| {
+                calls.push(x.size()[0]);
+                Ok(x * 2.0 + 1.0)
+            });
+            let out = out.unwrap();
+            assert_eq!(calls, expected, "{batch:?}");
+            assert!(out.equal(&(&images * 2.0 + 1.0)), "{batch:?}");
+        }
+        // What fills the last call up is zero.
+        let mut last = None;
+        in_calls(&images, Some(4), |x| {
+            last = Some(x.shallow_clone());
+            Ok(x.shallow_clone())
+        })
+        .unwrap();
+        let last = last.unwrap();
+        assert!(last.narrow(0, 0, 3).equal(&images.narrow(0, 4, 3)));
+        assert!(
+            last.narrow(0, 3, 1).equal(&Tensor::zeros([1, 2, 3, 3], (Kind::Float, Device::Cpu)))
+        );
+    }
+
+    #[test]
+    fn code_is_given_what_it_takes_for_granted() {
+        let whole = Tensor::arange(65, (Kind::Float, Device::Cpu));
+        let shifted = whole.narrow(0, 1, 64);
+        let x = aligned(&shifted).unwrap();
+        assert!(x.data_ptr().addr().is_multiple_of(64) && x.equal(&shifted));
+        let rows = aligned(&whole.narrow(0, 0, 64).reshape([8, 8]).tr()).unwrap();
+        assert!(rows.is_contiguous());
+    }
 }

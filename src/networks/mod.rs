@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod classifier;
+pub mod compile;
 pub mod compiled;
 pub mod conversion;
 pub mod extractors;

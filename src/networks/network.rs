@@ -245,6 +245,14 @@ impl Network {
         &self.sha256
     }
 
+    /// SHA-256 of the file of weights that it was compiled from, if it was; of its own file otherwise.
+    pub fn weights_sha256(&self) -> &str {
+        match &self.body {
+            Body::Compiled(compiled) => compiled.about().weights.as_deref().unwrap_or(&self.sha256),
+            _ => &self.sha256,
+        }
+    }
+
     /// The number of weight tensors.
     pub fn tensors(&self) -> usize {
         self.tensors

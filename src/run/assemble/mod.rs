@@ -18,7 +18,7 @@ pub use crate::measure::samples::Samples;
 pub use denoiser::instruments;
 pub use files::{hub_model, missing_files, to_download, weights_path};
 pub(crate) use files::{scheduler_of, stated};
-pub use models::Models;
+pub use models::{Models, order};
 pub use route::{Route, remedy, warning};
 pub use sampler::{Carried, Sampler, Way, single};
 pub use vocabulary::vocabulary;
