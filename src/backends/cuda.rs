@@ -95,6 +95,11 @@ pub fn capability() -> Option<(i32, i32)> {
     Some((attribute(MAJOR)?, attribute(MINOR)?))
 }
 
+/// The same as compilers call it, `sm_90` for instance.
+pub fn architecture() -> Option<String> {
+    capability().map(|(major, minor)| format!("sm_{major}{minor}"))
+}
+
 /// Loads the CUDA library of the first folder that has one, for the rest of the process.
 fn load(folders: &[PathBuf]) -> Result<(), CudaError> {
     let Some(path) = folders.iter().map(|f| f.join(CUDA_LIBRARY)).find(|path| path.exists()) else {

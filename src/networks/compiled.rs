@@ -261,10 +261,8 @@ impl About {
                 let made = "another processor".to_owned();
                 return Err(CompiledError::Machine { path, made, here });
             }
-        } else if let (Some(made), Some(here)) = (
-            &self.architecture,
-            cuda::capability().map(|(major, minor)| format!("sm_{major}{minor}")),
-        ) && *made != here
+        } else if let (Some(made), Some(here)) = (&self.architecture, cuda::architecture())
+            && *made != here
         {
             let made = format!("{made} ({})", self.gpu.as_deref().unwrap_or("another GPU"));
             return Err(CompiledError::Machine { path, made, here: format!("this GPU is {here}") });
