@@ -16,11 +16,11 @@ use ddim::{
         checkpoint::Which,
         files,
         placement::{Placement, Precision},
-        unet::{Dropout as _, Unet},
+        unet::{self, Dropout as _, Unet},
         unet_config::UnetConfig,
         weights::Weights,
     },
-    train::dropout::Dropout,
+    train::dropout::{self, Dropout},
 };
 use support::fill;
 use tch::{Device, Kind, Tensor};
@@ -240,8 +240,8 @@ fn sums_and_enlargements_have_the_gradients_of_libtorchs_own() {
 #[test]
 fn dropout_in_the_kernel_is_dropout_behind_it_and_so_are_its_gradients() {
     let case = case([3, 64, 5], 32);
-    let dropout = Dropout::new(5, 100, 3, 2, 0.3).unwrap();
-    let dropped = dropout.of_kernel(1, Device::Cpu).unwrap();
+    let dropout = Dropout::new(&dropout::keys(5, 100, 3, 2).unwrap(), 0.3);
+    let dropped = dropout.of_kernel(1).unwrap();
     let x = case.x.detach().set_requires_grad(true);
     let norm =
         Norm { weight: &case.weight, bias: &case.bias, groups: case.groups, eps: 1e-6, silu: true };
@@ -353,7 +353,7 @@ fn a_training_step_by_kernels_has_the_gradients_of_one_without() {
     let config = tiny();
     let x = normal("train/x", &[3, 3, 8, 8]).contiguous();
     let t = Tensor::from_slice(&[0.0, 999.0, 321.5_f64]);
-    let dropout = Dropout::new(5, 100, 3, 8, 0.3).unwrap();
+    let dropout = Dropout::new(&dropout::keys(5, 100, 3, 8).unwrap(), 0.3);
     let gradients = |placement| {
         let parameters: BTreeMap<String, Tensor> = config
             .tensors()
@@ -363,7 +363,8 @@ fn a_training_step_by_kernels_has_the_gradients_of_one_without() {
                 (name, values)
             })
             .collect();
-        let unet = Unet::of_parameters(&config, &parameters, placement).unwrap();
+        let frequencies = unet::frequencies(&config, Device::Cpu).unwrap();
+        let unet = Unet::of_parameters(&config, &parameters, &frequencies, placement).unwrap();
         let y = unet.forward_train(&x, &t, Some(&dropout)).unwrap();
         let inputs: Vec<&Tensor> = parameters.values().collect();
         let loss = y.square().mean(Kind::Float);

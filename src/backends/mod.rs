@@ -10,4 +10,6 @@ mod message;
 #[cfg(feature = "torch")]
 pub mod package;
 #[cfg(feature = "torch")]
+pub mod replay;
+#[cfg(feature = "torch")]
 pub mod torch;

@@ -295,7 +295,7 @@ def build(request, device, kind):
     """The network, and whether one timestep serves all images."""
     if "module" not in request:
         weights = Weights(request["weights"], device, kind)
-        return Unet(request["config"], weights).eval(), True
+        return Unet(request["config"], weights).to(device).eval(), True
     path, _, name = request["module"].rpartition(":")
     if not Path(path).is_file():
         refuse(f"{path} is no file")

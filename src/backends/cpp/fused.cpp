@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/torch.h>
 
@@ -21,9 +22,9 @@ namespace {
 // Of a block, as the kernels' launch bounds have it.
 constexpr std::int64_t most_threads = 256;
 
-// Queues a kernel: its name, its parameters, the number of blocks, their threads and shared bytes.
-// Returns what went wrong as text to be freed, or null.
-using Launch = char* (*)(const char*, const void*, std::uint32_t, std::uint32_t, std::uint32_t);
+// Queues a kernel on a stream: its name, its parameters, the number of blocks, their threads and shared
+// bytes. Returns what went wrong as text to be freed, or null.
+using Launch = char* (*)(void*, const char*, const void*, std::uint32_t, std::uint32_t, std::uint32_t);
 Launch launch_on_cuda = nullptr;
 
 const char* suffix(const Tensor& x) {
@@ -38,7 +39,9 @@ void launch(const char* name, const Tensor& like, const void* parameters, std::i
   TORCH_CHECK(launch_on_cuda, "the kernels were not compiled");
   TORCH_CHECK(blocks <= INT32_MAX, "too many blocks");
   const std::string kernel = std::string(name) + suffix(like);
-  char* message = launch_on_cuda(kernel.c_str(), parameters, blocks, threads, shared);
+  const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+  void* stream = cuda.getStreamNativeHandle(cuda.getStream(like.device()));
+  char* message = launch_on_cuda(stream, kernel.c_str(), parameters, blocks, threads, shared);
   if (message) {
     const std::string text = message;
     std::free(message);
