@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use crate::networks::placement::Layout;
+use crate::networks::{placement::Layout, unet::narrow_norm};
 
 /// What is applied inside a residual block, before its second convolution: the block's position in
 /// the network and the values, `[N, C, H, W]`.
@@ -97,10 +97,16 @@ pub(super) struct Norm {
 
 impl Norm {
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        if narrow_norm::applies(self, x) {
+            return narrow_norm::apply(self, x)?.f_to_kind(x.kind());
+        }
         x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 
     pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        if narrow_norm::applies(self, x) {
+            return silu(narrow_norm::apply(self, x)?)?.f_to_kind(x.kind());
+        }
         silu(self.apply(x)?)
     }
 }
