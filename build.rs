@@ -1,16 +1,61 @@
-//! Puts LibTorch's folder into the binary's rpath, so that nothing has to be exported to run it.
+//! Compiles this crate's few lines of C++ against LibTorch's headers, and puts LibTorch's folder into
+//! the binary's rpath, so that nothing has to be exported to run it.
 
-use std::{env, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// The C++ sources, each with the module beside `backends` that calls it.
+const SOURCES: &str = "src/backends/cpp";
 
 fn main() {
-    // The library alone links none of it.
-    if env::var_os("CARGO_FEATURE_TORCH").is_none() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // The library alone links none of it, and docs.rs has no LibTorch.
+    let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    if !feature("TORCH") || feature("DOC_ONLY") {
         return;
     }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=.libtorch/runtime");
-    let Ok(libtorch) = env::var("LIBTORCH") else { return };
-    let libtorch = Path::new(&libtorch);
+    let libtorch = env::var_os("LIBTORCH").map(PathBuf::from);
+    compile(libtorch.as_deref());
+    if let Some(libtorch) = libtorch {
+        set_rpath(&libtorch);
+    }
+}
+
+/// Compiles every source as `torch-sys` does its own, which is linked beside them.
+fn compile(libtorch: Option<&Path>) {
+    println!("cargo:rerun-if-changed={SOURCES}");
+    let entries = fs::read_dir(SOURCES).expect("the package contains its C++ sources");
+    let files = entries.map(|entry| entry.expect("a folder of the package can be listed").path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "cpp")).collect();
+    files.sort();
+    for variable in ["LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+    // The places that torch-sys knows: what the variables say, then a system's own LibTorch.
+    let home = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+    let home = home.or_else(|| libtorch.map(Path::to_owned)).unwrap_or_else(|| "/usr".into());
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        // Nearly all of them would be about LibTorch's headers.
+        .warnings(false)
+        .flag_if_supported("-Wno-attributes")
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .include(home.join("include"))
+        .include(home.join("include/torch/csrc/api/include"))
+        .files(files)
+        .compile("ddim_cpp");
+}
+
+/// Names the folder of LibTorch's libraries in the binary.
+fn set_rpath(libtorch: &Path) {
     // `make setup` keeps the wheel's own folder under `runtime`; a stock LibTorch has all in `lib`.
     for folder in ["runtime", "lib"] {
         // Resolved, because the loader follows the libraries' own relative rpath from here.

@@ -1,6 +1,7 @@
 //! How a command can fail, and with which exit code.
 
 use crate::diagnostic::Diagnostics;
+use crate::networks::compile::CompileError;
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -27,6 +28,9 @@ pub enum Error {
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] crate::metrics::Error),
+    /// Another program that was asked to do a part failed.
+    #[error("{0}")]
+    Failed(String),
     /// The run was interrupted; finished work is on disk.
     #[error("interrupted; finished work is kept, and the same command continues")]
     Interrupted,
@@ -72,6 +76,20 @@ impl From<crate::data::Error> for Error {
             crate::data::Error::Download(crate::data::download::DownloadError::Interrupted) => {
                 Self::Interrupted
             }
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<CompileError> for Error {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Interrupted => Self::Interrupted,
+            CompileError::Run(core) => Self::Core(core),
+            CompileError::Failed { .. }
+            | CompileError::Differs { .. }
+            | CompileError::Load(_)
+            | CompileError::Torch(_) => Self::Failed(error.to_string()),
             other => Self::Input(other.to_string()),
         }
     }

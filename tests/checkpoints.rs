@@ -250,7 +250,10 @@ fn a_torchscript_program_is_run_and_not_read() {
     assert!(max_difference(&both.predict(&x, at).unwrap(), &eps) <= 0.0);
     assert!(network.predict_with_range(&x, at).unwrap().range.is_none());
 
-    assert!(matches!(checkpoints::read(&path).unwrap_err(), CheckpointError::Program { .. }));
+    assert!(matches!(
+        checkpoints::read(&path).unwrap_err(),
+        CheckpointError::Program { what: "a TorchScript program", .. }
+    ));
     let half = Placement { precision: Precision::Bf16, ..Placement::default() };
     let error = Network::open(&path, &half.into()).unwrap_err();
     assert!(matches!(error, OpenError::Precision { .. }), "{error}");

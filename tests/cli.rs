@@ -540,7 +540,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --model ./absent
       |         ^^^^^^^^
       |
-      = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
+      = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript, .pt2), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
     "#
     );
     fs::create_dir(ddim.path("empty")).unwrap();
@@ -584,7 +584,7 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
     81 | source = "weights/ema_diffusion_cifar10_model/model-790000.ckpt"
        |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
        |
-       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
+       = help: weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript, .pt2), or `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10
 
     error: inception is not on this machine: looked in DDIM_DATA (not set) and /no/cache/ddim; fetch https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...) and put it at /no/cache/ddim/inception/pt_inception-2015-12-05-6726825d.pth, or let `ddim stats --features inception --download` do it; DDIM_DATA may name a folder that has it
       --> experiments/table1.toml:90:12

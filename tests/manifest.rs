@@ -16,6 +16,7 @@ use ddim::solvers::Variance;
 fn vocabulary() -> Vocabulary {
     Vocabulary {
         stated: None,
+        precision: None,
         weights: Some([("own".to_owned(), "models/own".to_owned())].into()),
         solvers: vec![
             Kind::new("ddim", &["eta", "variance"]),

@@ -8,10 +8,21 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
+use cudarc::driver::{
+    result as driver,
+    sys::{
+        self,
+        CUdevice_attribute::{
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        },
+    },
+};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device};
 
@@ -71,6 +82,24 @@ fn find() -> Result<Device, CudaError> {
     }
 }
 
+/// The compute capability of the first CUDA device, `(9, 0)` for instance; none if the driver does not say.
+pub fn capability() -> Option<(i32, i32)> {
+    // SAFETY: it loads the driver's library, whose initialisers touch none of this program's state.
+    if !unsafe { sys::is_culib_present() } {
+        return None;
+    }
+    driver::init().ok()?;
+    let device = driver::device::get(0).ok()?;
+    // SAFETY: the device is one that the driver named.
+    let attribute = |which| unsafe { driver::device::get_attribute(device, which) }.ok();
+    Some((attribute(MAJOR)?, attribute(MINOR)?))
+}
+
+/// The same as compilers call it, `sm_90` for instance.
+pub fn architecture() -> Option<String> {
+    capability().map(|(major, minor)| format!("sm_{major}{minor}"))
+}
+
 /// Loads the CUDA library of the first folder that has one, for the rest of the process.
 fn load(folders: &[PathBuf]) -> Result<(), CudaError> {
     let Some(path) = folders.iter().map(|f| f.join(CUDA_LIBRARY)).find(|path| path.exists()) else {
@@ -96,7 +125,7 @@ fn reason(error: &libloading::Error) -> String {
 /// Where LibTorch's CUDA library may be: next to the CPU library in use, then where it was set up.
 fn folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    folders.extend(loaded_from("libtorch_cpu.so"));
+    folders.extend(folder_of("libtorch_cpu.so"));
     let homes = env::var_os("LIBTORCH").map(PathBuf::from).into_iter();
     for home in homes.chain([PathBuf::from(".libtorch")]) {
         folders.extend([home.join("runtime"), home.join("lib")]);
@@ -111,15 +140,20 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// The folder that a library of this process was loaded from.
-fn loaded_from(library: &str) -> Option<PathBuf> {
+pub(super) fn folder_of(library: &str) -> Option<PathBuf> {
     folder_in_maps(&std::fs::read_to_string("/proc/self/maps").ok()?, library)
 }
 
 /// The same, from the text of `/proc/self/maps`: six columns, the last is the path.
 fn folder_in_maps(maps: &str, library: &str) -> Option<PathBuf> {
+    let named = |name: &OsStr| {
+        // `libcudart.so.13` as well, whatever its version.
+        let name = name.to_string_lossy();
+        name.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     maps.lines()
         .filter_map(|line| line.find('/').map(|start| Path::new(&line[start..])))
-        .find(|path| path.file_name().is_some_and(|name| name == library))
+        .find(|path| path.file_name().is_some_and(named))
         .and_then(Path::parent)
         .map(Path::to_owned)
 }
@@ -134,6 +168,7 @@ mod tests {
                     7f02-7f03 rw-p 00000000 00:00 0\n\
                     7f04-7f05 r-xp 00000000 08:01 13   /usr/lib/libc.so.6\n";
         let folder = folder_in_maps(maps, "libtorch_cpu.so");
+        assert_eq!(folder_in_maps(maps, "libc.so").as_deref(), Some(Path::new("/usr/lib")));
         assert_eq!(folder.as_deref(), Some(Path::new("/opt/some where/lib")));
         assert_eq!(folder_in_maps(maps, "libtorch_cuda.so"), None);
     }

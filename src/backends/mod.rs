@@ -4,4 +4,10 @@ pub mod array;
 #[cfg(feature = "torch")]
 pub mod cuda;
 #[cfg(feature = "torch")]
+pub mod fused;
+#[cfg(feature = "torch")]
+mod message;
+#[cfg(feature = "torch")]
+pub mod package;
+#[cfg(feature = "torch")]
 pub mod torch;

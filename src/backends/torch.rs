@@ -5,6 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
 
+/// The version of LibTorch that the build links.
+pub const LIBTORCH: &str = "2.11.0";
+
 impl State for Tensor {
     /// One pass over memory for each term, in place after the first; each coefficient is rounded once, to
     /// the type of the tensor.

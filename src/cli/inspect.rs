@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Recognises the format from the content, not the name. Executes nothing; a TorchScript program is\n\
-    loaded but not run. Lists whatever prevents a run.\n\nExamples:\n  \
+    loaded but not run, and a compiled package not even loaded. Lists whatever prevents a run.\n\nExamples:\n  \
     ddim inspect models/cifar10\n  \
     ddim inspect ckpt.pth --raw --tensors\n  \
     ddim inspect hf:google/ddpm-cifar10-32 --json"

@@ -6,6 +6,7 @@
 mod bits;
 pub mod catalogue;
 mod check;
+mod compile;
 mod completions;
 mod convert;
 mod evaluate;
@@ -122,6 +123,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Convert weights of any format to a diffusers folder
     Convert(convert::Convert),
+    /// Compile a network to native code, a package that runs faster
+    Compile(compile::Compile),
 }
 
 /// An experiment, and the changes to its manifest.
@@ -405,6 +408,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Models(verb) => verb.run(),
         Verb::Inspect(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
+        Verb::Compile(verb) => verb.run(),
     };
     match (outcome, terminal::refused()) {
         (Ok(()), None) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, Talk, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, warn};
 use crate::{
     error::Result,
     run::{
@@ -47,7 +47,9 @@ impl Plan {
         let routes = runner::check(&plan, registry)?;
         warn(&plan, registry, &self.talk)?;
         let shipped = Registry::shipped();
-        let mut estimator = Estimator::new(self.compute.open()?, &shipped);
+        let hardware = self.compute.open()?;
+        compile::packages(&plan, hardware.device(), &self.talk)?;
+        let mut estimator = Estimator::new(hardware, &shipped);
         let estimate = estimator.estimate(&plan, &routes)?;
         let mut said = BTreeSet::new();
         for cell in &plan.cells {

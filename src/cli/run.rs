@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, fetch, warn};
+use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, fetch, warn};
 use crate::{
     error::Result,
     run::{
@@ -59,12 +59,14 @@ impl Run {
         runner::check(&plan, registry)?;
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
         warn(&plan, registry, &self.talk)?;
+        let hardware = self.compute.open()?;
+        compile::packages(&plan, hardware.device(), &self.talk)?;
         let summary = runner::run(
             &plan,
             &Options {
                 registry,
                 folder: folder.clone(),
-                hardware: self.compute.open()?,
+                hardware,
                 progress: self.talk.mode(),
                 verbose: self.talk.verbose,
                 chosen: self.out.is_some(),

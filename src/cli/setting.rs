@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 use ndarray::{Array4, ArrayView4, s};
 
-use crate::cli::{Compute, INTERRUPTED, Talk, fetch};
+use crate::cli::{Compute, INTERRUPTED, Talk, compile, fetch};
 use crate::{
     core::KeyedNoise,
     error::{Error, Result},
@@ -41,6 +41,11 @@ pub(super) struct Setting {
     /// Use the raw weights instead of their average, where a file has both
     #[arg(long)]
     raw: bool,
+
+    /// Compile the network for this machine and for --batch images a call, once, and run that; needs a
+    /// Python that has torch ($DDIM_PYTHON, or python3)
+    #[arg(long)]
+    compiled: bool,
 
     /// The solver; `ddim solvers` describes them [default: ddim]
     #[arg(long, value_name = "NAME")]
@@ -225,6 +230,7 @@ impl Setting {
             ("--precision", "precision", text(&self.precision)),
             ("--state", "state", text(&self.state)),
             ("--raw", "model.raw", self.raw.then(|| true.into())),
+            ("--compiled", "model.compiled", self.compiled.then(|| true.into())),
             ("--clip-x0", "model.clip_x0", self.clip_x0.map(Given::from)),
             ("--tau", "grid.tau", self.tau.as_deref().map(tau)),
             ("--steps", "grid.steps", count(self.steps)),
@@ -262,7 +268,9 @@ impl Bench {
         talk: &Talk,
     ) -> Result<Self> {
         let spec = &plan.cells[0].spec;
-        let mut models = Models::new(compute.open()?, registry);
+        let hardware = compute.open()?;
+        compile::packages(&plan, hardware.device(), talk)?;
+        let mut models = Models::new(hardware, registry);
         let sampler = models.sampler(spec)?;
         let weights = models.weights_sha256(spec)?;
         talk.about_models(&plan);

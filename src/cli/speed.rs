@@ -21,6 +21,7 @@ use crate::{
         placement::{Placement, Precision},
     },
     run::{
+        assemble,
         estimate::peak_memory,
         speed::{self, Around, AtBatch, Bench, Spread},
     },
@@ -36,6 +37,7 @@ use crate::{
     ddim speed --model models/cifar10 --batch 16,64 --precision bf16 --json\n  \
     ddim speed --model models/cifar10 --batch 512 --device cuda --features models/cifar10-features"
 )]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Speed {
     /// A diffusers folder or a file of weights, or hf:owner/name[/path][@revision]
     #[arg(long, value_name = "PATH|NAME")]
@@ -46,9 +48,9 @@ pub(super) struct Speed {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     batch: Vec<u64>,
 
-    /// Arithmetic of the network, f32 or bf16
-    #[arg(long, default_value = "f32", value_name = "KIND")]
-    precision: String,
+    /// Arithmetic of the network, f32 or bf16 [default: that of a compiled package, or f32]
+    #[arg(long, value_name = "KIND")]
+    precision: Option<String>,
 
     /// Shape of an image, for networks whose files do not state it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
@@ -75,6 +77,15 @@ pub(super) struct Speed {
     /// with its image-calls a second; for scripts that alternate two programs
     #[arg(long, conflicts_with_all = ["rounds", "steps", "features", "json"])]
     paced: bool,
+
+    /// Without the fused kernels that a UNet runs on a GPU
+    #[arg(long)]
+    unfused: bool,
+
+    /// Let cuDNN time its algorithms first; nothing else does, for another run may choose others, whose
+    /// results differ in the last bits
+    #[arg(long)]
+    cudnn_benchmark: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -131,7 +142,11 @@ impl Speed {
             return Err(Error::input(format!("--model {model} does not exist ({looked})")));
         }
         let hardware = self.compute.open()?;
-        let placement = Placement { device: hardware.device(), precision, ..Placement::default() };
+        let placement = Placement::on(hardware.device(), precision);
+        let placement = Placement { fused: placement.fused && !self.unfused, ..placement };
+        if self.cudnn_benchmark {
+            tch::Cuda::cudnn_set_benchmark(true);
+        }
         let clock = Instant::now();
         let network = Network::open(&path, &Wanted { shape, ..placement.into() })?;
         let load_seconds = clock.elapsed().as_secs_f64();
@@ -187,10 +202,12 @@ impl Speed {
     }
 
     fn precision(&self) -> Result<Precision> {
+        let Some(wanted) = &self.precision else {
+            return Ok(assemble::precision(&self.model).unwrap_or_default());
+        };
         let known = [Precision::F32, Precision::Bf16];
-        known.into_iter().find(|known| known.name() == self.precision).ok_or_else(|| {
-            Error::input(format!("--precision {}: give f32 or bf16", self.precision))
-        })
+        let known = known.into_iter().find(|known| known.name() == wanted);
+        known.ok_or_else(|| Error::input(format!("--precision {wanted}: give f32 or bf16")))
     }
 
     fn shape(&self) -> Result<Option<[usize; 3]>> {

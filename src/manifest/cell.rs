@@ -68,9 +68,9 @@ pub(crate) fn read(
         "samples per model call: `batch = 64` (the bytes of the results depend on it)",
     );
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
-    let precision = root.choice("precision", &PRECISIONS).unwrap_or(Precision::F32);
     let mut written = Written::default();
     let (model, stated) = root.section("model", |r| read_model(r, vocabulary, &mut written));
+    let precision = read_precision(&mut root, &model, vocabulary);
     let state = read_state(&mut root, &model);
     let levels = stated.as_ref().map(|stated| &stated.schedule);
     let schedule = root.section("schedule", |r| read_schedule(r, levels, &mut written));
@@ -270,6 +270,24 @@ fn read_state(r: &mut Reader<'_>, model: &ModelSpec) -> StateKind {
     StateKind::default()
 }
 
+/// A compiled package has a precision of its own, which is the default and the only choice.
+fn read_precision(r: &mut Reader<'_>, model: &ModelSpec, vocabulary: &Vocabulary) -> Precision {
+    let written = r.choice("precision", &PRECISIONS);
+    let own = match vocabulary.precision {
+        Some(precision_of) if model.exact.is_none() => precision_of(&model.source),
+        _ => None,
+    };
+    if let (Some(own), Some(other)) = (own, written)
+        && own != other
+    {
+        let (own, other) = (own.name(), other.name());
+        let message = format!("{} was compiled for {own}, not {other}", model.source);
+        let help = format!("leave `precision` out, or `ddim compile` it with --precision {other}");
+        r.report(Diagnostic::error(r.place("precision"), message).help(help));
+    }
+    own.or(written).unwrap_or(Precision::F32)
+}
+
 fn read_model(
     r: &mut Reader<'_>,
     vocabulary: &Vocabulary,
@@ -292,7 +310,7 @@ fn read_model(
         ("model.clip_range", clip_range.is_some()),
     ];
     written.extend(keys.iter().filter(|(_, written)| *written).map(|(key, _)| *key));
-    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler"]);
+    let weights = Kind::new("weights from a file", &["shape", "raw", "scheduler", "compiled"]);
     let exact = models.iter().find(|kind| kind.name == source);
     let named = match &vocabulary.weights {
         Some(weights) if !source.contains(['/', '\\', '.', ':']) => weights.get(&source).cloned(),
@@ -309,17 +327,12 @@ fn read_model(
         );
         r.report(Diagnostic::error(r.place("source"), message).help(help));
     }
-    if let Some(repository) = source.strip_prefix("hf:")
-        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
-    {
-        let message = format!("`{source}` does not name a repository");
-        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
-        r.report(Diagnostic::error(r.place("source"), message).help(help));
-    }
+    check_repository(r, &source);
     // A misspelled source says nothing about which of the other keys belong to it.
     let kind = exact.or(is_path.then_some(&weights));
     let shape: Option<Vec<usize>> = r.own("shape", kind, models);
     let raw = r.own("raw", kind, models).unwrap_or(false);
+    let compiled = r.own("compiled", kind, models).unwrap_or(false);
     let reads_scheduler = r.own("scheduler", kind, models).unwrap_or(true);
     let stated = match vocabulary.stated {
         Some(stated_by) if reads_scheduler && exact.is_none() && is_path => {
@@ -375,7 +388,18 @@ fn read_model(
         check_shape(r, &shape);
     }
     let source = if is_path { named.unwrap_or(source) } else { source };
-    (ModelSpec { source, prediction, clip_x0, clip_range, raw, shape, exact }, stated)
+    (ModelSpec { source, prediction, clip_x0, clip_range, raw, compiled, shape, exact }, stated)
+}
+
+/// Checks that what begins like a name of the Hub is one.
+fn check_repository(r: &mut Reader<'_>, source: &str) {
+    if let Some(repository) = source.strip_prefix("hf:")
+        && repository.split(['/', '@']).take(2).filter(|part| !part.is_empty()).count() < 2
+    {
+        let message = format!("`{source}` does not name a repository");
+        let help = "write `hf:owner/name`, `hf:owner/name/folder` or `hf:owner/name@revision`";
+        r.report(Diagnostic::error(r.place("source"), message).help(help));
+    }
 }
 
 /// The exact-score models by their names.

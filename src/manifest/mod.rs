@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
 use crate::manifest::overlay::Table;
+use crate::networks::placement::Precision;
 use crate::plan::stated::StatedBy;
 use crate::plan::{Axis, Cell, MetricsSpec, Places, Plan, outline::Outline};
 pub use argument::{Argument, Given};
@@ -42,7 +43,12 @@ pub struct Vocabulary {
     pub weights: Option<BTreeMap<String, String>>,
     /// Reads what a model's folder says about it; absent if no folder is read.
     pub stated: Option<StatedBy>,
+    /// The precision of a model that has one of its own; absent if no model is read.
+    pub precision: Option<PrecisionOf>,
 }
+
+/// What a vocabulary asks about a model: the precision that it was compiled for, if it was.
+pub type PrecisionOf = fn(&str) -> Option<Precision>;
 
 /// A name, and the keys of its section that mean something to it.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,6 +16,7 @@ use crate::networks::{
         Checkpoint, CheckpointError, Container, Part, Role, Which, kind_name, names::Convention,
         published::published,
     },
+    compiled::About,
     files::ModelFiles,
     open_error::OpenError,
     reading::{Reading, cast},
@@ -68,6 +69,9 @@ pub struct Inspection {
     pub shape: Option<[i64; 3]>,
     /// What stands in the way of running it; nothing if it is null.
     pub problem: Option<String>,
+    /// What a compiled package says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<About>,
     /// The tensors of the set that would be used, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Vec<TensorInspection>>,
@@ -158,12 +162,17 @@ impl Inspection {
             architecture: None,
             shape: None,
             problem: None,
+            compiled: None,
             tensors: None,
             network: None,
             file: files.weights.clone(),
         };
         if checkpoint.container == Container::TORCH_SCRIPT {
             inspection.program(tensors)?;
+            return Ok(inspection);
+        }
+        if checkpoint.container == Container::PACKAGE {
+            inspection.package();
             return Ok(inspection);
         }
         let reading = match Reading::of(&files, &checkpoint, which) {
@@ -187,6 +196,19 @@ impl Inspection {
             inspection.tensors = tensors.then(|| list(reading.part));
         }
         Ok(inspection)
+    }
+
+    /// What a package says; its code is not loaded.
+    fn package(&mut self) {
+        match About::read(&self.file) {
+            Ok(Some(about)) => {
+                let side = |i: usize| i64::try_from(about.shape[i]).unwrap_or(i64::MAX);
+                self.shape = Some([side(0), side(1), side(2)]);
+                self.compiled = Some(about);
+            }
+            Ok(None) => {}
+            Err(error) => self.problem = Some(error.to_string()),
+        }
     }
 
     fn program(&mut self, tensors: bool) -> Result<(), OpenError> {
@@ -314,7 +336,21 @@ impl Inspection {
         if program {
             line("architecture", "a program, forward(x, t) -> eps");
         }
-        if program || self.network.is_some() {
+        if let Some(about) = &self.compiled {
+            let parameters = thousands(about.parameters as u64);
+            line("weights", &format!("{} tensors, {parameters} parameters", about.tensors));
+            line("architecture", "native code, forward(x, t) -> eps");
+            line("compiled", &about.to_string());
+            let architecture = about.architecture.as_deref();
+            let gpu = architecture.zip(about.gpu.as_deref());
+            if let Some((architecture, gpu)) = gpu {
+                let tf32 = about.tf32.as_deref().unwrap_or("not stated");
+                line("made on", &format!("{gpu}, {architecture}; TF32: {tf32}"));
+            } else {
+                line("needs", &format!("{}, {}", about.machine, about.processor));
+            }
+        }
+        if program || self.network.is_some() || self.compiled.is_some() {
             line("meaning", &self.scheduler);
         }
         match self.shape {

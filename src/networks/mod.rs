@@ -3,6 +3,8 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod classifier;
+pub mod compile;
+pub mod compiled;
 pub mod conversion;
 pub mod extractors;
 pub mod features;

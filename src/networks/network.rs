@@ -4,9 +4,11 @@ use std::path::Path;
 
 use tch::Tensor;
 
+use crate::backends::fused;
 use crate::core::{At, Denoiser, Error, Prediction, Result};
 use crate::networks::{
     checkpoint::{Checkpoint, Container, Which},
+    compiled::Compiled,
     files::ModelFiles,
     open_error::OpenError,
     placement::{Placement, Precision},
@@ -38,6 +40,7 @@ impl From<Placement> for Wanted {
 enum Body {
     Unet(Box<Unet>),
     Script(Script),
+    Compiled(Box<Compiled>),
 }
 
 /// A network that predicts eps, and maybe the range of a learned variance, with what a record of a run says about it.
@@ -53,7 +56,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Opens a diffusers folder, a single file of weights in any container, or a program.
+    /// Opens a diffusers folder, a single file of weights in any container, or a program, of TorchScript or
+    /// compiled.
     ///
     /// A saved pipeline keeps its network in its `unet` folder, which is looked into as well. A
     /// `config.json` beside a single file counts; without one the official code's networks are
@@ -69,17 +73,22 @@ impl Network {
         // A wrong configuration is found without the weights, which may be large.
         let config = files.read_config()?;
         let checkpoint = Checkpoint::open(&files.weights)?;
-        if checkpoint.container == Container::TORCH_SCRIPT {
-            return Self::script(&checkpoint, name, wanted);
+        if let Some(what) = checkpoint.container.program() {
+            if wanted.which == Which::Raw {
+                return Err(OpenError::NoRaw { name, what });
+            }
+            return match checkpoint.container {
+                Container::PACKAGE => Self::compiled(&checkpoint, name, wanted),
+                _ => Self::script(&checkpoint, name, wanted),
+            };
         }
         let reading = Reading::of(&files, &checkpoint, wanted.which)?;
         let config = reading.config(config)?;
         let weights = Weights::from_state_dict(checkpoint.load(reading.part)?)?;
         let name = path.display().to_string();
-        let network = Self {
-            remarks: reading.remarks(&config),
-            ..Self::new(&name, &config, &weights, wanted.placement)?
-        };
+        let mut network = Self::new(&name, &config, &weights, wanted.placement)?;
+        network.remarks = reading.remarks(&config);
+        network.remarks.extend(network.without_kernels(wanted.placement));
         match wanted.shape {
             Some(shape) => network.with_shape(&config, shape),
             None => Ok(network),
@@ -94,9 +103,6 @@ impl Network {
         if wanted.placement.precision != Precision::F32 {
             return Err(OpenError::Precision { name });
         }
-        if wanted.which == Which::Raw {
-            return Err(OpenError::NoRaw { name });
-        }
         let script = Script::open(&checkpoint.origin, wanted.placement.device)?;
         let parameters = script.parameters()?;
         let count = |shape: &[i64]| {
@@ -110,6 +116,31 @@ impl Network {
             parameters: parameters.iter().map(|(_, shape, _)| count(shape)).sum(),
             body: Body::Script(script),
             remarks: vec![],
+        })
+    }
+
+    fn compiled(
+        checkpoint: &Checkpoint,
+        name: String,
+        wanted: &Wanted,
+    ) -> std::result::Result<Self, OpenError> {
+        let compiled = Compiled::open(&checkpoint.origin, wanted.placement.device)?;
+        let about = compiled.about();
+        let (own, precision) = (about.precision, wanted.placement.precision);
+        if own != precision {
+            return Err(OpenError::CompiledPrecision { name, own, wanted: precision });
+        }
+        if let Some(shape) = wanted.shape.filter(|shape| *shape != about.shape) {
+            return Err(OpenError::CompiledShape { name, own: about.shape, wanted: shape });
+        }
+        Ok(Self {
+            name,
+            shape: Some(about.shape),
+            sha256: checkpoint.sha256.clone(),
+            tensors: about.tensors,
+            parameters: about.parameters,
+            remarks: vec![Remark { text: about.to_string(), warning: false }],
+            body: Body::Compiled(Box::new(compiled)),
         })
     }
 
@@ -146,6 +177,22 @@ impl Network {
         })
     }
 
+    /// Says why a network on a GPU runs without the kernels that it should have there.
+    fn without_kernels(&self, wanted: Placement) -> Option<Remark> {
+        if !wanted.device.is_cuda() || self.unet()?.placement().fused {
+            return None;
+        }
+        let why = match fused::ready() {
+            Err(error) => error.to_string(),
+            Ok(()) if wanted.fused => {
+                "its widths do not fill the words of the fused kernels".to_owned()
+            }
+            Ok(()) => return None,
+        };
+        let text = format!("{why}: LibTorch's own operations take their place, and are slower");
+        Some(Remark { text, warning: true })
+    }
+
     fn with_shape(
         self,
         config: &UnetConfig,
@@ -164,14 +211,18 @@ impl Network {
     pub fn unet(&self) -> Option<&Unet> {
         match &self.body {
             Body::Unet(unet) => Some(unet),
-            Body::Script(_) => None,
+            Body::Script(_) | Body::Compiled(_) => None,
         }
     }
 
-    /// Whether it predicts the range of a learned variance beside eps; a program does not say before
-    /// it runs.
+    /// Whether it predicts the range of a learned variance beside eps; a TorchScript program does not say
+    /// before it runs.
     pub fn predicts_range(&self) -> Option<bool> {
-        self.unet()?.config().predicts_range()
+        match &self.body {
+            Body::Unet(unet) => unet.config().predicts_range(),
+            Body::Script(_) => None,
+            Body::Compiled(compiled) => Some(compiled.about().predicts_range()),
+        }
     }
 
     /// The folder, the file or the name that it was opened by.
@@ -192,6 +243,14 @@ impl Network {
     /// SHA-256 of the weights file; of shards, of the list of theirs.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// SHA-256 of the file of weights that it was compiled from, if it was; of its own file otherwise.
+    pub fn weights_sha256(&self) -> &str {
+        match &self.body {
+            Body::Compiled(compiled) => compiled.about().weights.as_deref().unwrap_or(&self.sha256),
+            _ => &self.sha256,
+        }
     }
 
     /// The number of weight tensors.
@@ -222,6 +281,7 @@ impl Denoiser for Network {
         let out = match &self.body {
             Body::Unet(unet) => unet.forward(x, &t).map_err(Error::model)?,
             Body::Script(script) => script.forward(x, &t).map_err(Error::model)?,
+            Body::Compiled(compiled) => compiled.forward(x, &t).map_err(Error::model)?,
         };
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::networks::{
-    architecture::Unrecognised, checkpoint::CheckpointError, torchscript::ScriptError,
-    unet_config::ConfigError, weights::WeightsError,
+    architecture::Unrecognised, checkpoint::CheckpointError, compiled::CompiledError,
+    placement::Precision, torchscript::ScriptError, unet_config::ConfigError,
+    weights::WeightsError,
 };
 
 /// Why a network could not be opened.
@@ -20,6 +21,9 @@ pub enum OpenError {
     /// Its program.
     #[error(transparent)]
     Script(#[from] ScriptError),
+    /// Its compiled package.
+    #[error(transparent)]
+    Compiled(#[from] CompiledError),
     /// The folder is no model.
     #[error(
         "{} holds no config.json and no diffusion_pytorch_model.safetensors; a model is a folder \
@@ -95,12 +99,39 @@ pub enum OpenError {
         name: String,
     },
     /// A program has its own weights.
-    #[error(
-        "{name} is a TorchScript program, which has one set of weights: do not ask for raw ones"
-    )]
+    #[error("{name} is {what}, which has one set of weights: do not ask for raw ones")]
     NoRaw {
         /// The program.
         name: String,
+        /// What kind of program.
+        what: &'static str,
+    },
+    /// A package was compiled for another precision.
+    #[error(
+        "{name} was compiled for {}, not {}: leave the precision out, or compile it again with \
+         --precision {}",
+        own.name(), wanted.name(), wanted.name()
+    )]
+    CompiledPrecision {
+        /// The package.
+        name: String,
+        /// What it computes in.
+        own: Precision,
+        /// What was asked for.
+        wanted: Precision,
+    },
+    /// A package was compiled for images of another shape.
+    #[error(
+        "{name} was compiled for images of shape {own:?}, not {wanted:?}: leave the shape out, or compile \
+         it again with that one"
+    )]
+    CompiledShape {
+        /// The package.
+        name: String,
+        /// The shape that it takes.
+        own: [usize; 3],
+        /// The shape that was asked for.
+        wanted: [usize; 3],
     },
 }
 

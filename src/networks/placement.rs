@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::backends::fused;
+
 /// The number format inside the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,10 +66,21 @@ pub struct Placement {
     pub precision: Precision,
     /// The order of values in memory.
     pub layout: Layout,
+    /// Whether a UNet's normalisations, sums and enlargements are kernels of
+    /// [`fused`], which needs `ChannelsLast`; on the CPU for tests alone.
+    pub fused: bool,
+}
+
+impl Placement {
+    /// On a device, in the order and with the kernels that are fastest there.
+    pub fn on(device: Device, precision: Precision) -> Self {
+        let fused = device.is_cuda() && fused::ready().is_ok();
+        Self { device, precision, layout: Layout::default(), fused }
+    }
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { device: Device::Cpu, precision: Precision::default(), layout: Layout::default() }
+        Self::on(Device::Cpu, Precision::default())
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::networks::{files::NETWORK_FOLDER, predicts::Predicts};
+use crate::networks::{compiled::About, files::NETWORK_FOLDER, predicts::Predicts};
 
 /// What diffusers calls a scheduler's configuration.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -213,11 +213,15 @@ impl SchedulerConfig {
     /// The scheduler's file of a model: a network's folder, a pipeline, or a file of weights.
     ///
     /// It stands beside the network, in the pipeline's `scheduler` folder, or beside its
-    /// `model_index.json`; a network inside a pipeline is looked up from its own folder too.
+    /// `model_index.json`; a network inside a pipeline is looked up from its own folder too. A compiled
+    /// package has it inside.
     ///
     /// # Errors
     /// A pipeline whose `model_index.json` names a scheduler that is not there.
     pub fn find(model: &Path) -> Result<Option<PathBuf>, SchedulerError> {
+        if in_package(model).is_some() {
+            return Ok(Some(model.to_owned()));
+        }
         let folder = if model.is_dir() { model } else { model.parent().unwrap_or(Path::new("")) };
         let mut folders = vec![folder.to_owned()];
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -357,14 +361,26 @@ impl fmt::Display for SchedulerConfig {
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>, SchedulerError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| SchedulerError::Read { path: path.to_owned(), source })?;
+    let text = match in_package(path) {
+        Some(text) => text,
+        None => std::fs::read_to_string(path)
+            .map_err(|source| SchedulerError::Read { path: path.to_owned(), source })?,
+    };
     let syntax = |message: String| SchedulerError::Syntax { path: path.to_owned(), message };
     match serde_json::from_str(&text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(syntax("it holds another value".to_owned())),
         Err(error) => Err(syntax(error.to_string())),
     }
+}
+
+/// The text of the file that a compiled package was made with; what is wrong with the package is said where
+/// it is opened.
+fn in_package(path: &Path) -> Option<String> {
+    if !path.is_file() {
+        return None;
+    }
+    About::read(path).ok().flatten()?.scheduler
 }
 
 /// Takes fields out one by one; what is left at the end is not known.

@@ -24,16 +24,17 @@ use tch::{Kind, Tensor};
 use self::builder::Builder;
 use self::layers::Attention;
 use self::layers::Conv;
-pub use self::layers::Drop;
+pub use self::layers::Dropout;
 use self::layers::Level;
 use self::layers::Linear;
 use self::layers::Norm;
+use self::layers::Parts;
 use self::layers::Resnet;
 use self::layers::Upsample;
 use self::layers::silu;
-use crate::backends::torch::first_line;
+use crate::backends::{fused, torch::first_line};
 use crate::networks::{
-    placement::Placement,
+    placement::{Layout, Placement, Precision},
     unet_config::UnetConfig,
     weights::{Weights, WeightsError},
 };
@@ -122,14 +123,17 @@ impl Unet {
         tensors: &BTreeMap<String, Tensor>,
         placement: Placement,
     ) -> Result<Self, tch::TchError> {
+        let kernels = placement.fused && placement.layout == Layout::ChannelsLast;
+        let fused = kernels && Self::fits(config, placement.precision);
+        let placement = Placement { fused, ..placement };
         let mut builder = Builder { config, tensors, placement, projections: Vec::new() };
         let levels = config.levels();
         let conv_in = builder.conv("conv_in", 1, 1)?;
         let mut down = Vec::with_capacity(levels);
         for l in 0..levels {
             let name = format!("down_blocks.{l}");
-            let mut level =
-                builder.level(&name, config.layers_per_block, config.down_attention[l])?;
+            let parts = vec![None; config.layers_per_block];
+            let mut level = builder.level(&name, &parts, config.down_attention[l])?;
             if l + 1 < levels {
                 let name = format!("{name}.downsamplers.0.conv");
                 level.sampler = Some(builder.conv(&name, 2, config.downsample_padding)?);
@@ -137,15 +141,19 @@ impl Unet {
             down.push(level);
         }
         let middle = (
-            builder.resnet("mid_block.resnets.0")?,
+            builder.resnet("mid_block.resnets.0", None)?,
             builder.attention("mid_block.attentions.0")?,
-            builder.resnet("mid_block.resnets.1")?,
+            builder.resnet("mid_block.resnets.1", None)?,
         );
         let mut up = Vec::with_capacity(levels);
         for u in 0..levels {
             let name = format!("up_blocks.{u}");
-            let mut level =
-                builder.level(&name, config.layers_per_block + 1, config.up_attention[u])?;
+            // What comes from below or from the block before, beside a skip.
+            let width = config.block_out_channels[levels - 1 - u];
+            let below = config.block_out_channels[(levels - u).min(levels - 1)];
+            let mut parts = vec![Some(width); config.layers_per_block + 1];
+            parts[0] = Some(below);
+            let mut level = builder.level(&name, &parts, config.up_attention[u])?;
             if u + 1 < levels {
                 level.sampler = Some(builder.upsample(&format!("{name}.upsamplers.0.conv"))?);
             }
@@ -166,6 +174,20 @@ impl Unet {
             middle,
             up,
         })
+    }
+
+    /// Whether the kernels of [`fused`] take every layer of such a network.
+    pub fn fits(config: &UnetConfig, precision: Precision) -> bool {
+        let kind = precision.kind();
+        let norm = |(name, shape): (&String, &Vec<i64>)| {
+            (name.ends_with(".weight") && shape.len() == 1).then(|| shape[0])
+        };
+        let tensors = config.tensors();
+        let mut norms = tensors.iter().filter_map(norm);
+        // Each part of a joined input has whole words of its own.
+        let whole = |&width: &i64| fused::fits(width, 1, kind);
+        norms.all(|width| fused::fits(width, config.norm_num_groups, kind))
+            && config.block_out_channels.iter().all(whole)
     }
 
     /// The architecture.
@@ -199,10 +221,10 @@ impl Unet {
         &self,
         images: &Tensor,
         t: &Tensor,
-        drop: Option<Drop<'_>>,
+        dropout: Option<&dyn Dropout>,
     ) -> Result<Tensor, UnetError> {
         self.check(images, t)?;
-        Ok(self.run(images, t, drop)?)
+        Ok(self.run(images, t, dropout)?)
     }
 
     fn check(&self, images: &Tensor, t: &Tensor) -> Result<(), UnetError> {
@@ -226,20 +248,29 @@ impl Unet {
         &self,
         images: &Tensor,
         t: &Tensor,
-        drop: Option<Drop<'_>>,
+        dropout: Option<&dyn Dropout>,
     ) -> Result<Tensor, tch::TchError> {
-        let Placement { device, precision, layout } = self.placement;
+        let Placement { device, precision, layout, fused } = self.placement;
         let kind = precision.kind();
         let added = self.added(t)?.f_to_kind(kind)?.f_split_with_sizes(&self.widths[..], 1)?;
         let images = layout.of(&images.f_to_device(device)?.f_to_kind(kind)?)?;
 
-        let mut x = self.conv_in.apply(&images, None)?;
+        let convolve = |conv: &Conv, x: &Tensor| {
+            if fused { conv.plus(x, [None, None]) } else { conv.apply(x) }
+        };
+        let resnet = |block: &Resnet, x: Parts<'_>| {
+            if fused { block.fused(x, &added, dropout) } else { block.apply(x, &added, dropout) }
+        };
+        let attend = |attention: &Attention, x: &Tensor| {
+            if fused { attention.fused(x) } else { attention.apply(x) }
+        };
+        let mut x = convolve(&self.conv_in, &images)?;
         let mut skips = vec![x.shallow_clone()];
         for level in &self.down {
-            for (resnet, attention) in level.blocks() {
-                x = resnet.apply(&x, &added, drop)?;
+            for (block, attention) in level.blocks() {
+                x = resnet(block, Parts(&x, None))?;
                 if let Some(attention) = attention {
-                    x = attention.apply(&x)?;
+                    x = attend(attention, &x)?;
                 }
                 skips.push(x.shallow_clone());
             }
@@ -248,27 +279,31 @@ impl Unet {
                 if self.config.downsample_padding == 0 {
                     x = x.f_constant_pad_nd([0, 1, 0, 1])?;
                 }
-                x = conv.apply(&x, None)?;
+                x = convolve(conv, &x)?;
                 skips.push(x.shallow_clone());
             }
         }
         let (before, attention, after) = &self.middle;
-        x = attention.apply(&before.apply(&x, &added, drop)?)?;
-        x = after.apply(&x, &added, drop)?;
+        x = attend(attention, &resnet(before, Parts(&x, None))?)?;
+        x = resnet(after, Parts(&x, None))?;
         for level in &self.up {
-            for (resnet, attention) in level.blocks() {
+            for (block, attention) in level.blocks() {
                 let skip = skips.pop().expect("invariant: the way up has a block for each skip");
-                x = resnet.apply(&Tensor::f_cat(&[&x, &skip], 1)?, &added, drop)?;
+                x = resnet(block, Parts(&x, Some(&skip)))?;
                 if let Some(attention) = attention {
-                    x = attention.apply(&x)?;
+                    x = attend(attention, &x)?;
                 }
             }
             if let Some(upsample) = &level.sampler {
-                x = upsample.apply(&x, layout)?;
+                x = if fused { upsample.fused(&x) } else { upsample.apply(&x, layout) }?;
             }
         }
-        let x = self.conv_out.apply(&self.norm_out.silu(&x)?, None)?;
-        x.f_to_kind(Kind::Float)?.f_contiguous()
+        let x = if fused {
+            self.norm_out.fused(Parts(&x, None), None, true, None)?
+        } else {
+            self.norm_out.silu(&x)?
+        };
+        self.conv_out.apply(&x)?.f_to_kind(Kind::Float)?.f_contiguous()
     }
 
     /// What each residual block adds for the timesteps, side by side: `[N]` to `[N, sum of widths]`.

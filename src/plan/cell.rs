@@ -113,6 +113,9 @@ pub struct ModelSpec {
     /// Whether to use the weights as they were trained, where a file has their moving average too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
+    /// Whether the network is compiled before it runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compiled: bool,
     /// Shape of one image, if the network's files do not state it or it is to be another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shape: Vec<usize>,
@@ -354,6 +357,7 @@ mod tests {
                 clip_x0: false,
                 clip_range: 1.0,
                 raw: false,
+                compiled: false,
                 shape: vec![],
                 exact: None,
             },

@@ -60,7 +60,7 @@ impl Provenance {
             numerics: crate::core::NUMERICS,
             commit: git(&["rev-parse", "HEAD"]),
             dirty: status.map(|status| !status.is_empty()),
-            libtorch: "2.11.0",
+            libtorch: crate::backends::torch::LIBTORCH,
             tf32: hardware::tf32(&device),
             device,
             processor: processor(),

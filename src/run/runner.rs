@@ -367,6 +367,8 @@ pub fn planned(
         let inputs = inputs(cell, models, extractors, pictures, hardware)?;
         planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
         all_inputs.extend(inputs);
+        let package = models.package_sha256(&cell.spec)?;
+        all_inputs.extend(package.map(|hash| ("package".to_owned(), hash)));
     }
     Ok((planned, all_inputs))
 }

@@ -70,6 +70,13 @@ impl Progress {
         Self { mode, area, bar, table }
     }
 
+    /// Work whose end nobody knows: a clock and a line of text.
+    pub fn clock(mode: Mode) -> Self {
+        let progress = Self::new(0, mode);
+        progress.bar.set_style(style("{elapsed_precise} {wide_msg}"));
+        progress
+    }
+
     /// Sets the whole cost, if it is known by now.
     pub fn total(&self, total: Option<u64>) {
         match total {

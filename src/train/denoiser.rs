@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::networks::{
     placement::Placement,
     predicts::Predicts,
-    unet::{Unet, UnetError},
+    unet::{self, Unet, UnetError},
 };
 use crate::train::{
     batch::Batch,
@@ -90,13 +90,8 @@ impl Objective for DenoiserLoss {
         let network = Unet::of_parameters(&self.learner.network, parameters, self.placement)?;
         let dropout =
             Dropout::new(self.seed, batch.first, batch.shape[0], self.layers, self.learner.dropout);
-        let drop = dropout.as_ref().map(|dropout| {
-            |layer: usize, x: Tensor| -> Result<Tensor, tch::TchError> { dropout.apply(layer, &x) }
-        });
-        let predicted = match &drop {
-            Some(drop) => network.forward_train(&x, &t, Some(drop))?,
-            None => network.forward_train(&x, &t, None)?,
-        };
+        let dropout = dropout.as_ref().map(|dropout| dropout as &dyn unet::Dropout);
+        let predicted = network.forward_train(&x, &t, dropout)?;
         let target = match self.learner.target {
             Predicts::Eps => eps,
             Predicts::X0 => x0,

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::core::{Draw, generator};
-use crate::train::settings::Denoiser;
+use crate::{backends::fused::Dropped, networks::unet, train::settings::Denoiser};
 
 const KEYS: Draw = Draw::Training { sub: 2 };
 
@@ -53,18 +53,6 @@ impl Dropout {
         Some(Self { keys: keys.collect(), threshold, factor: 1.0 / (1.0 - p) })
     }
 
-    /// Drops values of a layer: `[N, C, H, W]` to the same shape.
-    ///
-    /// # Errors
-    /// What LibTorch refuses.
-    pub fn apply(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
-        let mask = match x.device() {
-            Device::Cpu => self.on_host(layer, x)?,
-            _ => self.on_device(layer, x)?,
-        };
-        x.f_mul(&mask)
-    }
-
     /// The mask as the processor computes it. Places count channels fastest, then columns: the
     /// order in which activations lie in memory.
     fn on_host(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
@@ -106,6 +94,25 @@ impl Dropout {
     }
 }
 
+impl unet::Dropout for Dropout {
+    fn apply(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
+        let mask = match x.device() {
+            Device::Cpu => self.on_host(layer, x)?,
+            _ => self.on_device(layer, x)?,
+        };
+        x.f_mul(&mask)
+    }
+
+    fn of_kernel(&self, layer: usize, device: Device) -> Result<Dropped, tch::TchError> {
+        let keys: Vec<i32> = self.keys.iter().map(|keys| keys[layer].cast_signed()).collect();
+        Ok(Dropped {
+            keys: Tensor::f_from_slice(&keys)?.f_to_device(device)?,
+            threshold: self.threshold,
+            factor: self.factor,
+        })
+    }
+}
+
 fn hash(key: u32, place: u32) -> u32 {
     let mut x = place.wrapping_mul(PLACE).wrapping_add(key);
     for (shift, multiplier) in SHIFTS.into_iter().zip(MULTIPLIERS) {
@@ -117,6 +124,7 @@ fn hash(key: u32, place: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::networks::unet::Dropout as _;
 
     fn ones() -> Tensor {
         Tensor::ones([6, 8, 16, 16], (Kind::Float, Device::Cpu))

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::networks::{
-    placement::{Layout, Placement},
-    unet::UnetError,
-};
+use crate::networks::{placement::Placement, unet::UnetError};
 use crate::train::{
     adam::Moments, batch::Batch, objective::Objective, objectives, parameters::Parameters,
     settings::Settings, workers::Workers,
@@ -67,8 +64,7 @@ impl Trainer {
         device: Device,
         start: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self, UnetError> {
-        let layout = Layout::default();
-        let placement = Placement { device, precision: settings.precision, layout };
+        let placement = Placement::on(device, settings.precision);
         let objective = objectives::of(&settings.learner, settings.seed, placement);
         let parameters = Parameters::new(objective.parameters());
         let weights = match start {

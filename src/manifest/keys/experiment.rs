@@ -170,6 +170,14 @@ fn model() -> Vec<Key> {
         )
         .only("weights"),
         key(
+            "compiled",
+            flag(),
+            is(OFF),
+            "Compile the network to native code for this machine and for `batch` images a call, once, and \
+             run that. Needs a Python that has torch; `ddim compile --help` says more.",
+        )
+        .only("weights"),
+        key(
             "scheduler",
             flag(),
             is("true"),

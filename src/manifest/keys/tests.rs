@@ -148,7 +148,7 @@ watch = { steps = 2 }
 fn vocabulary() -> Vocabulary {
     let words = assemble::vocabulary(&Registry::shipped());
     // No model of this machine: what is tested is the manifest alone.
-    Vocabulary { weights: Some(BTreeMap::new()), stated: None, ..words }
+    Vocabulary { weights: Some(BTreeMap::new()), stated: None, precision: None, ..words }
 }
 
 fn parse(text: &str) -> Manifest {

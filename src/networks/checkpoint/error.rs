@@ -116,13 +116,14 @@ pub enum CheckpointError {
     },
     /// The file is a program.
     #[error(
-        "{} is a TorchScript program, not weights: it can be run as it is, but neither read nor \
-         converted",
+        "{} is {what}, not weights: it can be run as it is, but neither read nor converted",
         path.display()
     )]
     Program {
         /// The file.
         path: PathBuf,
+        /// What kind of program.
+        what: &'static str,
     },
     /// LibTorch refused an operation.
     #[error("LibTorch: {}", first_line(.0))]

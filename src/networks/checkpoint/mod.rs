@@ -10,6 +10,7 @@
 //! | zip | `torch.save` since PyTorch 1.6 |
 //! | legacy | `torch.save` before |
 //! | TorchScript | `torch.jit.save`: a program, run by `networks::torchscript` and not read here |
+//! | package | AOTInductor: a program too, run by `networks::compiled` |
 //!
 //! An index, `*.index.json`, stands for the shards beside it that it names.
 
@@ -17,6 +18,7 @@ mod container;
 mod error;
 pub mod names;
 mod opened;
+pub mod package;
 mod part;
 mod parts;
 pub mod published;

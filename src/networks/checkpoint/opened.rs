@@ -137,8 +137,8 @@ impl Checkpoint {
             };
             self.parts.iter().map(name).collect::<Vec<_>>().join(", ")
         };
-        if self.container == Container::TORCH_SCRIPT {
-            return Err(CheckpointError::Program { path: path() });
+        if let Some(what) = self.container.program() {
+            return Err(CheckpointError::Program { path: path(), what });
         }
         if which == Which::Ema
             && self.parts.iter().all(|part| part.role != Role::Ema)

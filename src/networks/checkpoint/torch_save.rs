@@ -22,6 +22,7 @@ use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode
 use crate::networks::checkpoint::{
     container::{self, Container, Format, Numbers},
     error::{CheckpointError, Result},
+    package,
     parts::{self, Contents},
 };
 
@@ -32,11 +33,25 @@ impl Container {
     pub const LEGACY: Self = Self("torch.save, legacy");
     /// `torch.jit.save`: a program with its weights.
     pub const TORCH_SCRIPT: Self = Self("TorchScript");
+    /// What AOTInductor writes: native code with its weights.
+    pub const PACKAGE: Self = Self("AOTInductor package");
+
+    /// What it is if it is run as it is and not read; none for weights.
+    pub fn program(self) -> Option<&'static str> {
+        match self {
+            Self::TORCH_SCRIPT => Some("a TorchScript program"),
+            Self::PACKAGE => Some("a compiled package"),
+            _ => None,
+        }
+    }
 }
 
 pub(super) const ZIP: Format = Format {
     begins: |head| head.starts_with(b"PK"),
-    open: |path| Ok(TorchFile::open_zip(path)?.opened()),
+    open: |path| match package::open(path)? {
+        Some(package) => Ok(package),
+        None => Ok(TorchFile::open_zip(path)?.opened()),
+    },
 };
 
 pub(super) const LEGACY: Format = Format {
@@ -286,7 +301,7 @@ fn extent(node: &TensorNode) -> Option<u64> {
     (last < node.storage.len).then_some(count)
 }
 
-fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
+pub(super) fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
     let file = File::open(path).map_err(io(path))?;
     let bytes = file.metadata().map_err(io(path))?.len();
     let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
@@ -297,7 +312,11 @@ fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
 }
 
 /// The bytes of one record, their checksum compared.
-fn record<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, path: &Path) -> Result<Vec<u8>> {
+pub(super) fn record<R: Read + Seek>(
+    archive: &mut ZipArchive<R>,
+    name: &str,
+    path: &Path,
+) -> Result<Vec<u8>> {
     let mut file = archive.by_name(name).map_err(|error| match error {
         ZipError::FileNotFound => broken(path, format!("it lacks the record {name}")),
         other => broken(path, other.to_string()),

@@ -86,20 +86,24 @@ impl Builder<'_> {
     pub(super) fn level<S>(
         &mut self,
         name: &str,
-        blocks: usize,
+        parts: &[Option<i64>],
         attention: bool,
     ) -> Result<Level<S>, tch::TchError> {
-        let resnets = (0..blocks)
-            .map(|b| self.resnet(&format!("{name}.resnets.{b}")))
-            .collect::<Result<_, _>>()?;
-        let attentions = (0..blocks)
+        let resnet = |(b, &part)| self.resnet(&format!("{name}.resnets.{b}"), part);
+        let resnets = parts.iter().enumerate().map(resnet).collect::<Result<_, _>>()?;
+        let attentions = (0..parts.len())
             .filter(|_| attention)
             .map(|b| self.attention(&format!("{name}.attentions.{b}")))
             .collect::<Result<_, _>>()?;
         Ok(Level { resnets, attentions, sampler: None })
     }
 
-    pub(super) fn resnet(&mut self, name: &str) -> Result<Resnet, tch::TchError> {
+    /// A residual block, of whose input `part` channels are in a tensor of their own.
+    pub(super) fn resnet(
+        &mut self,
+        name: &str,
+        part: Option<i64>,
+    ) -> Result<Resnet, tch::TchError> {
         let mut conv1 = self.conv(&format!("{name}.conv1"), 1, 1)?;
         // The first convolution's bias and the timestep's projection are added to the same values.
         conv1.bias = None;
@@ -107,19 +111,41 @@ impl Builder<'_> {
         let bias = self.tensor(&projection, "bias").f_add(self.tensor(&conv1_name, "bias"))?;
         let weight = self.put(self.tensor(&projection, "weight"), Kind::Float)?;
         self.projections.push((weight, self.put(&bias, Kind::Float)?));
-        let shortcut = format!("{name}.conv_shortcut");
+        let mut conv2 = self.conv(&format!("{name}.conv2"), 1, 1)?;
+        let mut shortcut = self.shortcut(&format!("{name}.conv_shortcut"), part)?;
+        if self.placement.fused {
+            // Both are added in one pass.
+            for conv in &mut shortcut {
+                let both = [conv2.bias.take(), conv.bias.take()];
+                conv2.bias =
+                    both.into_iter().flatten().map(Ok).reduce(|a, b| a?.f_add(&b?)).transpose()?;
+            }
+        }
         Ok(Resnet {
             norm1: self.norm(&format!("{name}.norm1"))?,
             conv1,
             index: self.projections.len() - 1,
             norm2: self.norm(&format!("{name}.norm2"))?,
-            conv2: self.conv(&format!("{name}.conv2"), 1, 1)?,
-            shortcut: if self.tensors.contains_key(&format!("{shortcut}.weight")) {
-                Some(self.conv(&shortcut, 1, 0)?)
-            } else {
-                None
-            },
+            conv2,
+            shortcut,
         })
+    }
+
+    /// None, one convolution, or for the kernels one for each part of the input, the first with the
+    /// bias.
+    fn shortcut(&self, layer: &str, part: Option<i64>) -> Result<Vec<Conv>, tch::TchError> {
+        if !self.tensors.contains_key(&format!("{layer}.weight")) {
+            return Ok(vec![]);
+        }
+        let conv = self.conv(layer, 1, 0)?;
+        let Some(part) = part.filter(|_| self.placement.fused) else { return Ok(vec![conv]) };
+        let all = conv.weight.size()[1];
+        let of = |first, width, bias| -> Result<Conv, tch::TchError> {
+            let weight = self.placement.layout.of(&conv.weight.f_narrow(1, first, width)?)?;
+            Ok(Conv { weight, bias, stride: 1, padding: 0 })
+        };
+        let bias = conv.bias.as_ref().map(Tensor::shallow_clone);
+        Ok(vec![of(0, part, bias)?, of(part, all - part, None)?])
     }
 
     pub(super) fn attention(&self, name: &str) -> Result<Attention, tch::TchError> {

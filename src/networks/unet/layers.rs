@@ -1,12 +1,37 @@
 //! What a network is made of.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
+use crate::backends::fused::{self, Dropped};
 use crate::networks::{placement::Layout, unet::narrow_norm};
 
-/// What is applied inside a residual block, before its second convolution: the block's position in
-/// the network and the values, `[N, C, H, W]`.
-pub type Drop<'a> = &'a dyn Fn(usize, Tensor) -> Result<Tensor, tch::TchError>;
+/// Dropout inside a residual block, before its second convolution.
+pub trait Dropout {
+    /// Drops some of the values `[N, C, H, W]` of the block at that position in the network.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    fn apply(&self, block: usize, x: &Tensor) -> Result<Tensor, TchError>;
+
+    /// The same as what a kernel needs for it, beside the values on the GPU.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    fn of_kernel(&self, block: usize, device: tch::Device) -> Result<Dropped, TchError>;
+}
+
+/// Images whose channels are in one tensor, or in two side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a>(pub(super) &'a Tensor, pub(super) Option<&'a Tensor>);
+
+impl Parts<'_> {
+    fn joined(self) -> Result<Tensor, TchError> {
+        match self.1 {
+            Some(second) => Tensor::f_cat(&[self.0, second], 1),
+            None => Ok(self.0.shallow_clone()),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Linear {
@@ -15,7 +40,7 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_linear(&self.weight, Some(&self.bias))
     }
 }
@@ -29,10 +54,19 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    /// Convolves with the layer's own bias, or with the one given.
-    pub(super) fn apply(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, tch::TchError> {
-        let bias = bias.or(self.bias.as_ref());
+    /// Convolves with the layer's own bias.
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.with(self.bias.as_ref(), x)
+    }
+
+    /// Convolves with another bias, or none.
+    fn with(&self, bias: Option<&Tensor>, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_conv2d(&self.weight, bias, [self.stride; 2], [self.padding; 2], [1; 2], 1)
+    }
+
+    /// The same and a sum, where cuDNN would leave the bias to a pass of its own.
+    pub(super) fn plus(&self, x: &Tensor, terms: [Option<&Tensor>; 2]) -> Result<Tensor, TchError> {
+        fused::add(self.with(None, x)?, self.bias.as_ref(), terms.into())
     }
 }
 
@@ -45,17 +79,25 @@ impl Conv {
 pub(super) struct Upsample(pub(super) Conv);
 
 impl Upsample {
-    pub(super) fn apply(&self, x: &Tensor, layout: Layout) -> Result<Tensor, tch::TchError> {
+    pub(super) fn apply(&self, x: &Tensor, layout: Layout) -> Result<Tensor, TchError> {
         let (_, _, h, w) = x.size4()?;
         // Output row r of the 2x2 convolution sees rows r - 1 and r: the upper of two neighbours
         // in row i is at r = i, the lower at r = i + 1; columns alike.
-        let y = self.0.apply(x, None)?;
+        let y = self.0.apply(x)?;
         if y.requires_grad() { interleave(&y, h, w) } else { interleave_view(&y, h, w, layout) }
+    }
+
+    /// The same with one pass behind the convolution.
+    pub(super) fn fused(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let y = self.0.with(None, x)?;
+        // The four outputs have one bias.
+        let bias = self.0.bias.as_ref().map(|bias| bias.f_narrow(0, 0, bias.size1()? / 4));
+        fused::interleave(&y, bias.transpose()?.as_ref())
     }
 }
 
 /// The four outputs `[N, 4 C, h + 1, w + 1]` side by side, `[N, C, 2 h, 2 w]`.
-fn interleave(y: &Tensor, h: i64, w: i64) -> Result<Tensor, tch::TchError> {
+fn interleave(y: &Tensor, h: i64, w: i64) -> Result<Tensor, TchError> {
     let phases = y.f_permute([0, 2, 3, 1])?.f_chunk(4, 3)?;
     let crop = |(phase, (lower, right)): (&Tensor, (i64, i64))| {
         phase.f_narrow(1, lower, h)?.f_narrow(2, right, w)
@@ -69,11 +111,11 @@ fn interleave(y: &Tensor, h: i64, w: i64) -> Result<Tensor, tch::TchError> {
 }
 
 /// The same in one pass, by a view that is slow to differentiate.
-fn interleave_view(y: &Tensor, h: i64, w: i64, layout: Layout) -> Result<Tensor, tch::TchError> {
+fn interleave_view(y: &Tensor, h: i64, w: i64, layout: Layout) -> Result<Tensor, TchError> {
     let (n, channels, _, _) = y.size4()?;
     let c = channels / 4;
     let &[image, channel, row, column] = y.stride().as_slice() else {
-        return Err(tch::TchError::Shape("a convolution's result has four axes".into()));
+        return Err(TchError::Shape("a convolution's result has four axes".into()));
     };
     let (lower, right) = (row + 2 * c * channel, column + c * channel);
     match layout {
@@ -96,23 +138,36 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
         if narrow_norm::applies(self, x) {
             return narrow_norm::apply(self, x)?.f_to_kind(x.kind());
         }
         x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 
-    pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
+    pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor, TchError> {
         if narrow_norm::applies(self, x) {
             return silu(narrow_norm::apply(self, x)?)?.f_to_kind(x.kind());
         }
         silu(self.apply(x)?)
     }
+
+    /// Normalises x + added by a kernel, and applies SiLU and dropout if wanted.
+    pub(super) fn fused(
+        &self,
+        x: Parts<'_>,
+        added: Option<&Tensor>,
+        silu: bool,
+        dropped: Option<&Dropped>,
+    ) -> Result<Tensor, TchError> {
+        let Self { weight, bias, groups, eps } = self;
+        let norm = fused::Norm { weight, bias, groups: *groups, eps: *eps, silu };
+        fused::norm((x.0, x.1), added, &norm, dropped)
+    }
 }
 
 /// $x\,\sigma(x)$, in place where no gradient needs x.
-pub(super) fn silu(mut x: Tensor) -> Result<Tensor, tch::TchError> {
+pub(super) fn silu(mut x: Tensor) -> Result<Tensor, TchError> {
     if x.requires_grad() { x.f_silu() } else { x.f_silu_() }
 }
 
@@ -125,32 +180,57 @@ pub(super) struct Resnet {
     pub(super) index: usize,
     pub(super) norm2: Norm,
     pub(super) conv2: Conv,
-    pub(super) shortcut: Option<Conv>,
+    /// The input's way around, where the widths differ: a 1x1 convolution of all its channels, or
+    /// for the kernels, which never join the two parts of an input, one of each part.
+    pub(super) shortcut: Vec<Conv>,
 }
 
 impl Resnet {
     pub(super) fn apply(
         &self,
-        x: &Tensor,
+        x: Parts<'_>,
         added: &[Tensor],
-        drop: Option<Drop<'_>>,
-    ) -> Result<Tensor, tch::TchError> {
+        dropout: Option<&dyn Dropout>,
+    ) -> Result<Tensor, TchError> {
+        let x = &x.joined()?;
         let time = &added[self.index];
         let h = self.norm1.silu(x)?;
         let h = if time.size()[0] == 1 {
-            self.conv1.apply(&h, Some(&time.f_squeeze_dim(0)?))?
+            self.conv1.with(Some(&time.f_squeeze_dim(0)?), &h)?
         } else {
-            let mut h = self.conv1.apply(&h, None)?;
+            let mut h = self.conv1.apply(&h)?;
             h.f_add_(&time.f_unsqueeze(2)?.f_unsqueeze(3)?)?
         };
         let mut h = self.norm2.silu(&h)?;
-        if let Some(drop) = drop {
-            h = drop(self.index, h)?;
+        if let Some(dropout) = dropout {
+            h = dropout.apply(self.index, &h)?;
         }
-        let mut h = self.conv2.apply(&h, None)?;
-        match &self.shortcut {
-            Some(conv) => h.f_add_(&conv.apply(x, None)?),
+        let mut h = self.conv2.apply(&h)?;
+        match self.shortcut.first() {
+            Some(conv) => h.f_add_(&conv.apply(x)?),
             None => h.f_add_(x),
+        }
+    }
+
+    /// The same in as few passes as can be.
+    pub(super) fn fused(
+        &self,
+        x: Parts<'_>,
+        added: &[Tensor],
+        dropout: Option<&dyn Dropout>,
+    ) -> Result<Tensor, TchError> {
+        let h = self.conv1.apply(&self.norm1.fused(x, None, true, None)?)?;
+        let dropped = dropout.map(|dropout| dropout.of_kernel(self.index, h.device()));
+        let (added, dropped) = (Some(&added[self.index]), dropped.transpose()?);
+        let h = self.norm2.fused(Parts(&h, None), added, true, dropped.as_ref())?;
+        let Parts(first, second) = x;
+        match self.shortcut.as_slice() {
+            [] => self.conv2.plus(&h, [Some(&x.joined()?), None]),
+            [conv] => self.conv2.plus(&h, [Some(&conv.with(None, &x.joined()?)?), None]),
+            [conv, other, ..] => {
+                let second = second.map(|second| other.with(None, second)).transpose()?;
+                self.conv2.plus(&h, [Some(&conv.with(None, first)?), second.as_ref()])
+            }
         }
     }
 }
@@ -167,12 +247,24 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, tch::TchError> {
-        let (n, c, height, width) = x.size4()?;
-        let pixels = height * width;
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let y = self.attend(&self.qkv.apply(&self.norm.apply(x)?)?)?;
+        self.out.apply(&y)?.f_add_(x)
+    }
+
+    /// The same in as few passes as can be.
+    pub(super) fn fused(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let y = self.norm.fused(Parts(x, None), None, false, None)?;
+        let y = self.attend(&self.qkv.plus(&y, [None, None])?)?;
+        self.out.plus(&y, [Some(x), None])
+    }
+
+    /// From queries, keys and values `[N, 3 C, H, W]` to `[N, C, H, W]`.
+    fn attend(&self, qkv: &Tensor) -> Result<Tensor, TchError> {
+        let (n, channels, height, width) = qkv.size4()?;
+        let (pixels, c) = (height * width, channels / 3);
         // [N, H W, 3 C], a view of a channels-last tensor.
-        let qkv = self.qkv.apply(&self.norm.apply(x)?, None)?;
-        let qkv = qkv.f_permute([0, 2, 3, 1])?.f_reshape([n, pixels, 3 * c])?;
+        let qkv = qkv.f_permute([0, 2, 3, 1])?.f_reshape([n, pixels, channels])?;
         let parts = qkv.f_split(c, 2)?;
         let head = |i: usize| {
             parts[i].f_reshape([n, pixels, self.heads, c / self.heads])?.f_transpose(1, 2)
@@ -187,8 +279,7 @@ impl Attention {
             None,
             false,
         )?;
-        let y = y.f_transpose(1, 2)?.f_reshape([n, height, width, c])?.f_permute([0, 3, 1, 2])?;
-        self.out.apply(&y, None)?.f_add_(x)
+        y.f_transpose(1, 2)?.f_reshape([n, height, width, c])?.f_permute([0, 3, 1, 2])
     }
 }
 

@@ -7,8 +7,10 @@ use crate::{
     error::{Error, Result},
     measure::{features, published::is_published},
     networks::{
+        compiled::About,
         home,
         hub::{self, HubModel},
+        placement::Precision,
         predicts::Predicts,
         scheduler_config::{Betas, SchedulerConfig, SchedulerError},
     },
@@ -56,6 +58,17 @@ pub(crate) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
         schedule: schedule_of(&config),
         unknown: config.unknown,
     }))
+}
+
+/// The precision that a model was compiled for; none of weights, which run in any.
+///
+/// What is wrong with a package is reported where it is opened.
+pub(crate) fn precision(source: &str) -> Option<Precision> {
+    let path = weights_path(source).ok()?;
+    if !path.is_file() {
+        return None;
+    }
+    Some(About::read(&path).ok()??.precision)
 }
 
 /// A scheduler's levels in the words of a manifest.
@@ -133,7 +146,7 @@ pub fn missing_files(cell: &Cell) -> Vec<Diagnostic> {
         && let Err(error) = weights_path(&spec.model.source)
     {
         problems.push(Diagnostic::error(cell.locate("model.source"), error.to_string()).help(
-            "weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript), or \
+            "weights are a diffusers folder, a file (safetensors, .ckpt, .pth, TorchScript, .pt2), or \
              `hf:owner/name`, which is downloaded; the CIFAR-10 weights of the paper are \
              ema_diffusion_cifar10_model/model-790000.ckpt of pesser/pytorch_diffusion (md5 \
              1fa350b952534ae442b1d5235cce5cd3); embedded: models/cifar10",

@@ -20,6 +20,7 @@ use crate::{
     hardware::Hardware,
     networks::{
         checkpoint::Which,
+        compile::{self, Order, Source, default_python},
         network::{Network, Wanted},
         placement::{Placement, Precision},
         reading::Remark,
@@ -28,11 +29,40 @@ use crate::{
     run::{registry::Registry, solution::Known},
 };
 
+/// What has to be compiled for a cell; nothing unless it asks for it.
+///
+/// # Errors
+/// Weights that are not here.
+pub fn order(spec: &CellSpec, device: tch::Device) -> Result<Option<Order>> {
+    let model = &spec.model;
+    if !model.compiled {
+        return Ok(None);
+    }
+    let source = Source::Network {
+        path: weights_path(&model.source)?,
+        which: if model.raw { Which::Raw } else { Which::Ema },
+        shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
+    };
+    Ok(Some(Order {
+        source,
+        name: model.source.clone(),
+        device,
+        batch: Some(spec.batch),
+        precision: spec.precision,
+        autotune: false,
+        inductor: serde_json::Map::new(),
+        python: default_python(),
+    }))
+}
+
+/// What tells loaded networks apart: source, raw, shape, precision, and the batch of one that is compiled.
+type NetworkKey = (String, bool, Vec<usize>, Precision, Option<usize>);
+
 /// Loads each model once, and hands out samplers for cells.
 pub struct Models<'a> {
     registry: &'a Registry,
     hardware: Hardware,
-    networks: BTreeMap<(String, bool, Vec<usize>, Precision), Rc<Network>>,
+    networks: BTreeMap<NetworkKey, Rc<Network>>,
     known_arrays: Known<Array>,
     known_tensors: Known<Tensor>,
 }
@@ -61,8 +91,23 @@ impl<'a> Models<'a> {
     pub fn weights_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
         match spec.model.exact {
             Some(_) => Ok(None),
+            None if spec.model.compiled => {
+                Ok(Some(self.network(spec)?.weights_sha256().to_owned()))
+            }
             None => Ok(Some(self.network(spec)?.sha256().to_owned())),
         }
+    }
+
+    /// Hash of the package that a cell's network was compiled into, for provenance; absent unless the cell
+    /// asks for one. It is no part of a key: another machine compiles another package.
+    ///
+    /// # Errors
+    /// As [`Models::sampler`].
+    pub fn package_sha256(&mut self, spec: &CellSpec) -> Result<Option<String>> {
+        if spec.model.compiled {
+            return Ok(Some(self.network(spec)?.sha256().to_owned()));
+        }
+        Ok(None)
     }
 
     /// Remarks on how a model was read and on how it will run; none for exact-score models.
@@ -142,20 +187,32 @@ impl<'a> Models<'a> {
 
     fn network(&mut self, spec: &CellSpec) -> Result<Rc<Network>> {
         let model = &spec.model;
-        let key = (model.source.clone(), model.raw, model.shape.clone(), spec.precision);
+        let batch = model.compiled.then_some(spec.batch);
+        let key = (model.source.clone(), model.raw, model.shape.clone(), spec.precision, batch);
         if let Some(network) = self.networks.get(&key) {
             return Ok(Rc::clone(network));
         }
         let wanted = Wanted {
             which: if model.raw { Which::Raw } else { Which::Ema },
             shape: <[usize; 3]>::try_from(model.shape.as_slice()).ok(),
-            placement: Placement {
-                device: self.hardware.device(),
-                precision: spec.precision,
-                ..Placement::default()
-            },
+            placement: Placement::on(self.hardware.device(), spec.precision),
         };
-        let network = Rc::new(Network::open(&weights_path(&model.source)?, &wanted)?);
+        let network = match order(spec, self.hardware.device())? {
+            None => Network::open(&weights_path(&model.source)?, &wanted)?,
+            Some(order) => {
+                let package = compile::cached(&order)?;
+                if !compile::is_there(&package) {
+                    return Err(Error::input(format!(
+                        "{} was not compiled for {} images a call: `ddim run` and `ddim sample` \
+                         compile it",
+                        model.source, spec.batch
+                    )));
+                }
+                // The package has the one set of weights that was asked for.
+                Network::open(&package, &Wanted { which: Which::Ema, ..wanted })?
+            }
+        };
+        let network = Rc::new(network);
         self.networks.insert(key, Rc::clone(&network));
         Ok(network)
     }

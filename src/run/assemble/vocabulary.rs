@@ -5,7 +5,10 @@ use crate::{
     manifest::{Kind, Vocabulary},
     networks::home,
     plan::Solves,
-    run::{assemble::files::stated, registry::Registry},
+    run::{
+        assemble::files::{precision, stated},
+        registry::Registry,
+    },
 };
 
 /// The names a manifest may use.
@@ -15,6 +18,7 @@ pub fn vocabulary(registry: &Registry) -> Vocabulary {
         solutions: solutions(registry),
         weights: Some(home::models()),
         stated: Some(stated),
+        precision: Some(precision),
     }
 }
 

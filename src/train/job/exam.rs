@@ -154,6 +154,7 @@ impl Examiner<'_> {
                 clip_x0: stated.clip.is_some(),
                 clip_range: stated.clip.unwrap_or(1.0),
                 raw: false,
+                compiled: false,
                 shape: vec![],
                 exact: None,
             },
