@@ -13,6 +13,9 @@ import subprocess
 import tempfile
 import time
 
+# How long threads of OpenMP spin while they wait: as ddim has it, without which PyTorch starves on a busy machine.
+WAITING = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
+
 # The network of google/ddpm-cifar10-32, 35.7 million parameters, which is that of the DDPM paper.
 DDPM_CIFAR10 = {
     "_class_name": "UNet2DModel",

@@ -21,6 +21,7 @@ use crate::{
         placement::{Placement, Precision},
     },
     run::{
+        assemble,
         estimate::peak_memory,
         speed::{self, Around, AtBatch, Bench, Spread},
     },
@@ -47,9 +48,9 @@ pub(super) struct Speed {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     batch: Vec<u64>,
 
-    /// Arithmetic of the network, f32 or bf16
-    #[arg(long, default_value = "f32", value_name = "KIND")]
-    precision: String,
+    /// Arithmetic of the network, f32 or bf16 [default: that of a compiled package, or f32]
+    #[arg(long, value_name = "KIND")]
+    precision: Option<String>,
 
     /// Shape of an image, for networks whose files do not state it
     #[arg(long, value_delimiter = ',', value_name = "C,H,W")]
@@ -201,10 +202,12 @@ impl Speed {
     }
 
     fn precision(&self) -> Result<Precision> {
+        let Some(wanted) = &self.precision else {
+            return Ok(assemble::precision(&self.model).unwrap_or_default());
+        };
         let known = [Precision::F32, Precision::Bf16];
-        known.into_iter().find(|known| known.name() == self.precision).ok_or_else(|| {
-            Error::input(format!("--precision {}: give f32 or bf16", self.precision))
-        })
+        let known = known.into_iter().find(|known| known.name() == wanted);
+        known.ok_or_else(|| Error::input(format!("--precision {wanted}: give f32 or bf16")))
     }
 
     fn shape(&self) -> Result<Option<[usize; 3]>> {

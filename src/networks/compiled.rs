@@ -520,12 +520,12 @@ mod tests {
         }
         // What fills the last call up is zero.
         let mut last = None;
-        in_calls(&images, Some(4), |x| {
+        let out = in_calls(&images, Some(4), |x| {
             last = Some(x.shallow_clone());
             Ok(x.shallow_clone())
-        })
-        .unwrap();
-        let last = last.unwrap();
+        });
+        let (out, last) = (out.unwrap(), last.unwrap());
+        assert!(out.equal(&images));
         assert!(last.narrow(0, 0, 3).equal(&images.narrow(0, 4, 3)));
         assert!(
             last.narrow(0, 3, 1).equal(&Tensor::zeros([1, 2, 3, 3], (Kind::Float, Device::Cpu)))

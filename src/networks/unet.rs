@@ -15,6 +15,7 @@
 
 mod builder;
 mod layers;
+mod narrow_norm;
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 use crate::backends::fused::{self, Dropped};
-use crate::networks::placement::Layout;
+use crate::networks::{placement::Layout, unet::narrow_norm};
 
 /// Dropout inside a residual block, before its second convolution.
 pub trait Dropout {
@@ -139,10 +139,16 @@ pub(super) struct Norm {
 
 impl Norm {
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if narrow_norm::applies(self, x) {
+            return narrow_norm::apply(self, x)?.f_to_kind(x.kind());
+        }
         x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 
     pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if narrow_norm::applies(self, x) {
+            return silu(narrow_norm::apply(self, x)?)?.f_to_kind(x.kind());
+        }
         silu(self.apply(x)?)
     }
 

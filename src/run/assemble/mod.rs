@@ -17,7 +17,7 @@ mod vocabulary;
 pub use crate::measure::samples::Samples;
 pub use denoiser::instruments;
 pub use files::{hub_model, missing_files, to_download, weights_path};
-pub(crate) use files::{scheduler_of, stated};
+pub(crate) use files::{precision, scheduler_of, stated};
 pub use models::{Models, order};
 pub use route::{Route, remedy, warning};
 pub use sampler::{Carried, Sampler, Way, single};
