@@ -349,6 +349,25 @@ fn tiny() -> UnetConfig {
 }
 
 #[test]
+fn weights_may_begin_anywhere_in_a_vector() {
+    let Case { x, added, .. } = case([2, 32, 8], 32);
+    let vector = normal("fused/vector", &[65]);
+    let [weight, bias] = [(0, 32), (33, 32)].map(|(first, n)| vector.narrow(0, first, n));
+    let apart = [weight.copy(), bias.copy()];
+    let y = |weight, bias| {
+        let norm = Norm { weight, bias, groups: 8, eps: 1e-6, silu: true };
+        let y = fused::norm((&x, None), Some(&added), &norm, None).unwrap();
+        fused::add(y, Some(bias), (Some(&x), None)).unwrap()
+    };
+    assert_eq!(y(&weight, &bias), y(&apart[0], &apart[1]));
+    let phases = normal("fused/phases", &[2, 128, 3, 3]);
+    assert_eq!(
+        fused::interleave(&phases, Some(&bias)).unwrap(),
+        fused::interleave(&phases, Some(&apart[1])).unwrap()
+    );
+}
+
+#[test]
 fn a_training_step_by_kernels_has_the_gradients_of_one_without() {
     let config = tiny();
     let x = normal("train/x", &[3, 3, 8, 8]).contiguous();

@@ -13,3 +13,5 @@ pub mod package;
 pub mod replay;
 #[cfg(feature = "torch")]
 pub mod torch;
+#[cfg(feature = "torch")]
+pub mod upload;

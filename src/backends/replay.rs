@@ -116,8 +116,8 @@ const CALLS: u32 = 2;
 #[derive(Debug, Default)]
 pub struct Replays {
     known: Vec<Known>,
-    /// Set when a recording fails: the work is done without from then on.
-    failed: bool,
+    /// Why a recording failed: the work is done without from then on.
+    failed: Option<TchError>,
 }
 
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Replays {
         inputs: &[Tensor],
         work: &Work<'_, K, E>,
     ) -> Result<[Tensor; K], E> {
-        if self.failed {
+        if self.failed.is_some() {
             return work(inputs);
         }
         let shapes: Vec<Vec<i64>> = inputs.iter().map(Tensor::size).collect();
@@ -155,10 +155,15 @@ impl Replays {
         let done = known.run(inputs, work, &mut self.failed);
         self.known.truncate(MOST - 1);
         self.known.insert(0, known);
-        if self.failed {
+        if self.failed.is_some() {
             self.known.clear();
         }
         done
+    }
+
+    /// Why a recording failed, if one did.
+    pub fn failed(&self) -> Option<&TchError> {
+        self.failed.as_ref()
     }
 
     /// Forgets all recordings: memory that the work reads has moved.
@@ -172,7 +177,7 @@ impl Known {
         &mut self,
         inputs: &[Tensor],
         work: &Work<'_, K, E>,
-        failed: &mut bool,
+        failed: &mut Option<TchError>,
     ) -> Result<[Tensor; K], E> {
         self.calls = self.calls.saturating_add(1);
         if self.calls <= CALLS {
@@ -181,7 +186,7 @@ impl Known {
         if self.graph.is_none() {
             match Graph::capture(inputs, work) {
                 Ok(graph) => self.graph = Some(graph),
-                Err(_) => *failed = true,
+                Err(error) => *failed = Some(error),
             }
         }
         match &mut self.graph {

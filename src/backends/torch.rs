@@ -3,6 +3,7 @@
 use ndarray::{Array2, Array4, ArrayD};
 use tch::{Device, Kind, Tensor};
 
+use crate::backends::upload;
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
 
 /// The version of LibTorch that the build links.
@@ -86,20 +87,9 @@ impl Noise<Tensor> for KeyedNoise {
             }
             other => return Err(Error::model(format!("a state is f32 or f64, not {other:?}"))),
         };
-        host.and_then(|noise| upload(&noise.f_reshape(&size)?, like.device())).map_err(Error::model)
+        host.and_then(|noise| upload::upload(&noise.f_reshape(&size)?, like.device()))
+            .map_err(Error::model)
     }
-}
-
-/// The same values on a device, for which nothing on a GPU is waited for.
-///
-/// # Errors
-/// If the device has no room.
-pub fn upload(host: &Tensor, device: Device) -> std::result::Result<Tensor, tch::TchError> {
-    if !device.is_cuda() {
-        return host.f_to_device(device);
-    }
-    // A copy from memory that the system may move waits until the GPU has done all that it was given.
-    host.f_pin_memory(device)?.f_to_device_(device, host.f_kind()?, true, false)
 }
 
 /// Host images `[N, C, H, W]` as an f32 tensor on a device.

@@ -35,11 +35,7 @@ use self::layers::Parts;
 use self::layers::Resnet;
 use self::layers::Upsample;
 use self::layers::silu;
-use crate::backends::{
-    fused,
-    replay::Replays,
-    torch::{first_line, upload},
-};
+use crate::backends::{fused, replay::Replays, torch::first_line, upload::upload};
 use crate::networks::{
     placement::{Layout, Placement, Precision},
     unet_config::UnetConfig,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use crate::backends::torch::upload;
+use crate::backends::upload::upload;
 use crate::networks::{
     classifier::{Architecture, Layer},
     placement::Placement,

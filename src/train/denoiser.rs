@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::backends::torch::upload;
+use crate::backends::upload::upload;
 use crate::networks::{
     placement::Placement,
     predicts::Predicts,

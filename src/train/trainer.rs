@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::backends::replay::Replays;
+use crate::backends::{replay::Replays, torch::first_line};
 use crate::networks::{placement::Placement, unet::UnetError};
 use crate::train::{
     adam::Moments, batch::Batch, objective::Objective, objectives, parameters::Parameters,
@@ -226,6 +226,12 @@ impl Trainer {
             let _ = sum.f_add_(&gradient)?;
         }
         Ok((sum, Tensor::f_cat(&each, 1)?))
+    }
+
+    /// Why the GPU could not record a step, if it could not: steps are then slower.
+    pub fn unrecorded(&self) -> Option<String> {
+        let error = self.replays.as_ref()?.failed()?;
+        Some(first_line(error))
     }
 
     /// Ends a row of the log.
