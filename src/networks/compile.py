@@ -390,7 +390,10 @@ def main():
         network, shared = build(request, device, kind)
         # An export generalises from an example of any size but 0 and 1.
         images = torch.randn([batch or 8, *shape], device=device)
-        t = torch.full([1 if shared else images.shape[0]], 500.0, device=device)
+        # f32 would round a timestep between integers, and with it the phases.
+        t = torch.full([1], 500.0, dtype=torch.float64, device=device)
+        if not shared:
+            t = t.float().expand(images.shape[0]).contiguous()
         out = network(images, t)
         if out.dim() != 4 or out.shape[1] not in (shape[0], 2 * shape[0]) or out.shape[::2] != images.shape[::2]:
             refuse(f"the network returns {list(out.shape)} for images {list(images.shape)}")
