@@ -281,6 +281,9 @@ impl Order {
                     .expect("invariant: the configuration was written as JSON");
                 request["config"] = config;
                 metadata["ddim.weights"] = json!(network.sha256());
+                // As in the file: what the script joins or divides is no concern of a reader.
+                metadata["ddim.tensors"] = json!(network.tensors().to_string());
+                metadata["ddim.parameters"] = json!(network.parameters().to_string());
                 // What is wrong with the file is said where a manifest reads it.
                 if let Ok(Some(scheduler)) = SchedulerConfig::find(path)
                     && let Ok(text) = fs::read_to_string(&scheduler)
