@@ -254,7 +254,8 @@ fn a_package_agrees_with_its_network_where_there_is_a_python() {
         assert_eq!(compiled.shape(), Some([3, 32, 32]));
         assert_eq!(compiled.predicts_range(), Some(false));
         assert_eq!(compiled.weights_sha256(), native.sha256());
-        for t in [0.0, 321.5, 999.0] {
+        assert_eq!(compiled.parameters(), native.parameters());
+        for t in [0.0, 321.7, 999.0] {
             let expected = ask(&native, &images, t);
             let off = relative(&ask(&compiled, &images, t), &expected);
             assert!(off < most, "{name}, t = {t}: {off}");

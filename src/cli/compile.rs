@@ -50,7 +50,7 @@ pub(super) struct Compile {
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
 
-    /// Compile for any number of images, which is slower
+    /// Compile for any number of images of a call instead
     #[arg(long, conflicts_with = "batch")]
     dynamic: bool,
 
