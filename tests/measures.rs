@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 
 use ddim::{
     data::npy,
-    metrics::{covariance_error, mean_error, precision, recall, sliced_wasserstein},
+    metrics::{covariance_error, mean_error, precision, recall, sliced_wasserstein_along},
 };
 use ndarray::{Array2, Array4};
 use support::{
@@ -262,7 +262,10 @@ fn distances_agree_with_those_of_other_programs() {
             (precision(x, y, 8), expected("precision")),
             (recall(x, y, 8), expected("recall")),
             // The peer's is the root.
-            (sliced_wasserstein(x, y, 8, along.view()), expected("sliced_wasserstein").powi(2)),
+            (
+                sliced_wasserstein_along(x, y, 8, along.view()),
+                expected("sliced_wasserstein_along").powi(2),
+            ),
             (mean_error(x, y, 8), expected("mean_error")),
             (covariance_error(x, y, 8), expected("covariance_error")),
         ] {

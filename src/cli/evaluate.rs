@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, builder::PossibleValuesParser};
 
 use crate::cli::{
     Compute, Talk,
@@ -62,8 +62,9 @@ pub(super) struct Evaluate {
     /// What to measure: Fréchet distance, kernel distance, Inception Score (from the softmax of a
     /// classifier's logits; Inception's are without their bias, as published), precision and recall
     /// (with as many reference features as images), and the classifier's accuracy on the set's classes
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "fd", value_name = "LIST")]
-    measures: Vec<MeasureName>,
+    #[arg(long, value_parser = measure_names(), value_delimiter = ',', default_value = "fd")]
+    #[arg(value_name = "LIST")]
+    measures: Vec<String>,
 
     /// Number of disjoint blocks of the jackknife
     #[arg(long, default_value_t = DEFAULT_BLOCKS, value_name = "B")]
@@ -84,28 +85,13 @@ pub(super) struct Evaluate {
     talk: Talk,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum MeasureName {
-    Fd,
-    Kid,
-    Is,
-    Precision,
-    Recall,
-    Accuracy,
-}
+/// Samples have no class labels, so that no manifest can ask for it.
+const ACCURACY: &str = "accuracy";
 
-impl MeasureName {
-    /// Its name in manifests; none for the accuracy, since samples have no class labels.
-    fn measured(self) -> Option<Measured> {
-        match self {
-            Self::Fd => Some(Measured::Fd),
-            Self::Kid => Some(Measured::Kid),
-            Self::Is => Some(Measured::Is),
-            Self::Precision => Some(Measured::Precision),
-            Self::Recall => Some(Measured::Recall),
-            Self::Accuracy => None,
-        }
-    }
+/// What can be measured on a set of images: measures of features, and the accuracy.
+fn measure_names() -> PossibleValuesParser {
+    let measures = Measured::all().filter(|measured| measured.is_of_features());
+    PossibleValuesParser::new(measures.map(Measured::name).chain([ACCURACY]))
 }
 
 impl Evaluate {
@@ -115,7 +101,7 @@ impl Evaluate {
         let images = self.images.load(&self.data, self.split, Split::Test, &self.talk)?;
         self.images.fetch_features(&self.features, &self.talk)?;
         let mut measures: Vec<Measured> =
-            self.measures.iter().filter_map(|m| m.measured()).collect();
+            self.measures.iter().filter_map(|name| Measured::named(name)).collect();
         measures.sort_unstable();
         measures.dedup();
         let file = self.against.as_deref().map(Path::new).filter(|path| is_statistics(path));
@@ -126,7 +112,7 @@ impl Evaluate {
         let file = file.or(self.reference.as_deref());
         let ruler = Ruler {
             measures: &measures,
-            accuracy: self.measures.contains(&MeasureName::Accuracy),
+            accuracy: self.measures.iter().any(|name| name == ACCURACY),
             features: &self.features,
             reference: real.as_ref().map(Against::Images).or(file.map(Against::File)),
             blocks: self.blocks,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::metrics;
 use crate::{
     core::{End, FAMILIES, Family, Tau},
     data::Split,
@@ -192,7 +193,7 @@ fn check_task(
         root.report(Diagnostic::error(root.place("images"), message).help(help));
     }
     let known = images.is_solution() && solution.is_some_and(|solution| solution.grid.is_none());
-    if metrics.is_some_and(|metrics| metrics.asks_for(Measured::LatentError)) && !known {
+    if metrics.is_some_and(|metrics| metrics.asks_for(&metrics::LATENT_ERROR)) && !known {
         let message = "`latent-error` needs images whose latent at the grid's first level is known";
         let help = "take `images.source = \"solution\"`, and a `[solution]` without `steps`";
         root.report(Diagnostic::error(root.place("metrics"), message).help(help));
@@ -777,7 +778,7 @@ fn read_also(
         let message = "`metrics.also` is used by no measure".to_owned();
         refuse(message, "remove it, or measure `fd`, `kid` or `is`");
     }
-    let column = |features: &str| column_name(Measured::Fd.name(), Some(features));
+    let column = |features: &str| column_name(metrics::FD.name, Some(features));
     let mut columns: Vec<String> = features.into_iter().map(column).collect();
     for (name, also) in &read {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

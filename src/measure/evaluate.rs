@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     core::NUMERICS,
     data::{ImageSet, sha256},
-    metrics::{Jackknife, LEVEL, NEIGHBOURS, SPLITS, spread},
+    metrics::{Jackknife, LEVEL, NEIGHBOURS, SPLITS, measure::Of, spread},
     plan::measures::column_name,
 };
 use crate::{
@@ -92,7 +92,7 @@ pub fn evaluate(
                        `--measures accuracy` need none";
         return Err(Error::input(message.to_owned()));
     }
-    if ruler.measures.contains(&Measured::Is) && n < SPLITS {
+    if ruler.measures.iter().copied().any(is_score) && n < SPLITS {
         let message = format!("{n} images cannot be cut into the {SPLITS} splits of `is`");
         return Err(Error::input(message));
     }
@@ -155,7 +155,7 @@ impl Evaluation {
     pub fn json(&self) -> Value {
         let metric = |(measure, column, value): &(Measured, String, Jackknife)| {
             let (low, high) = value.interval(LEVEL);
-            let object = if *measure == Measured::Is {
+            let object = if is_score(*measure) {
                 json!({ "value": value.value, "spread": spread(value), "splits": SPLITS })
             } else {
                 json!({
@@ -194,13 +194,13 @@ impl fmt::Display for Evaluation {
             None => writeln!(f, "{images}, N = {n}")?,
         }
         for (measure, column, value) in metrics {
-            if *measure == Measured::Is {
+            if is_score(*measure) {
                 let (mean, spread) = (decimal(value.value), decimal(spread(value)));
                 writeln!(f, "{column}  {mean} +- {spread} over {SPLITS} splits")?;
                 continue;
             }
             let (low, high) = value.interval(LEVEL);
-            if matches!(measure, Measured::Precision | Measured::Recall) {
+            if matches!(measure.measure().of, Of::Features(_)) {
                 writeln!(
                     f,
                     "{column}  {}, 95 % interval {} to {} ({} blocks), k = {NEIGHBOURS}, {n} images \
@@ -224,6 +224,11 @@ impl fmt::Display for Evaluation {
         }
         accuracy.as_ref().map_or(Ok(()), |accuracy| writeln!(f, "{accuracy}"))
     }
+}
+
+/// Whether it is made of class scores, in splits.
+fn is_score(measured: Measured) -> bool {
+    matches!(measured.measure().of, Of::Scores(_))
 }
 
 /// Four decimals, and no minus before a zero.

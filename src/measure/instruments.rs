@@ -7,16 +7,11 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
-use ndarray_rand::rand_distr::{Distribution as _, StandardNormal};
 
 use crate::{
     backends::torch,
-    core::{Draw, generator},
     exact::{ExactModel, draws},
-    metrics::{
-        Jackknife, SPLITS, covariance_error, directions, frechet_jackknife, inception_score,
-        kid_jackknife, mean_error, precision, recall, sliced_wasserstein,
-    },
+    metrics::{FEATURE_ERROR, Jackknife, SPLITS, measure::Of},
     networks::features::FeatureExtractor,
 };
 use crate::{
@@ -88,10 +83,9 @@ impl Instruments {
         if !measures.is_empty() {
             all.push(Box::new(PerSample { measures, blocks: metrics.blocks }));
         }
-        if let (Some(source), true) = (&metrics.features, metrics.asks_for(Measured::FeatureError))
-        {
+        if let (Some(source), true) = (&metrics.features, metrics.asks_for(&FEATURE_ERROR)) {
             all.push(Box::new(FeaturesToSolution {
-                column: column_name(Measured::FeatureError.name(), Some(source)),
+                column: column_name(FEATURE_ERROR.name, Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
                 device: extractors.device(),
@@ -202,9 +196,10 @@ impl FeatureRuler {
         extractors: &mut Extractors,
     ) -> Result<Self> {
         let extractor = extractors.extractor(source)?;
-        let scored = measures.contains(&Measured::Is);
-        let head = || LogitHead::of(&*extractor, source, Measured::Is.name());
-        let head = scored.then(head).transpose()?;
+        let scored = |measured: &&Measured| matches!(measured.measure().of, Of::Scores(_));
+        let scored = measures.iter().find(scored);
+        let head = scored.map(|scored| LogitHead::of(&*extractor, source, scored.name()));
+        let head = head.transpose()?;
         let reference =
             reference.map(|reference| extractors.reference(source, reference)).transpose()?;
         Ok(Self { measures, source: source.to_owned(), blocks, extractor, reference, head })
@@ -220,20 +215,22 @@ impl FeatureRuler {
     /// Never: distances are asked of a ruler with a reference.
     pub(crate) fn metrics(&self, features: ArrayView2<'_, f32>) -> Result<Metrics> {
         let reference = || self.reference.as_ref().expect("invariant: distances have a reference");
-        let metric = |measure: Measured| -> Result<Jackknife> {
-            Ok(match measure {
-                Measured::Kid => kid_jackknife(features, self.blocks, reference().kid()?)?,
-                Measured::Precision | Measured::Recall => {
+        let metric = |measured: Measured| -> Result<Jackknife> {
+            Ok(match measured.measure().of {
+                Of::Moments(of) => of(features, self.blocks, reference().frechet()?)?,
+                Of::Kernel(of) => of(features, self.blocks, reference().kid()?)?,
+                Of::Features(of) => {
                     // As many on both sides: balls about samples shrink as their number grows.
                     let data = reference().reference.evenly(features.nrows())?;
-                    let share = if measure == Measured::Precision { precision } else { recall };
-                    share(features, data.view(), self.blocks)?
+                    of(features, data.view(), self.blocks)?
                 }
-                Measured::Is => {
+                Of::Scores(of) => {
                     let head = self.head.as_ref().expect("invariant: a score has a head");
-                    inception_score(head.logits(features).view(), SPLITS)?
+                    of(head.logits(features).view(), SPLITS)?
                 }
-                _ => frechet_jackknife(features, self.blocks, reference().frechet()?)?,
+                Of::Draws(_) | Of::Numbers { .. } | Of::SolutionFeatures => {
+                    unreachable!("invariant: a ruler has measures of features alone")
+                }
             })
         };
         let metrics = self.measures.iter().map(|&measure| {
@@ -283,24 +280,6 @@ impl Drawn {
         let shape = spec.model.exact.iter().flat_map(|exact| &exact.shape);
         Self { measures, model, seed: spec.seed, elements: shape.product(), blocks }
     }
-
-    fn distance(
-        &self,
-        measure: Measured,
-        x: ArrayView2<'_, f64>,
-        y: ArrayView2<'_, f64>,
-    ) -> Result<Jackknife> {
-        Ok(match measure {
-            Measured::MeanError => mean_error(x, y, self.blocks)?,
-            Measured::CovarianceError => covariance_error(x, y, self.blocks)?,
-            _ => {
-                // The same for every cell and seed: differences have no chance of directions.
-                let mut generator = generator(0, 0, Draw::Directions);
-                let along = directions(self.elements, || StandardNormal.sample(&mut generator));
-                sliced_wasserstein(x, y, self.blocks, along.view())?
-            }
-        })
-    }
 }
 
 impl Instrument for Drawn {
@@ -320,10 +299,13 @@ impl Instrument for Drawn {
         let draws = |sub| draws(&*self.model, self.seed, [samples.nrows(), self.elements], sub);
         let (exact, others) = (draws(0), draws(1));
         let mut metrics = Metrics::new();
-        for &measure in &self.measures {
-            let to_exact = |x: &Array2<f64>| self.distance(measure, x.view(), exact.view());
-            metrics.insert(measure.name().to_owned(), to_exact(&samples)?);
-            metrics.insert(format!("{}{FLOOR}", measure.name()), to_exact(&others)?);
+        for &measured in &self.measures {
+            let Of::Draws(distance) = measured.measure().of else {
+                unreachable!("invariant: these measures compare with draws")
+            };
+            let to_exact = |x: &Array2<f64>| distance(x.view(), exact.view(), self.blocks);
+            metrics.insert(measured.name().to_owned(), to_exact(&samples)?);
+            metrics.insert(format!("{}{FLOOR}", measured.name()), to_exact(&others)?);
         }
         Ok(metrics)
     }
@@ -342,25 +324,23 @@ impl Instrument for PerSample {
 
     #[allow(clippy::cast_possible_truncation, reason = "seven digits of an error are enough")]
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        let source = |measure| match measure {
-            Measured::ErrorMedian => Measured::Error,
-            own => own,
+        let of = |measured: Measured| {
+            let Of::Numbers { named, .. } = measured.measure().of else { return &[][..] };
+            let name = named.unwrap_or(measured.name());
+            samples.numbers.get(name).map_or(&[][..], Vec::as_slice)
         };
-        let of =
-            |measure| samples.numbers.get(source(measure).name()).map_or(&[][..], Vec::as_slice);
         let columns: Vec<&[f64]> = self.measures.iter().copied().map(of).collect();
         let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
         Ok(Array2::from_shape_fn((rows, self.measures.len()), |(row, k)| columns[k][row] as f32))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
-        let metric = |(k, measure): (usize, &Measured)| {
-            let (numbers, blocks) = (doubles(numbers.column(k)), self.blocks);
-            let metric = match measure {
-                Measured::ErrorMedian => Jackknife::of_median(&numbers, blocks)?,
-                _ => Jackknife::of_mean(&numbers, blocks)?,
+        let metric = |(k, measured): (usize, &Measured)| {
+            let Of::Numbers { statistic, .. } = measured.measure().of else {
+                unreachable!("invariant: these measures are of numbers")
             };
-            Ok((measure.name().to_owned(), metric))
+            let metric = statistic(&doubles(numbers.column(k)), self.blocks)?;
+            Ok((measured.name().to_owned(), metric))
         };
         self.measures.iter().enumerate().map(metric).collect()
     }

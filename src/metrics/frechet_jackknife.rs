@@ -4,7 +4,21 @@
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use crate::metrics::{FrechetReference, Jackknife, Moments, Result, few, jackknife::block_moments};
+use crate::metrics::{
+    FrechetReference, Jackknife, Moments, Result, few,
+    jackknife::block_moments,
+    measure::{Best, Measure, Of},
+};
+
+/// The Fréchet distance as a measure.
+pub static FD: Measure = Measure {
+    name: "fd",
+    task: "sample",
+    of: Of::Moments(frechet_jackknife),
+    best: Best::Low,
+    about: "Fréchet distance of features (FID if features = \"inception\"), lower is better",
+    unit: "Fréchet distance, lower is better",
+};
 
 /// The Fréchet distance of `features` to a reference, and without each of B blocks of samples.
 ///

@@ -6,7 +6,20 @@
 
 use ndarray::{Array1, ArrayView2, Axis, Slice};
 
-use crate::metrics::{Error, Jackknife, Result};
+use crate::metrics::{
+    Error, Jackknife, Result,
+    measure::{Best, Measure, Of},
+};
+
+/// The Inception Score as a measure.
+pub static IS: Measure = Measure {
+    name: "is",
+    task: "sample",
+    of: Of::Scores(inception_score),
+    best: Best::High,
+    about: "Inception Score, higher is better",
+    unit: "Inception Score, higher is better",
+};
 
 /// The number of parts that the literature uses.
 pub const SPLITS: usize = 10;

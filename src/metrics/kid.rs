@@ -54,7 +54,20 @@
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
-use crate::metrics::{Error, Jackknife, Result};
+use crate::metrics::{
+    Error, Jackknife, Result,
+    measure::{Best, Measure, Of},
+};
+
+/// The kernel distance as a measure.
+pub static KID: Measure = Measure {
+    name: "kid",
+    task: "sample",
+    of: Of::Kernel(kid_jackknife),
+    best: Best::Low,
+    about: "kernel distance of features, unbiased, lower is better",
+    unit: "squared kernel distance, lower is better",
+};
 
 /// Rows of a tile of the kernel matrix: its products stay in the cache.
 const TILE: usize = 256;

@@ -5,6 +5,98 @@
 
 use ndarray::{ArrayView3, Zip, s};
 
+use crate::metrics::measure::{Best, Measure, Of};
+
+/// The mean of a latent's elements.
+pub static LATENT_MEAN: Measure = Measure {
+    name: "latent-mean",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "mean of a latent's elements; noise has 0",
+    unit: "mean of a latent's values",
+};
+
+/// Their standard deviation.
+pub static LATENT_STD: Measure = Measure {
+    name: "latent-std",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "their standard deviation; noise has 1",
+    unit: "standard deviation of a latent's values",
+};
+
+/// Their excess kurtosis.
+pub static LATENT_KURTOSIS: Measure = Measure {
+    name: "latent-kurtosis",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "their excess kurtosis; noise has 0",
+    unit: "excess kurtosis of a latent's values",
+};
+
+/// The correlation of horizontal neighbours in a latent.
+pub static LATENT_HORIZONTAL: Measure = Measure {
+    name: "latent-horizontal",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "correlation of horizontal neighbours in a latent; noise has 0",
+    unit: "correlation of horizontal neighbours in a latent",
+};
+
+/// The correlation of vertical neighbours.
+pub static LATENT_VERTICAL: Measure = Measure {
+    name: "latent-vertical",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "correlation of vertical neighbours in a latent; noise has 0",
+    unit: "correlation of vertical neighbours in a latent",
+};
+
+/// A latent's norm divided by the square root of its dimension.
+pub static LATENT_NORM: Measure = Measure {
+    name: "latent-norm",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Right,
+    about: "norm of a latent divided by the square root of its dimension; noise has 1",
+    unit: "norm of a latent over the root of its dimension",
+};
+
+/// A reconstruction's mean squared error per dimension, of values in [0, 1].
+pub static MSE: Measure = Measure {
+    name: "mse",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Low,
+    about: "mean squared error of a reconstruction, values in [0, 1]",
+    unit: "mean squared error per value, of values in [0, 1]",
+};
+
+/// The same of values in [-1, 1].
+pub static MSE_RAW: Measure = Measure {
+    name: "mse-raw",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Low,
+    about: "the same, values in [-1, 1]",
+    unit: "mean squared error per value, of values in [-1, 1]",
+};
+
+/// The root mean square difference of a latent from the noise that its image was made of.
+pub static LATENT_ERROR: Measure = Measure {
+    name: "latent-error",
+    task: "reconstruct",
+    of: Of::MEAN,
+    best: Best::Low,
+    about: "root mean square difference of a latent from the noise its image was made of",
+    unit: "root mean square difference from the true noise, per value",
+};
+
 /// The numbers of one latent, with their values for a draw of N(0, I) with d elements.
 ///
 /// A number is NaN where it is not defined: a correlation in images one pixel wide, and everything but

@@ -5,12 +5,13 @@
 //!
 //! [`Moments`] accumulate a mean and a covariance batch by batch, a [`FrechetReference`] compares
 //! with one of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
-//! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein`], [`mean_error`] and
+//! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein_along`], [`mean_error`] and
 //! [`covariance_error`] need no features: they compare samples with exact draws. [`Jackknife`] says
 //! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
 
+mod errors;
 mod few;
 mod frechet;
 mod frechet_jackknife;
@@ -21,29 +22,36 @@ mod kid;
 mod latents;
 mod line;
 mod mean;
+pub mod measure;
 mod median;
 mod moment_errors;
 mod moments;
+mod path;
 mod precision_recall;
 mod rank;
 mod sides;
 mod sliced;
 mod slope;
 
+pub use errors::{ERROR, ERROR_MEDIAN, FEATURE_ERROR};
 pub use frechet::FrechetReference;
-pub use frechet_jackknife::frechet_jackknife;
+pub use frechet_jackknife::{FD, frechet_jackknife};
 pub use gaussian::Normal;
-pub use inception_score::{SPLITS, inception_score, spread};
+pub use inception_score::{IS, SPLITS, inception_score, spread};
 pub use jackknife::{DEFAULT_BLOCKS, Jackknife, LEVEL};
-pub use kid::{KidReference, kid_jackknife};
-pub use latents::{LatentStatistics, mean_squared_error};
+pub use kid::{KID, KidReference, kid_jackknife};
+pub use latents::{
+    LATENT_ERROR, LATENT_HORIZONTAL, LATENT_KURTOSIS, LATENT_MEAN, LATENT_NORM, LATENT_STD,
+    LATENT_VERTICAL, LatentStatistics, MSE, MSE_RAW, mean_squared_error,
+};
 pub use line::{Line, LineErrors};
 pub use mean::Mean;
-pub use moment_errors::{covariance_error, mean_error};
+pub use moment_errors::{COVARIANCE_ERROR, MEAN_ERROR, covariance_error, mean_error};
 pub use moments::Moments;
-pub use precision_recall::{NEIGHBOURS, precision, recall};
+pub use path::{PATH_JUMP, PATH_LENGTH, path};
+pub use precision_recall::{NEIGHBOURS, PRECISION, RECALL, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
-pub use sliced::{DIRECTIONS, directions, sliced_wasserstein};
+pub use sliced::{DIRECTIONS, SLICED_WASSERSTEIN, directions, sliced_wasserstein_along};
 pub use slope::{Bend, log_log_bend, log_log_slope};
 
 /// What can go wrong with feature matrices.

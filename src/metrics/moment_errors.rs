@@ -11,7 +11,31 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice};
 
-use crate::metrics::{Jackknife, Moments, Result, sides::Sides};
+use crate::metrics::{
+    Jackknife, Moments, Result,
+    measure::{Best, Measure, Of},
+    sides::Sides,
+};
+
+/// The squared difference of the samples' mean from that of exact draws, per dimension.
+pub static MEAN_ERROR: Measure = Measure {
+    name: "mean-error",
+    task: "sample",
+    of: Of::Draws(mean_error),
+    best: Best::Low,
+    about: "squared difference of the mean from that of exact draws, per dimension",
+    unit: "squared difference of means from exact draws, per value",
+};
+
+/// The squared difference of the samples' covariance from that of exact draws, per dimension.
+pub static COVARIANCE_ERROR: Measure = Measure {
+    name: "covariance-error",
+    task: "sample",
+    of: Of::Draws(covariance_error),
+    best: Best::Low,
+    about: "squared difference of the covariance from that of exact draws, per dimension",
+    unit: "squared difference of covariances from exact draws, per value",
+};
 
 /// The squared difference of two sets' means per dimension, and without each of B blocks of both.
 ///

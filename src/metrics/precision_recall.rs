@@ -32,7 +32,31 @@
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use crate::metrics::{Error, Jackknife, Result, sides::Sides};
+use crate::metrics::{
+    Error, Jackknife, Result,
+    measure::{Best, Measure, Of},
+    sides::Sides,
+};
+
+/// The share of samples inside the neighbourhoods of the data.
+pub static PRECISION: Measure = Measure {
+    name: "precision",
+    task: "sample",
+    of: Of::Features(precision),
+    best: Best::High,
+    about: "share of samples that lie among the data, k = 3, higher is better",
+    unit: "share of samples among the data, higher is better",
+};
+
+/// The share of the data inside the neighbourhoods of the samples.
+pub static RECALL: Measure = Measure {
+    name: "recall",
+    task: "sample",
+    of: Of::Features(recall),
+    best: Best::High,
+    about: "share of the data covered by samples, k = 3, higher is better",
+    unit: "share of the data among samples, higher is better",
+};
 
 /// k: a ball reaches to the k-th nearest other sample of its set.
 pub const NEIGHBOURS: usize = 3;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::metrics::measure::Measure;
 use crate::plan::{
     measures::{FLOOR, Measured, column_name, unit},
     outline::Column,
@@ -119,8 +120,8 @@ impl MetricsSpec {
     }
 
     /// Whether this measure is asked for.
-    pub fn asks_for(&self, measure: Measured) -> bool {
-        self.measures.contains(&measure)
+    pub fn asks_for(&self, measure: &Measure) -> bool {
+        self.measures.iter().any(|measured| measured.is(measure))
     }
 }
 

@@ -10,22 +10,22 @@ use ndarray::{Array4, Axis, s};
 use crate::{
     core::{self, KeyedNoise, slerp},
     data::{self, Fit, ImageSet, KNOWN, Known, Places, Request, Split},
-    metrics::{LatentStatistics, mean_squared_error},
+    metrics::{self, LatentStatistics, mean_squared_error, measure::Measure},
 };
 use crate::{
     error::{Error, Result},
-    plan::{CellSpec, ImagesSpec, Measured, Task},
+    plan::{CellSpec, ImagesSpec, Task},
     run::assemble::{Carried, Sampler, Samples, Way, single},
 };
 
 /// The latents' numbers, in the order of [`LatentStatistics::values`].
-const LATENT: [Measured; 6] = [
-    Measured::LatentMean,
-    Measured::LatentStd,
-    Measured::LatentKurtosis,
-    Measured::LatentHorizontal,
-    Measured::LatentVertical,
-    Measured::LatentNorm,
+static LATENT: [&Measure; 6] = [
+    &metrics::LATENT_MEAN,
+    &metrics::LATENT_STD,
+    &metrics::LATENT_KURTOSIS,
+    &metrics::LATENT_HORIZONTAL,
+    &metrics::LATENT_VERTICAL,
+    &metrics::LATENT_NORM,
 ];
 
 /// The part of a set that is encoded by default.
@@ -163,22 +163,22 @@ fn reconstruct(
         .carry(Way::Decode, there.x.clone(), noise, &mut |calls| observe(there.calls + calls))?;
     let time = clock.elapsed();
     let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    let mut note = |measure: Measured, value: f64| {
-        numbers.entry(measure.name()).or_default().push(value);
+    let mut note = |measure: &Measure, value: f64| {
+        numbers.entry(measure.name).or_default().push(value);
     };
     for (index, latent) in there.x.outer_iter().enumerate() {
-        for (measure, value) in LATENT.into_iter().zip(LatentStatistics::of(latent).values()) {
+        for (measure, value) in LATENT.iter().zip(LatentStatistics::of(latent).values()) {
             note(measure, value);
         }
         let error = mean_squared_error(
             images.index_axis(Axis(0), index),
             back.x.index_axis(Axis(0), index),
         );
-        note(Measured::Mse, 0.25 * error);
-        note(Measured::MseRaw, error);
+        note(&metrics::MSE, 0.25 * error);
+        note(&metrics::MSE_RAW, error);
         if let Some(latents) = latents {
             let known = latents.index_axis(Axis(0), index);
-            note(Measured::LatentError, mean_squared_error(latent, known).sqrt());
+            note(&metrics::LATENT_ERROR, mean_squared_error(latent, known).sqrt());
         }
     }
     Ok(Samples {
@@ -222,14 +222,9 @@ fn interpolate(
         let at = |point: usize| x.index_axis(Axis(0), path * points + point);
         let apart = |a: usize, b: usize| mean_squared_error(at(a), at(b)).sqrt();
         let steps: Vec<f64> = (1..points).map(|point| apart(point - 1, point)).collect();
-        let length: f64 = steps.iter().sum();
-        let longest = steps.iter().copied().fold(0.0, f64::max);
-        let mean = length / steps.len() as f64;
-        for (measure, value) in [
-            (Measured::PathLength, length / apart(0, points - 1)),
-            (Measured::PathJump, longest / mean),
-        ] {
-            numbers.entry(measure.name()).or_default().push(value);
+        let measures = [&metrics::PATH_LENGTH, &metrics::PATH_JUMP];
+        for (measure, value) in measures.iter().zip(metrics::path(&steps, apart(0, points - 1))) {
+            numbers.entry(measure.name).or_default().push(value);
         }
     }
     let images = single(x.slice(s![..points, .., .., ..]), own.first)?;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
+use crate::metrics;
 use crate::run::assemble::sampler::{Carried, Sampler, Way, single};
 use crate::{
     backends::array::Array,
@@ -12,7 +13,6 @@ use crate::{
     },
     likelihood::{Bits, VariationalBound},
     measure::samples::Samples,
-    plan::Measured,
     run::solution::Solution,
     solvers::Variance,
 };
@@ -81,7 +81,7 @@ where
         let mut numbers = BTreeMap::new();
         if let Some(solved) = &solved {
             let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solved.end)])?;
-            numbers.insert(Measured::Error.name(), difference.rms()?);
+            numbers.insert(metrics::ERROR.name, difference.rms()?);
         }
         let solution = solved.as_ref().map(|solved| to_host(&solved.end)).transpose()?;
         Ok(Samples { images, calls: outcome.nfe, numbers, solution, time })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::metrics;
 use crate::{
     diagnostic::Diagnostic,
     error::{Error, Result},
@@ -14,7 +15,7 @@ use crate::{
         predicts::Predicts,
         scheduler_config::{Betas, SchedulerConfig, SchedulerError},
     },
-    plan::{Cell, Measured, MetricsSpec, ModelSpec, Rule, ScheduleSpec, stated::Stated},
+    plan::{Cell, MetricsSpec, ModelSpec, Rule, ScheduleSpec, stated::Stated},
 };
 
 /// Where a model's weights are on this machine: a folder or a file.
@@ -199,7 +200,7 @@ fn missing_measures(cell: &Cell, metrics: &MetricsSpec) -> Vec<Diagnostic> {
                      a data set"
                 ),
             );
-        } else if metrics.asks_for(Measured::Kid) && is_published(&found) {
+        } else if metrics.asks_for(&metrics::KID) && is_published(&found) {
             report(
                 "metrics.measures",
                 format!(

@@ -1,12 +1,13 @@
 //! What a cell visits and costs, and why it cannot run, found without its model.
 
+use crate::metrics;
 use crate::run::assemble::{any_solution::AnySolution, solver::grid_and_solver};
 use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
     networks::predicts::Predicts,
-    plan::{Cell, CellSpec, Measured, MetricsSpec, Task},
+    plan::{Cell, CellSpec, MetricsSpec, Task},
     run::registry::Registry,
 };
 
@@ -69,8 +70,8 @@ impl Route {
             let kind = &cell.spec.solver.kind;
             let message = format!("`{kind}` draws noise, so there is no solution to compare with");
             let instead = match cell.spec.model.exact {
-                Some(_) => Measured::SlicedWasserstein.name(),
-                None => Measured::Fd.name(),
+                Some(_) => metrics::SLICED_WASSERSTEIN.name,
+                None => metrics::FD.name,
             };
             let help = format!(
                 "`{}` is for deterministic methods; compare distributions instead (`{instead}`)",

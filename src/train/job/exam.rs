@@ -139,7 +139,7 @@ impl Examiner<'_> {
             reference: Some(distance.reference.clone()),
             blocks: (samples / 2).min(BLOCKS),
             quantise: true,
-            measures: vec![Measured::Fd],
+            measures: Measured::DEFAULT.into(),
             also: BTreeMap::new(),
         });
         Ok(CellSpec {

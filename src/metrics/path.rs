@@ -1,0 +1,30 @@
+//! How straight and how even an interpolated path of images is.
+
+use crate::metrics::measure::{Best, Measure, Of};
+
+/// The length of an interpolated path of images divided by the distance of its ends.
+pub static PATH_LENGTH: Measure = Measure {
+    name: "path-length",
+    task: "interpolate",
+    of: Of::MEAN,
+    best: Best::Low,
+    about: "length of an interpolated path divided by the distance of its ends",
+    unit: "length of the path over the distance of its ends",
+};
+
+/// The longest step of such a path divided by its mean step.
+pub static PATH_JUMP: Measure = Measure {
+    name: "path-jump",
+    task: "interpolate",
+    of: Of::MEAN,
+    best: Best::Low,
+    about: "longest step of such a path divided by its mean step",
+    unit: "longest step of the path over its mean step",
+};
+
+/// Length and jump of a path by the distances of its neighbouring points and that of its ends.
+pub fn path(steps: &[f64], ends: f64) -> [f64; 2] {
+    let length: f64 = steps.iter().sum();
+    let longest = steps.iter().copied().fold(0.0, f64::max);
+    [length / ends, longest / (length / steps.len() as f64)]
+}
