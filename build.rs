@@ -1,21 +1,25 @@
 //! Compiles this crate's few lines of C++ against LibTorch's headers, and puts LibTorch's folder into
 //! the binary's rpath, so that nothing has to be exported to run it.
 
+// The library alone links none of it, and docs.rs has no LibTorch.
+#![cfg_attr(any(not(feature = "torch"), feature = "doc-only"), allow(dead_code, unused_imports))]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 
-/// The C++ sources, each with the module beside `backends` that calls it.
+/// The C++ sources; the module of `backends` of the same name calls each.
 const SOURCES: &str = "src/backends/cpp";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // The library alone links none of it, and docs.rs has no LibTorch.
-    let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
-    if !feature("TORCH") || feature("DOC_ONLY") {
-        return;
-    }
+    #[cfg(all(feature = "torch", not(feature = "doc-only")))]
+    with_libtorch();
+}
+
+#[cfg(feature = "torch")]
+fn with_libtorch() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=.libtorch/runtime");
     let libtorch = env::var_os("LIBTORCH").map(PathBuf::from);
@@ -26,6 +30,7 @@ fn main() {
 }
 
 /// Compiles every source as `torch-sys` does its own, which is linked beside them.
+#[cfg(feature = "torch")]
 fn compile(libtorch: Option<&Path>) {
     println!("cargo:rerun-if-changed={SOURCES}");
     let entries = fs::read_dir(SOURCES).expect("the package contains its C++ sources");

@@ -31,6 +31,9 @@ pub enum Error {
     /// Another program that was asked to do a part failed.
     #[error("{0}")]
     Failed(String),
+    /// Work that is done as a whole or not at all was interrupted.
+    #[error("interrupted; nothing was written")]
+    Stopped,
     /// The run was interrupted; finished work is on disk.
     #[error("interrupted; finished work is kept, and the same command continues")]
     Interrupted,
@@ -53,7 +56,7 @@ impl Error {
                 crate::core::Error::Interrupted => 130,
                 _ => 2,
             },
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Stopped => 130,
             _ => 1,
         }
     }
@@ -84,7 +87,7 @@ impl From<crate::data::Error> for Error {
 impl From<CompileError> for Error {
     fn from(error: CompileError) -> Self {
         match error {
-            CompileError::Interrupted => Self::Interrupted,
+            CompileError::Interrupted => Self::Stopped,
             CompileError::Run(core) => Self::Core(core),
             CompileError::Failed { .. }
             | CompileError::Differs { .. }

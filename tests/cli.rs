@@ -625,6 +625,7 @@ fn the_help_is_what_was_reviewed() {
         "models",
         "inspect",
         "convert",
+        "compile",
         "table",
         "plot",
         "completions",

@@ -16,11 +16,11 @@ use ddim::{
         checkpoint::Which,
         files,
         placement::{Placement, Precision},
-        unet::{Dropout as _, Unet},
+        unet::{self, Dropout as _, Unet},
         unet_config::UnetConfig,
         weights::Weights,
     },
-    train::dropout::Dropout,
+    train::dropout::{self, Dropout},
 };
 use support::fill;
 use tch::{Device, Kind, Tensor};
@@ -240,8 +240,8 @@ fn sums_and_enlargements_have_the_gradients_of_libtorchs_own() {
 #[test]
 fn dropout_in_the_kernel_is_dropout_behind_it_and_so_are_its_gradients() {
     let case = case([3, 64, 5], 32);
-    let dropout = Dropout::new(5, 100, 3, 2, 0.3).unwrap();
-    let dropped = dropout.of_kernel(1, Device::Cpu).unwrap();
+    let dropout = Dropout::new(&dropout::keys(5, 100, 3, 2).unwrap(), 0.3);
+    let dropped = dropout.of_kernel(1).unwrap();
     let x = case.x.detach().set_requires_grad(true);
     let norm =
         Norm { weight: &case.weight, bias: &case.bias, groups: case.groups, eps: 1e-6, silu: true };
@@ -349,11 +349,30 @@ fn tiny() -> UnetConfig {
 }
 
 #[test]
+fn weights_may_begin_anywhere_in_a_vector() {
+    let Case { x, added, .. } = case([2, 32, 8], 32);
+    let vector = normal("fused/vector", &[65]);
+    let [weight, bias] = [(0, 32), (33, 32)].map(|(first, n)| vector.narrow(0, first, n));
+    let apart = [weight.copy(), bias.copy()];
+    let y = |weight, bias| {
+        let norm = Norm { weight, bias, groups: 8, eps: 1e-6, silu: true };
+        let y = fused::norm((&x, None), Some(&added), &norm, None).unwrap();
+        fused::add(y, Some(bias), (Some(&x), None)).unwrap()
+    };
+    assert_eq!(y(&weight, &bias), y(&apart[0], &apart[1]));
+    let phases = normal("fused/phases", &[2, 128, 3, 3]);
+    assert_eq!(
+        fused::interleave(&phases, Some(&bias)).unwrap(),
+        fused::interleave(&phases, Some(&apart[1])).unwrap()
+    );
+}
+
+#[test]
 fn a_training_step_by_kernels_has_the_gradients_of_one_without() {
     let config = tiny();
     let x = normal("train/x", &[3, 3, 8, 8]).contiguous();
     let t = Tensor::from_slice(&[0.0, 999.0, 321.5_f64]);
-    let dropout = Dropout::new(5, 100, 3, 8, 0.3).unwrap();
+    let dropout = Dropout::new(&dropout::keys(5, 100, 3, 8).unwrap(), 0.3);
     let gradients = |placement| {
         let parameters: BTreeMap<String, Tensor> = config
             .tensors()
@@ -363,7 +382,8 @@ fn a_training_step_by_kernels_has_the_gradients_of_one_without() {
                 (name, values)
             })
             .collect();
-        let unet = Unet::of_parameters(&config, &parameters, placement).unwrap();
+        let frequencies = unet::frequencies(&config, Device::Cpu).unwrap();
+        let unet = Unet::of_parameters(&config, &parameters, &frequencies, placement).unwrap();
         let y = unet.forward_train(&x, &t, Some(&dropout)).unwrap();
         let inputs: Vec<&Tensor> = parameters.values().collect();
         let loss = y.square().mean(Kind::Float);

@@ -23,7 +23,7 @@ use ddim::{
     networks::{
         placement::{Placement, Precision},
         predicts::Predicts,
-        unet::Unet,
+        unet::{self, Unet},
         unet_config::UnetConfig,
         weights::Weights,
     },
@@ -194,7 +194,9 @@ fn the_network_that_is_trained_is_the_one_that_runs() {
     // What asks for a gradient takes other ways through the network.
     let asking = |(name, x): (&String, &Tensor)| (name.clone(), x.detach().set_requires_grad(true));
     let parameters = tensors.iter().map(asking).collect();
-    let trained = Unet::of_parameters(&config, &parameters, Placement::default()).unwrap();
+    let frequencies = unet::frequencies(&config, Device::Cpu).unwrap();
+    let placement = Placement::default();
+    let trained = Unet::of_parameters(&config, &parameters, &frequencies, placement).unwrap();
     let given = Weights { tensors, sha256: String::new(), origin: "fill".into() };
     let run = Unet::new(&config, &given, Placement::default()).unwrap();
     let images = Tensor::from_slice(&fill::unit("train/plain", 2 * 3 * 8 * 8));

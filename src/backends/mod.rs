@@ -10,4 +10,8 @@ mod message;
 #[cfg(feature = "torch")]
 pub mod package;
 #[cfg(feature = "torch")]
+pub mod replay;
+#[cfg(feature = "torch")]
 pub mod torch;
+#[cfg(feature = "torch")]
+pub mod upload;

@@ -3,6 +3,7 @@
 use ndarray::{Array2, Array4, ArrayD};
 use tch::{Device, Kind, Tensor};
 
+use crate::backends::upload;
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
 
 /// The version of LibTorch that the build links.
@@ -86,7 +87,7 @@ impl Noise<Tensor> for KeyedNoise {
             }
             other => return Err(Error::model(format!("a state is f32 or f64, not {other:?}"))),
         };
-        host.and_then(|noise| noise.f_reshape(&size)?.f_to_device(like.device()))
+        host.and_then(|noise| upload::upload(&noise.f_reshape(&size)?, like.device()))
             .map_err(Error::model)
     }
 }

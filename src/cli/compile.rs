@@ -29,9 +29,9 @@ const ALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs a Python that has torch 2.6 to 2.11, and a C++ compiler; for CUDA also its headers. The package\n\
-    is native code for this kind of processor or GPU, and --model takes it. It is held to the network's own\n\
-    output before it is written.\n\nExamples:\n  \
+    after_help = "Needs a Python that has torch 2.6 to 2.11, and a C++ compiler; for CUDA also its headers. What it\n\
+    writes is native code for this kind of processor or GPU, and --model takes it. Before it is written,\n\
+    its output is compared with the network's own.\n\nExamples:\n  \
     ddim compile models/cifar10 --batch 64 --out net.pt2\n  \
     ddim compile models/cifar10 --device cuda --batch 512 --precision bf16\n  \
     ddim compile models/cifar10 --dynamic --python net/bin/python --out net.pt2\n  \
@@ -50,7 +50,7 @@ pub(super) struct Compile {
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
 
-    /// Compile for any number of images, which is slower
+    /// Compile for any number of images of a call instead
     #[arg(long, conflicts_with = "batch")]
     dynamic: bool,
 

@@ -210,7 +210,8 @@ class Unet(nn.Module):
         half = widths[0] // 2
         scale = -math.log(10000) / (half - config["freq_shift"])
         frequencies = [math.exp(scale * i) for i in range(half)]
-        self.register_buffer("frequencies", torch.tensor(frequencies, dtype=torch.float64))
+        frequencies = torch.tensor(frequencies, dtype=torch.float64, device=weights.device)
+        self.register_buffer("frequencies", frequencies)
         self.flip = config["flip_sin_to_cos"]
 
     def added(self, t):
@@ -295,7 +296,7 @@ def build(request, device, kind):
     """The network, and whether one timestep serves all images."""
     if "module" not in request:
         weights = Weights(request["weights"], device, kind)
-        return Unet(request["config"], weights).eval(), True
+        return Unet(request["config"], weights).to(device).eval(), True
     path, _, name = request["module"].rpartition(":")
     if not Path(path).is_file():
         refuse(f"{path} is no file")
@@ -390,9 +391,13 @@ def main():
         network, shared = build(request, device, kind)
         # An export generalises from an example of any size but 0 and 1.
         images = torch.randn([batch or 8, *shape], device=device)
-        t = torch.full([1 if shared else images.shape[0]], 500.0, device=device)
+        # f32 would round a timestep between integers, and with it the phases.
+        t = torch.full([1], 500.0, dtype=torch.float64, device=device)
+        if not shared:
+            t = t.float().expand(images.shape[0]).contiguous()
         out = network(images, t)
-        if out.dim() != 4 or out.shape[1] not in (shape[0], 2 * shape[0]) or out.shape[::2] != images.shape[::2]:
+        sides = [images.shape[0], shape[1], shape[2]]
+        if list(out.shape) not in ([sides[0], c, *sides[1:]] for c in (shape[0], 2 * shape[0])):
             refuse(f"the network returns {list(out.shape)} for images {list(images.shape)}")
         for index, label in enumerate((0.0, 500.0, 999.0) if "module" in request else ()):
             hold(network, request, index, label)
@@ -402,8 +407,7 @@ def main():
             n = torch.export.Dim("n", min=1, max=65536)
             dynamic = {"x": {0: n}, "t": None if shared else {0: n}}
         program = torch.export.export(network, (images, t), dynamic_shapes=dynamic)
-    metadata = dict(request["metadata"])
-    metadata |= {
+    metadata = {
         "ddim.device": device,
         "ddim.batch": "dynamic" if batch is None else str(batch),
         "ddim.shape": ",".join(str(side) for side in shape),
@@ -416,6 +420,7 @@ def main():
         "ddim.tensors": str(sum(1 for _ in network.parameters())),
         "ddim.autotuned": "yes" if request["autotune"] else "no",
     }
+    metadata |= request["metadata"]
     if device == "cuda":
         major, minor = torch.cuda.get_device_capability()
         metadata |= {

@@ -24,7 +24,7 @@ use crate::backends::{
     cuda,
     torch::{LIBTORCH, first_line},
 };
-use crate::core::{CLEAN, Denoiser, Draw, KeyedNoise, Level, Noise};
+use crate::core::{CLEAN, Denoiser, Draw, KeyedNoise, Level, Noise, Prediction};
 use crate::data::{Places, atomic, sha256};
 use crate::networks::{
     checkpoint::{Checkpoint, Which},
@@ -281,6 +281,9 @@ impl Order {
                     .expect("invariant: the configuration was written as JSON");
                 request["config"] = config;
                 metadata["ddim.weights"] = json!(network.sha256());
+                // As in the file: what the script joins or divides is no concern of a reader.
+                metadata["ddim.tensors"] = json!(network.tensors().to_string());
+                metadata["ddim.parameters"] = json!(network.parameters().to_string());
                 // What is wrong with the file is said where a manifest reads it.
                 if let Ok(Some(scheduler)) = SchedulerConfig::find(path)
                     && let Ok(text) = fs::read_to_string(&scheduler)
@@ -376,28 +379,37 @@ impl Order {
         let sides = about.shape.map(|side| i64::try_from(side).unwrap_or(i64::MAX));
         let images = i64::try_from(HELD.0).unwrap_or(0);
         let shape = [images, sides[0], sides[1], sides[2]];
-        let (mut difference, mut output) = (0.0, 0.0);
-        let mut add = |found: &Tensor, expected: &Tensor| -> Result<(), tch::TchError> {
-            let squares = |x: &Tensor| -> Result<f64, tch::TchError> {
-                x.f_to_kind(Kind::Double)?.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])
-            };
-            let expected = expected.f_to_device(found.device())?;
-            difference += squares(&found.f_sub(&expected)?)?;
-            output += squares(&expected)?;
-            Ok(())
-        };
         let like = Tensor::f_zeros(shape, (Kind::Float, self.device))?;
         let noise = KeyedNoise { seed: 0, first: 0 };
+        let (mut off, mut native) = (Off::default(), Off::default());
+        let other = match (&self.source, self.precision) {
+            (Source::Network { path, which, shape }, Precision::Bf16) => {
+                let placement = Placement {
+                    device: self.device,
+                    precision: self.precision,
+                    ..Placement::default()
+                };
+                let wanted = Wanted { which: *which, shape: *shape, placement };
+                Some(Network::open(path, &wanted)?)
+            }
+            _ => None,
+        };
         for (index, t) in HELD.1.into_iter().enumerate() {
             let label = Tensor::f_from_slice(&[t])?;
             if let Some(network) = network {
                 let x = noise.draw(&like, Draw::Initial)?;
-                let at = Level { t, ..CLEAN }.into();
-                let expected = network.predict_with_range(&x, at)?;
-                let found = compiled.forward(&x, &label)?;
-                add(&found.f_narrow(1, 0, sides[0])?, &expected.eps)?;
-                if let Some(range) = expected.range {
-                    add(&found.f_narrow(1, sides[0], sides[0])?, &range)?;
+                let ask = |network: &Network| -> Result<Tensor, CompileError> {
+                    let at = Level { t, ..CLEAN }.into();
+                    let Prediction { eps, range, .. } = network.predict_with_range(&x, at)?;
+                    Ok(Tensor::f_cat(
+                        &[Some(eps), range].into_iter().flatten().collect::<Vec<_>>(),
+                        1,
+                    )?)
+                };
+                let expected = ask(network)?;
+                off.add(&compiled.forward(&x, &label)?, &expected)?;
+                if let Some(other) = &other {
+                    native.add(&ask(other)?, &expected)?;
                 }
             } else {
                 let read = |name: &str, channels: i64| -> Result<Tensor, CompileError> {
@@ -410,11 +422,38 @@ impl Order {
                 };
                 let channels = i64::try_from(about.channels).unwrap_or(0);
                 let (x, expected) = (read("x", sides[0])?, read("eps", channels)?);
-                add(&compiled.forward(&x, &label)?, &expected)?;
+                off.add(&compiled.forward(&x, &label)?, &expected)?;
             }
         }
-        let rms = (difference / output).sqrt();
-        Ok(Held { rms, allowed: allowed(self.precision, about.tf32.as_deref()) })
+        let mut allowed = allowed(self.precision, about.tf32.as_deref());
+        if other.is_some() {
+            // A network may lose more in bf16 than most do, however it is run.
+            allowed = allowed.max(2.0 * native.rms());
+        }
+        Ok(Held { rms: off.rms(), allowed })
+    }
+}
+
+/// The mean squares of differences and of what they are relative to.
+#[derive(Default)]
+struct Off {
+    difference: f64,
+    output: f64,
+}
+
+impl Off {
+    fn add(&mut self, found: &Tensor, expected: &Tensor) -> Result<(), tch::TchError> {
+        let squares = |x: &Tensor| -> Result<f64, tch::TchError> {
+            x.f_to_kind(Kind::Double)?.f_square()?.f_mean(Kind::Double)?.f_double_value(&[])
+        };
+        let expected = expected.f_to_device(found.device())?;
+        self.difference += squares(&found.f_sub(&expected)?)?;
+        self.output += squares(&expected)?;
+        Ok(())
+    }
+
+    fn rms(&self) -> f64 {
+        (self.difference / self.output).sqrt()
     }
 }
 

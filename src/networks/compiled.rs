@@ -153,7 +153,7 @@ pub struct About {
     pub shape: [usize; 3],
     /// Channels of the output.
     pub channels: usize,
-    /// Whether one timestep serves all images of a call.
+    /// Whether one timestep in f64 serves all images of a call; otherwise each has its own, in f32.
     pub shared: bool,
     /// The arithmetic inside.
     pub precision: Precision,
@@ -368,7 +368,9 @@ impl Compiled {
         }
         tch::no_grad(|| {
             let images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
-            let t = t.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
+            // Networks read here compute the timestep's features in f64.
+            let kind = if self.about.shared { Kind::Double } else { Kind::Float };
+            let t = t.f_to_device(self.device)?.f_to_kind(kind)?;
             in_calls(&images, self.about.batch, |images| self.call(images, &t))
         })
     }
@@ -520,12 +522,12 @@ mod tests {
         }
         // What fills the last call up is zero.
         let mut last = None;
-        in_calls(&images, Some(4), |x| {
+        let out = in_calls(&images, Some(4), |x| {
             last = Some(x.shallow_clone());
             Ok(x.shallow_clone())
-        })
-        .unwrap();
-        let last = last.unwrap();
+        });
+        let (out, last) = (out.unwrap(), last.unwrap());
+        assert!(out.equal(&images));
         assert!(last.narrow(0, 0, 3).equal(&images.narrow(0, 4, 3)));
         assert!(
             last.narrow(0, 3, 1).equal(&Tensor::zeros([1, 2, 3, 3], (Kind::Float, Device::Cpu)))

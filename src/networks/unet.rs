@@ -17,9 +17,12 @@ mod builder;
 mod layers;
 mod narrow_norm;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::builder::Builder;
 use self::layers::Attention;
@@ -32,7 +35,7 @@ use self::layers::Parts;
 use self::layers::Resnet;
 use self::layers::Upsample;
 use self::layers::silu;
-use crate::backends::{fused, torch::first_line};
+use crate::backends::{fused, replay::Replays, torch::first_line, upload::upload};
 use crate::networks::{
     placement::{Layout, Placement, Precision},
     unet_config::UnetConfig,
@@ -86,7 +89,13 @@ pub struct Unet {
     up: Vec<Level<Upsample>>,
     norm_out: Norm,
     conv_out: Conv,
+    /// Calls of few images as a GPU has recorded them.
+    replays: Mutex<Replays>,
 }
+
+/// Pixels of a call up to which a GPU waits for the processor to queue a network's operations, so that
+/// replaying them pays: 128 images of 32 x 32.
+const FEW_PIXELS: usize = 128 * 32 * 32;
 
 impl Unet {
     /// Builds the network of that configuration from its weights.
@@ -100,10 +109,11 @@ impl Unet {
         placement: Placement,
     ) -> Result<Self, WeightsError> {
         weights.check(&config.tensors())?;
-        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, placement))?)
+        let frequencies = frequencies(config, placement.device)?;
+        Ok(tch::no_grad(|| Self::build(config, &weights.tensors, frequencies, placement))?)
     }
 
-    /// Builds the network as a differentiable function of its weights.
+    /// Builds the network as a differentiable function of its weights, with its [`frequencies`].
     ///
     /// # Errors
     /// What LibTorch refuses.
@@ -113,14 +123,16 @@ impl Unet {
     pub fn of_parameters(
         config: &UnetConfig,
         parameters: &BTreeMap<String, Tensor>,
+        frequencies: &Tensor,
         placement: Placement,
     ) -> Result<Self, UnetError> {
-        Ok(Self::build(config, parameters, placement)?)
+        Ok(Self::build(config, parameters, frequencies.shallow_clone(), placement)?)
     }
 
     fn build(
         config: &UnetConfig,
         tensors: &BTreeMap<String, Tensor>,
+        frequencies: Tensor,
         placement: Placement,
     ) -> Result<Self, tch::TchError> {
         let kernels = placement.fused && placement.layout == Layout::ChannelsLast;
@@ -160,7 +172,7 @@ impl Unet {
             up.push(level);
         }
         Ok(Self {
-            frequencies: frequencies(config)?.f_to_device(placement.device)?,
+            frequencies,
             time1: builder.linear("time_embedding.linear_1")?,
             time2: builder.linear("time_embedding.linear_2")?,
             norm_out: builder.norm("conv_norm_out")?,
@@ -173,6 +185,7 @@ impl Unet {
             down,
             middle,
             up,
+            replays: Mutex::default(),
         })
     }
 
@@ -210,7 +223,17 @@ impl Unet {
     /// When the shapes do not fit, or LibTorch refuses an operation.
     pub fn forward(&self, images: &Tensor, t: &Tensor) -> Result<Tensor, UnetError> {
         self.check(images, t)?;
-        Ok(tch::no_grad(|| self.run(images, t, None))?)
+        let device = self.placement.device;
+        let pixels = images.numel() / usize::try_from(self.config.in_channels).unwrap_or(1);
+        if !device.is_cuda() || pixels > FEW_PIXELS {
+            return Ok(tch::no_grad(|| self.run(images, t, None))?);
+        }
+        let work = |inputs: &[Tensor]| -> Result<_, tch::TchError> {
+            Ok([tch::no_grad(|| self.run(&inputs[0], &inputs[1], None))?])
+        };
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        let [out] = replays.run(&[images.f_to_device(device)?, upload(t, device)?], &work)?;
+        Ok(out)
     }
 
     /// Runs the network for training, with a timestep for each image and maybe dropout.
@@ -321,10 +344,13 @@ impl Unet {
     }
 }
 
-/// The timestep's frequencies, `10000^(-i / (half - shift))` for `i < half`, in f64.
-fn frequencies(config: &UnetConfig) -> Result<Tensor, tch::TchError> {
+/// The timestep's frequencies, `10000^(-i / (half - shift))` for `i < half`, in f64 on a device.
+///
+/// # Errors
+/// If the device has no room.
+pub fn frequencies(config: &UnetConfig, device: Device) -> Result<Tensor, tch::TchError> {
     let half = config.base() / 2;
     let scale = -(10_000_f64.ln()) / (half as f64 - config.freq_shift);
     let frequencies: Vec<f64> = (0..half).map(|i| (scale * i as f64).exp()).collect();
-    Tensor::f_from_slice(&frequencies)
+    Tensor::f_from_slice(&frequencies)?.f_to_device(device)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
+use crate::backends::upload::upload;
 use crate::networks::{
     classifier::{Architecture, Layer},
     placement::Placement,
@@ -14,7 +15,7 @@ use crate::networks::{
 };
 use crate::train::{
     batch::Batch,
-    objective::{Loss, Objective},
+    objective::{Loss, Objective, unfit},
     settings::Classifier,
 };
 
@@ -63,18 +64,24 @@ impl Objective for ClassifierLoss {
             .collect()
     }
 
+    /// The images' bytes and their classes.
+    fn inputs(&self, batch: &Batch) -> Result<Vec<Tensor>, tch::TchError> {
+        let shape = batch.shape.map(|side| side.cast_signed() as i64);
+        let host = [
+            Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?,
+            Tensor::f_from_slice(&batch.classes)?,
+        ];
+        host.iter().map(|host| upload(host, self.placement.device)).collect()
+    }
+
     fn loss(
         &self,
         parameters: &BTreeMap<String, Tensor>,
         buffers: &mut BTreeMap<String, Tensor>,
-        batch: &Batch,
+        inputs: &[Tensor],
     ) -> Result<Loss, UnetError> {
-        let device = self.placement.device;
-        let shape = batch.shape.map(|side| side.cast_signed() as i64);
-        let bytes = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
+        let [bytes, classes] = inputs else { return Err(unfit(inputs)) };
         let images = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
-        let classes = Tensor::f_from_slice(&batch.classes)?.f_to_device(device)?;
-
         let none = None::<&Tensor>;
         let layer = |x: &Tensor, Layer { conv, norm, stride }: Layer<'_>| {
             let kernel = &parameters[&format!("{conv}.weight")];
@@ -91,8 +98,8 @@ impl Objective for ClassifierLoss {
         let scores =
             features.f_linear(&parameters["linear.weight"], Some(&parameters["linear.bias"]))?;
         let entropy =
-            scores.f_cross_entropy_loss(&classes, none, tch::Reduction::None, -100, 0.0)?;
-        let wrong = scores.f_argmax(1, false)?.f_ne_tensor(&classes)?.f_to_kind(Kind::Float)?;
+            scores.f_cross_entropy_loss(classes, none, tch::Reduction::None, -100, 0.0)?;
+        let wrong = scores.f_argmax(1, false)?.f_ne_tensor(classes)?.f_to_kind(Kind::Float)?;
         let each = Tensor::f_stack(&[entropy.f_detach()?, wrong], 0)?;
         Ok(Loss { total: entropy.f_mean(Kind::Float)?, each })
     }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use crate::backends::upload::upload;
 use crate::networks::{
     placement::Placement,
     predicts::Predicts,
@@ -13,7 +14,7 @@ use crate::networks::{
 use crate::train::{
     batch::Batch,
     dropout::{self, Dropout},
-    objective::{Loss, Objective},
+    objective::{Loss, Objective, unfit},
     settings::Denoiser,
 };
 
@@ -48,15 +49,8 @@ impl DenoiserLoss {
             [level.signal(), level.std(), weight].map(|x| x as f32)
         };
         let levels = (0..learner.schedule.horizon()).map(level).collect();
-        Self { layers: dropout::layers(&learner), learner, seed, placement, levels }
-    }
-
-    /// A number of each image's timestep, `[N, 1, 1, 1]`.
-    fn per_image(&self, batch: &Batch, which: usize) -> Result<Tensor, tch::TchError> {
-        let levels =
-            batch.timesteps.iter().filter_map(|&t| self.levels.get(usize::try_from(t).ok()?));
-        let values: Vec<f32> = levels.map(|level| level[which]).collect();
-        Tensor::f_from_slice(&values)?.f_reshape([-1, 1, 1, 1])?.f_to_device(self.placement.device)
+        let layers = dropout::layers(&learner);
+        Self { learner, seed, layers, placement, levels }
     }
 }
 
@@ -72,35 +66,56 @@ impl Objective for DenoiserLoss {
         layer == "conv_out" || last("conv2") || layer.ends_with("to_out.0")
     }
 
+    /// The images' bytes, the noise, three numbers of each timestep `[3, N]`, the timesteps, the
+    /// frequencies of their features, and the keys of dropout if there is any.
+    fn inputs(&self, batch: &Batch) -> Result<Vec<Tensor>, tch::TchError> {
+        let shape = batch.shape.map(|side| side.cast_signed() as i64);
+        let level = |which: usize| {
+            let timesteps = batch.timesteps.iter();
+            timesteps.filter_map(move |&t| Some(self.levels.get(usize::try_from(t).ok()?)?[which]))
+        };
+        let levels: Vec<f32> = (0..3).flat_map(level).collect();
+        let mut host = vec![
+            Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?,
+            Tensor::f_from_slice(&batch.noise)?.f_reshape(shape)?,
+            Tensor::f_from_slice(&levels)?.f_reshape([3, -1])?,
+            Tensor::f_from_slice(&batch.timesteps)?,
+            unet::frequencies(&self.learner.network, Device::Cpu)?,
+        ];
+        if self.learner.dropout > 0.0 {
+            host.push(dropout::keys(self.seed, batch.first, batch.shape[0], self.layers)?);
+        }
+        host.iter().map(|host| upload(host, self.placement.device)).collect()
+    }
+
     fn loss(
         &self,
         parameters: &BTreeMap<String, Tensor>,
         _: &mut BTreeMap<String, Tensor>,
-        batch: &Batch,
+        inputs: &[Tensor],
     ) -> Result<Loss, UnetError> {
-        let device = self.placement.device;
-        let shape = batch.shape.map(|side| side.cast_signed() as i64);
-        let bytes = Tensor::f_from_slice(&batch.images)?.f_reshape(shape)?.f_to_device(device)?;
+        let [bytes, eps, levels, t, frequencies, keys @ ..] = inputs else {
+            return Err(unfit(inputs));
+        };
         let x0 = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(127.5)?.f_sub_scalar_(1.0)?;
-        let eps = Tensor::f_from_slice(&batch.noise)?.f_reshape(shape)?.f_to_device(device)?;
-        let (signal, noise) = (self.per_image(batch, 0)?, self.per_image(batch, 1)?);
-        let x = signal.f_mul(&x0)?.f_add_(&noise.f_mul(&eps)?)?;
-        let t = Tensor::f_from_slice(&batch.timesteps)?;
+        let per_image = |which| levels.f_get(which)?.f_reshape([-1, 1, 1, 1]);
+        let (signal, noise) = (per_image(0)?, per_image(1)?);
+        let x = signal.f_mul(&x0)?.f_add_(&noise.f_mul(eps)?)?;
 
-        let network = Unet::of_parameters(&self.learner.network, parameters, self.placement)?;
-        let dropout =
-            Dropout::new(self.seed, batch.first, batch.shape[0], self.layers, self.learner.dropout);
+        let network =
+            Unet::of_parameters(&self.learner.network, parameters, frequencies, self.placement)?;
+        let dropout = keys.first().map(|keys| Dropout::new(keys, self.learner.dropout));
         let dropout = dropout.as_ref().map(|dropout| dropout as &dyn unet::Dropout);
-        let predicted = network.forward_train(&x, &t, dropout)?;
+        let predicted = network.forward_train(&x, t, dropout)?;
         let target = match self.learner.target {
-            Predicts::Eps => eps,
+            Predicts::Eps => eps.shallow_clone(),
             Predicts::X0 => x0,
-            Predicts::V => signal.f_mul(&eps)?.f_sub(&noise.f_mul(&x0)?)?,
+            Predicts::V => signal.f_mul(eps)?.f_sub(&noise.f_mul(&x0)?)?,
         };
         let squares = predicted.f_sub(&target)?.f_square()?;
         let each = squares.f_mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float)?;
         let weighted = if self.learner.weight_cap > 1.0 {
-            each.f_mul(&self.per_image(batch, 2)?.f_reshape([-1])?)?
+            each.f_mul(&levels.f_get(2)?)?
         } else {
             each.shallow_clone()
         };

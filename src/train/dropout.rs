@@ -23,8 +23,8 @@ const PLACE: u32 = 0x9e37_79b1;
 /// The masks of one batch.
 #[derive(Debug)]
 pub struct Dropout {
-    /// A key for each image, and each layer of it.
-    keys: Vec<Vec<u32>>,
+    /// The bits of a key for each layer of each image, int32 `[layers, N]`.
+    keys: Tensor,
     /// What a hash must reach to keep a value.
     threshold: u32,
     /// What kept values are multiplied by, $1 / (1 - p)$.
@@ -37,20 +37,32 @@ pub fn layers(denoiser: &Denoiser) -> usize {
     shapes.keys().filter(|name| name.ends_with(".conv2.weight")).count()
 }
 
-impl Dropout {
-    /// The masks of the images `first..first + n`, for a network of `layers` layers; none if nothing
-    /// is dropped.
-    pub fn new(seed: u64, first: u64, n: usize, layers: usize, p: f64) -> Option<Self> {
-        if p <= 0.0 {
-            return None;
+/// The keys of the images `first..first + n`, for a network of `layers` layers: int32 `[layers, N]`.
+///
+/// # Errors
+/// What LibTorch refuses.
+pub fn keys(seed: u64, first: u64, n: usize, layers: usize) -> Result<Tensor, tch::TchError> {
+    let mut keys = vec![0_i32; layers * n];
+    for i in 0..n {
+        let mut generator = generator(seed, first + i as u64, KEYS);
+        for layer in 0..layers {
+            keys[layer * n + i] = generator.next_u32().cast_signed();
         }
-        let keys = (0..n as u64).map(|i| {
-            let mut generator = generator(seed, first + i, KEYS);
-            (0..layers).map(|_| generator.next_u32()).collect()
-        });
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // p is in (0, 1)
+    }
+    let rows = [layers, n].map(|side| side.cast_signed() as i64);
+    Tensor::f_from_slice(&keys)?.f_reshape(rows)
+}
+
+impl Dropout {
+    /// The masks of the images with those [`keys`], which drop a value with probability p.
+    pub fn new(keys: &Tensor, p: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // p is in [0, 1)
         let threshold = (p * 4_294_967_296.0).round().min(4_294_967_295.0) as u32;
-        Some(Self { keys: keys.collect(), threshold, factor: 1.0 / (1.0 - p) })
+        Self { keys: keys.shallow_clone(), threshold, factor: 1.0 / (1.0 - p) }
+    }
+
+    fn row(&self, layer: usize) -> Result<Tensor, tch::TchError> {
+        self.keys.f_get(layer.cast_signed() as i64)
     }
 
     /// The mask as the processor computes it. Places count channels fastest, then columns: the
@@ -58,12 +70,14 @@ impl Dropout {
     fn on_host(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
         let (n, c, h, w) = x.size4()?;
         let places = usize::try_from(c * h * w).unwrap_or(0);
+        let keys: Vec<i32> = self.row(layer)?.try_into()?;
+        let Self { threshold, factor, .. } = *self;
         let mut mask = vec![0_f32; x.numel()];
         #[allow(clippy::cast_possible_truncation)]
-        mask.par_chunks_mut(places.max(1)).zip(&self.keys).for_each(|(mask, keys)| {
+        mask.par_chunks_mut(places.max(1)).zip(&keys).for_each(|(mask, key)| {
             for (place, value) in mask.iter_mut().enumerate() {
-                let kept = hash(keys[layer], place as u32) >= self.threshold;
-                *value = if kept { self.factor as f32 } else { 0.0 };
+                let kept = hash(key.cast_unsigned(), place as u32) >= threshold;
+                *value = if kept { factor as f32 } else { 0.0 };
             }
         });
         let mask = Tensor::f_from_slice(&mask)?.f_reshape([n, h, w, c])?.f_permute([0, 3, 1, 2])?;
@@ -74,8 +88,7 @@ impl Dropout {
     fn on_device(&self, layer: usize, x: &Tensor) -> Result<Tensor, tch::TchError> {
         const LOW: i64 = 0xffff_ffff;
         let (n, c, h, w) = x.size4()?;
-        let keys: Vec<i64> = self.keys.iter().map(|keys| i64::from(keys[layer])).collect();
-        let keys = Tensor::f_from_slice(&keys)?.f_to_device(x.device())?.f_unsqueeze(1)?;
+        let keys = self.row(layer)?.f_to_kind(Kind::Int64)?.f_bitwise_and(LOW)?.f_unsqueeze(1)?;
         let places = Tensor::f_arange(c * h * w, (Kind::Int64, x.device()))?;
         let low = |x: Tensor| x.f_bitwise_and(LOW);
         let fold = |x: Tensor, shift: u32| {
@@ -103,13 +116,9 @@ impl unet::Dropout for Dropout {
         x.f_mul(&mask)
     }
 
-    fn of_kernel(&self, layer: usize, device: Device) -> Result<Dropped, tch::TchError> {
-        let keys: Vec<i32> = self.keys.iter().map(|keys| keys[layer].cast_signed()).collect();
-        Ok(Dropped {
-            keys: Tensor::f_from_slice(&keys)?.f_to_device(device)?,
-            threshold: self.threshold,
-            factor: self.factor,
-        })
+    fn of_kernel(&self, layer: usize) -> Result<Dropped, tch::TchError> {
+        let Self { threshold, factor, .. } = *self;
+        Ok(Dropped { keys: self.row(layer)?, threshold, factor })
     }
 }
 
@@ -132,7 +141,7 @@ mod tests {
 
     #[test]
     fn host_and_device_compute_the_same_masks() {
-        let dropout = Dropout::new(5, 100, 6, 3, 0.3).unwrap();
+        let dropout = Dropout::new(&keys(5, 100, 6, 3).unwrap(), 0.3);
         for layer in 0..3 {
             let (host, device) =
                 (dropout.on_host(layer, &ones()), dropout.on_device(layer, &ones()));
@@ -143,7 +152,7 @@ mod tests {
     #[test]
     fn a_mask_belongs_to_its_image_and_layer_and_drops_p() {
         let masks = |first, n| {
-            let dropout = Dropout::new(5, first, n, 2, 0.3).unwrap();
+            let dropout = Dropout::new(&keys(5, first, n, 2).unwrap(), 0.3);
             let x =
                 Tensor::ones([i64::try_from(n).unwrap(), 8, 16, 16], (Kind::Float, Device::Cpu));
             [dropout.apply(0, &x).unwrap(), dropout.apply(1, &x).unwrap()]
@@ -157,10 +166,5 @@ mod tests {
         assert!((dropped - 0.3).abs() < 4.0 * (0.21_f64 / 12288.0).sqrt(), "{dropped}");
         let kept = first.max().double_value(&[]);
         assert!((kept - 1.0 / 0.7).abs() < 1e-6);
-    }
-
-    #[test]
-    fn nothing_is_dropped_with_probability_zero() {
-        assert!(Dropout::new(0, 0, 4, 2, 0.0).is_none());
     }
 }

@@ -16,6 +16,12 @@ pub struct Loss {
     pub each: Tensor,
 }
 
+/// What an objective says to inputs that it did not make.
+pub(super) fn unfit(inputs: &[Tensor]) -> UnetError {
+    let text = format!("{} inputs are not those of the objective", inputs.len());
+    tch::TchError::Shape(text).into()
+}
+
 /// What weights can be trained for.
 pub trait Objective: Send + Sync {
     /// The trained tensors: name and shape.
@@ -24,7 +30,14 @@ pub trait Objective: Send + Sync {
     /// Whether a layer begins at 0.
     fn begins_at_zero(&self, layer: &str) -> bool;
 
-    /// The loss of a batch; `buffers` are tensors that a forward pass changes without a gradient.
+    /// What the loss needs of a batch, on the device.
+    ///
+    /// # Errors
+    /// What LibTorch refuses.
+    fn inputs(&self, batch: &Batch) -> Result<Vec<Tensor>, tch::TchError>;
+
+    /// The loss of a batch by its [`Objective::inputs`]; `buffers` are tensors that a forward pass
+    /// changes without a gradient.
     ///
     /// # Errors
     /// What LibTorch refuses.
@@ -32,7 +45,7 @@ pub trait Objective: Send + Sync {
         &self,
         parameters: &BTreeMap<String, Tensor>,
         buffers: &mut BTreeMap<String, Tensor>,
-        batch: &Batch,
+        inputs: &[Tensor],
     ) -> Result<Loss, UnetError>;
 
     /// The tensors that a forward pass changes, as training begins: running means and variances.
@@ -43,8 +56,8 @@ pub trait Objective: Send + Sync {
         Ok(BTreeMap::new())
     }
 
-    /// Whether a batch may be divided: its loss is the mean of independent losses of its images, and
-    /// changes no buffer.
+    /// Whether a batch may be divided, and its gradient recorded: its loss is the mean of independent
+    /// losses of its images, and changes no buffer.
     fn divides(&self) -> bool;
 
     /// The number of timesteps T; 0 where none are drawn.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::backends::{replay::Replays, torch::first_line};
 use crate::networks::{placement::Placement, unet::UnetError};
 use crate::train::{
     adam::Moments, batch::Batch, objective::Objective, objectives, parameters::Parameters,
@@ -44,6 +45,8 @@ pub struct Trainer {
     device: Device,
     /// Absent if every operation has all threads, or the device has its own.
     workers: Option<Workers>,
+    /// The gradient's computation as a GPU has recorded it; absent where it may not be.
+    replays: Option<Replays>,
     decayed: Option<Tensor>,
     state: State,
     /// Losses that are still on the device: timesteps, values, the norm of the gradient.
@@ -75,6 +78,7 @@ impl Trainer {
         let decays = settings.optimiser.weight_decay > 0.0;
         let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).min(settings.batch);
         let divides = device == Device::Cpu && threads > 1 && objective.divides();
+        let replays = device.is_cuda() && objective.divides();
         Ok(Self {
             decayed: decays.then(|| parameters.decayed(device)).transpose()?,
             state: State {
@@ -90,6 +94,7 @@ impl Trainer {
             parameters,
             device,
             workers: divides.then(|| Workers::new(threads)).transpose()?,
+            replays: replays.then(Replays::default),
             pending: vec![],
         })
     }
@@ -143,6 +148,9 @@ impl Trainer {
             ..state
         };
         self.pending.clear();
+        if let Some(replays) = &mut self.replays {
+            replays.clear();
+        }
         Ok(())
     }
 
@@ -180,21 +188,36 @@ impl Trainer {
     /// proportion to its images: a function of the batch and the number of threads.
     fn gradient(&mut self, batch: &Batch) -> Result<(Tensor, Tensor), UnetError> {
         let (objective, parameters) = (self.objective.as_ref(), &self.parameters);
-        let of = |weights: &Tensor, buffers: &mut BTreeMap<String, Tensor>, part: &Batch| {
+        let of = |weights: &Tensor,
+                  buffers: &mut BTreeMap<String, Tensor>,
+                  inputs: &[Tensor],
+                  share: f64| {
             let weights = weights.f_detach()?.f_set_requires_grad(true)?;
-            let loss = objective.loss(&parameters.split(&weights)?, buffers, part)?;
-            let share = part.shape[0] as f64 / batch.shape[0] as f64;
+            let loss = objective.loss(&parameters.split(&weights)?, buffers, inputs)?;
             let total = loss.total.f_mul_scalar(share)?;
             let mut gradients = Tensor::f_run_backward(&[&total], &[&weights], false, false)?;
             Ok::<_, UnetError>((gradients.swap_remove(0), loss.each))
         };
+        if let Some(replays) = &mut self.replays {
+            // The weights change in place, so that a recording finds the current ones.
+            let weights = &self.state.weights;
+            let work = |inputs: &[Tensor]| {
+                of(weights, &mut BTreeMap::new(), inputs, 1.0).map(<[Tensor; 2]>::from)
+            };
+            let [gradient, each] = replays.run(&objective.inputs(batch)?, &work)?;
+            return Ok((gradient, each));
+        }
         let Some(workers) = &self.workers else {
-            return of(&self.state.weights, &mut self.state.buffers, batch);
+            let inputs = objective.inputs(batch)?;
+            return of(&self.state.weights, &mut self.state.buffers, &inputs, 1.0);
         };
         // Each part has a handle of its own on the same weights.
         let weights = |part| (self.state.weights.shallow_clone(), part);
         let parts = batch.parts(workers.count()).into_iter().map(weights).collect();
-        let done = workers.map(parts, |(weights, part)| of(&weights, &mut BTreeMap::new(), &part));
+        let done = workers.map(parts, |(weights, part)| {
+            let share = part.shape[0] as f64 / batch.shape[0] as f64;
+            of(&weights, &mut BTreeMap::new(), &objective.inputs(&part)?, share)
+        });
         let (gradients, each): (Vec<_>, Vec<_>) =
             done.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let mut gradients = gradients.into_iter();
@@ -203,6 +226,12 @@ impl Trainer {
             let _ = sum.f_add_(&gradient)?;
         }
         Ok((sum, Tensor::f_cat(&each, 1)?))
+    }
+
+    /// Why the GPU could not record a step, if it could not: steps are then slower.
+    pub fn unrecorded(&self) -> Option<String> {
+        let error = self.replays.as_ref()?.failed()?;
+        Some(first_line(error))
     }
 
     /// Ends a row of the log.

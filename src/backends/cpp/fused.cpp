@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/torch.h>
 
@@ -21,9 +22,9 @@ namespace {
 // Of a block, as the kernels' launch bounds have it.
 constexpr std::int64_t most_threads = 256;
 
-// Queues a kernel: its name, its parameters, the number of blocks, their threads and shared bytes.
-// Returns what went wrong as text to be freed, or null.
-using Launch = char* (*)(const char*, const void*, std::uint32_t, std::uint32_t, std::uint32_t);
+// Queues a kernel on a stream: its name, its parameters, the number of blocks, their threads and shared
+// bytes. Returns what went wrong as text to be freed, or null.
+using Launch = char* (*)(void*, const char*, const void*, std::uint32_t, std::uint32_t, std::uint32_t);
 Launch launch_on_cuda = nullptr;
 
 const char* suffix(const Tensor& x) {
@@ -38,7 +39,9 @@ void launch(const char* name, const Tensor& like, const void* parameters, std::i
   TORCH_CHECK(launch_on_cuda, "the kernels were not compiled");
   TORCH_CHECK(blocks <= INT32_MAX, "too many blocks");
   const std::string kernel = std::string(name) + suffix(like);
-  char* message = launch_on_cuda(kernel.c_str(), parameters, blocks, threads, shared);
+  const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+  void* stream = cuda.getStreamNativeHandle(cuda.getStream(like.device()));
+  char* message = launch_on_cuda(stream, kernel.c_str(), parameters, blocks, threads, shared);
   if (message) {
     const std::string text = message;
     std::free(message);
@@ -46,11 +49,16 @@ void launch(const char* name, const Tensor& like, const void* parameters, std::i
   }
 }
 
+// The same values where words begin: a view of many weights in one vector may begin anywhere.
+Tensor aligned(const Tensor& x) {
+  return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
+}
+
 // The same values channels-last: no copy where they are so already, as they should be.
 Tensor dense(const Tensor& x) {
   TORCH_CHECK(x.dim() == 4, "images have four axes, not ", x.dim());
   TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "images are f32 or bf16");
-  return x.contiguous(at::MemoryFormat::ChannelsLast);
+  return aligned(x.contiguous(at::MemoryFormat::ChannelsLast));
 }
 
 std::optional<Tensor> dense(const std::optional<Tensor>& x) {
@@ -59,6 +67,16 @@ std::optional<Tensor> dense(const std::optional<Tensor>& x) {
 
 const void* data(const std::optional<Tensor>& x) {
   return x ? x->const_data_ptr() : nullptr;
+}
+
+// The address of what a kernel takes word by word, which a GPU refuses where no word begins.
+const void* words(const Tensor& x) {
+  TORCH_CHECK(reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0, "no word begins there");
+  return x.const_data_ptr();
+}
+
+const void* words(const std::optional<Tensor>& x) {
+  return x ? words(*x) : nullptr;
 }
 
 // The channels that a block normalises: whole groups and whole words, wide enough for memory and small
@@ -154,8 +172,8 @@ struct Parts {
 // The parameters that both directions have, and the shape of their blocks.
 Shape complete(Norm& k, const Parts& x, const std::optional<Tensor>& added, const Tensor& weight, const Tensor& bias, const Options& options) {
   const Shape shape = ::shape(k, x.first, x.channels(), options.groups);
-  k.first = x.first.const_data_ptr();
-  k.second = data(x.second);
+  k.first = words(x.first);
+  k.second = words(x.second);
   k.first_channels = x.first.size(1);
   k.added = data(added);
   k.added_stride = !added || added->size(0) == 1 ? 0 : added->stride(0);
@@ -260,7 +278,7 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
     }
     k.mean = mean.mutable_data_ptr<float>();
     k.inverse = inverse.mutable_data_ptr<float>();
-    k.gradient = gradient.const_data_ptr();
+    k.gradient = words(gradient);
     k.out = first.mutable_data_ptr();
     k.out_second = x.second ? second.mutable_data_ptr() : nullptr;
     k.weight_gradient = weights.mutable_data_ptr<float>();
@@ -282,10 +300,11 @@ Tensor add_up(const Tensor& x, const std::optional<Tensor>& bias, const std::opt
   const Tensor& sum = x;
   const std::optional<Tensor> terms[] = {dense(first), dense(second)};
   check_bias(bias, sum, sum.size(1));
+  const auto constant = bias ? std::optional(aligned(*bias)) : std::nullopt;
   for (const auto& term : terms) {
     TORCH_CHECK(!term || (term->sizes() == sum.sizes() && term->scalar_type() == sum.scalar_type()), "terms differ");
   }
-  const Add k = {sum.mutable_data_ptr(), data(bias), data(terms[0]), data(terms[1]), sum.numel(), sum.size(1)};
+  const Add k = {sum.mutable_data_ptr(), words(constant), words(terms[0]), words(terms[1]), sum.numel(), sum.size(1)};
   for_words<Add>("add", sum, k, sum.numel(), add<float>, add<bf16>);
   return sum;
 }
@@ -313,8 +332,9 @@ Tensor interleaved(const Tensor& x, const std::optional<Tensor>& bias) {
   const std::int64_t channels = x.size(1) / 4, height = x.size(2) - 1, width = x.size(3) - 1;
   TORCH_CHECK(x.size(1) % 4 == 0, "there are four outputs of a pixel");
   check_bias(bias, x, channels);
+  const auto constant = bias ? std::optional(aligned(*bias)) : std::nullopt;
   const Tensor y = at::empty({x.size(0), channels, 2 * height, 2 * width}, x.options(), at::MemoryFormat::ChannelsLast);
-  const Interleave k = {y.mutable_data_ptr(), x.const_data_ptr(), data(bias), x.size(0), height, width, channels};
+  const Interleave k = {y.mutable_data_ptr(), words(x), words(constant), x.size(0), height, width, channels};
   for_words<Interleave>("interleave", x, k, y.numel(), interleave<float>, interleave<bf16>);
   return y;
 }
@@ -329,7 +349,7 @@ struct InterleaveFunction : torch::autograd::Function<InterleaveFunction> {
     const Tensor y = dense(gradients[0]);
     const std::int64_t channels = y.size(1), height = y.size(2) / 2, width = y.size(3) / 2;
     const Tensor x = at::empty({y.size(0), 4 * channels, height + 1, width + 1}, y.options(), at::MemoryFormat::ChannelsLast);
-    const Interleave k = {x.mutable_data_ptr(), y.const_data_ptr(), nullptr, y.size(0), height, width, channels};
+    const Interleave k = {x.mutable_data_ptr(), words(y), nullptr, y.size(0), height, width, channels};
     for_words<Interleave>("separate", y, k, x.numel(), separate<float>, separate<bf16>);
     const bool bias = context->saved_data["bias"].toBool();
     return {x, bias ? over_pixels(y) : Tensor()};

@@ -34,7 +34,8 @@ const NAMES: [&str; 10] = [
     "separate_bf16",
 ];
 
-type Launch = unsafe extern "C" fn(*const c_char, *const c_void, u32, u32, u32) -> *mut c_char;
+type Launch =
+    unsafe extern "C" fn(*mut c_void, *const c_char, *const c_void, u32, u32, u32) -> *mut c_char;
 
 unsafe extern "C" {
     fn ddim_fused_set_launch(launch: Launch);
@@ -165,12 +166,14 @@ impl Kernels {
         Ok(unsafe { driver::ctx::set_current(self.context) }?)
     }
 
-    /// Queues a kernel behind what LibTorch has queued: on the default stream.
+    /// Queues a kernel behind what LibTorch has queued on its current stream.
     ///
     /// # Safety
-    /// The parameters are those of the kernel, and every address in them is the GPU's.
+    /// The stream is one of the driver's; the parameters are those of the kernel, and every address in
+    /// them is the GPU's.
     unsafe fn launch(
         &self,
+        stream: *mut c_void,
         name: &str,
         parameters: *const c_void,
         blocks: u32,
@@ -190,7 +193,7 @@ impl Kernels {
                 (blocks, 1, 1),
                 (threads, 1, 1),
                 shared,
-                std::ptr::null_mut(),
+                stream.cast(),
                 &mut parameters,
             )
         }?;
@@ -200,6 +203,7 @@ impl Kernels {
 
 /// What the C++ side calls.
 unsafe extern "C" fn launch(
+    stream: *mut c_void,
     name: *const c_char,
     parameters: *const c_void,
     blocks: u32,
@@ -212,7 +216,7 @@ unsafe extern "C" fn launch(
         match KERNELS.get() {
             // SAFETY: the C++ side fills the parameters from tensors on the GPU.
             Some(Ok(kernels)) => unsafe {
-                kernels.launch(&name, parameters, blocks, threads, shared)
+                kernels.launch(stream, &name, parameters, blocks, threads, shared)
             },
             Some(Err(error)) => Err(error.clone()),
             None => Err(KernelError::NoCompiler),

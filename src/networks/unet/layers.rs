@@ -13,11 +13,11 @@ pub trait Dropout {
     /// What LibTorch refuses.
     fn apply(&self, block: usize, x: &Tensor) -> Result<Tensor, TchError>;
 
-    /// The same as what a kernel needs for it, beside the values on the GPU.
+    /// The same as what a kernel needs for it.
     ///
     /// # Errors
     /// What LibTorch refuses.
-    fn of_kernel(&self, block: usize, device: tch::Device) -> Result<Dropped, TchError>;
+    fn of_kernel(&self, block: usize) -> Result<Dropped, TchError>;
 }
 
 /// Images whose channels are in one tensor, or in two side by side.
@@ -220,7 +220,7 @@ impl Resnet {
         dropout: Option<&dyn Dropout>,
     ) -> Result<Tensor, TchError> {
         let h = self.conv1.apply(&self.norm1.fused(x, None, true, None)?)?;
-        let dropped = dropout.map(|dropout| dropout.of_kernel(self.index, h.device()));
+        let dropped = dropout.map(|dropout| dropout.of_kernel(self.index));
         let (added, dropped) = (Some(&added[self.index]), dropped.transpose()?);
         let h = self.norm2.fused(Parts(&h, None), added, true, dropped.as_ref())?;
         let Parts(first, second) = x;

@@ -275,11 +275,16 @@ impl Training<'_> {
         let watch = &self.recipe.watch;
         let begun = (trainer.seen(), self.clock.seconds());
         let (mut timed_from, mut spoken) = (None, begun);
+        let mut unrecorded = false;
         let mut kept = Instant::now();
         for batch in batches {
             let (before, n) = (trainer.seen(), batch.shape[0] as u64);
             trainer.step(&batch, self.budget.unwrap_or(u64::MAX)).map_err(failed)?;
             let seen = trainer.seen();
+            if !unrecorded && let Some(why) = trainer.unrecorded() {
+                unrecorded = true;
+                self.progress.line(&format!("steps are slower than they could be: {why}"));
+            }
             self.progress.advance(n);
             let passed = |every: u64| every > 0 && before / every != seen / every;
             let done = self.budget.is_some_and(|budget| seen >= budget);
