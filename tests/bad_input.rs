@@ -863,6 +863,50 @@ fn what_is_no_file_of_latents_is_refused() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let ddim = Ddim::new();
+    let pipe = |path: &str| {
+        let done = std::process::Command::new("mkfifo").arg(ddim.path(path)).status().unwrap();
+        assert!(done.success());
+    };
+    for folder in ["net", "images"] {
+        fs::create_dir(ddim.path(folder)).unwrap();
+    }
+    for path in ["m.toml", "z.npy", "net/config.json", "images/a.png", "mine.pt"] {
+        pipe(path);
+    }
+    let model = repository("models/cifar10-small");
+    let (model, features) = (model.as_str(), repository("models/cifar10-features"));
+    let features = features.as_str();
+    let weights = "diffusion_pytorch_model.safetensors";
+    fs::copy(format!("{model}/{weights}"), ddim.path("net").join(weights)).unwrap();
+    let stats = |data| ["stats", "--data", data, "--features", features, "--out", "r"];
+    for arguments in [
+        &["check", "m.toml"][..],
+        &["check", "/dev/zero"],
+        &["sample", "--model", "net", "--out", "a.npy"],
+        &["sample", "--model", model, "--latents", "z.npy", "--out", "a.npy"],
+        &["inspect", "mine.pt"],
+        &["inspect", "/dev/zero"],
+        &stats("images"),
+    ] {
+        let done = ddim.command().args(arguments).output().unwrap();
+        let message = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains("and no file"), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_side_beyond_every_memory_is_a_damaged_file() {
+    let ddim = Ddim::new();
+    let header = r#"{"a":{"dtype":"F32","shape":[9223372036854775808,0],"data_offsets":[0,0]}}"#;
+    let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+    fs::write(ddim.path("huge.safetensors"), [&length[..], header.as_bytes()].concat()).unwrap();
+    assert_snapshot!(ddim.fails(2, &["inspect", "huge.safetensors"]), @"error: huge.safetensors is truncated or damaged: `a` has a side of 2^63 and more; fetch it again");
+}
+
+#[test]
 fn a_folder_that_is_no_model_is_refused() {
     let ddim = Ddim::new();
     fs::create_dir(ddim.path("net")).unwrap();

@@ -40,6 +40,7 @@ use std::{
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::data::file;
 use crate::{
     data::atomic,
     error::{Error, Result},
@@ -222,7 +223,7 @@ fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = file::read_text(path).map_err(|error| {
         let why = match error.kind() {
             ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
             ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),

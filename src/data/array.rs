@@ -14,6 +14,7 @@ use std::{fs::File, io::BufReader, path::Path};
 
 use ndarray::{Array4, ArrayD, Axis, Ix4};
 
+use crate::data::file;
 use crate::data::{
     Error, Result, ValueRange,
     numpy::{self, Npz, Values},
@@ -71,7 +72,7 @@ enum Found {
 
 fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
     let file =
-        File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        file::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let file = BufReader::new(file);
     let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) };
     let found = values.and_then(|values| {

@@ -4,13 +4,11 @@
 //! `list_eval_partition.txt` with a line `000001.jpg 0` for each (0 training, 1 validation, 2 test).
 //! Its authors give it out through Google Drive, which no program fetches reliably.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 
+use crate::data::file;
 use crate::data::{Error, Fit, Result, Split, folder};
 
 /// The name on the command line and in metadata, and the folder in the cache.
@@ -41,7 +39,7 @@ pub(super) fn read(
 ) -> Result<Array4<u8>> {
     let path = folder.join(PARTITION);
     let text =
-        fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        file::read_text(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
     let wanted = match split {
         Split::Train => "0",
         Split::Test => "2",
@@ -70,6 +68,8 @@ pub(super) fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use image::{Rgb, RgbImage};
     use tempfile::TempDir;
 

@@ -11,10 +11,10 @@
 //! them out, and the number left out is kept with the images and reported wherever they are counted.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::data::file;
 use crate::data::{ImageSet, Split, cifar10_python};
 use flate2::read::GzDecoder;
 use ndarray::Array4;
@@ -220,7 +220,7 @@ impl Exclusions {
     /// # Errors
     /// A file that cannot be read, a line that does not parse, or one that names no batch file.
     pub fn read(path: &Path) -> Result<Self, Cifar10Error> {
-        let file = File::open(path).map_err(|source| read_error(path, source))?;
+        let file = file::open(path).map_err(|source| read_error(path, source))?;
         let mut reader = csv::Reader::from_reader(file);
         let mut entries = BTreeMap::new();
         let refuse =
@@ -377,7 +377,7 @@ fn from_folder(
 ) -> Result<Vec<BatchFile>, Cifar10Error> {
     let read = |&file: &&'static str| {
         let path = folder.join(layout.name(file));
-        match std::fs::read(&path) {
+        match file::read(&path) {
             Ok(bytes) => {
                 let records = layout.records(&path, bytes)?;
                 Ok((file, path, records))
@@ -394,7 +394,7 @@ fn from_folder(
 
 fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Error> {
     let damaged = |source| Cifar10Error::Archive { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(|source| read_error(path, source))?;
+    let file = file::open(path).map_err(|source| read_error(path, source))?;
     let mut archive = tar::Archive::new(GzDecoder::new(file));
     let mut found = BTreeMap::new();
     for entry in archive.entries().map_err(damaged)? {
@@ -432,6 +432,8 @@ fn read_error(path: &Path, source: io::Error) -> Cifar10Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use std::fs;
 
     use flate2::Compression;

@@ -10,7 +10,6 @@
 //! which Pillow cuts off at 255, and a PNM whose maximum is not 1, 255 or 65535.
 
 use std::{
-    fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
@@ -20,6 +19,7 @@ use image::{
     codecs::pnm::PnmDecoder,
 };
 
+use crate::data::file;
 use crate::data::{Error, Result};
 
 /// The endings of files that are read, in lower case.
@@ -54,10 +54,19 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
              name"
         )),
     };
-    let reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
+    let file = BufReader::new(file::open(path).map_err(read)?);
+    let reader = ImageReader::new(file).with_guessed_format().map_err(read)?;
     let format = reader.format();
-    if format == Some(ImageFormat::Jpeg) && is_cmyk_jpeg(path).map_err(read)? {
-        return Err(refuse(CMYK.to_owned()));
+    if format == Some(ImageFormat::Jpeg) {
+        let jpeg = Jpeg::look_at(path).map_err(read)?;
+        if jpeg.is_cmyk {
+            return Err(refuse(CMYK.to_owned()));
+        }
+        if !jpeg.is_whole {
+            return Err(refuse(
+                "it is cut off: its end marker is missing, and the rest would be grey".to_owned(),
+            ));
+        }
     }
     if format == Some(ImageFormat::Pnm)
         && let Some(maximum) = pnm_maximum(path).map_err(read)?
@@ -118,38 +127,61 @@ fn to_bytes(image: DynamicImage, format: Option<ImageFormat>) -> DynamicImage {
     }
 }
 
-/// Whether a JPEG has four colours: the decoder makes three of them by a rule of its own.
-fn is_cmyk_jpeg(path: &Path) -> std::io::Result<bool> {
-    let mut file = BufReader::new(File::open(path)?);
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(2))?;
-    // Segments: 0xff, a marker, two bytes of length. The frame header has the number of components
-    // behind length, precision, height and width.
-    while file.read(&mut byte)? == 1 {
-        if byte[0] != 0xff {
-            return Ok(false);
-        }
-        while byte[0] == 0xff {
-            if file.read(&mut byte)? == 0 {
-                return Ok(false);
+/// What a JPEG's decoder does not say.
+struct Jpeg {
+    /// It has four colours: the decoder makes three of them by a rule of its own.
+    is_cmyk: bool,
+    /// Its end marker is there: the decoder fills up what is missing.
+    is_whole: bool,
+}
+
+impl Jpeg {
+    fn look_at(path: &Path) -> std::io::Result<Self> {
+        let mut file = BufReader::new(file::open(path)?);
+        let mut jpeg = Self { is_cmyk: false, is_whole: false };
+        let mut byte = [0];
+        file.seek(SeekFrom::Start(2))?;
+        // Segments: 0xff, a marker, two bytes of length. The frame header has the number of
+        // components behind length, precision, height and width.
+        while file.read(&mut byte)? == 1 && byte[0] == 0xff {
+            while byte[0] == 0xff {
+                if file.read(&mut byte)? == 0 {
+                    return Ok(jpeg);
+                }
             }
+            let mut length = [0; 2];
+            if file.read_exact(&mut length).is_err() {
+                return Ok(jpeg);
+            }
+            let mut rest = i64::from(u16::from_be_bytes(length)) - 2;
+            match byte[0] {
+                // Start of a scan: numbers follow, in which 0xff stands before 0 alone.
+                0xda => {
+                    let mut numbers = vec![];
+                    file.read_to_end(&mut numbers)?;
+                    jpeg.is_whole = numbers.windows(2).any(|pair| pair == [0xff, 0xd9]);
+                    return Ok(jpeg);
+                }
+                0xc4 | 0xc8 | 0xcc => {}
+                0xc0..=0xcf => {
+                    let mut frame = [0; 6];
+                    if file.read_exact(&mut frame).is_err() {
+                        return Ok(jpeg);
+                    }
+                    jpeg.is_cmyk = frame[5] == 4;
+                    rest -= 6;
+                }
+                _ => {}
+            }
+            file.seek_relative(rest)?;
         }
-        let mut length = [0; 2];
-        if file.read_exact(&mut length).is_err() {
-            return Ok(false);
-        }
-        if matches!(byte[0], 0xc0..=0xcf) && !matches!(byte[0], 0xc4 | 0xc8 | 0xcc) {
-            let mut frame = [0; 6];
-            return Ok(file.read_exact(&mut frame).is_ok() && frame[5] == 4);
-        }
-        file.seek_relative(i64::from(u16::from_be_bytes(length)) - 2)?;
+        Ok(jpeg)
     }
-    Ok(false)
 }
 
 /// The maximum in the header of a PNM; none if the header is not understood.
 fn pnm_maximum(path: &Path) -> std::io::Result<Option<u32>> {
-    let decoder = PnmDecoder::new(BufReader::new(File::open(path)?));
+    let decoder = PnmDecoder::new(BufReader::new(file::open(path)?));
     Ok(decoder.ok().map(|decoder| decoder.header().maximal_sample()))
 }
 
@@ -162,6 +194,25 @@ mod tests {
     /// What `scripts/images-as-pillow` wrote: files, and what Pillow 13.0.0 makes of them.
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images")
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_refused_wherever_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.jpg");
+        for name in ["grey.jpg", "rgb.jpg"] {
+            let whole = std::fs::read(golden().join(name)).unwrap();
+            let end = whole.windows(2).rposition(|pair| pair == [0xff, 0xd9]).unwrap();
+            std::fs::write(&path, &whole[..end + 2]).unwrap();
+            assert!(decode(&path).is_ok(), "{name}");
+            for length in 2..=end {
+                std::fs::write(&path, &whole[..length]).unwrap();
+                assert!(decode(&path).is_err(), "{length} bytes of {name}");
+            }
+            std::fs::write(&path, &whole[..end]).unwrap();
+            let error = decode(&path).unwrap_err().to_string();
+            assert!(error.contains("its end marker is missing"), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The hashes by which files and images are told apart, in lower-case hexadecimal digits.
 
-use std::{fs::File, io, path::Path};
+use crate::data::file;
+use std::{io, path::Path};
 
 use md5::Md5;
 use sha2::{Digest, Sha256, digest::Output};
@@ -28,7 +29,7 @@ pub fn file_md5(path: &Path) -> io::Result<String> {
 
 fn of_file<D: Digest + io::Write>(path: &Path) -> io::Result<Output<D>> {
     let mut hash = D::new();
-    io::copy(&mut File::open(path)?, &mut hash)?;
+    io::copy(&mut file::open(path)?, &mut hash)?;
     Ok(hash.finalize())
 }
 

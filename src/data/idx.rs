@@ -6,7 +6,6 @@
 //! bytes, not by its name. In these sets 0 is the background.
 
 use std::{
-    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -14,6 +13,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use ndarray::{Array4, Axis};
 
+use crate::data::file;
 use crate::data::{Error, Result, Split};
 
 /// Bytes, three axes.
@@ -122,7 +122,8 @@ fn foreign(found: Option<u32>, bytes: &[u8], what: &str, magic: u32) -> String {
 /// A file's bytes, without gzip around them.
 fn unpacked(path: &Path) -> Result<Vec<u8>> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let raw = fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let raw =
+        file::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     if !raw.starts_with(&[0x1f, 0x8b]) {
         return Ok(raw);
     }
@@ -144,6 +145,8 @@ fn word(bytes: &[u8], i: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use std::io::Write;
 
     use flate2::{Compression, write::GzEncoder};

@@ -14,6 +14,7 @@ mod cifar10_python;
 mod decode;
 pub mod download;
 mod error;
+pub(crate) mod file;
 mod fit;
 pub mod folder;
 mod hash;

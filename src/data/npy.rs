@@ -1,12 +1,12 @@
 //! Image arrays as `.npy` files: `[N, C, H, W]`, f32, as `numpy.save` writes them.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, ArrayView4, Ix4};
 use ndarray_npy::{WriteNpyError, WriteNpyExt};
 
+use crate::data::file;
 use crate::data::{
     atomic,
     numpy::{self, Problem, Values},
@@ -61,7 +61,7 @@ pub enum NpyError {
 /// # Errors
 /// A file that cannot be opened, is truncated, holds anything but floats, or does not have four axes.
 pub fn read_images(path: &Path) -> Result<Array4<f32>, NpyError> {
-    let file = File::open(path).map_err(|source| io_error("read", path, source))?;
+    let file = file::open(path).map_err(|source| io_error("read", path, source))?;
     let refuse = |problem: Problem| NpyError::Format {
         path: path.to_path_buf(),
         problem: problem.to_string(),

@@ -6,11 +6,11 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
+use crate::data::file;
 use crate::data::{
     Error, Fit, ImageSet, Missing, Result, Split, ValueRange, array, celeba,
     cifar10::{self, Exclusions},
@@ -392,7 +392,7 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
 /// By the name that the published files have, or by the first bytes of an unpacked one.
 fn looks_like_idx(path: &Path) -> bool {
     let mut start = [0; 3];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let read = file::open(path).and_then(|mut file| file.read_exact(&mut start));
     name_of(path).contains("ubyte") || (read.is_ok() && start == [0, 0, 8])
 }
 

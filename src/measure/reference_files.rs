@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::data::atomic;
+use crate::data::file;
 use crate::measure::{
     published,
     reference::{Extractor, Reference, ReferenceError},
@@ -37,7 +38,7 @@ impl Reference {
         if path.is_dir() {
             return Err(ReferenceError::Folder { path: path.to_path_buf() });
         }
-        let bytes = std::fs::read(path).map_err(|source| ReferenceError::Io {
+        let bytes = file::read(path).map_err(|source| ReferenceError::Io {
             action: "read",
             path: path.to_path_buf(),
             source,

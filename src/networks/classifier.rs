@@ -19,6 +19,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::data::file;
 use crate::networks::{
     checkpoint::{Checkpoint, Which},
     features::{FeatureError, FeatureExtractor, Head, check_colour, name_of},
@@ -87,8 +88,8 @@ impl Classifier {
     pub fn open(folder: &Path, device: Device) -> Result<Self, FeatureError> {
         let failed = |path: &Path, source| FeatureError::Read { path: path.to_owned(), source };
         let (config, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
-        let text = std::fs::read_to_string(&config).map_err(|error| failed(&config, error))?;
-        let bytes = std::fs::read(&weights).map_err(|error| failed(&weights, error))?;
+        let text = file::read_text(&config).map_err(|error| failed(&config, error))?;
+        let bytes = file::read(&weights).map_err(|error| failed(&weights, error))?;
         Self::parse(&name_of(folder), &text, &bytes, folder, device)
     }
 

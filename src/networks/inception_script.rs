@@ -9,6 +9,7 @@ use std::path::Path;
 use tch::{CModule, Device, IValue, Kind, Tensor};
 
 use crate::backends::torch::first_line;
+use crate::data::file;
 use crate::data::sha256;
 use crate::networks::features::{FeatureError, FeatureExtractor, check_colour};
 
@@ -30,7 +31,7 @@ impl InceptionScript {
     /// A file that is no TorchScript module, or one that does not return `[N, D]` for
     /// `forward(images, true)`.
     pub fn open(path: &Path, device: Device) -> Result<Self, FeatureError> {
-        let bytes = std::fs::read(path)
+        let bytes = file::read(path)
             .map_err(|source| FeatureError::Read { path: path.to_owned(), source })?;
         let refuse = |problem: String| FeatureError::Network { path: path.to_owned(), problem };
         let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device)

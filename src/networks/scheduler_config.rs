@@ -14,6 +14,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
+use crate::data::file;
 use crate::networks::{compiled::About, files::NETWORK_FOLDER, predicts::Predicts};
 
 /// What diffusers calls a scheduler's configuration.
@@ -363,7 +364,7 @@ impl fmt::Display for SchedulerConfig {
 fn object(path: &Path) -> Result<Map<String, Value>, SchedulerError> {
     let text = match in_package(path) {
         Some(text) => text,
-        None => std::fs::read_to_string(path)
+        None => file::read_text(path)
             .map_err(|source| SchedulerError::Read { path: path.to_owned(), source })?,
     };
     let syntax = |message: String| SchedulerError::Syntax { path: path.to_owned(), message };

@@ -6,6 +6,7 @@
 //! refused by name: a network that silently ignores one of them still produces images, only
 //! wrong ones. All problems of a file are reported together.
 
+use crate::data::file;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -142,7 +143,7 @@ impl UnetConfig {
     /// When the file cannot be read, is no JSON object, or holds a field or a value that the
     /// network does not implement (all of them are listed).
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = file::read_text(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }

@@ -21,6 +21,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::data::file;
 use crate::metrics::Jackknife;
 
 pub use crate::metrics::LEVEL;
@@ -258,7 +259,7 @@ pub fn read_csv(path: &Path) -> Result<(Columns, Vec<(usize, Record)>), ResultsE
 pub(crate) fn read_lines(
     path: &Path,
 ) -> Result<(csv::StringRecord, Vec<csv::StringRecord>), ResultsError> {
-    let bytes = std::fs::read(path).map_err(|source| ResultsError::Io {
+    let bytes = file::read(path).map_err(|source| ResultsError::Io {
         path: path.into(),
         action: "read",
         source,

@@ -15,6 +15,7 @@ use ndarray::{Array4, ArrayD, ArrayView4, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use crate::data::file;
 use crate::data::{
     ArrayWriter, Element, STDOUT,
     numpy::{self, Problem, Values},
@@ -178,7 +179,7 @@ pub fn read(path: &Path) -> Result<Latents> {
     if !is_latents(path) {
         return Err(refuse("latents are in .npy or .safetensors files".into()));
     }
-    let bytes = fs::read(path)
+    let bytes = file::read(path)
         .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))?;
     let (z, origin) = if is_npy(path) {
         (from_npy(&bytes).map_err(refuse)?, beside(path, &bytes)?)

@@ -8,6 +8,7 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
+use crate::data::file;
 use crate::data::pickle::{Storage, TensorNode};
 use crate::networks::checkpoint::{
     container::{Container, File, Format, Numbers},
@@ -26,7 +27,7 @@ pub(super) const FORMAT: Format = Format {
     begins: |head| matches!(head, [_, _, _, _, _, 0, 0, 0, b'{', ..]),
     open: |path| {
         let unreadable = |source| CheckpointError::Read { path: path.to_owned(), source };
-        of_bytes(std::fs::read(path).map_err(unreadable)?, path)
+        of_bytes(file::read(path).map_err(unreadable)?, path)
     },
 };
 
@@ -72,7 +73,10 @@ fn tensors(bytes: &[u8], path: &Path) -> Result<Named> {
                 found: format!("{:?}", view.dtype()),
             });
         };
-        let shape = signed(view.shape());
+        let shape = signed(view.shape()).ok_or_else(|| CheckpointError::Damaged {
+            path: path.to_owned(),
+            problem: format!("`{name}` has a side of 2^63 and more"),
+        })?;
         let storage = Storage {
             key: name.to_owned(),
             kind,
@@ -103,9 +107,9 @@ fn load(
     wanted.iter().map(tensor).collect()
 }
 
-fn signed(shape: &[usize]) -> Vec<i64> {
-    let side = |&side| i64::try_from(side).expect("invariant: a file's sides are below 2^63");
-    shape.iter().map(side).collect()
+/// None where a side is beyond LibTorch's.
+fn signed(shape: &[usize]) -> Option<Vec<i64>> {
+    shape.iter().map(|&side| i64::try_from(side).ok()).collect()
 }
 
 fn kind(dtype: Dtype) -> Option<Kind> {

@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value;
 use tch::Tensor;
 
+use crate::data::file;
 use crate::data::{pickle::TensorNode, sha256};
 use crate::networks::checkpoint::{
     container::{Container, File, Numbers},
@@ -68,7 +69,7 @@ fn weight_map(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
+    file::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
 /// The names of the files that an index names, in order.

@@ -1,7 +1,8 @@
 //! One file of weights: what it holds, and where its numbers are.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
+use crate::data::file;
 use crate::data::{file_sha256, sha256};
 use crate::networks::checkpoint::{
     container::{self, Format},
@@ -26,7 +27,7 @@ pub(super) struct Single {
 /// The first bytes of a file.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
     let mut head = vec![];
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read = file::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     read.map_err(unreadable(path))?;
     Ok(head)
 }

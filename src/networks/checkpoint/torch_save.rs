@@ -18,6 +18,7 @@ use std::{
 use tch::{Kind, Tensor};
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
+use crate::data::file;
 use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode};
 use crate::networks::checkpoint::{
     container::{self, Container, Format, Numbers},
@@ -126,7 +127,7 @@ impl TorchFile {
 
     /// Opens a legacy file.
     fn open_legacy(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(io(path))?;
+        let file = file::open(path).map_err(io(path))?;
         let bytes = file.metadata().map_err(io(path))?.len();
         if bytes < MAGIC.len() as u64 {
             return Err(broken(path, "it ends too early"));
@@ -302,7 +303,7 @@ fn extent(node: &TensorNode) -> Option<u64> {
 }
 
 pub(super) fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
-    let file = File::open(path).map_err(io(path))?;
+    let file = file::open(path).map_err(io(path))?;
     let bytes = file.metadata().map_err(io(path))?.len();
     let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
         ZipError::Io(error) => io(path)(error),

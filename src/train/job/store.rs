@@ -11,6 +11,7 @@ use std::{
 };
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::train::job::exam::Exam;
@@ -26,6 +27,10 @@ use crate::{
 
 /// The key of the identity in the header.
 const IDENTITY: &str = "identity";
+
+/// The tensor that holds the hash of all others. Not in the header: of several keys there, the order
+/// would differ from run to run.
+const HASH: &str = "sha256";
 
 /// How many are kept.
 const KEPT: usize = 2;
@@ -111,14 +116,17 @@ impl Store {
             Err(error) => return Ok(Err(format!("it is damaged ({error})"))),
         };
         let text = |key: &str| metadata.metadata().as_ref().and_then(|map| map.get(key));
-        // What versions up to 0.1.0 wrote: a hash of what no later one prints.
-        if text("fingerprint").is_some() {
-            return Err(Error::input(format!(
+        let older = |what: &str| {
+            Error::input(format!(
                 "{} holds a training of an older version of this program, and nothing says whether \
-                 it is this one: finish it with that version, or give another --out, or --fresh to \
+                 it is {what}: finish it with that version, or give another --out, or --fresh to \
                  begin anew",
                 self.folder.display()
-            )));
+            ))
+        };
+        // What versions up to 0.1.0 wrote: a hash of what no later one prints.
+        if text("fingerprint").is_some() {
+            return Err(older("this one"));
         }
         if text(IDENTITY) != Some(&self.identity) {
             return Err(Error::input(format!(
@@ -131,7 +139,24 @@ impl Store {
             Ok(tensors) => tensors,
             Err(error) => return Ok(Err(format!("it is damaged ({error})"))),
         };
+        let Ok(stated) = tensors.tensor(HASH) else { return Err(older("undamaged")) };
+        if stated.data() != self.hash(&tensors.tensors()) {
+            return Ok(Err("it is damaged (its checksum is another)".to_owned()));
+        }
         Ok(decode(&tensors).ok_or_else(|| "it is not a checkpoint of this program".to_owned()))
+    }
+
+    /// The SHA-256 of the identity and of every tensor's name, type, shape and bytes but [`HASH`]'s.
+    fn hash<N: AsRef<str>>(&self, tensors: &[(N, TensorView<'_>)]) -> [u8; 32] {
+        let tensors: BTreeMap<&str, &TensorView<'_>> =
+            tensors.iter().map(|(name, view)| (name.as_ref(), view)).collect();
+        let mut hash = Sha256::new();
+        hash.update(self.identity.as_bytes());
+        for (name, view) in tensors.into_iter().filter(|(name, _)| *name != HASH) {
+            hash.update(format!("\n{name} {:?} {:?}\n", view.dtype(), view.shape()));
+            hash.update(view.data());
+        }
+        hash.finalize().into()
     }
 
     /// Writes one, and removes those that are too many.
@@ -180,13 +205,15 @@ impl Store {
                 (Dtype::F64, vec![rows.len(), columns], doubles(means.copied().collect())),
             ),
         ]);
-        let views: Vec<(&str, TensorView<'_>)> = all
+        let view = |kind: Dtype, shape: &[usize], bytes| {
+            TensorView::new(kind, shape.to_vec(), bytes).expect("invariant: bytes fit their shape")
+        };
+        let mut views: Vec<(&str, TensorView<'_>)> = all
             .iter()
-            .map(|(name, (kind, shape, bytes))| {
-                let view = TensorView::new(*kind, shape.clone(), bytes);
-                (name.as_str(), view.expect("invariant: bytes fit their shape"))
-            })
+            .map(|(name, (kind, shape, bytes))| (name.as_str(), view(*kind, shape, bytes)))
             .collect();
+        let hash = self.hash(&views);
+        views.push((HASH, view(Dtype::U8, &[hash.len()], &hash)));
         let metadata = [(IDENTITY.to_owned(), self.identity.clone())].into();
         let file = safetensors::serialize(views, Some(metadata))
             .expect("invariant: names and shapes serialise");
@@ -303,8 +330,42 @@ mod tests {
         assert!(error.contains("an older version of this program"), "{error}");
         let error = file(IDENTITY, "cd34").unwrap_err().to_string();
         assert!(error.contains("another recipe or other images"), "{error}");
-        // Of this training, and without its tensors.
-        let (checkpoint, broken) = file(IDENTITY, "ab12").unwrap();
-        assert!(checkpoint.is_none() && broken.len() == 1, "{broken:?}");
+        // Of this training, and without a checksum.
+        let error = file(IDENTITY, "ab12").unwrap_err().to_string();
+        assert!(error.contains("whether it is undamaged"), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_found_and_the_checkpoint_before_is_taken() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::new(folder.path(), "ab12".to_owned());
+        let state = |seen| State {
+            seen,
+            weights: Tensor::from_slice(&[0.5_f32, -1.0, 2.0]),
+            moments: Moments::new(&Tensor::from_slice(&[0.0_f32; 3])).unwrap(),
+            average: None,
+            buffers: BTreeMap::new(),
+            sums: vec![[1.0, 2.0]],
+        };
+        for seen in [8, 16] {
+            store.write(&state(seen), &Diary::default(), (Some(64), 1.5)).unwrap();
+        }
+        let path = store.folder.join("000000000016.safetensors");
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(store.newest().unwrap().0.unwrap().state.seen, 16);
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(&path, &bytes).unwrap();
+            match store.newest() {
+                Ok((checkpoint, broken)) => {
+                    // Spaces behind the header's end of JSON say nothing.
+                    let seen = checkpoint.unwrap().state.seen;
+                    assert!(seen == 8 && broken.len() == 1, "byte {at}: {broken:?}");
+                }
+                // The identity, or the name of the checksum: refused, and nothing goes on.
+                Err(error) => assert!(error.to_string().contains("--fresh"), "byte {at}: {error}"),
+            }
+        }
     }
 }
