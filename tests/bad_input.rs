@@ -679,7 +679,7 @@ fn a_wrong_flag_is_refused() {
     assert_snapshot!(ddim.fails(2, &["sampel"]), @r"
     error: unrecognized subcommand 'sampel'
 
-      tip: a similar subcommand exists: 'sample'
+      tip: some similar subcommands exist: 'speed', 'sample'
 
     Usage: ddim <COMMAND>
 

@@ -318,7 +318,8 @@ fn an_average_that_cannot_be_read_is_not_replaced_by_the_raw_weights() {
         ("checkpoint-broken", true),
     ] {
         let error = Network::open(&folder.path().join(name), &Wanted::default()).unwrap_err();
-        problems.push(error.to_string().replace(&folder.path().display().to_string(), "DIR"));
+        let error = ddim::error::Error::from(error).to_string();
+        problems.push(error.replace(&folder.path().display().to_string(), "DIR"));
         if raw {
             let off = off(folder.path(), name, Which::Raw, "raw");
             assert!(off < 1e-5, "{name}: {off:e}");

@@ -223,12 +223,12 @@ fn images_that_do_not_fit_end_in_one_message_with_the_remedy() {
     let large = Array4::<u8>::zeros((4, 3, 64, 48));
     large.write_npy(fs::File::create(ddim.path("large.npy")).unwrap()).unwrap();
     insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--blocks", "2"]), @"error: the images of large.npy are 3 x 64 x 48 (channels x height x width), and cifar10-features takes colour images of 32 x 32; add --resize center-crop:32 or squash:32");
-    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--resize", "pad:32"]), @"error: --resize pad:32 cannot hold images of 48 x 64 (width x height): center-crop:32 or squash:32 makes them smaller");
+    insta::assert_snapshot!(ddim.evaluate_refuses("large.npy", &["--resize", "pad:32"]), @"error: pad:32 cannot hold images of 48 x 64 (width x height); --resize center-crop:32 or squash:32 makes them smaller");
     ddim.write_images(4);
     insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &[]), @"error: 4 images cannot be cut into 32 blocks: an interval needs between 2 blocks and as many as there are images, and 3 images at least; see --blocks");
     insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--csv", "no/x.csv"]), @"error: --csv no/x.csv: the folder no does not exist; create it first");
     insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--blocks", "2", "--reference", "absent.safetensors"]), @"error: cannot read absent.safetensors: No such file or directory (os error 2)");
-    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--split", "test"]), @"error: x.npy has no splits: leave --split out");
+    insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--split", "test"]), @"error: x.npy has no splits; leave --split out");
     insta::assert_snapshot!(ddim.evaluate_refuses("x.npy", &["--exclude", "list.csv"]), @"error: x.npy: an exclusion list names batch files of CIFAR-10, and this is another layout; leave --exclude out");
 }
 
@@ -286,7 +286,7 @@ fn the_range_of_floats_is_judged_by_their_mass_or_stated() {
     let right = distance(&ddim.evaluate("06_right.npy", &blocks));
     assert!((right - 30.8).abs() < 0.1, "{right}");
     insta::assert_snapshot!(ddim.evaluate_refuses("06_unit_range_unclamped.npy", &blocks), @"error: 06_unit_range_unclamped.npy: its values are from -0.0100 to 1.0100 (0.1 % below -0.0100, median 0.4820, 0.1 % above 1.0100): 0.0 % below -0.1, so [0, 1]? give --value-range 0,1 if they are, or save 2 * x - 1; --value-range -1,1 takes them as they are");
-    insta::assert_snapshot!(ddim.evaluate_refuses("06_imagenet_normalised.npy", &blocks), @"error: 06_imagenet_normalised.npy: its values are from -2.1179 to 2.6400 (0.1 % below -2.1179, median 0.1527, 0.1 % above 2.6400): 33.1 % beyond [-1, 1] and 13.8 % beyond [-1.5, 1.5], so normalised by a mean and a standard deviation? Save x * std + mean and give --value-range 0,1; --value-range -1,1 takes them as they are");
+    insta::assert_snapshot!(ddim.evaluate_refuses("06_imagenet_normalised.npy", &blocks), @"error: 06_imagenet_normalised.npy: its values are from -2.1179 to 2.6400 (0.1 % below -2.1179, median 0.1527, 0.1 % above 2.6400): 33.1 % beyond [-1, 1] and 13.8 % beyond [-1.5, 1.5], so normalised by a mean and a standard deviation? save x * std + mean and give --value-range 0,1; --value-range -1,1 takes them as they are");
     // Stated, the first is the right one again, and so are bytes as floats and halved values.
     let stated = |name: &str, range: &str| {
         distance(&ddim.evaluate(name, &["--blocks", "4", "--value-range", range]))
@@ -312,7 +312,12 @@ fn the_range_of_floats_is_judged_by_their_mass_or_stated() {
     // A range that cannot be.
     let wrong = ["--blocks", "4", "--value-range", "0,1"];
     let error = ddim.evaluate_refuses("06_right.npy", &wrong);
-    assert!(error.contains("lie beyond [0, 1], the range that --value-range states"), "{error}");
+    assert!(
+        error.contains(
+            "lie beyond [0, 1], the range that is stated; give the values of black and white"
+        ),
+        "{error}"
+    );
 }
 
 #[test]

@@ -43,11 +43,13 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 use crate::data::file;
 use crate::{
     data::atomic,
-    error::{Error, Result},
+    error::{Error, Result, remedy::sentence},
     hardware::Hardware,
     manifest::{Argument, Manifest},
+    metrics,
     networks::reading::Remark,
     plan::Plan,
+    results::record::ResultsError,
     run::{assemble, registry::Registry},
     terminal::{self, progress},
     train::recipe::Recipe,
@@ -429,18 +431,49 @@ fn report(error: &Error) {
         Error::Manifest(problems) => {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
         }
-        Error::Core(core) => {
-            let remedy = assemble::remedy(core);
-            let remedy = remedy.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"));
-            eprintln!("error: {core}{remedy}");
-        }
-        other => eprintln!("error: {other}"),
+        other => eprintln!("error: {}", sentence(&other.to_string(), remedy(other))),
+    }
+}
+
+/// What to do about an error that came up without one.
+fn remedy(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Core(core) => assemble::remedy(core).map(|(_, remedy)| remedy),
+        Error::Metric(metrics::Error::TooFewSamples { .. }) => Some("raise `samples`"),
+        Error::Results(error) => match error.downcast_ref()? {
+            ResultsError::Folder { .. } => Some("choose another with --out"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{core, networks::torchscript::ScriptError};
+
+    #[test]
+    fn facts_from_below_get_their_remedy() {
+        let timestep = core::Error::model(ScriptError::Timestep { t: 499.5 });
+        let length = core::Error::TauLength { steps: 3, listed: 4 };
+        let few = metrics::Error::TooFewSamples { n: 1, needed: 2 };
+        let folder = ResultsError::Folder { path: "file".into(), problem: "it is a file".into() };
+        for (error, expected) in [
+            (
+                timestep.into(),
+                "take a grid of integers (`--tau leading` or `official-uniform`), and a",
+            ),
+            (length.into(), "leave `steps` out or make them agree"),
+            (few.into(), "raise `samples`"),
+            (folder.into(), "choose another with --out"),
+        ] {
+            let error: Error = error;
+            let remedy = remedy(&error).unwrap_or_default();
+            assert!(remedy.starts_with(expected), "{error}: {remedy}");
+        }
+        assert_eq!(remedy(&core::Error::model("it failed").into()), None);
+    }
 
     #[test]
     fn every_verb_has_examples_that_parse_as_written() {

@@ -17,6 +17,15 @@ pub enum Error {
     #[error("grid: {0}")]
     Grid(String),
 
+    /// A list of timesteps of another length than the S beside it.
+    #[error("S = {steps}, but tau lists {listed} timesteps")]
+    TauLength {
+        /// S.
+        steps: usize,
+        /// Timesteps in the list.
+        listed: usize,
+    },
+
     /// A timestep outside the schedule.
     #[error("t = {t} is outside the schedule: timesteps run from -1 (clean) to {last}")]
     Timestep {

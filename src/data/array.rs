@@ -16,7 +16,7 @@ use ndarray::{Array4, ArrayD, Axis, Ix4};
 
 use crate::data::file;
 use crate::data::{
-    Error, Result, ValueRange,
+    Error, RangeError, Result, ValueRange,
     numpy::{self, Npz, Values},
     to_u8, value_range,
 };
@@ -75,25 +75,24 @@ fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
         file::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let file = BufReader::new(file);
     let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) };
-    let found = values.and_then(|values| {
-        let floats = |array: ArrayD<f32>| {
-            let (images, note) = value_range::signed(channels_first(array)?, range)?;
-            Ok(Found::Floats(images, format!("{}: {note}", path.display())))
-        };
-        match values {
-            Values::Bytes(array) => match range {
-                Some(range) if range != ValueRange::BYTES => Err(format!(
-                    "it holds bytes, whose range is {}, and --value-range states {range}",
-                    ValueRange::BYTES
-                )),
-                _ => channels_first(array).map(Found::Bytes),
-            },
-            Values::Single(array) => floats(array),
-            #[allow(clippy::cast_possible_truncation, reason = "images are of single precision")]
-            Values::Double(array) => floats(array.mapv(|x| x as f32)),
-        }
-    });
-    found.map_err(|problem| Error::Format { path: path.to_path_buf(), problem })
+    let format = |problem| Error::Format { path: path.to_path_buf(), problem };
+    let beyond = |problem| Error::Range { path: path.to_path_buf(), problem };
+    let floats = |array: ArrayD<f32>| {
+        let images = channels_first(array).map_err(format)?;
+        let (images, note) = value_range::signed(images, range).map_err(beyond)?;
+        Ok(Found::Floats(images, format!("{}: {note}", path.display())))
+    };
+    match values.map_err(format)? {
+        Values::Bytes(array) => match range {
+            Some(stated) if stated != ValueRange::BYTES => {
+                Err(beyond(RangeError::Bytes { stated }))
+            }
+            _ => channels_first(array).map(Found::Bytes).map_err(format),
+        },
+        Values::Single(array) => floats(array),
+        #[allow(clippy::cast_possible_truncation, reason = "images are of single precision")]
+        Values::Double(array) => floats(array.mapv(|x| x as f32)),
+    }
 }
 
 fn from_npy(mut file: BufReader<File>) -> Result<Values, String> {
@@ -219,7 +218,7 @@ mod tests {
             (refusal(&Array4::<u8>::zeros((2, 4, 8, 8))), "neither axis 1"),
             (refusal(&Array4::<u8>::zeros((0, 3, 8, 8))), "no images"),
             (refusal(&Array4::<f32>::zeros((1, 3, 4, 4))), "from 0.0000 to 0.0000"),
-            (refusal(&Array4::<f32>::from_elem((1, 3, 4, 4), 200.0)), "x / 127.5 - 1"),
+            (refusal(&Array4::<f32>::from_elem((1, 3, 4, 4), 200.0)), "0 to 255?"),
             (refusal(&Array4::<f32>::from_elem((1, 3, 4, 4), f32::NAN)), "image 0 holds NaN"),
         ] {
             assert!(error.contains(expected), "{error}");
@@ -227,7 +226,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let bytes = save(&dir, &Array4::<u8>::zeros((1, 3, 4, 4)));
         let error = read(&bytes, "0,1".parse().ok()).unwrap_err().to_string();
-        assert!(error.contains("bytes, whose range is [0, 255], and --value-range states [0, 1]"));
+        assert!(error.contains("bytes, whose range is [0, 255], not [0, 1] as stated"));
         assert!(read(&bytes, Some(ValueRange::BYTES)).is_ok());
         let path = save(&dir, &Array4::<u8>::zeros((2, 3, 8, 8)));
         let bytes = std::fs::read(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::data::{cifar10, download};
+use crate::data::{RangeError, cifar10, download};
 
 /// The result of reading images.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,6 +33,14 @@ pub enum Error {
         /// What is wrong with it, and the remedy.
         problem: String,
     },
+    /// The values of an array are not those of images.
+    #[error("{}: {problem}", path.display())]
+    Range {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        problem: RangeError,
+    },
     /// A folder or a set without images.
     #[error("{} {problem}", path.display())]
     Empty {
@@ -43,8 +51,7 @@ pub enum Error {
     },
     /// Images of a folder that have different sizes.
     #[error(
-        "{} is {} x {} (width x height), but {} is {} x {}: images of a set have one size; \
-         --resize center-crop:SIDE or squash:SIDE makes them so",
+        "{} is {} x {} (width x height), but {} is {} x {}: images of a set have one size",
         path.display(), found.0, found.1, first.display(), expected.0, expected.1
     )]
     Sizes {
@@ -58,10 +65,7 @@ pub enum Error {
         expected: (u32, u32),
     },
     /// Images that do not fit into the frame they should be padded to.
-    #[error(
-        "--resize pad:{side} cannot hold images of {width} x {height} (width x height): \
-         center-crop:{side} or squash:{side} makes them smaller"
-    )]
+    #[error("pad:{side} cannot hold images of {width} x {height} (width x height)")]
     Pad {
         /// The frame.
         side: u32,
@@ -72,7 +76,7 @@ pub enum Error {
     },
     /// Images that are not CelebA's aligned ones.
     #[error(
-        "--resize celeba:SIDE cuts the face out of aligned CelebA images of 178 x 218 (width x \
+        "celeba:SIDE cuts the face out of aligned CelebA images of 178 x 218 (width x \
          height), and one is {width} x {height}: give the folder img_align_celeba, or crop otherwise"
     )]
     Celeba {
@@ -120,16 +124,13 @@ pub enum Error {
         destination: PathBuf,
     },
     /// A split was asked for where there is none.
-    #[error("{} has no splits: leave --split out", path.display())]
+    #[error("{} has no splits", path.display())]
     NoSplits {
         /// The folder or file.
         path: PathBuf,
     },
     /// An exclusion list was given for a set it cannot describe.
-    #[error(
-        "{what}: an exclusion list names batch files of CIFAR-10, and this is another layout; \
-         leave --exclude out"
-    )]
+    #[error("{what}: an exclusion list names batch files of CIFAR-10, and this is another layout")]
     NoExclusions {
         /// The set.
         what: String,
@@ -137,10 +138,10 @@ pub enum Error {
 }
 
 /// A known set that is not on this machine, and how it gets there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "{name} is not on this machine: looked in {looked}; fetch {url} ({checksum}) and put it at \
-     {}, or let {command} do it{elsewhere}",
+     {}{elsewhere}",
     destination.display()
 )]
 pub struct Missing {
@@ -154,8 +155,14 @@ pub struct Missing {
     pub checksum: download::Checksum<'static>,
     /// Where to put it.
     pub destination: PathBuf,
-    /// What on the command line fetches it.
-    pub command: &'static str,
     /// The variable that names another folder, in words.
     pub elsewhere: &'static str,
+}
+
+impl Missing {
+    /// The message, with the command that fetches it too.
+    pub fn or_let(&self, command: &str) -> String {
+        let by_hand = Self { elsewhere: "", ..self.clone() };
+        format!("{by_hand}, or let {command} do it{}", self.elsewhere)
+    }
 }

@@ -16,8 +16,6 @@ pub struct KnownFile {
     pub about: &'static str,
     /// The file at its address.
     pub remote: Remote,
-    /// What on the command line fetches it.
-    command: &'static str,
 }
 
 /// The weights of FID's Inception network, as pytorch-fid ported them.
@@ -29,7 +27,6 @@ pub const INCEPTION: KnownFile = KnownFile {
         base: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/",
         checksum: Checksum::Sha256Start("6726825d"),
     },
-    command: "`ddim stats --features inception --download`",
 };
 
 impl KnownFile {
@@ -61,7 +58,6 @@ impl KnownFile {
             url: self.remote.url(),
             checksum: self.remote.checksum,
             destination: places.destination(self.name, self.remote)?,
-            command: self.command,
             elsewhere: places.elsewhere(),
         })
         .into())
@@ -99,7 +95,6 @@ mod tests {
             "inception is not on this machine",
             "releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth (sha256 6726825d...)",
             "ddim/inception/pt_inception-2015-12-05-6726825d.pth",
-            "`ddim stats --features inception --download`",
         ] {
             assert!(error.contains(part), "{error}");
         }

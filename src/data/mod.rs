@@ -38,5 +38,5 @@ pub use known_file::{INCEPTION, KnownFile};
 pub use resample::Filter;
 pub use source::{KNOWN, Known, Places, Remote, Request, load};
 pub use split::Split;
-pub use value_range::ValueRange;
+pub use value_range::{Likely, RangeError, ValueRange};
 pub use writer::{ArrayWriter, Element, STDOUT};

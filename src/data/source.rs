@@ -124,7 +124,6 @@ impl Known {
             looked: places.looked(),
             url: remote.url(),
             checksum: remote.checksum,
-            command: "--download",
             destination: places.destination(self.name, remote)?,
             elsewhere: places.elsewhere(),
         })
@@ -468,7 +467,6 @@ mod tests {
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/t10k-images-idx3-ubyte.gz",
             "md5 bef4ecab320f06d8554ea6380940ec79",
             "fashion-mnist/t10k-images-idx3-ubyte.gz",
-            "--download",
         ] {
             assert!(error.contains(part), "{error}");
         }

@@ -16,6 +16,60 @@ use std::{fmt, str::FromStr};
 
 use ndarray::Array4;
 
+/// Why values are not taken for those of images.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RangeError {
+    /// A value is NaN or infinite.
+    #[error("image {image} holds {value}: leave out samples that diverged")]
+    NotFinite {
+        /// The image, from 0.
+        image: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Bytes, and another range than theirs is stated.
+    #[error("it holds bytes, whose range is {}, not {stated} as stated", ValueRange::BYTES)]
+    Bytes {
+        /// The range that is stated.
+        stated: ValueRange,
+    },
+    /// Most of the values lie beyond the range that is stated.
+    #[error(
+        "its values are {seen}, and {share} of them lie beyond {stated}, the range that is stated"
+    )]
+    Beyond {
+        /// Ends and quantiles, in words.
+        seen: String,
+        /// How many of them, in words.
+        share: String,
+        /// The range that is stated.
+        stated: ValueRange,
+    },
+    /// None is stated, and by their mass they are not in [-1, 1].
+    #[error("its values are {seen}: {problem}")]
+    Unlikely {
+        /// Ends and quantiles, in words.
+        seen: String,
+        /// What speaks against [-1, 1], and what they may be.
+        problem: String,
+        /// What they may be.
+        likely: Likely,
+    },
+}
+
+/// What values that are not in [-1, 1] may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likely {
+    /// 0 to 255.
+    Bytes,
+    /// 0 to 1.
+    Unit,
+    /// -0.5 to 0.5.
+    Half,
+    /// Normalised by a mean and a standard deviation.
+    Normalised,
+}
+
 /// The values of black and white.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValueRange {
@@ -60,10 +114,10 @@ impl fmt::Display for ValueRange {
 pub(super) fn signed(
     images: Array4<f32>,
     stated: Option<ValueRange>,
-) -> Result<(Array4<f32>, String), String> {
+) -> Result<(Array4<f32>, String), RangeError> {
     for (i, image) in images.outer_iter().enumerate() {
-        if let Some(x) = image.iter().find(|x| !x.is_finite()) {
-            return Err(format!("image {i} holds {x}: leave out samples that diverged"));
+        if let Some(&value) = image.iter().find(|x| !x.is_finite()) {
+            return Err(RangeError::NotFinite { image: i, value });
         }
     }
     let seen = Seen::of(&images);
@@ -71,14 +125,11 @@ pub(super) fn signed(
     let beyond = share(&images, |x| x < range.low || x > range.high);
     if stated.is_some() {
         if beyond > 0.5 {
-            return Err(format!(
-                "its values are {seen}, and {} of them lie beyond {range}, the range that \
-                 --value-range states",
-                percent(beyond)
-            ));
+            let (seen, share) = (seen.to_string(), percent(beyond));
+            return Err(RangeError::Beyond { seen, share, stated: range });
         }
-    } else if let Some(problem) = other_than_signed(&images, beyond) {
-        return Err(format!("its values are {seen}: {problem}"));
+    } else if let Some((likely, problem)) = other_than_signed(&images, beyond) {
+        return Err(RangeError::Unlikely { seen: seen.to_string(), problem, likely });
     }
     let beyond = match beyond {
         0.0 => String::new(),
@@ -94,40 +145,29 @@ pub(super) fn signed(
     Ok((images, note))
 }
 
-/// What values are that are not in [-1, 1] by their mass, and the remedy.
-fn other_than_signed(images: &Array4<f32>, beyond: f64) -> Option<String> {
+/// What values may be that are not in [-1, 1] by their mass, and what speaks for it.
+fn other_than_signed(images: &Array4<f32>, beyond: f64) -> Option<(Likely, String)> {
     let far = share(images, |x| x.abs() > 1.5);
     let negative = share(images, |x| x < -0.1);
     let wide = share(images, |x| x.abs() > 0.55);
-    let state = |range: &str, formula: &str| {
-        format!("give --value-range {range} if they are, or save {formula}")
-    };
-    let or_signed = "; --value-range -1,1 takes them as they are";
     if negative < 0.05 {
         return Some(if share(images, |x| x > 1.5) > 0.01 {
-            format!("0 to 255? {}", state("0,255", "x / 127.5 - 1 (or bytes, as uint8)"))
+            (Likely::Bytes, "0 to 255?".to_owned())
         } else {
-            format!(
-                "{} below -0.1, so [0, 1]? {}{or_signed}",
-                percent(negative),
-                state("0,1", "2 * x - 1")
-            )
+            (Likely::Unit, format!("{} below -0.1, so [0, 1]?", percent(negative)))
         });
     }
     if far > 0.01 || beyond > 0.10 {
-        let (far, beyond) = (percent(far), percent(beyond));
-        return Some(format!(
-            "{beyond} beyond [-1, 1] and {far} beyond [-1.5, 1.5], so normalised by a mean and a \
-             standard deviation? Save x * std + mean and give --value-range 0,1{or_signed}"
-        ));
+        let problem = format!(
+            "{} beyond [-1, 1] and {} beyond [-1.5, 1.5], so normalised by a mean and a standard \
+             deviation?",
+            percent(beyond),
+            percent(far)
+        );
+        return Some((Likely::Normalised, problem));
     }
-    (wide < 0.01).then(|| {
-        format!(
-            "{} beyond [-0.55, 0.55], so [-0.5, 0.5]? {}{or_signed}",
-            percent(wide),
-            state("-0.5,0.5", "2 * x")
-        )
-    })
+    (wide < 0.01)
+        .then(|| (Likely::Half, format!("{} beyond [-0.55, 0.55], so [-0.5, 0.5]?", percent(wide))))
 }
 
 fn share(images: &Array4<f32>, is: impl Fn(f32) -> bool) -> f64 {
@@ -220,23 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_minus_one_to_one_by_its_mass_is_refused_with_the_remedy() {
-        let state = |range: &str| format!("--value-range {range}");
-        for (images, range) in [
-            (folded(0.0, 1.0), "0,1"),
-            (folded(-0.02, 1.03), "0,1"),
-            (normal(0.5, 0.2), "0,1"),
-            (Array4::zeros((1, 1, 4, 4)), "0,1"),
-            (folded(0.0, 255.0), "0,255"),
-            (folded(0.0, 255.0).mapv(|x| if x < 200.0 { 0.0 } else { x }), "0,255"),
-            (normal(0.0, 1.0), "0,1"),
-            (normal(-0.8, 0.9), "0,1"),
-            (folded(-2.1, 2.6), "0,1"),
-            (folded(-128.0, 127.0), "0,1"),
-            (folded(-0.5, 0.5), "-0.5,0.5"),
+    fn what_is_not_in_minus_one_to_one_by_its_mass_is_refused_as_what_it_may_be() {
+        for (images, expected) in [
+            (folded(0.0, 1.0), Likely::Unit),
+            (folded(-0.02, 1.03), Likely::Unit),
+            (normal(0.5, 0.2), Likely::Unit),
+            (Array4::zeros((1, 1, 4, 4)), Likely::Unit),
+            (folded(0.0, 255.0), Likely::Bytes),
+            (folded(0.0, 255.0).mapv(|x| if x < 200.0 { 0.0 } else { x }), Likely::Bytes),
+            (normal(0.0, 1.0), Likely::Normalised),
+            (normal(-0.8, 0.9), Likely::Normalised),
+            (folded(-2.1, 2.6), Likely::Normalised),
+            (folded(-128.0, 127.0), Likely::Normalised),
+            (folded(-0.5, 0.5), Likely::Half),
         ] {
-            let said = verdict(images, None);
-            assert!(said.starts_with("refused") && said.contains(&state(range)), "{said}");
+            match signed(images, None) {
+                Err(RangeError::Unlikely { likely, .. }) => assert_eq!(likely, expected),
+                other => panic!("{expected:?}: {other:?}"),
+            }
         }
     }
 
@@ -251,7 +292,7 @@ mod tests {
         let said = verdict(normal(0.5, 0.3), Some("0,1"));
         assert!(said.contains("9.6 % lie beyond"), "{said}");
         let said = verdict(folded(0.0, 255.0), Some("0,1"));
-        assert!(said.contains("lie beyond [0, 1], the range that --value-range states"), "{said}");
+        assert!(said.contains("lie beyond [0, 1], the range that is stated"), "{said}");
         for text in ["1,0", "0", "a,b", "0,0", "0,inf", "nan,1"] {
             assert!(text.parse::<ValueRange>().is_err(), "{text}");
         }

@@ -99,7 +99,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A statistic needs more samples than there are.
-    #[error("{n} sample(s) are too few, at least {needed} are needed: raise `samples`")]
+    #[error("{n} sample(s) are too few, at least {needed} are needed")]
     TooFewSamples {
         /// Samples at hand.
         n: usize,
@@ -146,7 +146,7 @@ pub enum Error {
     /// A paired difference of values with different numbers of blocks.
     #[error(
         "values with {left} and with {right} left-out blocks are not paired: measure both cells \
-         with the same `samples` and blocks"
+         with the same number of samples and blocks"
     )]
     Unpaired {
         /// Blocks on the left-hand side.

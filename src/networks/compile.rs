@@ -68,16 +68,13 @@ pub enum CompileError {
         what: &'static str,
     },
     /// Nothing says how large its images are.
-    #[error("{name}: nothing says how large its images are: say so with --shape 3,H,W")]
+    #[error("{name}: nothing says how large its images are")]
     Size {
         /// The model.
         name: String,
     },
     /// The Python cannot be started.
-    #[error(
-        "cannot start {python}: {source}; --python PATH (or {PYTHON}) names a Python that has torch 2.6 to \
-         2.11, for instance of `python3 -m venv net && net/bin/pip install torch==2.11.0`"
-    )]
+    #[error("cannot start {python}: {source}")]
     Python {
         /// What was started.
         python: String,
@@ -85,10 +82,7 @@ pub enum CompileError {
         source: io::Error,
     },
     /// Another Python is needed.
-    #[error(
-        "{python}: {message}; --python PATH (or {PYTHON}) names a Python that has torch 2.6 to 2.11, for \
-         instance of `python3 -m venv net && net/bin/pip install torch==2.11.0`"
-    )]
+    #[error("{python}: {message}")]
     Unfit {
         /// The Python.
         python: String,

@@ -49,8 +49,7 @@ pub enum CompiledError {
     },
     /// It was made for another kind of device.
     #[error(
-        "{} was compiled for {made}, and this runs on {here}: use --device {made}, or compile it again \
-         with --device {here}",
+        "{} was compiled for {made}, and this runs on {here}",
         path.display()
     )]
     Device {
@@ -491,7 +490,7 @@ mod tests {
             ("torch", "2.12.0", "newer than the LibTorch 2.11.0"),
             ("torch", "3.0.0", "newer than the LibTorch 2.11.0"),
             ("machine", "riscv64", "was compiled for riscv64, and this is"),
-            ("device", "cuda", "was compiled for cuda, and this runs on cpu: use --device cuda"),
+            ("device", "cuda", "was compiled for cuda, and this runs on cpu"),
             ("processor", "no_such_set", "this one lacks no_such_set"),
         ] {
             let error = check(&[(key, text)], Device::Cpu).unwrap_err();

@@ -40,7 +40,7 @@ pub enum ConvertError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A number has no place in the other element type.
-    #[error("`{name}` holds numbers beyond the range of F16; convert without --half")]
+    #[error("`{name}` holds numbers beyond the range of F16")]
     Range {
         /// The tensor.
         name: String,

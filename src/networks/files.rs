@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::networks::{
-    checkpoint::{Checkpoint, CheckpointError, Part, Role, Which, is_average},
+    checkpoint::{Checkpoint, CheckpointError, Part, Reason, Role, Which, is_average},
     open_error::OpenError,
     unet_config::{ConfigError, UnetConfig},
 };
@@ -122,15 +122,16 @@ impl ModelFiles {
     }
 
     /// Why [`ModelFiles::choose`] takes a set.
-    pub fn reason(&self, checkpoint: &Checkpoint, part: &Part, which: Which) -> String {
+    pub fn reason(&self, checkpoint: &Checkpoint, part: &Part, which: Which) -> Reason {
         match (self.role, part.role, which) {
             (Role::Ema, Role::Only, _) => {
-                format!("the average, as the folder {AVERAGE_FOLDER} says; --raw for the other")
+                let text = format!("the average, as the folder {AVERAGE_FOLDER} says");
+                Reason { text, raw_too: true }
             }
-            (Role::Raw, Role::Only, Which::Raw) => "raw weights were asked for".to_owned(),
-            (Role::Raw, Role::Only, Which::Ema) => {
-                format!("the folder {NETWORK_FOLDER} was named; {AVERAGE_FOLDER} is beside it")
-            }
+            (Role::Raw, Role::Only, Which::Raw) => Reason::of("raw weights were asked for"),
+            (Role::Raw, Role::Only, Which::Ema) => Reason::of(format!(
+                "the folder {NETWORK_FOLDER} was named; {AVERAGE_FOLDER} is beside it"
+            )),
             _ => checkpoint.reason(part, which),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     io,
     path::{Path, PathBuf},
 };
@@ -13,8 +12,8 @@ use crate::data::file_md5;
 use crate::networks::{
     architecture::known,
     checkpoint::{
-        Checkpoint, CheckpointError, Container, Part, Role, Which, kind_name, names::Convention,
-        published::published,
+        Checkpoint, CheckpointError, Container, Part, Reason, Role, Which, kind_name,
+        names::Convention, published::published,
     },
     compiled::About,
     files::ModelFiles,
@@ -27,7 +26,7 @@ use crate::networks::{
 };
 
 /// What can be said about weights without reading their numbers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Inspection {
     /// The file of weights.
     pub file: PathBuf,
@@ -51,7 +50,7 @@ pub struct Inspection {
     /// Its sets of weights.
     pub parts: Vec<PartInspection>,
     /// Why the set that is used is used.
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// Averages that are there and cannot be read or are not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub averages: Vec<String>,
@@ -68,15 +67,33 @@ pub struct Inspection {
     /// The shape of its images.
     pub shape: Option<[i64; 3]>,
     /// What stands in the way of running it; nothing if it is null.
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
     /// What a compiled package says about itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compiled: Option<About>,
     /// The tensors of the set that would be used, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Vec<TensorInspection>>,
+    /// The network, if it was recognised.
     #[serde(skip)]
-    network: Option<UnetConfig>,
+    pub network: Option<UnetConfig>,
+}
+
+/// What stands in the way of running it.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Unopened(#[from] OpenError),
+    /// It is no network that can be run, in words.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl Serialize for Problem {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// One set of weights.
@@ -178,7 +195,7 @@ impl Inspection {
         let reading = match Reading::of(&files, &checkpoint, which) {
             Ok(reading) => Some(reading),
             Err(error) => {
-                inspection.problem = Some(error.to_string());
+                inspection.problem = Some(error.into());
                 None
             }
         };
@@ -207,7 +224,7 @@ impl Inspection {
                 self.compiled = Some(about);
             }
             Ok(None) => {}
-            Err(error) => self.problem = Some(error.to_string()),
+            Err(error) => self.problem = Some(OpenError::from(error).into()),
         }
     }
 
@@ -249,18 +266,18 @@ impl Inspection {
         let config = match read.and_then(|read| reading.config(read)) {
             Ok(config) => config,
             Err(OpenError::Unrecognised { why, .. }) => {
-                self.problem = Some(why.to_string());
+                self.problem = Some(Problem::Unfit(why.to_string()));
                 return;
             }
             Err(error) => {
-                self.problem = Some(error.to_string());
+                self.problem = Some(error.into());
                 return;
             }
         };
         self.known_from = Some(reading.origin(&config));
         let differences = Differences::between(&config.tensors(), &shapes);
         let odd = part.tensors().find(|(.., kind)| !is_weight_type(*kind));
-        self.problem = if !differences.is_empty() {
+        let unfit = if !differences.is_empty() {
             Some(format!("it does not fit the config.json beside it:{}", differences.lines()))
         } else if let Some((name, _, kind)) = odd {
             Some(format!(
@@ -275,6 +292,7 @@ impl Inspection {
         } else {
             None
         };
+        self.problem = unfit.map(Problem::Unfit);
         self.known = known(&config).map(|known| known.name);
         self.shape = config.sample_size.map(|side| [config.in_channels, side, side]);
         self.architecture = serde_json::from_str(&config.to_json()).ok();
@@ -284,113 +302,6 @@ impl Inspection {
     /// The configuration of the network, if it was recognised and nothing stands in its way.
     pub fn runnable(&self) -> Option<&UnetConfig> {
         self.network.as_ref().filter(|_| self.problem.is_none())
-    }
-
-    /// Lines for a terminal.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        let mut line = |label: &str, value: &str| {
-            let _ = writeln!(text, "{label:<13} {value}");
-        };
-        line("file", &format!("{} ({} bytes)", self.file.display(), thousands(self.bytes)));
-        line("container", &self.container);
-        for shard in &self.shards {
-            line("shard", &shard.display().to_string());
-        }
-        line("sha256", &self.sha256);
-        if let Some(published) = &self.published {
-            line("published", published);
-        }
-        if let Some(epoch) = self.epoch {
-            line("epoch", &epoch.to_string());
-        }
-        if let Some(step) = self.step {
-            line("step", &step.to_string());
-        }
-        for part in self.parts.iter().filter(|part| part.used) {
-            line("weights", &part.text());
-            if let Some(reason) = &self.reason {
-                line("taken as", reason);
-            }
-            if !part.left_out.is_empty() {
-                line("left out", &part.left_out.join(", "));
-            }
-            if let Some(cast) = &part.cast {
-                line("cast", cast);
-            }
-        }
-        for part in self.parts.iter().filter(|part| !part.used) {
-            line("not used", &part.text());
-        }
-        for average in &self.averages {
-            line("average", average);
-        }
-        if !self.objects.is_empty() {
-            line("not called", &self.objects.join(", "));
-        }
-        if let Some(config) = &self.network {
-            line("architecture", &architecture(config, self.known));
-            line("known from", self.known_from.as_deref().unwrap_or_default());
-        }
-        let program = self.container == Container::TORCH_SCRIPT.to_string();
-        if program {
-            line("architecture", "a program, forward(x, t) -> eps");
-        }
-        if let Some(about) = &self.compiled {
-            let parameters = thousands(about.parameters as u64);
-            line("weights", &format!("{} tensors, {parameters} parameters", about.tensors));
-            line("architecture", "native code, forward(x, t) -> eps");
-            line("compiled", &about.to_string());
-            let architecture = about.architecture.as_deref();
-            let gpu = architecture.zip(about.gpu.as_deref());
-            if let Some((architecture, gpu)) = gpu {
-                let tf32 = about.tf32.as_deref().unwrap_or("not stated");
-                line("made on", &format!("{gpu}, {architecture}; TF32: {tf32}"));
-            } else {
-                line("needs", &format!("{}, {}", about.machine, about.processor));
-            }
-        }
-        if program || self.network.is_some() || self.compiled.is_some() {
-            line("meaning", &self.scheduler);
-        }
-        match self.shape {
-            Some(shape) => line("images", &format!("{shape:?}")),
-            None if self.runnable().is_some() || program => {
-                line("images", "not stated: `model.shape = [3, H, W]`, --shape 3,H,W");
-            }
-            None => {}
-        }
-        if let Some(problem) = &self.problem {
-            line("in the way", problem);
-        }
-        for tensor in self.tensors.iter().flatten() {
-            let TensorInspection { name, shape, element_type, diffusers } = tensor;
-            let other = diffusers.as_ref().map(|name| format!("  {name}")).unwrap_or_default();
-            let _ = writeln!(text, "{element_type:<5} {:<22} {name}{other}", format!("{shape:?}"));
-        }
-        text
-    }
-}
-
-impl PartInspection {
-    fn text(&self) -> String {
-        let place = match self.path.as_str() {
-            "" => String::new(),
-            path => format!("`{path}`, {}: ", self.role),
-        };
-        let types: Vec<&str> = self.element_types.keys().copied().collect();
-        let prefix = match self.prefix.as_str() {
-            "" => String::new(),
-            prefix => format!(" under `{prefix}`"),
-        };
-        format!(
-            "{place}{} tensor{}, {} parameters, {}, {} names{prefix}",
-            self.tensors,
-            if self.tensors == 1 { "" } else { "s" },
-            thousands(self.parameters.unsigned_abs()),
-            types.join(" and "),
-            self.names
-        )
     }
 }
 
@@ -445,27 +356,6 @@ fn list(part: &Part) -> Vec<TensorInspection> {
             diffusers: Some(translation.name(name)).filter(|other| other != name),
         })
         .collect()
-}
-
-fn architecture(config: &UnetConfig, known: Option<&str>) -> String {
-    let known = known.map(|name| format!("{name}: ")).unwrap_or_default();
-    let levels = |attends: &[bool]| {
-        let levels: Vec<String> =
-            attends.iter().enumerate().filter(|(_, a)| **a).map(|(l, _)| l.to_string()).collect();
-        if levels.is_empty() { "none".to_owned() } else { levels.join(", ") }
-    };
-    let down = levels(&config.down_attention);
-    let up = levels(&config.up_attention.iter().rev().copied().collect::<Vec<_>>());
-    let attention =
-        if down == up { down } else { format!("{down} on the way down, {up} on the way up") };
-    let widths: Vec<String> = config.block_out_channels.iter().map(i64::to_string).collect();
-    format!(
-        "{known}DDPM UNet, channels {}, {} residual block{} a level, attention at level {attention} \
-         and in the middle",
-        widths.join("-"),
-        config.layers_per_block,
-        if config.layers_per_block == 1 { "" } else { "s" },
-    )
 }
 
 /// A number with its thousands set apart.

@@ -46,10 +46,7 @@ pub enum OpenError {
         folder: PathBuf,
     },
     /// The average of a checkpoint of diffusers' training scripts cannot be read.
-    #[error(
-        "{} should be an average: {error}; --raw (`model.raw = true`) takes the network beside it",
-        folder.display()
-    )]
+    #[error("{} should be an average: {error}", folder.display())]
     AverageFolder {
         /// The folder.
         folder: PathBuf,
@@ -107,11 +104,7 @@ pub enum OpenError {
         what: &'static str,
     },
     /// A package was compiled for another precision.
-    #[error(
-        "{name} was compiled for {}, not {}: leave the precision out, or compile it again with \
-         --precision {}",
-        own.name(), wanted.name(), wanted.name()
-    )]
+    #[error("{name} was compiled for {}, not {}", own.name(), wanted.name())]
     CompiledPrecision {
         /// The package.
         name: String,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::networks::{
     architecture::{known, recognise},
-    checkpoint::{Checkpoint, Part, Role, Which, kind_name, names::Convention},
+    checkpoint::{Checkpoint, Part, Reason, Role, Which, kind_name, names::Convention},
     files::ModelFiles,
     open_error::OpenError,
     unet_config::UnetConfig,
@@ -67,7 +67,7 @@ impl<'a> Reading<'a> {
     }
 
     /// What the weights are that count, and why.
-    pub(super) fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> Reason {
         self.files.reason(self.checkpoint, self.part, self.which)
     }
 

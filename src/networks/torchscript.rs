@@ -50,10 +50,7 @@ pub enum ScriptError {
         whole: String,
     },
     /// It takes integers, and the timestep is not one.
-    #[error(
-        "the program takes integer timesteps, and this grid asks at t = {t}: take a grid of \
-         integers (`--tau leading` or `official-uniform`), and a method that asks at its levels alone"
-    )]
+    #[error("the program takes integer timesteps, and this grid asks at t = {t}")]
     Timestep {
         /// The timestep.
         t: f64,

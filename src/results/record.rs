@@ -41,7 +41,7 @@ pub enum ResultsError {
         source: io::Error,
     },
     /// The results folder could not be created.
-    #[error("cannot create the results folder {path}: {problem}; choose another with --out")]
+    #[error("cannot create the results folder {path}: {problem}")]
     Folder {
         /// The folder.
         path: PathBuf,

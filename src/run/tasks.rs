@@ -13,7 +13,7 @@ use crate::{
     metrics::{self, LatentStatistics, mean_squared_error, measure::Measure},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, remedy::sentence},
     plan::{CellSpec, ImagesSpec, Task},
     run::assemble::{Carried, Sampler, Samples, Way, single},
 };
@@ -83,10 +83,14 @@ impl Pictures {
         let places = Places::from_env();
         let set = data::load(&request, &places, &mut |_| std::ops::ControlFlow::Continue(()));
         let set = set.map_err(|error| match error {
-            data::Error::Missing(missing) => {
-                data::Error::from(Box::new(data::Missing { command: RUN, ..*missing }))
+            data::Error::Missing(missing) => Error::input(missing.or_let(RUN)),
+            data::Error::NoSplits { .. } => {
+                Error::input(sentence(&error.to_string(), Some("leave `split` out")))
             }
-            other => other,
+            data::Error::NoExclusions { .. } => {
+                Error::input(sentence(&error.to_string(), Some("leave `exclude` out")))
+            }
+            other => other.into(),
         })?;
         if set.len() < spec.samples {
             return Err(Error::input(format!(

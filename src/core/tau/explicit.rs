@@ -7,10 +7,7 @@ use super::{Error, Result};
 /// The listed timesteps in ascending order; strictly monotone either way.
 pub(super) fn checked(timesteps: &[f64], steps: usize) -> Result<Vec<f64>> {
     if timesteps.len() != steps {
-        return Err(Error::Grid(format!(
-            "S = {steps}, but tau lists {} timesteps: leave `steps` out or make them agree",
-            timesteps.len()
-        )));
+        return Err(Error::TauLength { steps, listed: timesteps.len() });
     }
     let mut timesteps = timesteps.to_vec();
     if timesteps.len() > 1 && timesteps[0] > timesteps[1] {

@@ -6,6 +6,7 @@
 //! names of the table.
 
 mod experiment;
+mod presentation;
 #[cfg(test)]
 mod tests;
 mod training;

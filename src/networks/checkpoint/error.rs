@@ -74,7 +74,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// An average is there and cannot be read.
-    #[error("{} holds an average in `{place}`, which cannot be read: {why}; {remedy}", path.display())]
+    #[error("{} holds an average in `{place}`, which cannot be read: {why}", path.display())]
     Average {
         /// The file.
         path: PathBuf,
@@ -82,8 +82,8 @@ pub enum CheckpointError {
         place: String,
         /// Why it cannot be read.
         why: String,
-        /// What helps.
-        remedy: &'static str,
+        /// Whether the weights that it is of can be read.
+        raw: bool,
     },
     /// An index and its shards contradict each other.
     #[error("{}: {problem}", path.display())]

@@ -30,6 +30,6 @@ mod torch_save;
 pub use self::container::Container;
 pub use self::error::CheckpointError;
 pub use self::opened::{Checkpoint, StateDict};
-pub use self::part::{Part, Role, Unread, Which, kind_name};
+pub use self::part::{Part, Reason, Role, Unread, Which, kind_name};
 pub(super) use self::parts::is_average;
 pub(super) use self::shards::names as shards;

@@ -11,16 +11,11 @@ use crate::data::pickle::TensorNode;
 use crate::networks::checkpoint::{
     container::{self, Container},
     error::{CheckpointError, Result},
-    part::{Part, Role, Unread, Which},
+    part::{Part, Reason, Role, Unread, Which},
     parts::{Contents, is_average},
     shards::{self, Shard, Sharded},
     single::{self, Single},
 };
-
-/// What helps where an average cannot be read.
-const RAW: &str = "--raw (`model.raw = true`) takes the weights as they were trained, or save the average \
-                   by itself as a state_dict";
-const NO_RAW: &str = "save the average as a state_dict";
 
 /// An opened checkpoint: what it is and what it holds; numbers are read by [`Checkpoint::load`].
 #[derive(Debug)]
@@ -144,12 +139,11 @@ impl Checkpoint {
             && self.parts.iter().all(|part| part.role != Role::Ema)
             && let Some(Unread { path: place, why }) = self.unread.first()
         {
-            let raw = self.parts.iter().any(|part| part.role == Role::Raw);
             return Err(CheckpointError::Average {
                 path: path(),
                 place: place.clone(),
                 why: why.clone(),
-                remedy: if raw { RAW } else { NO_RAW },
+                raw: self.parts.iter().any(|part| part.role == Role::Raw),
             });
         }
         if self.parts.is_empty() {
@@ -174,17 +168,16 @@ impl Checkpoint {
     }
 
     /// Why [`Checkpoint::choose`] takes a set.
-    pub fn reason(&self, part: &Part, which: Which) -> String {
+    pub fn reason(&self, part: &Part, which: Which) -> Reason {
         let sign = part.sign.as_ref().map(|sign| format!(", as {sign} says")).unwrap_or_default();
         let others = |role| self.parts.iter().any(|other| other.role == role);
         match (part.role, which) {
-            (Role::Ema, _) if others(Role::Raw) => {
-                format!("the average{sign}; --raw for the other")
+            (Role::Ema, _) => {
+                Reason { text: format!("the average{sign}"), raw_too: others(Role::Raw) }
             }
-            (Role::Ema, _) => format!("the average{sign}"),
-            (Role::Raw, Which::Raw) => "raw weights were asked for".to_owned(),
-            (Role::Raw, Which::Ema) => "there is no average".to_owned(),
-            (Role::Only, _) => "the one set that there is; nothing says what it is".to_owned(),
+            (Role::Raw, Which::Raw) => Reason::of("raw weights were asked for"),
+            (Role::Raw, Which::Ema) => Reason::of("there is no average"),
+            (Role::Only, _) => Reason::of("the one set that there is; nothing says what it is"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde::{Serialize, Serializer};
 use tch::Kind;
 
 use crate::data::pickle::TensorNode;
@@ -55,6 +56,35 @@ pub struct Part {
     pub(super) tensors: BTreeMap<String, TensorNode>,
     /// The names in the order of the file.
     pub(super) order: Vec<String>,
+}
+
+/// Why a set of weights is the one that is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// In words.
+    pub text: String,
+    /// Whether it is an average and the raw weights are there too.
+    pub raw_too: bool,
+}
+
+impl Reason {
+    /// A reason without a choice.
+    pub(in crate::networks) fn of(text: impl Into<String>) -> Self {
+        Self { text: text.into(), raw_too: false }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        f.write_str(if self.raw_too { "; the raw weights are there too" } else { "" })
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// An average that is there and cannot be read.

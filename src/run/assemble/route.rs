@@ -6,7 +6,7 @@ use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
-    networks::predicts::Predicts,
+    networks::{predicts::Predicts, torchscript::ScriptError},
     plan::{Cell, CellSpec, MetricsSpec, Task},
     run::registry::Registry,
 };
@@ -116,6 +116,7 @@ impl Route {
 pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
     use core::Error as E;
     Some(match error {
+        E::TauLength { .. } => ("grid.steps", "leave `steps` out or make them agree"),
         E::EtaTooLarge { .. } => {
             ("solver.eta", "the variance of a step cannot exceed 1 - alpha_bar at its end")
         }
@@ -137,6 +138,14 @@ pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
         E::InfiniteSigma { .. } => {
             ("solver.kind", "use ddim or ddpm, or a `tau` without the last timestep")
         }
+        E::Model(error) => match error.downcast_ref()? {
+            ScriptError::Timestep { .. } => (
+                "grid.tau",
+                "take a grid of integers (`--tau leading` or `official-uniform`), and a method that \
+                 asks at its levels alone",
+            ),
+            _ => return None,
+        },
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use crate::train::recipe::spec::{DistanceSpec, LearnerSpec, NetworkSpec, Recipe}
 use crate::{
     data::{self, ImageSet, Places},
     diagnostic::{Diagnostic, Diagnostics},
-    error::{Error, Result},
+    error::{Error, Result, remedy},
     measure::features,
     networks::{home, unet_config::UnetConfig},
 };
@@ -46,13 +46,22 @@ impl Recipe {
         let read = data::load(&request, &Places::from_env(), &mut |_| ControlFlow::Break(()));
         read.map_err(|error| {
             use data::Error as E;
-            let path = match error {
-                E::NoSplits { .. } => "data.split",
-                E::NoExclusions { .. } => "data.exclude",
-                E::Pad { .. } | E::Celeba { .. } => "data.resize",
-                _ => "data.source",
+            let (path, help) = match error {
+                E::NoSplits { .. } => ("data.split", "leave it out".to_owned()),
+                E::NoExclusions { .. } => ("data.exclude", "leave it out".to_owned()),
+                E::Pad { side, .. } => (
+                    "data.resize",
+                    format!("`center-crop:{side}` or `squash:{side}` makes them smaller"),
+                ),
+                ref other => {
+                    let path = match other {
+                        E::Celeba { .. } => "data.resize",
+                        _ => "data.source",
+                    };
+                    return Box::new(Diagnostic::error(self.locate(path), remedy::images(other)));
+                }
             };
-            Box::new(Diagnostic::error(self.locate(path), error.to_string()))
+            Box::new(self.problem(path, error.to_string(), &help))
         })
     }
 

@@ -1,5 +1,7 @@
 //! How a command can fail, and with which exit code.
 
+pub(crate) mod remedy;
+
 use crate::diagnostic::Diagnostics;
 use crate::networks::compile::CompileError;
 
@@ -62,12 +64,12 @@ impl Error {
     }
 }
 
-/// Converts errors about files that the user named.
+/// Converts errors about files that the user named, each by what makes a sentence of it.
 macro_rules! input_errors {
-    ($($source:ty),* $(,)?) => {$(
+    ($($source:ty => $sentence:expr),* $(,)?) => {$(
         impl From<$source> for Error {
             fn from(error: $source) -> Self {
-                Self::Input(error.to_string())
+                Self::Input($sentence(&error))
             }
         }
     )*};
@@ -79,7 +81,7 @@ impl From<crate::data::Error> for Error {
             crate::data::Error::Download(crate::data::download::DownloadError::Interrupted) => {
                 Self::Interrupted
             }
-            other => Self::Input(other.to_string()),
+            other => Self::Input(remedy::images(&other)),
         }
     }
 }
@@ -92,18 +94,18 @@ impl From<CompileError> for Error {
             CompileError::Failed { .. }
             | CompileError::Differs { .. }
             | CompileError::Load(_)
-            | CompileError::Torch(_) => Self::Failed(error.to_string()),
-            other => Self::Input(other.to_string()),
+            | CompileError::Torch(_) => Self::Failed(remedy::compilation(&error)),
+            other => Self::Input(remedy::compilation(&other)),
         }
     }
 }
 
 input_errors!(
-    crate::data::cifar10::Cifar10Error,
-    crate::data::npy::NpyError,
-    crate::networks::checkpoint::CheckpointError,
-    crate::networks::features::FeatureError,
-    crate::networks::hub::HubError,
-    crate::networks::conversion::ConvertError,
-    crate::networks::open_error::OpenError,
+    crate::data::cifar10::Cifar10Error => ToString::to_string,
+    crate::data::npy::NpyError => ToString::to_string,
+    crate::networks::hub::HubError => ToString::to_string,
+    crate::networks::checkpoint::CheckpointError => remedy::checkpoint,
+    crate::networks::features::FeatureError => remedy::extractor,
+    crate::networks::conversion::ConvertError => remedy::conversion,
+    crate::networks::open_error::OpenError => remedy::network,
 );
