@@ -1,7 +1,7 @@
 //! How a command can fail, and with which exit code.
 
 use crate::diagnostic::Diagnostics;
-use crate::networks::compile::CompileError;
+use crate::networks::{compile::CompileError, features::FeatureError};
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -45,6 +45,11 @@ impl Error {
         Self::Input(message.into())
     }
 
+    /// Whether there was no memory for what a model or the tensor library was asked.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Core(crate::core::Error::OutOfMemory(_)))
+    }
+
     /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -52,6 +57,7 @@ impl Error {
             Self::Core(core) => match core {
                 crate::core::Error::NotFinite { .. }
                 | crate::core::Error::BeyondF32 { .. }
+                | crate::core::Error::OutOfMemory(_)
                 | crate::core::Error::Model(_) => 1,
                 crate::core::Error::Interrupted => 130,
                 _ => 2,
@@ -98,11 +104,19 @@ impl From<CompileError> for Error {
     }
 }
 
+impl From<FeatureError> for Error {
+    fn from(error: FeatureError) -> Self {
+        match crate::core::Error::model(error) {
+            crate::core::Error::Model(error) => Self::Input(error.to_string()),
+            no_memory => Self::Core(no_memory),
+        }
+    }
+}
+
 input_errors!(
     crate::data::cifar10::Cifar10Error,
     crate::data::npy::NpyError,
     crate::networks::checkpoint::CheckpointError,
-    crate::networks::features::FeatureError,
     crate::networks::hub::HubError,
     crate::networks::conversion::ConvertError,
     crate::networks::open_error::OpenError,
