@@ -1,5 +1,7 @@
 //! The device a run computes on, and its threads.
 
+pub mod memory;
+
 use tch::Device;
 
 use crate::backends::cuda::{self, CudaError};

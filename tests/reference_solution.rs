@@ -171,7 +171,8 @@ fn the_feature_error_is_the_mean_distance_to_the_features_of_the_reference() {
     let fine = draw(&["model.shape=[3, 32, 32]", "grid.steps=40"]).images;
     assert_eq!(samples.solution.unwrap(), fine);
     let features = |images: &ndarray::Array4<f32>| {
-        features::features(&*extractor, images.view(), false, tch::Device::Cpu).unwrap()
+        let place = features::Place::on(tch::Device::Cpu);
+        features::features(&*extractor, images.view(), false, &place).unwrap()
     };
     let difference = features(&samples.images) - features(&fine);
     let distances = difference

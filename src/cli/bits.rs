@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ndarray::Array4;
+use ndarray::{Array4, s};
 
 use crate::cli::{
-    Compute, INTERRUPTED, Talk, check_output,
+    Compute, Talk, check_output,
     images::{Images, SplitName},
     latents::Pictures,
     outputs::is,
@@ -94,11 +94,15 @@ impl Bits {
         let mut bound = Bound { total: vec![], prior: vec![] };
         for (first, rows) in bench.batches(n) {
             let x0 = as_bytes(pictures.rows(first..first + rows), &pictures.name())?;
-            let noise = KeyedNoise { seed: bench.spec().seed, first: first as u64 };
-            let mut watch = progress.batch(rows, &INTERRUPTED);
-            let batch = bench.sampler.bits(x0, noise, &mut watch)?;
-            bound.total.extend(batch.total);
-            bound.prior.extend(batch.prior);
+            let parts = bench.in_parts(first..first + rows, &progress, |part, watch| {
+                let noise = KeyedNoise { seed: bench.spec().seed, first: part.start as u64 };
+                let rows = s![part.start - first..part.end - first, .., .., ..];
+                bench.sampler.bits(x0.slice(rows).to_owned(), noise, watch)
+            })?;
+            for part in parts {
+                bound.total.extend(part.total);
+                bound.prior.extend(part.prior);
+            }
         }
         progress.finish();
         if let Some(path) = &self.out {

@@ -3,15 +3,16 @@
 //! Each flag stands for a value of a manifest. A verb applies the given flags to a manifest of defaults,
 //! or to that of the latents it reads, and the manifest's validation serves all verbs.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use clap::Args;
-use ndarray::{Array4, ArrayView4, s};
+use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 
 use crate::cli::{Compute, INTERRUPTED, Talk, compile, fetch};
 use crate::{
-    core::KeyedNoise,
+    core::{self, KeyedNoise},
     error::{Error, Result},
+    hardware::memory::Limit,
     manifest::{Argument, Given, Manifest},
     plan::{CellSpec, Plan, StateKind},
     run::{
@@ -257,6 +258,7 @@ pub(super) struct Bench {
     pub(super) sampler: Box<dyn Sampler>,
     /// SHA-256 of the weights; none for an exact-score model.
     pub(super) weights: Option<String>,
+    pub(super) limit: Limit,
 }
 
 impl Bench {
@@ -279,7 +281,7 @@ impl Bench {
         }
         talk.remarks(&spec.model.source, &models.remarks(spec)?);
         talk.detail(|| spec.canonical_json());
-        Ok(Self { plan, sampler, weights })
+        Ok(Self { plan, sampler, weights, limit: Limit::default() })
     }
 
     /// Prints where this cell differs from the one that made some latents.
@@ -310,17 +312,47 @@ impl Bench {
         (0..n).step_by(batch).map(move |first| (first, batch.min(n - first)))
     }
 
-    /// Carries one batch; row 0 is sample `first`.
+    /// Does `work` for the samples of a range in parts that fit into memory, and joins what it makes.
+    pub(super) fn in_parts<T>(
+        &self,
+        samples: Range<usize>,
+        progress: &Progress,
+        mut work: impl FnMut(Range<usize>, &mut dyn FnMut(u64) -> core::Result<()>) -> core::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut made = vec![];
+        self.limit.each(
+            self.spec().batch,
+            samples,
+            |part| {
+                let mut watch = progress.batch(part.len(), &INTERRUPTED);
+                Ok(work(part, &mut watch)?)
+            },
+            |_, part| {
+                made.push(part);
+                if let (Some(line), Some(most)) = (self.limit.news("images"), self.limit.most()) {
+                    progress.line(&format!("{line}; --batch {most} begins with that"));
+                }
+                Ok(())
+            },
+        )?;
+        Ok(made)
+    }
+
+    /// Carries some samples, of which row 0 is sample `first`.
     pub(super) fn carry(
         &self,
         way: Way,
-        x: Array4<f64>,
+        x: &Array4<f64>,
         first: usize,
         progress: &Progress,
     ) -> Result<Array4<f64>> {
-        let noise = KeyedNoise { seed: self.spec().seed, first: first as u64 };
-        let mut watch = progress.batch(x.shape()[0], &INTERRUPTED);
-        Ok(self.sampler.carry(way, x, noise, &mut watch)?.x)
+        let parts = self.in_parts(first..first + x.shape()[0], progress, |part, watch| {
+            let noise = KeyedNoise { seed: self.spec().seed, first: part.start as u64 };
+            let rows = x.slice(s![part.start - first..part.end - first, .., .., ..]).to_owned();
+            Ok(self.sampler.carry(way, rows, noise, watch)?.x)
+        })?;
+        let views: Vec<_> = parts.iter().map(Array4::view).collect();
+        concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
     }
 
     /// Carries the x_T of `n` samples to images batch by batch, and passes each batch to `hand`.
@@ -334,7 +366,7 @@ impl Bench {
     ) -> Result<()> {
         for (first, rows) in self.batches(n) {
             let x = start(first, rows)?;
-            hand(self.carry(Way::Sample, x, first, progress)?.view())?;
+            hand(self.carry(Way::Sample, &x, first, progress)?.view())?;
         }
         Ok(())
     }

@@ -183,14 +183,86 @@ pub enum Error {
     #[error("model: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
 
+    /// The model or the tensor library had no memory for what it was asked.
+    #[error("out of memory ({0})")]
+    OutOfMemory(String),
+
     /// An observer asked to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// Wraps an error of a model or a tensor library.
+    /// Wraps an error of a model or a tensor library; one that says that memory ran out becomes
+    /// [`Error::OutOfMemory`].
     pub fn model(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Model(source.into())
+        let source = source.into();
+        out_of_memory(&*source).map_or(Self::Model(source), Self::OutOfMemory)
+    }
+}
+
+/// What LibTorch, CUDA and the C++ library say when there is no memory.
+const NO_MEMORY: [&str; 7] = [
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "DefaultCPUAllocator: ",
+    "std::bad_alloc",
+];
+
+/// What an error, or one behind it, says about memory that ran out; none of any other error.
+pub(crate) fn out_of_memory(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        let text = error.to_string();
+        text.lines().find_map(|line| {
+            let start = NO_MEMORY.iter().filter_map(|words| line.find(words)).min()?;
+            Some(line[start..].trim_end().to_owned())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("LibTorch: the first line alone")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn memory_that_ran_out_is_found_by_what_libtorch_says() {
+        for (text, said) in [
+            (
+                "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has\nException raised from malloc",
+                "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has",
+            ),
+            (
+                "The following operation failed in the TorchScript interpreter.\nTraceback\n\
+                 RuntimeError: CUDA error: out of memory\n",
+                "CUDA error: out of memory",
+            ),
+            (
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate \
+                 memory: you tried to allocate 64 bytes. Error code 12 (Cannot allocate memory)",
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes. Error \
+                 code 12 (Cannot allocate memory)",
+            ),
+            (
+                "DefaultCPUAllocator: not enough memory: you tried",
+                "DefaultCPUAllocator: not enough memory: you tried",
+            ),
+            ("std::bad_alloc", "std::bad_alloc"),
+        ] {
+            let behind = Outer(std::io::Error::other(text));
+            for error in [Error::model(text), Error::model(behind)] {
+                let Error::OutOfMemory(found) = &error else { panic!("{error}") };
+                assert_eq!(found, said);
+            }
+        }
+        for other in ["the shared memory is a fine place", "expected 4 dimensions"] {
+            assert!(matches!(Error::model(other), Error::Model(_)), "{other}");
+        }
     }
 }

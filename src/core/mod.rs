@@ -21,6 +21,8 @@ mod step;
 mod tau;
 
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
+#[cfg(feature = "harness")]
+pub(crate) use error::out_of_memory;
 pub use error::{Error, Result};
 pub use grid::{End, Grid};
 pub use integrate::{Outcome, count_nfe, integrate};

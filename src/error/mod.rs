@@ -3,7 +3,7 @@
 pub(crate) mod remedy;
 
 use crate::diagnostic::Diagnostics;
-use crate::networks::compile::CompileError;
+use crate::networks::{compile::CompileError, features::FeatureError};
 
 /// Shorthand for results of the harness.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -47,6 +47,11 @@ impl Error {
         Self::Input(message.into())
     }
 
+    /// Whether there was no memory for what a model or the tensor library was asked.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Core(crate::core::Error::OutOfMemory(_)))
+    }
+
     /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for Ctrl-C.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -54,6 +59,7 @@ impl Error {
             Self::Core(core) => match core {
                 crate::core::Error::NotFinite { .. }
                 | crate::core::Error::BeyondF32 { .. }
+                | crate::core::Error::OutOfMemory(_)
                 | crate::core::Error::Model(_) => 1,
                 crate::core::Error::Interrupted => 130,
                 _ => 2,
@@ -100,12 +106,21 @@ impl From<CompileError> for Error {
     }
 }
 
+impl From<FeatureError> for Error {
+    fn from(error: FeatureError) -> Self {
+        let text = remedy::extractor(&error);
+        match crate::core::Error::model(error) {
+            crate::core::Error::Model(_) => Self::Input(text),
+            no_memory => Self::Core(no_memory),
+        }
+    }
+}
+
 input_errors!(
     crate::data::cifar10::Cifar10Error => ToString::to_string,
     crate::data::npy::NpyError => ToString::to_string,
     crate::networks::hub::HubError => ToString::to_string,
     crate::networks::checkpoint::CheckpointError => remedy::checkpoint,
-    crate::networks::features::FeatureError => remedy::extractor,
     crate::networks::conversion::ConvertError => remedy::conversion,
     crate::networks::open_error::OpenError => remedy::network,
 );

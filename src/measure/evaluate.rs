@@ -16,7 +16,7 @@ use crate::{
     hardware::Hardware,
     measure::{
         accuracy::Accuracy,
-        features::{Extractors, Loaded},
+        features::{Extractors, Loaded, Place},
         instruments::{FeatureRuler, LogitHead},
         reference::DEFAULT_SUBSET,
         stats::{self, set_features},
@@ -99,7 +99,7 @@ pub fn evaluate(
     if ruler.accuracy {
         Accuracy::check(set, ruler.features)?;
     }
-    let device = hardware.device();
+    let place = Place::on(hardware.device());
     let reference = ruler.reference.filter(|_| compared);
     let file = match reference {
         Some(Against::File(path)) => Some(path.to_string_lossy()),
@@ -113,10 +113,10 @@ pub fn evaluate(
         &mut Extractors::new(hardware),
     )?;
     if let Some(Against::Images(other)) = reference {
-        let of = stats::of(other, &*with.extractor, DEFAULT_SUBSET, device, mode)?;
+        let of = stats::of(other, &*with.extractor, DEFAULT_SUBSET, &place, mode)?;
         with.reference = Some(Rc::new(Loaded::new(of, String::new())));
     }
-    let features = set_features(set, &*with.extractor, device, mode)?;
+    let features = set_features(set, &*with.extractor, &place, mode)?;
     let mut metrics = with.metrics(features.view())?;
     let metrics = ruler.measures.iter().filter_map(|&measure| {
         let (column, value) =

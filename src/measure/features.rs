@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use ndarray::{Array2, ArrayView4};
+use ndarray::{Array2, ArrayView4, Axis, concatenate, s};
 
 use crate::{
     backends::torch,
@@ -20,16 +20,41 @@ use crate::{
 };
 use crate::{
     error::{Error, Result},
-    hardware::Hardware,
+    hardware::{Hardware, memory::Limit},
     measure::reference::{Extractor, Reference},
     networks::home,
     plan::CellSpec,
 };
 
+/// Where an extractor runs, and how many images it takes at once.
+#[derive(Clone, Debug)]
+pub struct Place {
+    device: tch::Device,
+    limit: Rc<Limit>,
+}
+
+impl Place {
+    /// On a device, with as many images at once as are given, until memory runs out.
+    pub fn on(device: tch::Device) -> Self {
+        Self { device, limit: Rc::default() }
+    }
+
+    /// The most images at once; none if memory never ran out.
+    pub fn most(&self) -> Option<usize> {
+        self.limit.most()
+    }
+
+    /// As [`Limit::news`].
+    pub(crate) fn news(&self) -> Option<String> {
+        self.limit.news("features")
+    }
+}
+
 /// The extractors and references in use.
 pub struct Extractors {
     hardware: Hardware,
     networks: BTreeMap<String, Rc<dyn FeatureExtractor>>,
+    places: BTreeMap<String, Place>,
     references: BTreeMap<String, Rc<Loaded>>,
 }
 
@@ -69,7 +94,12 @@ impl Loaded {
 impl Extractors {
     /// None loaded yet.
     pub fn new(hardware: Hardware) -> Self {
-        Self { hardware, networks: BTreeMap::new(), references: BTreeMap::new() }
+        Self {
+            hardware,
+            networks: BTreeMap::new(),
+            places: BTreeMap::new(),
+            references: BTreeMap::new(),
+        }
     }
 
     /// An extractor: `inception`, a file of Inception weights, or a classifier's folder or file.
@@ -124,31 +154,53 @@ impl Extractors {
         Ok(hashes)
     }
 
-    /// The device that features are computed on.
-    pub(crate) fn device(&self) -> tch::Device {
-        self.hardware.device()
+    /// Where the features of an extractor are computed: the same for all who ask for it.
+    pub(crate) fn place(&mut self, source: &str) -> Place {
+        let place = || Place::on(self.hardware.device());
+        self.places.entry(source.to_owned()).or_insert_with(place).clone()
+    }
+
+    /// The extractors for which memory ran out, and how many images each takes at once.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = (&str, usize, Option<String>)> {
+        let places = self.places.iter();
+        places.filter_map(|(source, place)| Some((source.as_str(), place.most()?, place.news())))
     }
 }
 
-/// The features of images in [-1, 1].
+/// The features of images in [-1, 1]; in parts, if there is no memory for all at once.
 ///
 /// # Errors
-/// Images the extractor does not take.
+/// Images the extractor does not take, and a single one that does not fit into memory.
 pub fn features(
     extractor: &dyn FeatureExtractor,
     images: ArrayView4<'_, f32>,
     quantise: bool,
-    device: tch::Device,
+    place: &Place,
 ) -> Result<Array2<f32>> {
-    let unit = images.mapv(|x| {
+    let unit = |x| {
         if quantise {
             f32::from(data::to_u8(x)) / 255.0
         } else {
             f32::midpoint(x, 1.0).clamp(0.0, 1.0)
         }
-    });
-    let features = extractor.features(&torch::from_images(&unit, device)?)?;
-    torch::to_matrix(&features).map_err(Error::from)
+    };
+    let n = images.len_of(Axis(0));
+    let mut parts: Vec<Array2<f32>> = vec![];
+    place.limit.each(
+        n,
+        0..n,
+        |part| {
+            let unit = images.slice(s![part, .., .., ..]).mapv(unit);
+            let features = extractor.features(&torch::from_images(&unit, place.device)?)?;
+            Ok(torch::to_matrix(&features)?)
+        },
+        |_, features| {
+            parts.push(features);
+            Ok(())
+        },
+    )?;
+    let views: Vec<_> = parts.iter().map(Array2::view).collect();
+    concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
 }
 
 /// What a reference says of the extractor it was made with.

@@ -17,7 +17,7 @@ use crate::{
 use crate::{
     error::{Error, Result},
     measure::{
-        features::{Extractors, Loaded, features},
+        features::{Extractors, Loaded, Place, features},
         samples::Samples,
     },
     plan::{
@@ -65,7 +65,7 @@ impl Instruments {
             all.push(Box::new(Distribution {
                 ruler: FeatureRuler::new(measures, source, reference, metrics.blocks, extractors)?,
                 quantise: metrics.quantise,
-                device: extractors.device(),
+                place: extractors.place(source),
             }));
         }
         let drawn = metrics.measures.iter().copied().filter(|measure| measure.needs_draws());
@@ -88,7 +88,7 @@ impl Instruments {
                 column: column_name(FEATURE_ERROR.name, Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
-                device: extractors.device(),
+                place: extractors.place(source),
                 blocks: metrics.blocks,
             }));
         }
@@ -244,7 +244,7 @@ impl FeatureRuler {
 struct Distribution {
     ruler: FeatureRuler,
     quantise: bool,
-    device: tch::Device,
+    place: Place,
 }
 
 impl Instrument for Distribution {
@@ -253,7 +253,7 @@ impl Instrument for Distribution {
     }
 
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
-        features(&*self.ruler.extractor, samples.images.view(), self.quantise, self.device)
+        features(&*self.ruler.extractor, samples.images.view(), self.quantise, &self.place)
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
@@ -296,17 +296,24 @@ impl Instrument for Drawn {
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
         let samples = numbers.mapv(f64::from);
-        let draws = |sub| draws(&*self.model, self.seed, [samples.nrows(), self.elements], sub);
-        let (exact, others) = (draws(0), draws(1));
+        let shape = [samples.nrows(), self.elements];
+        let draws = |sub| draws(&*self.model, self.seed, shape, sub);
+        let exact = draws(0);
         let mut metrics = Metrics::new();
-        for &measured in &self.measures {
-            let Of::Draws(distance) = measured.measure().of else {
-                unreachable!("invariant: these measures compare with draws")
-            };
-            let to_exact = |x: &Array2<f64>| distance(x.view(), exact.view(), self.blocks);
-            metrics.insert(measured.name().to_owned(), to_exact(&samples)?);
-            metrics.insert(format!("{}{FLOOR}", measured.name()), to_exact(&others)?);
-        }
+        let mut measure = |x: &Array2<f64>, ending: &str| -> Result<()> {
+            for &measured in &self.measures {
+                let Of::Draws(distance) = measured.measure().of else {
+                    unreachable!("invariant: these measures compare with draws")
+                };
+                let distance = distance(x.view(), exact.view(), self.blocks)?;
+                metrics.insert(format!("{}{ending}", measured.name()), distance);
+            }
+            Ok(())
+        };
+        measure(&samples, "")?;
+        // Two sets are enough memory.
+        drop(samples);
+        measure(&draws(1), FLOOR)?;
         Ok(metrics)
     }
 }
@@ -351,7 +358,7 @@ struct FeaturesToSolution {
     column: String,
     extractor: Rc<dyn FeatureExtractor>,
     quantise: bool,
-    device: tch::Device,
+    place: Place,
     blocks: usize,
 }
 
@@ -364,7 +371,7 @@ impl Instrument for FeaturesToSolution {
     fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
         let solution = samples.solution.as_ref().expect("invariant: its cells have a solution");
         let features = |images: &Array4<f32>| {
-            features(&*self.extractor, images.view(), self.quantise, self.device)
+            features(&*self.extractor, images.view(), self.quantise, &self.place)
         };
         let difference = features(&samples.images)? - features(solution)?;
         let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     hardware::Hardware,
     measure::{
-        features::{Extractors, describe, features},
+        features::{Extractors, Place, describe, features},
         reference::{Origin, Reference},
     },
     terminal::progress::{Mode, Progress},
@@ -29,9 +29,9 @@ pub fn write(
     hardware: Hardware,
     mode: Mode,
 ) -> Result<Reference> {
-    let device = hardware.device();
+    let place = Place::on(hardware.device());
     let extractor = Extractors::new(hardware).extractor(extractor)?;
-    let reference = of(set, &*extractor, keep, device, mode)?;
+    let reference = of(set, &*extractor, keep, &place, mode)?;
     reference.write(out)?;
     Ok(reference)
 }
@@ -44,10 +44,10 @@ pub(crate) fn of(
     set: &ImageSet,
     extractor: &dyn FeatureExtractor,
     keep: usize,
-    device: tch::Device,
+    place: &Place,
     mode: Mode,
 ) -> Result<Reference> {
-    let all = set_features(set, extractor, device, mode)?;
+    let all = set_features(set, extractor, place, mode)?;
     let origin = Origin {
         extractor: describe(extractor),
         dataset: set.name.clone(),
@@ -64,7 +64,7 @@ pub(crate) fn of(
 pub(crate) fn set_features(
     set: &ImageSet,
     extractor: &dyn FeatureExtractor,
-    device: tch::Device,
+    place: &Place,
     mode: Mode,
 ) -> Result<Array2<f32>> {
     check_shape(set, extractor)?;
@@ -76,7 +76,10 @@ pub(crate) fn set_features(
         let batch = set.images.slice(s![first..first + rows, .., .., ..]);
         // To the range of samples: both sides of a distance take one road.
         let batch = batch.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-        all.push(features(extractor, batch.view(), true, device)?);
+        all.push(features(extractor, batch.view(), true, place)?);
+        if let Some(line) = place.news() {
+            progress.line(&line);
+        }
         progress.advance(rows as u64);
     }
     progress.finish();

@@ -8,7 +8,7 @@ use crate::backends::fused;
 use crate::core::{At, Denoiser, Error, Prediction, Result};
 use crate::networks::{
     checkpoint::{Checkpoint, Container, Which},
-    compiled::Compiled,
+    compiled::{About, Compiled, CompiledError},
     files::ModelFiles,
     open_error::OpenError,
     placement::{Placement, Precision},
@@ -264,6 +264,20 @@ impl Network {
     }
 }
 
+/// An error of a compiled network: fewer images take no less memory in one that fills its calls up.
+fn of_compiled(error: CompiledError, about: &About) -> Error {
+    match (Error::model(error), about.batch) {
+        (Error::OutOfMemory(said), Some(batch)) => Error::Model(
+            format!(
+                "out of memory ({said}): the network was compiled for {batch} images a call, and takes the \
+                 memory of all of them however many there are; compile it for fewer"
+            )
+            .into(),
+        ),
+        (error, _) => error,
+    }
+}
+
 impl Denoiser for Network {
     type State = Tensor;
 
@@ -281,7 +295,9 @@ impl Denoiser for Network {
         let out = match &self.body {
             Body::Unet(unet) => unet.forward(x, &t).map_err(Error::model)?,
             Body::Script(script) => script.forward(x, &t).map_err(Error::model)?,
-            Body::Compiled(compiled) => compiled.forward(x, &t).map_err(Error::model)?,
+            Body::Compiled(compiled) => {
+                compiled.forward(x, &t).map_err(|error| of_compiled(error, compiled.about()))?
+            }
         };
         let out = out.f_to_kind(kind).map_err(Error::model)?;
         let (image, channels) = (x.size(), out.size());

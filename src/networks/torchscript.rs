@@ -14,7 +14,7 @@ use std::{
 
 use tch::{CModule, Device, Kind, TchError, Tensor};
 
-use crate::backends::torch::first_line;
+use crate::{backends::torch::first_line, core::out_of_memory};
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +153,8 @@ impl Script {
                     self.timesteps.get_or_init(|| self.kind);
                     return Ok(out);
                 }
+                // Integers would not fit either, and the reason would be lost.
+                Err(error) if out_of_memory(&error).is_some() => return Err(error.into()),
                 Err(error) => Some(reason(&error)),
             }
         };
@@ -162,6 +164,7 @@ impl Script {
                 self.timesteps.get_or_init(|| Kind::Int64);
                 Ok(out)
             }
+            Err(error) if out_of_memory(&error).is_some() => Err(error.into()),
             Err(error) => {
                 let whole = reason(&error);
                 let real = real.unwrap_or_else(|| "not asked".to_owned());

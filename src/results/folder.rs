@@ -97,9 +97,9 @@ impl Folder {
             Some(_) => read_timing(&path.join("timing.csv"))?,
             None => vec![],
         };
-        let provenance = match read("provenance.json")? {
+        let provenance = match read(PROVENANCE)? {
             Some(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| {
-                let path = path.join("provenance.json");
+                let path = path.join(PROVENANCE);
                 Error::input(format!("{}: {error}", path.display()))
             })?),
             None => None,
@@ -153,6 +153,9 @@ pub(crate) fn last_plan(path: &Path, older: Older<'_>) -> Option<Outline> {
 
 /// The manifest as run, which says how its results are shown.
 pub(crate) const MANIFEST: &str = "manifest.toml";
+
+/// Where the results came from.
+pub(crate) const PROVENANCE: &str = "provenance.json";
 
 /// The folder of strips, and the parts of a strip's name around the start of its cell's key.
 pub(crate) const STRIPS: &str = "strips";

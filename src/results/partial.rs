@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::{Array1, Array2, Axis, concatenate, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 use crate::results::{folder::KEY, record::ResultsError};
 
@@ -22,10 +22,16 @@ pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
 pub struct Partial {
     path: PathBuf,
     file: File,
-    rows: Array2<f32>,
+    numbers: Array2<f32>,
+    most_calls: f32,
 }
 
 impl Partial {
+    /// The file of a cell.
+    pub fn path(folder: &Path, key: &str) -> PathBuf {
+        folder.join(NAME.join(&key[..KEY]))
+    }
+
     /// Opens a cell's file and keeps its complete batches; `width` is the length of a row.
     ///
     /// # Errors
@@ -40,7 +46,7 @@ impl Partial {
         batch: usize,
         samples: usize,
     ) -> Result<Self, ResultsError> {
-        let path = folder.join(NAME.join(&key[..KEY]));
+        let path = Self::path(folder, key);
         let error = |action, source| ResultsError::Io { path: path.clone(), action, source };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -53,18 +59,21 @@ impl Partial {
         let whole = rows * width * 4;
         let values = bytes[..whole].chunks_exact(4);
         let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let whole_rows: Array2<f32> =
+            Array2::from_shape_vec((rows, width), values).expect("invariant: whole rows were read");
+        drop(bytes);
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
         let mut file = file.map_err(|source| error("write", source))?;
         let cut = file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0)));
         cut.map_err(|source| error("write", source))?;
-        let rows =
-            Array2::from_shape_vec((rows, width), values).expect("invariant: whole rows were read");
-        Ok(Self { path, file, rows })
+        let most_calls = whole_rows.column(width - 1).fold(0.0, |most, &calls| calls.max(most));
+        let numbers = whole_rows.slice(s![.., ..-1]).to_owned();
+        Ok(Self { path, file, numbers, most_calls })
     }
 
     /// The number of samples drawn.
     pub fn rows(&self) -> usize {
-        self.rows.nrows()
+        self.numbers.nrows()
     }
 
     /// Adds a batch: its numbers, and the calls each of its samples took.
@@ -76,24 +85,28 @@ impl Partial {
     /// If the rows differ in length from those before.
     #[allow(clippy::cast_precision_loss, reason = "fewer than 2^24 calls")]
     pub fn append(&mut self, numbers: &Array2<f32>, calls: u64) -> Result<(), ResultsError> {
-        let calls = Array1::from_elem(numbers.nrows(), calls as f32).insert_axis(Axis(1));
-        let batch = concatenate![Axis(1), numbers.view(), calls];
-        let bytes: Vec<u8> = batch.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let calls = calls as f32;
+        let mut bytes = Vec::with_capacity(4 * (numbers.len() + numbers.nrows()));
+        for row in numbers.outer_iter() {
+            let values = row.iter().chain([&calls]);
+            bytes.extend(values.flat_map(|value| value.to_le_bytes()));
+        }
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(|source| self.error("write", source))?;
-        self.rows.append(Axis(0), batch.view()).expect("invariant: rows are equally long");
+        self.numbers.append(Axis(0), numbers.view()).expect("invariant: rows are equally long");
+        self.most_calls = self.most_calls.max(calls);
         Ok(())
     }
 
     /// The numbers of all samples drawn.
-    pub fn numbers(&self) -> Array2<f32> {
-        self.rows.slice(s![.., ..-1]).to_owned()
+    pub fn numbers(&self) -> ArrayView2<'_, f32> {
+        self.numbers.view()
     }
 
     /// The most calls that a sample took.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers")]
     pub fn most_calls(&self) -> u64 {
-        self.rows.slice(s![.., -1]).iter().fold(0.0, |most, &calls| calls.max(most)) as u64
+        self.most_calls as u64
     }
 
     /// Deletes the file of a finished cell.

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +12,10 @@ use serde::Serialize;
 
 use crate::hardware;
 use crate::plan::Plan;
-use crate::results::date;
+use crate::results::{
+    date,
+    folder::{KEY, PROVENANCE},
+};
 
 /// Everything about a run that its numbers may depend on.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +48,10 @@ pub struct Provenance {
     /// Where manifest and folder differ, and what was assumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// Cells that were computed in smaller parts than their batches, because memory ran out, by the start
+    /// of their keys.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub smaller_batches: BTreeMap<String, Vec<String>>,
     /// When the last run that computed something ended: `2026-11-22T14:59:50Z`.
     pub finished: String,
 }
@@ -68,6 +77,7 @@ impl Provenance {
             inputs,
             stated: vec![],
             remarks: vec![],
+            smaller_batches: BTreeMap::new(),
             finished: date::iso(unix_time()),
         }
     }
@@ -77,6 +87,28 @@ impl Provenance {
     pub fn of(self, plan: &Plan) -> Self {
         let remarks = plan.remarks().into_iter().map(str::to_owned).collect();
         Self { stated: plan.stated(), remarks, ..self }
+    }
+
+    /// Notes down that a cell was computed in smaller parts than its batches.
+    pub fn note_smaller(&mut self, key: &str, note: String) {
+        let notes = self.smaller_batches.entry(key[..KEY].to_owned()).or_default();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// The same, with these notes of the run before in a folder, for the cells that it keeps; `is_kept` is
+    /// asked with the start of a key.
+    #[must_use]
+    pub fn after(mut self, folder: &Path, is_kept: impl Fn(&str) -> bool) -> Self {
+        let read = fs::read(folder.join(PROVENANCE)).ok();
+        let read: Option<serde_json::Value> =
+            read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let found = read.and_then(|mut read| Some(read.get_mut("smaller_batches")?.take()));
+        let found: Option<BTreeMap<String, Vec<String>>> =
+            found.and_then(|found| serde_json::from_value(found).ok());
+        self.smaller_batches.extend(found.into_iter().flatten().filter(|(key, _)| is_kept(key)));
+        self
     }
 
     /// The same, with the time at the end of the run.

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod estimate;
+mod job;
 pub mod latents;
 pub mod outline;
 pub mod registry;

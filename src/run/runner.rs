@@ -5,49 +5,40 @@
 //! run continues at the next batch and ends with the same bytes, because noise is keyed by sample.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    rc::Rc,
     sync::atomic::AtomicBool,
-    time::{Duration, Instant},
 };
 
-use ndarray::{ArrayView4, Axis, s};
-
-use crate::{core, networks::reading::Remark};
+use crate::networks::reading::Remark;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     hardware::Hardware,
-    measure::{features::Extractors, instruments::Instruments},
+    measure::features::Extractors,
     plan::{Cell, Inversion, MetricsSpec, Plan, Task, outline::FILE},
     report::{
         html,
         overview::{Show, columns},
-        sheet,
     },
     results::{
-        folder::{MANIFEST, strip_path},
+        folder::{MANIFEST, PROVENANCE, strip_path},
         leftovers,
         partial::Partial,
-        provenance::{Provenance, unix_time},
-        record::{Columns, Record, Status, read_csv},
-        sink::{Planned, Sink, Timing},
+        provenance::Provenance,
+        record::{Columns, Status, read_csv},
+        sink::{Planned, Sink},
     },
     run::{
-        assemble::{Models, NUMERICS, Route, Sampler, Samples, instruments},
+        assemble::{Models, NUMERICS, Route, instruments},
+        job::{self, Job, Limits},
         outline,
         registry::Registry,
-        tasks::{self, Encoded, Observe, Pictures},
+        tasks::Pictures,
     },
     terminal::progress::{Mode, Progress},
 };
-
-/// Samples of each cell that are kept as pictures.
-const KEPT: usize = 10;
-
-/// The smallest side of a picture worth showing.
-const LEAST_SIDE: usize = 8;
 
 /// What a run needs besides its plan.
 pub struct Options<'a> {
@@ -155,9 +146,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let mut sink = open(options.folder.clone(), columns, planned.clone())?;
     let show = Show::new(&outline);
     if options.fresh {
-        let last = outline::last(&options.folder, options.registry);
-        let before = last.map(|last| Show::new(&last).names());
-        leftovers::remove(&options.folder, &planned, &before.unwrap_or_default(), &show.names())?;
+        remove_leftovers(options, &planned, &show)?;
     }
     sink.write(MANIFEST, plan.text.as_bytes())?;
     sink.write(FILE, outline.json().as_bytes())?;
@@ -170,38 +159,36 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         progress.line(&line);
     }
     progress.table(&show.terminal(&sink.records()));
-    let hardware = &options.hardware;
-    let provenance = (!todo.is_empty())
-        .then(|| Provenance::here(hardware.name(), hardware.threads(), all_inputs).of(plan));
-    for &index in &todo {
+    let provenance = (!todo.is_empty()).then(|| begin(plan, options, all_inputs, &planned, &sink));
+    let provenance = RefCell::new(provenance);
+    let mut limits = Limits::default();
+    for (done, &index) in todo.iter().enumerate() {
         let cell = &plan.cells[index];
+        models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
         progress.cell(&describe(cell, &routes[index]));
-        let mut job = Job {
+        let instruments = instruments(&cell.spec, &mut extractors)?;
+        let key = &planned[index].key;
+        let note = |line: String| keep_note(&provenance, &sink, key, line);
+        let job = Job {
             cell,
             route: &routes[index],
-            key: &planned[index].key,
+            key,
             sampler: models.sampler(&cell.spec)?,
-            instruments: instruments(&cell.spec, &mut extractors)?,
+            limit: limits.of(cell),
+            instruments,
+            extractors: &extractors,
             images: pictures.of(&cell.spec)?,
             folder: &options.folder,
             progress: &progress,
             interrupted: options.interrupted,
+            note: &note,
+            noted: RefCell::default(),
         };
-        let started = unix_time();
-        let clock = Instant::now();
-        let outcome = job.run();
+        let outcome = job.timed(&options.hardware);
         if matches!(outcome, Err(Error::Interrupted)) {
             progress.finish();
         }
-        let (record, per_sample_call) = outcome?;
-        let timing = Timing {
-            key: record.key.clone(),
-            seconds: clock.elapsed().as_secs_f64(),
-            seconds_per_sample_call: per_sample_call,
-            device: options.hardware.name(),
-            threads: options.hardware.threads(),
-            started,
-        };
+        let (record, timing) = outcome?;
         if options.verbose > 0 {
             progress.line(&timing.line(record.status));
         }
@@ -217,17 +204,63 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let strips: Vec<PathBuf> =
         planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
     for (index, (cell, path)) in plan.cells.iter().zip(&strips).enumerate() {
-        let diverged = sink.finished(index).is_some_and(|record| record.status == Status::Diverged);
-        if !path.exists() && !diverged {
-            draw_strip(cell, path, &mut models, &mut pictures, options.interrupted)?;
+        if sink.finished(index).is_none_or(|record| record.status != Status::Diverged) {
+            let (limit, images) = (limits.of(cell), pictures.of(&cell.spec)?);
+            let room = (&*limit, options.interrupted);
+            job::draw_strip(cell, path, &mut models, images.as_deref(), room)?;
         }
     }
-    if let Some(provenance) = provenance {
-        sink.write("provenance.json", &provenance.finished().json())?;
+    if let Some(provenance) = provenance.into_inner() {
+        sink.write(PROVENANCE, &provenance.finished().json())?;
     }
     draw(&show, &sink, &strips)?;
     html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
     Ok(show.summary(&sink.records()))
+}
+
+/// The keys of the reference solutions that some cells ask for.
+fn later_solutions(routes: &[Route], cells: &[usize]) -> BTreeSet<String> {
+    let keys = cells.iter().filter_map(|&cell| routes[cell].solution.as_ref());
+    keys.map(|(key, _)| key.clone()).collect()
+}
+
+/// Removes what the run before left of cells that there are no longer.
+fn remove_leftovers(options: &Options<'_>, planned: &[Planned], show: &Show<'_>) -> Result<()> {
+    let last = outline::last(&options.folder, options.registry);
+    let before = last.map(|last| Show::new(&last).names());
+    Ok(leftovers::remove(&options.folder, planned, &before.unwrap_or_default(), &show.names())?)
+}
+
+/// Keeps a note on a cell in the folder, at once: the run may end at any moment.
+fn keep_note(
+    provenance: &RefCell<Option<Provenance>>,
+    sink: &Sink,
+    key: &str,
+    line: String,
+) -> Result<()> {
+    let mut provenance = provenance.borrow_mut();
+    let Some(provenance) = &mut *provenance else { return Ok(()) };
+    provenance.note_smaller(key, line);
+    Ok(sink.write(PROVENANCE, &provenance.clone().finished().json())?)
+}
+
+/// What is known when a run begins, and about the cells that are there already.
+fn begin(
+    plan: &Plan,
+    options: &Options<'_>,
+    inputs: BTreeMap<String, String>,
+    planned: &[Planned],
+    sink: &Sink,
+) -> Provenance {
+    let Options { hardware, folder, .. } = options;
+    let here = Provenance::here(hardware.name(), hardware.threads(), inputs).of(plan);
+    let is_kept = |key: &str| {
+        planned.iter().enumerate().any(|(index, cell)| {
+            let begun = || Partial::path(folder, &cell.key).exists();
+            cell.key.starts_with(key) && (sink.finished(index).is_some() || begun())
+        })
+    };
+    here.after(folder, is_kept)
 }
 
 /// Draws the tables, the plots and the sheets of samples.
@@ -393,126 +426,4 @@ fn inputs(
         inputs.insert("images".to_owned(), images.sha256.clone());
     }
     Ok(inputs)
-}
-
-struct Job<'a> {
-    cell: &'a Cell,
-    route: &'a Route,
-    key: &'a str,
-    sampler: Box<dyn Sampler>,
-    instruments: Instruments,
-    images: Option<Rc<Encoded>>,
-    folder: &'a Path,
-    progress: &'a Progress,
-    interrupted: &'a AtomicBool,
-}
-
-impl Job<'_> {
-    fn run(&mut self) -> Result<(Record, f64)> {
-        let spec = &self.cell.spec;
-        let mut partial = Partial::open(
-            self.folder,
-            self.key,
-            self.instruments.width(),
-            spec.batch,
-            spec.samples,
-        )?;
-        let mut record = Record {
-            key: self.key.to_owned(),
-            status: Status::Done,
-            params: self.cell.params.clone(),
-            steps: self.route.grid.requested(),
-            levels: self.route.grid.distinct(),
-            calls: self.route.calls,
-            n: spec.samples,
-            metrics: BTreeMap::new(),
-        };
-        self.progress.skip(partial.rows() as u64 * record.calls);
-        let (mut sampling, mut drawn) = (Duration::ZERO, 0);
-        while partial.rows() < spec.samples {
-            let first = partial.rows();
-            let rows = spec.batch.min(spec.samples - first);
-            let samples = match perform(
-                &*self.sampler,
-                self.cell,
-                self.images.as_deref(),
-                (first, rows),
-                &mut self.progress.batch(rows, self.interrupted),
-            ) {
-                Err(Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })) => {
-                    record.status = Status::Diverged;
-                    partial.remove()?;
-                    return Ok((record, 0.0));
-                }
-                samples => samples?,
-            };
-            sampling += samples.time;
-            drawn += rows;
-            if first == 0 && is_picture(self.sampler.shape()) {
-                let path = strip_path(self.folder, self.key);
-                write_strip(samples.images.view(), kept(self.cell), &path)?;
-            }
-            partial.append(&self.instruments.read(&samples, rows)?, samples.calls)?;
-        }
-        // Counted at the model; more than planned for methods that choose their own steps.
-        record.calls = record.calls.max(partial.most_calls());
-        record.metrics = self.instruments.metrics(partial.numbers().view())?;
-        partial.remove()?;
-        let cost = (drawn as u64 * record.calls).max(1) as f64;
-        Ok((record, sampling.as_secs_f64() / cost))
-    }
-}
-
-/// Does one batch.
-fn perform(
-    sampler: &dyn Sampler,
-    cell: &Cell,
-    images: Option<&Encoded>,
-    (first, rows): (usize, usize),
-    observe: &mut Observe<'_>,
-) -> Result<Samples> {
-    let samples = tasks::perform(sampler, &cell.spec, images, (first, rows), observe);
-    match samples {
-        Err(core::Error::Interrupted) => Err(Error::Interrupted),
-        other => Ok(other?),
-    }
-}
-
-/// Whether samples are worth showing: grey or in colour, and more than a few pixels.
-fn is_picture([channels, height, width]: [usize; 3]) -> bool {
-    [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
-}
-
-/// How many of a cell's pictures are shown, from the first: of a path, all.
-fn kept(cell: &Cell) -> usize {
-    match cell.spec.task {
-        Task::Interpolate(points) => points,
-        _ => KEPT,
-    }
-}
-
-/// Redraws the strip of a finished cell whose file is gone, which takes only the first batch.
-fn draw_strip(
-    cell: &Cell,
-    path: &Path,
-    models: &mut Models<'_>,
-    pictures: &mut Pictures,
-    interrupted: &AtomicBool,
-) -> Result<()> {
-    let sampler = models.sampler(&cell.spec)?;
-    if !is_picture(sampler.shape()) {
-        return Ok(());
-    }
-    let images = pictures.of(&cell.spec)?;
-    let rows = cell.spec.batch.min(cell.spec.samples);
-    let silent = Progress::new(0, crate::terminal::progress::Mode::Quiet);
-    let observe = &mut silent.batch(rows, interrupted);
-    let samples = perform(&*sampler, cell, images.as_deref(), (0, rows), observe)?;
-    write_strip(samples.images.view(), kept(cell), path)
-}
-
-fn write_strip(samples: ArrayView4<'_, f32>, kept: usize, path: &Path) -> Result<()> {
-    let kept = samples.len_of(Axis(0)).min(kept);
-    let png = sheet::strip(samples.slice(s![..kept, .., .., ..]))?;
-    Ok(crate::results::sink::write_atomically(path, &png)?)
 }

@@ -4,15 +4,54 @@
 //! separates the two is then the solver's error on its grid and nothing else: not the network's,
 //! and not chance. Cells that share model, noise and ends share it, and it is computed once.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
 
 use crate::core::{
     At, Denoiser, Error, Grid, KeyedNoise, Noise, Outcome, Prediction, Result, Solver, State,
     integrate,
 };
 
-/// What was solved already, by the solution's key, first sample and number of samples.
-pub(crate) type Known<S> = Rc<RefCell<BTreeMap<(String, u64, usize), Rc<Solved<S>>>>>;
+/// What was solved already and is wanted again.
+pub(crate) type Known<S> = Rc<RefCell<Stock<S>>>;
+
+/// Solved batches, by the solution's key, first sample and number of samples.
+pub(crate) struct Stock<S> {
+    solved: BTreeMap<(String, u64, usize), Rc<Solved<S>>>,
+    /// The keys that other cells will ask for; none if that is not known.
+    wanted: Option<BTreeSet<String>>,
+}
+
+impl<S> Default for Stock<S> {
+    fn default() -> Self {
+        Self { solved: BTreeMap::new(), wanted: None }
+    }
+}
+
+impl<S> Stock<S> {
+    /// Keeps from now on only what has one of these keys, and anything else until it is asked for once.
+    pub(crate) fn want(&mut self, keys: &BTreeSet<String>) {
+        self.wanted = Some(keys.clone());
+    }
+
+    fn is_wanted(&self, key: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(key))
+    }
+
+    fn get(&mut self, at: &(String, u64, usize)) -> Option<Rc<Solved<S>>> {
+        if self.is_wanted(&at.0) { self.solved.get(at).cloned() } else { self.solved.remove(at) }
+    }
+
+    fn keep(&mut self, at: (String, u64, usize), solved: &Rc<Solved<S>>) {
+        if self.is_wanted(&at.0) {
+            self.solved.insert(at, Rc::clone(solved));
+        }
+    }
+}
 
 /// The start of a cell's samples, and the end of their reference solution.
 pub(crate) struct Solved<S> {
@@ -86,14 +125,14 @@ where
         observe: &mut dyn FnMut() -> Result<()>,
     ) -> Result<Rc<Solved<S>>> {
         let key = (self.key.clone(), noise.first, rows);
-        if let Some(solved) = self.known.borrow().get(&key) {
-            return Ok(Rc::clone(solved));
+        if let Some(solved) = self.known.borrow_mut().get(&key) {
+            return Ok(solved);
         }
         let copy = |x: &S| S::lincomb(&[(1.0, x)]);
         let start = self.lead(denoiser, noise, copy(x_t)?, observe)?;
         let end = self.along(&self.grid, denoiser, noise, copy(&start)?, observe)?;
         let solved = Rc::new(Solved { start, end });
-        self.known.borrow_mut().insert(key, Rc::clone(&solved));
+        self.known.borrow_mut().keep(key, &solved);
         Ok(solved)
     }
 }
@@ -115,5 +154,27 @@ impl<S: State> Denoiser for Watched<'_, S> {
     fn predict_with_range(&self, x: &S, at: At) -> Result<Prediction<S>> {
         (self.observe.borrow_mut())()?;
         self.inner.predict_with_range(x, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_kept_as_long_as_a_cell_will_ask_for_it() {
+        let mut stock = Stock::default();
+        let at = |key: &str| (key.to_owned(), 0, 8);
+        let solved = Rc::new(Solved { start: 1, end: 2 });
+        let kept = |stock: &Stock<i32>| stock.solved.len();
+        stock.keep(at("a"), &solved);
+        assert_eq!(kept(&stock), 1); // nobody knows what will be asked for
+        stock.want(&BTreeSet::from(["a".to_owned()]));
+        stock.keep(at("b"), &solved);
+        assert!(stock.get(&at("a")).is_some() && stock.get(&at("b")).is_none());
+        assert_eq!(kept(&stock), 1);
+        stock.want(&BTreeSet::new());
+        assert!(stock.get(&at("a")).is_some());
+        assert_eq!(kept(&stock), 0);
     }
 }

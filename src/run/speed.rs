@@ -19,7 +19,7 @@ use crate::{
     core::{self, At, Denoiser, Draw, End, Grid, KeyedNoise, Noise, Schedule, Tau, integrate},
     error::{Error, Result},
     hardware::Hardware,
-    measure::features::features,
+    measure::features::{Place, features},
     networks::{features::FeatureExtractor, flops::Flops, network::Network, placement::Precision},
     report::image_grid::{self, Layout},
     run::assemble::single,
@@ -242,9 +242,9 @@ impl<'a> Bench<'a> {
             }
             Ok(())
         })?;
-        let device = self.hardware.device();
+        let place = Place::on(self.hardware.device());
         let features = extractor
-            .map(|extractor| self.median(|| features(&**extractor, images.view(), true, device)));
+            .map(|extractor| self.median(|| features(&**extractor, images.view(), true, &place)));
         let features = features.transpose()?;
         let steps = self.grid.requested();
         let model = steps as f64 * seconds_per_call;

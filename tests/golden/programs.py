@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes eps.pt, eps_range.pt, inception_stand_in.pt and statistics.npz: programs and arrays of a few lines.
+"""Makes eps.pt, eps_range.pt, eps_room.pt, inception_stand_in.pt and statistics.npz: programs and arrays of a few lines.
 
   python tests/golden/programs.py [--write]      (torch 2.11.0)
 
@@ -33,6 +33,16 @@ class EpsRange(Eps):
         return torch.cat([eps, torch.cos(x)], 1)
 
 
+class EpsRoom(Eps):
+    """The same as Eps, for which there is no memory with more than three images."""
+
+    def forward(self, x, t):
+        eps = self.gain.view(1, -1, 1, 1) * x * torch.sin(t).view(-1, 1, 1, 1)
+        if x.shape[0] > 3:
+            eps = eps + torch.empty([1 << 48])[0]
+        return eps
+
+
 class StandIn(torch.nn.Module):
     """The interface of inception-2015-12-05.pt: channel means, repeated up to 2048."""
 
@@ -49,7 +59,7 @@ class StandIn(torch.nn.Module):
         return x.softmax(1)
 
 
-PROGRAMS = {"eps.pt": Eps(), "eps_range.pt": EpsRange(), "inception_stand_in.pt": StandIn()}
+PROGRAMS = {"eps.pt": Eps(), "eps_range.pt": EpsRange(), "eps_room.pt": EpsRoom(), "inception_stand_in.pt": StandIn()}
 STATISTICS = dict(mu=numpy.array([1.0, 2.0]), sigma=numpy.array([[2.0, 0.5], [0.5, 1.0]]))
 
 if "--write" in sys.argv:

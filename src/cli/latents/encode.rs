@@ -93,7 +93,7 @@ impl Encode {
         let progress = Progress::new(calls * n as u64, self.talk.mode());
         for (first, rows) in bench.batches(n) {
             let x = pictures.rows(first..first + rows);
-            out.append(bench.carry(Way::Encode, x, first, &progress)?.view())?;
+            out.append(bench.carry(Way::Encode, &x, first, &progress)?.view())?;
         }
         progress.finish();
         out.finish()?;

@@ -186,7 +186,7 @@ impl Interpolate {
         let views: Vec<ArrayView3<'_, f64>> = x.iter().map(|x| x.index_axis(Axis(0), 0)).collect();
         let x = stack(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
         let progress = Progress::new(calls * picked.len() as u64, self.talk.mode());
-        let z = bench.carry(Way::Encode, x, 0, &progress)?;
+        let z = bench.carry(Way::Encode, &x, 0, &progress)?;
         progress.finish();
         Ok((bench, z))
     }

@@ -115,9 +115,9 @@ impl Reconstruct {
         let mut shown: Vec<Array4<f64>> = vec![];
         for (first, count) in bench.batches(n) {
             let x = pictures.rows(first..first + count);
-            let z = bench.carry(Way::Encode, x.clone(), first, &progress)?;
+            let z = bench.carry(Way::Encode, &x, first, &progress)?;
             let latents = z.outer_iter().map(LatentStatistics::of).collect::<Vec<_>>();
-            let back = bench.carry(Way::Decode, z, first, &progress)?;
+            let back = bench.carry(Way::Decode, &z, first, &progress)?;
             out.append(back.view())?;
             for ((x, back), latent) in x.outer_iter().zip(back.outer_iter()).zip(latents) {
                 rows.push(Row { error: mean_squared_error(x, back), latent });

@@ -6,12 +6,8 @@
 //! refused by name: a network that silently ignores one of them still produces images, only
 //! wrong ones. All problems of a file are reported together.
 
-<<<<<<< HEAD:src/networks/unet_config.rs
-use crate::data::file;
-=======
 mod reader;
 
->>>>>>> remedies:src/networks/unet_config/mod.rs
 use std::{
     collections::BTreeMap,
     fmt,
@@ -22,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::reader::{Reader, brief};
+use crate::data::file;
 
 /// The architecture of a DDPM UNet (Ho, Jain, Abbeel 2020, appendix B).
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,6 +1,10 @@
 //! The stock of loaded models, and the samplers of cells.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
 
 use ndarray::Ix4;
 use tch::Tensor;
@@ -82,6 +86,12 @@ impl<'a> Models<'a> {
     /// What models run on.
     pub fn hardware(&self) -> &Hardware {
         &self.hardware
+    }
+
+    /// Keeps of the reference solutions those with the keys of cells that will still ask for them.
+    pub fn want_solutions(&self, keys: &BTreeSet<String>) {
+        self.known_arrays.borrow_mut().want(keys);
+        self.known_tensors.borrow_mut().want(keys);
     }
 
     /// Hash of the weights of a model, for keys and provenance; absent for exact-score models.

@@ -12,7 +12,7 @@ use crate::{
     core::{self, KeyedNoise, Tau},
     data::ImageSet,
     error::{Error, Result},
-    hardware::Hardware,
+    hardware::{Hardware, memory::Limit},
     measure::features::Extractors,
     networks::{classifier::Classifier, features, placement::Precision},
     plan::{CellSpec, GridSpec, Measured, MetricsSpec, ModelSpec, SolverSpec, StateKind, Task},
@@ -85,20 +85,28 @@ impl Examiner<'_> {
         let instruments = assemble::instruments(spec, &mut extractors)?;
         let silent = Progress::new(0, crate::terminal::progress::Mode::Quiet);
         let (mut images, mut numbers) = (vec![], vec![]);
-        for first in (0..spec.samples).step_by(spec.batch) {
-            let rows = spec.batch.min(spec.samples - first);
-            let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
-            let samples = sampler.sample(noise, rows, &mut silent.batch(rows, self.interrupted));
-            let samples = match samples {
-                // Weights at the beginning of a training may take a sampler anywhere.
-                Err(core::Error::NotFinite { .. }) => return Ok(Findings::default()),
-                Err(core::Error::Interrupted) => return Err(Error::Interrupted),
-                samples => samples?,
-            };
-            numbers.push(instruments.read(&samples, rows)?);
-            if first < self.recipe.watch.samples {
-                images.push(samples.images);
-            }
+        // A training may leave little memory.
+        let drawn = Limit::default().each(
+            spec.batch,
+            0..spec.samples,
+            |part| {
+                let noise = KeyedNoise { seed: spec.seed, first: part.start as u64 };
+                let watch = &mut silent.batch(part.len(), self.interrupted);
+                Ok(sampler.sample(noise, part.len(), watch)?)
+            },
+            |part, samples| {
+                numbers.push(instruments.read(&samples, part.len())?);
+                if part.start < self.recipe.watch.samples {
+                    images.push(samples.images);
+                }
+                Ok(())
+            },
+        );
+        match drawn {
+            // Weights at the beginning of a training may take a sampler anywhere.
+            Err(Error::Core(core::Error::NotFinite { .. })) => return Ok(Findings::default()),
+            Err(Error::Core(core::Error::Interrupted)) => return Err(Error::Interrupted),
+            drawn => drawn?,
         }
         let views: Vec<_> = images.iter().map(Array4::view).collect();
         let images = concatenate(Axis(0), &views).map_err(|e| Error::input(e.to_string()))?;
