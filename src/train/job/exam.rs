@@ -90,7 +90,7 @@ impl Examiner<'_> {
             let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
             let samples = sampler.sample(noise, rows, &mut silent.batch(rows, self.interrupted));
             let samples = match samples {
-                // Weights at the beginning of a training may take a sampler anywhere.
+                // Early in a training, samples may diverge.
                 Err(core::Error::NotFinite { .. }) => return Ok(Findings::default()),
                 Err(core::Error::Interrupted) => return Err(Error::Interrupted),
                 samples => samples?,
