@@ -505,6 +505,11 @@ blocks = 2
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("cannot reach http://fashion-mnist.s3-website"), "{error}");
     assert!(error.contains("t10k-images-idx3-ubyte.gz"), "{error}");
+    // A key is what a manifest can leave out.
+    image::GrayImage::new(28, 28).save(ddim.path("x.png")).unwrap();
+    let other = ["run", "r.toml", "--set", "images.source=x.png", "--set", "images.split=test"];
+    let error = ddim.refuses(&other);
+    assert!(error.starts_with("error: x.png has no splits; leave `split` out\n"), "{error}");
     // A set that is here is taken as it is.
     let place = ddim.path("cache/ddim/fashion-mnist");
     fs::create_dir_all(&place).unwrap();

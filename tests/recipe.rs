@@ -1240,6 +1240,17 @@ fn a_training_is_checked_and_neither_run_nor_planned() {
     assert_snapshot!(verdict(&minutes), @"m.toml: ok, trains a denoiser for 50 minutes");
     let started = ["--set", "network.channels=", "--set", "network.start=models/cifar10-small"];
     assert_snapshot!(verdict(&started), @"m.toml: ok, trains a denoiser for 400000 images");
+    for (set, fact, remedy) in [
+        (
+            "data.resize=pad:16",
+            "pad:16 cannot hold images of 32 x 32",
+            "= help: `center-crop:16` or `squash:16` makes them smaller",
+        ),
+        ("data.split=test", "has no splits\n", "= help: leave it out"),
+    ] {
+        let message = refused(&["check", &path, "--set", set]);
+        assert!(message.contains(fact) && message.contains(remedy), "{message}");
+    }
     assert_snapshot!(refused(&["run", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment; use `ddim train m.toml`");
     assert_snapshot!(refused(&["plan", &path]).replace(&path, "m.toml"), @"error: m.toml describes a training, not an experiment; use `ddim train m.toml`");
     // Images of a folder have no classes.

@@ -185,7 +185,7 @@ impl Downloader {
         Self { agent: config.new_agent() }
     }
 
-    /// Fetches a file, going on from a part that an earlier call has left.
+    /// Fetches a file, continuing a part that an earlier call left.
     ///
     /// # Errors
     /// No connection, a server that refuses or breaks off, another checksum, a folder that cannot
@@ -225,7 +225,7 @@ impl Downloader {
                 return fs::rename(&path, destination).map_err(io_error("write", destination));
             }
             if have == 0 {
-                // No part of it is of any use.
+                // None of it is of any use.
                 let _ = fs::remove_file(&path);
                 return Err(DownloadError::Checksum {
                     url: url.to_owned(),

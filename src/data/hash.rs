@@ -19,7 +19,7 @@ pub fn file_sha256(path: &Path) -> io::Result<String> {
     Ok(format!("{:x}", of_file::<Sha256>(path)?))
 }
 
-/// The MD5 of a file, by which older publishers state their files.
+/// The MD5 of a file, which older publishers give for their files.
 ///
 /// # Errors
 /// What the system says to a file that cannot be read.

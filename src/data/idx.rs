@@ -1,7 +1,7 @@
-//! The idx layout of MNIST and of the sets that took it over, plain or gzipped.
+//! The idx layout of MNIST and of the sets that adopted it, plain or gzipped.
 //!
-//! A file of images starts with the number 0x00000803 (bytes, three axes) and with N, H and W, all
-//! of four bytes, the highest first; the pixels follow, row by row. A file of labels starts with
+//! A file of images starts with the number 0x00000803 (bytes, three axes) and with N, H and W, each
+//! of four bytes, most significant first; the pixels follow, row by row. A file of labels starts with
 //! 0x00000801 and N, and a byte a label follows. Whether a file is gzipped is told by its first
 //! bytes, not by its name. In these sets 0 is the background.
 
@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
     }
     let problem = format!(
         "it holds {} labels and {} has {n} images: one of them is of another set; fetch both \
-         again, or move this file away to go without labels",
+         again, or move this file away to read the images without labels",
         classes.len(),
         path.display()
     );

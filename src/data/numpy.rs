@@ -84,7 +84,7 @@ pub(crate) fn read(input: &mut impl Read) -> Result<Values> {
     };
     match input.read(&mut [0]) {
         Ok(0) => Ok(values),
-        Ok(_) => Err(damaged("it goes on behind its last value")),
+        Ok(_) => Err(damaged("it continues past its last value")),
         Err(error) => Err(broken(&error)),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn files(diary: &Diary, columns: &[String], measure: Option<&str>) ->
         let label = if denoiser {
             "mean squared error of a value, all labels and quarters of them"
         } else {
-            "cross entropy in nats, and part of images taken for another class"
+            "cross entropy in nats, and fraction of images misclassified"
         };
         files.extend(drawing("loss", "How does the loss fall?", label, curves)?);
     }

@@ -103,7 +103,7 @@ impl Examiner<'_> {
             },
         );
         match drawn {
-            // Weights at the beginning of a training may take a sampler anywhere.
+            // Early in a training, samples may diverge.
             Err(Error::Core(core::Error::NotFinite { .. })) => return Ok(Findings::default()),
             Err(Error::Core(core::Error::Interrupted)) => return Err(Error::Interrupted),
             drawn => drawn?,

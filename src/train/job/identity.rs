@@ -88,7 +88,7 @@ mod tests {
             identity(&first, 50, "images", Some("weights")),
         ];
         assert!(others.iter().all(|other| *other != of(&first)), "{others:?}");
-        // A checkpoint of yesterday is gone on from: this changes with `version` alone.
+        // Yesterday's checkpoint must still be continued: this changes with `version` alone.
         let json = serde_json::to_string(&first).unwrap();
         assert!(json.starts_with("{\"seed\":3,\"batch\":4,\"budget\":{\"images\":100},"), "{json}");
         let known = "90f3f364e3744995252cac8f072d9f24acadc1db3b06ddedff6c07836ecca398";

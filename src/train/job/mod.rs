@@ -58,10 +58,10 @@ const AHEAD: usize = 2;
 /// Steps before a budget of minutes looks at the clock: the first ones allocate.
 const UNTIMED: u64 = 3;
 
-/// The part of a budget of minutes by which its number of images is found.
+/// The fraction of a budget of minutes after which its number of images is fixed.
 const TIMED: f64 = 0.05;
 
-/// Where a training happens and what it says.
+/// Where a training runs and what it reports.
 pub struct Options<'a> {
     /// The known solvers.
     pub registry: &'a Registry,
@@ -71,7 +71,7 @@ pub struct Options<'a> {
     pub hardware: Hardware,
     /// What it shows.
     pub progress: Mode,
-    /// Begin anew, whatever the folder holds.
+    /// Start over, whatever the folder holds.
     pub fresh: bool,
     /// Set when the user wants it to stop.
     pub interrupted: &'a AtomicBool,
@@ -89,7 +89,7 @@ pub struct Images {
 ///
 /// # Errors
 /// Images that do not fit the recipe, a folder of another training, a loss that is not finite, or an
-/// interruption, after which the same call goes on.
+/// interruption, after which the same call continues.
 pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<String> {
     let classes = images.set.classes.iter().max().map_or(0, |&class| i64::from(class) + 1);
     let settings = recipe.settings(images.set.shape(), classes)?;
@@ -109,7 +109,7 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
     let (checkpoint, broken) = store.newest()?;
     if checkpoint.is_none() && !options.fresh && options.folder.join("model/README.md").exists() {
         return Err(Error::input(format!(
-            "{} holds a finished model and no checkpoint to go on from: give another --out, or --fresh to \
+            "{} holds a finished model and no checkpoint to continue from: give another --out, or --fresh to \
              replace it",
             options.folder.display()
         )));
@@ -142,7 +142,7 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         training.progress.line(&line);
     }
     if let Some(Checkpoint { state, diary, budget, seconds }) = checkpoint {
-        training.progress.line(&format!("going on from image {}", state.seen));
+        training.progress.line(&format!("continuing from image {}", state.seen));
         trainer.restore(state).map_err(failed)?;
         training.diary = diary;
         training.clock.before = seconds;

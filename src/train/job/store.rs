@@ -103,7 +103,7 @@ impl Store {
             match self.read(&path)? {
                 Ok(checkpoint) => return Ok((Some(checkpoint), broken)),
                 Err(problem) => broken
-                    .push(format!("{}: {problem}; going on from the one before", path.display())),
+                    .push(format!("{}: {problem}; continuing from the one before", path.display())),
             }
         }
         Ok((None, broken))
