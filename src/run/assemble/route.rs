@@ -136,6 +136,7 @@ pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
         E::InfiniteSigma { .. } => {
             ("solver.kind", "use ddim or ddpm, or a `tau` without the last timestep")
         }
+        E::OutOfMemory(_) => ("batch", "take a smaller batch"),
         _ => return None,
     })
 }
