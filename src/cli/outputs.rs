@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::{Array4, ArrayView4, Axis, concatenate};
+use ndarray::{ArrayView3, ArrayView4, Axis};
+use rayon::prelude::*;
 use tempfile::TempDir;
 
 use crate::cli::{Talk, check_output, check_place};
 use crate::{
     data::{ArrayWriter, Element, STDOUT},
     error::{Error, Result},
-    report::image_grid::{self, Layout},
+    report::image_grid::{self, Canvas, Layout},
     results::sink,
     run::assemble::single,
 };
@@ -92,7 +93,7 @@ pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
 
 enum Sink {
     Array(Box<ArrayWriter>),
-    Grid { columns: usize, batches: Vec<Array4<f32>> },
+    Grid(Canvas),
     Folder { beside: TempDir, written: usize, digits: usize },
 }
 
@@ -115,7 +116,9 @@ impl Outputs {
             let sink = if is_array(path) {
                 Sink::Array(Box::new(ArrayWriter::npy(path, [n, c, h, w], Element::F32)?))
             } else if is(path, "png") {
-                Sink::Grid { columns, batches: vec![] }
+                let layout = Layout { scale: 2, ..Layout::columns(columns) };
+                let canvas = Canvas::new([n, c, h, w], layout);
+                Sink::Grid(canvas.map_err(|error| failed(path, &error))?)
             } else {
                 let digits = n.saturating_sub(1).to_string().len();
                 Sink::Folder { beside: folder_beside(path)?, written: 0, digits }
@@ -132,14 +135,18 @@ impl Outputs {
         for (path, sink) in &mut self.sinks {
             match sink {
                 Sink::Array(array) => array.append(images)?,
-                Sink::Grid { batches, .. } => batches.push(singles.clone()),
+                Sink::Grid(canvas) => canvas.draw(singles.view()),
                 Sink::Folder { beside, written, digits } => {
-                    for image in singles.axis_iter(Axis(0)) {
-                        let one = image.insert_axis(Axis(0));
-                        let png = image_grid::png(one, Layout { padding: 0, ..Layout::columns(1) })
-                            .map_err(|error| failed(path, &error))?;
+                    let images: Vec<_> = singles.axis_iter(Axis(0)).collect();
+                    let layout = Layout { padding: 0, ..Layout::columns(1) };
+                    let png = |image: &ArrayView3<'_, f32>| {
+                        image_grid::png(image.insert_axis(Axis(0)), layout)
+                    };
+                    let files: std::result::Result<Vec<_>, _> =
+                        images.par_iter().map(png).collect();
+                    for file in files.map_err(|error| failed(path, &error))? {
                         let name = format!("{:01$}.png", *written, *digits);
-                        fs::write(beside.path().join(name), png)
+                        fs::write(beside.path().join(name), file)
                             .map_err(|error| failed(path, &error))?;
                         *written += 1;
                     }
@@ -154,13 +161,8 @@ impl Outputs {
         for (path, sink) in self.sinks {
             match sink {
                 Sink::Array(array) => drop(array.finish()?),
-                Sink::Grid { columns, batches } => {
-                    let views: Vec<_> = batches.iter().map(Array4::view).collect();
-                    let images =
-                        concatenate(Axis(0), &views).map_err(|error| failed(&path, &error))?;
-                    let layout = Layout { scale: 2, ..Layout::columns(columns) };
-                    let png = image_grid::png(images.view(), layout)
-                        .map_err(|error| failed(&path, &error))?;
+                Sink::Grid(canvas) => {
+                    let png = canvas.png().map_err(|error| failed(&path, &error))?;
                     sink::write_atomically(&path, &png)?;
                 }
                 Sink::Folder { beside, .. } => {
@@ -190,4 +192,36 @@ fn folder_beside(path: &Path) -> Result<TempDir> {
 
 pub(super) fn failed(path: &Path, error: &dyn std::error::Error) -> Error {
     Error::input(format!("--out {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_on_the_disk_before_the_next_one_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [dir.path().join("x.npy"), dir.path().join("all")];
+        let mut out = Outputs::open(&paths, 9, [3, 32, 32], 3).unwrap();
+        let batch = Array4::from_elem((3, 3, 32, 32), 0.25);
+        for batches in 1..=3 {
+            out.append(batch.view()).unwrap();
+            let (mut pictures, mut bytes) = (0, 0);
+            for entry in fs::read_dir(dir.path()).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    pictures += fs::read_dir(path).unwrap().count();
+                } else {
+                    bytes += usize::try_from(fs::metadata(path).unwrap().len()).unwrap();
+                }
+            }
+            // All but what the buffer of a file holds.
+            let written = 4 * batches * batch.len();
+            assert_eq!(pictures, 3 * batches);
+            assert!(bytes > written - 8192, "{bytes} of {written}");
+        }
+        assert!(!paths.iter().any(|path| path.exists()));
+    }
 }

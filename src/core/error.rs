@@ -202,10 +202,11 @@ impl Error {
 }
 
 /// What LibTorch, CUDA and the C++ library say when there is no memory.
-const NO_MEMORY: [&str; 7] = [
+const NO_MEMORY: [&str; 8] = [
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUDA driver error: out of memory",
+    "CUDA_ERROR_OUT_OF_MEMORY",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "DefaultCPUAllocator: ",

@@ -129,6 +129,8 @@ fn channels_first<A: Clone>(array: ArrayD<A>) -> Result<Array4<A>, String> {
     }
     let is_colour = |axis: usize| [1, 3].contains(&array.shape()[axis]);
     match (shape.len() == 3 || is_colour(1), shape.len() == 4 && is_colour(3)) {
+        // Most arrays are in order, and large.
+        (true, false) if array.is_standard_layout() => Ok(array),
         (true, false) => Ok(array.as_standard_layout().into_owned()),
         (false, true) => Ok(array.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned()),
         (true, true) => Err(format!(

@@ -47,8 +47,8 @@ impl Limit {
                 }
                 Err(error) if error.is_out_of_memory() => {
                     return Err(Error::Failed(format!(
-                        "{error}: not even one image at a time fits; free memory, take smaller images \
-                         or a smaller network, or compute on a device that has more (--device cpu)"
+                        "{error}: not even one image at a time fits; free memory, or take a smaller \
+                         network, precision bf16, or another --device"
                     )));
                 }
                 made => {

@@ -192,7 +192,12 @@ pub fn features(
         |part| {
             let unit = images.slice(s![part, .., .., ..]).mapv(unit);
             let features = extractor.features(&torch::from_images(&unit, place.device)?)?;
-            Ok(torch::to_matrix(&features)?)
+            let features = torch::to_matrix(&features)?;
+            if features.ncols() != extractor.dim() {
+                let (id, found, dim) = (extractor.id(), features.ncols(), extractor.dim());
+                return Err(Error::input(format!("{id} gave {found} features, and states {dim}")));
+            }
+            Ok(features)
         },
         |_, features| {
             parts.push(features);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, Axis, concatenate, s};
+use ndarray::{Array2, s};
 
 use crate::{data::ImageSet, networks::features::FeatureExtractor};
 use crate::{
@@ -70,21 +70,21 @@ pub(crate) fn set_features(
     check_shape(set, extractor)?;
     let progress = Progress::new(set.len() as u64, mode);
     progress.cell(&format!("features of {} images", set.len()));
-    let mut all: Vec<Array2<f32>> = vec![];
+    let mut all = Array2::zeros((set.len(), extractor.dim()));
     for first in (0..set.len()).step_by(BATCH) {
         let rows = BATCH.min(set.len() - first);
         let batch = set.images.slice(s![first..first + rows, .., .., ..]);
         // To the range of samples: both sides of a distance take one road.
         let batch = batch.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-        all.push(features(extractor, batch.view(), true, place)?);
+        let features = features(extractor, batch.view(), true, place)?;
+        all.slice_mut(s![first..first + rows, ..]).assign(&features);
         if let Some(line) = place.news() {
             progress.line(&line);
         }
         progress.advance(rows as u64);
     }
     progress.finish();
-    let views: Vec<_> = all.iter().map(Array2::view).collect();
-    concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))
+    Ok(all)
 }
 
 /// A network would take images of another size and describe something else.

@@ -57,44 +57,85 @@ impl From<GridError> for Error {
     }
 }
 
-/// A PNG file that shows images of shape [N, C, H, W] with values in [-1, 1], row by row.
-///
-/// Grey for one channel, colour for three.
-///
-/// # Errors
-/// If there are no images, or if they have neither one nor three channels.
-pub fn png(images: ArrayView4<f32>, layout: Layout) -> Result<Vec<u8>, GridError> {
-    let (n, channels, h, w) = images.dim();
-    let shape = [n, channels, h, w];
-    if shape.contains(&0) || layout.columns == 0 || layout.scale == 0 {
-        return Err(GridError::Empty { shape });
+/// A grid of images that are drawn one after the other, row by row; it holds their pixels alone.
+#[derive(Debug)]
+pub struct Canvas {
+    layout: Layout,
+    shape: [usize; 4],
+    color: ExtendedColorType,
+    size: [usize; 2],
+    pixels: Vec<u8>,
+    drawn: usize,
+}
+
+impl Canvas {
+    /// White, with room for images of shape [N, C, H, W]: grey for one channel, colour for three.
+    ///
+    /// # Errors
+    /// If there are no images, or if they have neither one nor three channels.
+    pub fn new(shape: [usize; 4], layout: Layout) -> Result<Self, GridError> {
+        let [n, channels, h, w] = shape;
+        if shape.contains(&0) || layout.columns == 0 || layout.scale == 0 {
+            return Err(GridError::Empty { shape });
+        }
+        let color = match channels {
+            1 => ExtendedColorType::L8,
+            3 => ExtendedColorType::Rgb8,
+            _ => return Err(GridError::Channels { shape }),
+        };
+        let layout = Layout { columns: layout.columns.min(n), ..layout };
+        let Layout { columns, padding, scale } = layout;
+        let side = |images: usize, side: usize| images * (side * scale + padding) + padding;
+        let size = [side(columns, w), side(n.div_ceil(columns), h)];
+        let pixels = vec![u8::MAX; size[0] * size[1] * channels];
+        Ok(Self { layout, shape, color, size, pixels, drawn: 0 })
     }
-    let color = match channels {
-        1 => ExtendedColorType::L8,
-        3 => ExtendedColorType::Rgb8,
-        _ => return Err(GridError::Channels { shape }),
-    };
-    let Layout { padding, scale, .. } = layout;
-    let columns = layout.columns.min(n);
-    let rows = n.div_ceil(columns);
-    let (step_x, step_y) = (w * scale + padding, h * scale + padding);
-    let (width, height) = (columns * step_x + padding, rows * step_y + padding);
-    let mut pixels = vec![u8::MAX; width * height * channels];
-    for ((image, channel, y, x), &value) in images.indexed_iter() {
-        let top = padding + image / columns * step_y + y * scale;
-        let left = padding + image % columns * step_x + x * scale;
-        for row in top..top + scale {
-            for column in left..left + scale {
-                pixels[(row * width + column) * channels + channel] = to_u8(value);
+
+    /// Draws the next images, with values in [-1, 1].
+    ///
+    /// # Panics
+    /// If they have another shape, or are more than there is room for.
+    pub fn draw(&mut self, images: ArrayView4<'_, f32>) {
+        let [n, channels, h, w] = self.shape;
+        assert_eq!(images.shape()[1..], self.shape[1..], "images of another shape");
+        let first = self.drawn;
+        self.drawn += images.shape()[0];
+        assert!(self.drawn <= n, "more images than there is room for");
+        let Layout { columns, padding, scale } = self.layout;
+        let (step_x, step_y) = (w * scale + padding, h * scale + padding);
+        for ((image, channel, y, x), &value) in images.indexed_iter() {
+            let image = first + image;
+            let top = padding + image / columns * step_y + y * scale;
+            let left = padding + image % columns * step_x + x * scale;
+            for row in top..top + scale {
+                for column in left..left + scale {
+                    self.pixels[(row * self.size[0] + column) * channels + channel] = to_u8(value);
+                }
             }
         }
     }
-    let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX); // beyond that, encoding fails
-    encode(&pixels, (side(width), side(height)), color).map_err(|source| GridError::Encode {
-        width,
-        height,
-        source,
-    })
+
+    /// The grid as a PNG file.
+    ///
+    /// # Errors
+    /// If the encoder refuses, for instance because the grid is too large.
+    pub fn png(&self) -> Result<Vec<u8>, GridError> {
+        let [width, height] = self.size;
+        let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX); // beyond that, encoding fails
+        encode(&self.pixels, (side(width), side(height)), self.color)
+            .map_err(|source| GridError::Encode { width, height, source })
+    }
+}
+
+/// A PNG file that shows images of shape [N, C, H, W] with values in [-1, 1], row by row.
+///
+/// # Errors
+/// As [`Canvas`].
+pub fn png(images: ArrayView4<f32>, layout: Layout) -> Result<Vec<u8>, GridError> {
+    let (n, c, h, w) = images.dim();
+    let mut canvas = Canvas::new([n, c, h, w], layout)?;
+    canvas.draw(images);
+    canvas.png()
 }
 
 /// A PNG file from pixels, row by row.
@@ -128,6 +169,19 @@ mod tests {
         assert_eq!(grid.get_pixel(6, 1).0, [60, 80, 100]);
         assert_eq!(grid.get_pixel(1, 4).0, [120, 140, 160]);
         assert_eq!(grid.get_pixel(6, 4).0, [255, 255, 255]);
+    }
+
+    #[test]
+    fn images_drawn_in_batches_are_the_same_grid() {
+        let images = Array4::from_shape_fn((7, 3, 2, 3), |(n, c, y, x)| {
+            (n * 18 + c * 6 + y * 3 + x) as f32 / 63.0 - 1.0
+        });
+        let layout = Layout { columns: 3, padding: 1, scale: 2 };
+        let mut canvas = Canvas::new([7, 3, 2, 3], layout).unwrap();
+        for rows in [0..2, 2..6, 6..7] {
+            canvas.draw(images.slice(ndarray::s![rows, .., .., ..]));
+        }
+        assert_eq!(canvas.png().unwrap(), png(images.view(), layout).unwrap());
     }
 
     #[test]

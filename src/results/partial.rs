@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, s};
 
 use crate::results::{folder::KEY, record::ResultsError};
 
@@ -22,7 +22,9 @@ pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
 pub struct Partial {
     path: PathBuf,
     file: File,
+    /// Of all samples; those that are not drawn are zero.
     numbers: Array2<f32>,
+    rows: usize,
     most_calls: f32,
 }
 
@@ -36,9 +38,6 @@ impl Partial {
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    ///
-    /// # Panics
-    /// Never: whole rows are read.
     pub fn open(
         folder: &Path,
         key: &str,
@@ -53,38 +52,40 @@ impl Partial {
             Err(missing) if missing.kind() == ErrorKind::NotFound => vec![],
             Err(source) => return Err(error("read", source)),
         };
-        let width = width + 1;
-        let found = bytes.len() / (4 * width);
+        let length = 4 * (width + 1);
+        let found = bytes.len() / length;
         let rows = if found >= samples { samples } else { found / batch * batch };
-        let whole = rows * width * 4;
-        let values = bytes[..whole].chunks_exact(4);
-        let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let whole_rows: Array2<f32> =
-            Array2::from_shape_vec((rows, width), values).expect("invariant: whole rows were read");
-        drop(bytes);
+        let whole = rows * length;
+        let mut numbers = Array2::zeros((samples, width));
+        let mut most_calls: f32 = 0.0;
+        for (row, mut into) in bytes[..whole].chunks_exact(length).zip(numbers.outer_iter_mut()) {
+            let (values, calls) = row.split_at(4 * width);
+            let of = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            into.iter_mut().zip(values.chunks_exact(4)).for_each(|(x, bytes)| *x = of(bytes));
+            most_calls = most_calls.max(of(calls));
+        }
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
         let mut file = file.map_err(|source| error("write", source))?;
         let cut = file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0)));
         cut.map_err(|source| error("write", source))?;
-        let most_calls = whole_rows.column(width - 1).fold(0.0, |most, &calls| calls.max(most));
-        let numbers = whole_rows.slice(s![.., ..-1]).to_owned();
-        Ok(Self { path, file, numbers, most_calls })
+        Ok(Self { path, file, numbers, rows, most_calls })
     }
 
     /// The number of samples drawn.
     pub fn rows(&self) -> usize {
-        self.numbers.nrows()
+        self.rows
     }
 
-    /// Adds a batch: its numbers, and the calls each of its samples took.
+    /// Adds a batch or a part of one: its numbers, and the calls each of its samples took.
     ///
     /// # Errors
     /// A file that cannot be written.
     ///
     /// # Panics
-    /// If the rows differ in length from those before.
+    /// If the rows are not as long as those before, or more than there are samples.
     #[allow(clippy::cast_precision_loss, reason = "fewer than 2^24 calls")]
     pub fn append(&mut self, numbers: &Array2<f32>, calls: u64) -> Result<(), ResultsError> {
+        assert_eq!(numbers.ncols(), self.numbers.ncols(), "rows of another length");
         let calls = calls as f32;
         let mut bytes = Vec::with_capacity(4 * (numbers.len() + numbers.nrows()));
         for row in numbers.outer_iter() {
@@ -93,14 +94,16 @@ impl Partial {
         }
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         written.map_err(|source| self.error("write", source))?;
-        self.numbers.append(Axis(0), numbers.view()).expect("invariant: rows are equally long");
+        let rows = self.rows..self.rows + numbers.nrows();
+        self.rows = rows.end;
+        self.numbers.slice_mut(s![rows, ..]).assign(numbers);
         self.most_calls = self.most_calls.max(calls);
         Ok(())
     }
 
     /// The numbers of all samples drawn.
     pub fn numbers(&self) -> ArrayView2<'_, f32> {
-        self.numbers.view()
+        self.numbers.slice(s![..self.rows, ..])
     }
 
     /// The most calls that a sample took.

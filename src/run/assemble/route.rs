@@ -146,6 +146,7 @@ pub fn remedy(error: &core::Error) -> Option<(&'static str, &'static str)> {
             ),
             _ => return None,
         },
+        E::OutOfMemory(_) => ("batch", "take a smaller batch"),
         _ => return None,
     })
 }
