@@ -67,7 +67,9 @@ fn rows(text: &str) -> Vec<Vec<String>> {
     let row = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
     let mut rows: Vec<_> = text.lines().map(row).collect();
     let key = rows[0].iter().position(|column| column == "key").unwrap();
-    rows.iter_mut().for_each(|row| drop(row.remove(key)));
+    for row in &mut rows {
+        row.remove(key);
+    }
     rows
 }
 
