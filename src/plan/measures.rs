@@ -1,6 +1,6 @@
 //! What can be measured: one table, read by everything that names a measure.
 //!
-//! A new measure is a file in `metrics` and a line of [`TABLE`]. If it is a number of each sample, the
+//! A new measure is a file in `metrics` and a line of `TABLE`. If it is a number of each sample, the
 //! task that makes the samples notes it under its name.
 
 use std::path::Path;

@@ -14,6 +14,7 @@
 //!
 //! An index, `*.index.json`, stands for the shards beside it that it names.
 
+mod archive;
 mod container;
 mod error;
 pub mod names;

@@ -9,12 +9,13 @@ use tch::Tensor;
 
 use crate::data::pickle::TensorNode;
 use crate::networks::checkpoint::{
+    archive,
     container::{self, Container},
     error::{CheckpointError, Result},
     part::{Part, Reason, Role, Unread, Which},
     parts::{Contents, is_average},
     shards::{self, Shard, Sharded},
-    single::{self, Single},
+    single::Single,
 };
 
 /// An opened checkpoint: what it is and what it holds; numbers are read by [`Checkpoint::load`].
@@ -87,7 +88,7 @@ impl Checkpoint {
     /// # Errors
     /// A file that cannot be read, is of no known format, or contradicts its own.
     pub fn open(path: &Path) -> Result<Self> {
-        let head = single::head(path)?;
+        let head = archive::head(path)?;
         if shards::is_index(path, &head) {
             let Sharded { container, sha256, contents, paths, shards } = shards::open(path)?;
             let of = (container, sha256, contents, Numbers::Shards(shards));

@@ -12,10 +12,10 @@ use tch::Tensor;
 
 use crate::data::pickle::TensorNode;
 use crate::networks::checkpoint::{
+    archive::{self, archive, record},
     container::{self, Container, Numbers},
     error::{CheckpointError, Result},
     parts::Contents,
-    torch_save::{archive, record},
 };
 
 /// The folder of the models in the archive.
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Option<container::File>> {
 /// # Errors
 /// A file that cannot be read, and texts that are damaged.
 pub fn metadata(path: &Path) -> Result<Option<BTreeMap<String, String>>> {
-    if !super::single::head(path)?.starts_with(b"PK") {
+    if !archive::head(path)?.starts_with(archive::MAGIC) {
         return Ok(None);
     }
     let (mut archive, _) = archive(path)?;

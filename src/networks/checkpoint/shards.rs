@@ -16,11 +16,12 @@ use tch::Tensor;
 use crate::data::file;
 use crate::data::{pickle::TensorNode, sha256};
 use crate::networks::checkpoint::{
+    archive,
     container::{Container, File, Numbers},
     error::{CheckpointError, Result},
     part::Named,
     parts::{self, Contents},
-    single::{self, Single},
+    single::Single,
 };
 
 /// One of the files.
@@ -106,7 +107,7 @@ pub(super) fn open(path: &Path) -> Result<Sharded> {
     for (file, expected) in files {
         let place = folder.join(file);
         let Single { sha256, file: File { container: kind, contents, numbers } } =
-            Single::open(&place, &single::head(&place)?)?;
+            Single::open(&place, &archive::head(&place)?)?;
         // Where the whole is divided into sets, one file may hold pieces of several.
         let tensors: BTreeMap<String, TensorNode> =
             contents.parts.iter().flat_map(|part| part.tensors.clone()).collect();

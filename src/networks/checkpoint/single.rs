@@ -1,17 +1,13 @@
 //! One file of weights: what it holds, and where its numbers are.
 
-use std::{io::Read, path::Path};
+use std::path::Path;
 
-use crate::data::file;
 use crate::data::{file_sha256, sha256};
 use crate::networks::checkpoint::{
     container::{self, Format},
     error::{CheckpointError, Result},
     safetensors, torch_save,
 };
-
-/// More bytes than are needed to recognise a file.
-const HEAD: u64 = 512;
 
 /// Every format.
 const FORMATS: [&Format; 3] = [&safetensors::FORMAT, &torch_save::ZIP, &torch_save::LEGACY];
@@ -22,14 +18,6 @@ pub(super) struct Single {
     /// SHA-256 of the file.
     pub(super) sha256: String,
     pub(super) file: container::File,
-}
-
-/// The first bytes of a file.
-pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
-    let mut head = vec![];
-    let read = file::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.map_err(unreadable(path))?;
-    Ok(head)
 }
 
 fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError {

@@ -16,11 +16,12 @@ use std::{
 };
 
 use tch::{Kind, Tensor};
-use zip::{CompressionMethod, ZipArchive, result::ZipError};
+use zip::ZipArchive;
 
 use crate::data::file;
 use crate::data::pickle::{self, Document, Node, PickleError, Storage, TensorNode};
 use crate::networks::checkpoint::{
+    archive::{self, archive, broken, io, record},
     container::{self, Container, Format, Numbers},
     error::{CheckpointError, Result},
     package,
@@ -48,7 +49,7 @@ impl Container {
 }
 
 pub(super) const ZIP: Format = Format {
-    begins: |head| head.starts_with(b"PK"),
+    begins: |head| head.starts_with(archive::MAGIC),
     open: |path| match package::open(path)? {
         Some(package) => Ok(package),
         None => Ok(TorchFile::open_zip(path)?.opened()),
@@ -83,18 +84,6 @@ enum Place {
     Zip { prefix: String },
     /// First byte of each key.
     Legacy(BTreeMap<String, u64>),
-}
-
-fn broken(path: &Path, problem: impl Into<String>) -> CheckpointError {
-    CheckpointError::Damaged { path: path.to_owned(), problem: problem.into() }
-}
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| match source.kind() {
-        std::io::ErrorKind::UnexpectedEof => broken(&path, "it ends too early"),
-        _ => CheckpointError::Read { path: path.clone(), source },
-    }
 }
 
 impl TorchFile {
@@ -300,35 +289,4 @@ fn extent(node: &TensorNode) -> Option<u64> {
         last = last.checked_add((side - 1).checked_mul(stride)?)?;
     }
     (last < node.storage.len).then_some(count)
-}
-
-pub(super) fn archive(path: &Path) -> Result<(ZipArchive<BufReader<File>>, u64)> {
-    let file = file::open(path).map_err(io(path))?;
-    let bytes = file.metadata().map_err(io(path))?.len();
-    let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| match error {
-        ZipError::Io(error) => io(path)(error),
-        other => broken(path, other.to_string()),
-    })?;
-    Ok((archive, bytes))
-}
-
-/// The bytes of one record, their checksum compared.
-pub(super) fn record<R: Read + Seek>(
-    archive: &mut ZipArchive<R>,
-    name: &str,
-    path: &Path,
-) -> Result<Vec<u8>> {
-    let mut file = archive.by_name(name).map_err(|error| match error {
-        ZipError::FileNotFound => broken(path, format!("it lacks the record {name}")),
-        other => broken(path, other.to_string()),
-    })?;
-    // A compressed record could be larger than the file by any factor; torch.save stores plainly.
-    if file.compression() != CompressionMethod::Stored {
-        return Err(broken(path, format!("its record {name} is compressed")));
-    }
-    let mut bytes = vec![];
-    match file.read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(broken(path, format!("record {name}: {error}"))),
-    }
 }

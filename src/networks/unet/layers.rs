@@ -139,15 +139,17 @@ pub(super) struct Norm {
 
 impl Norm {
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        if narrow_norm::applies(self, x) {
-            return narrow_norm::apply(self, x)?.f_to_kind(x.kind());
+        let norm = self.with(false);
+        if narrow_norm::applies(&norm, x) {
+            return narrow_norm::apply(&norm, x)?.f_to_kind(x.kind());
         }
         x.f_group_norm(self.groups, Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 
     pub(super) fn silu(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        if narrow_norm::applies(self, x) {
-            return silu(narrow_norm::apply(self, x)?)?.f_to_kind(x.kind());
+        let norm = self.with(true);
+        if narrow_norm::applies(&norm, x) {
+            return silu(narrow_norm::apply(&norm, x)?)?.f_to_kind(x.kind());
         }
         silu(self.apply(x)?)
     }
@@ -160,9 +162,12 @@ impl Norm {
         silu: bool,
         dropped: Option<&Dropped>,
     ) -> Result<Tensor, TchError> {
+        fused::norm((x.0, x.1), added, &self.with(silu), dropped)
+    }
+
+    fn with(&self, silu: bool) -> fused::Norm<'_> {
         let Self { weight, bias, groups, eps } = self;
-        let norm = fused::Norm { weight, bias, groups: *groups, eps: *eps, silu };
-        fused::norm((x.0, x.1), added, &norm, dropped)
+        fused::Norm { weight, bias, groups: *groups, eps: *eps, silu }
     }
 }
 

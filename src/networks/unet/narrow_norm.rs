@@ -7,7 +7,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::networks::unet::layers::Norm;
+use crate::backends::fused::Norm;
 
 /// The pixels from which LibTorch reads all channels together.
 const LARGE: i64 = 1024;
@@ -16,7 +16,7 @@ const LARGE: i64 = 1024;
 const LANES: i64 = 16;
 
 /// Whether this is one of the slow cases, and no gradient is wanted.
-pub(super) fn applies(norm: &Norm, x: &Tensor) -> bool {
+pub(super) fn applies(norm: &Norm<'_>, x: &Tensor) -> bool {
     let (size, stride) = (x.size(), x.stride());
     x.device() == Device::Cpu
         && x.kind() == Kind::BFloat16
@@ -30,7 +30,7 @@ pub(super) fn applies(norm: &Norm, x: &Tensor) -> bool {
 ///
 /// The variance is the mean square less the square of the mean, as LibTorch takes it. What that loses
 /// where the mean is large is below what rounding to bf16 has added to the variance before.
-pub(super) fn apply(norm: &Norm, x: &Tensor) -> Result<Tensor, tch::TchError> {
+pub(super) fn apply(norm: &Norm<'_>, x: &Tensor) -> Result<Tensor, tch::TchError> {
     let (n, c, height, width) = x.size4()?;
     let pixels = height * width;
     let wide = c / norm.groups;
@@ -62,22 +62,27 @@ mod tests {
         Layout::ChannelsLast.of(&x).unwrap()
     }
 
-    /// 24 channels in groups of 3, with weights that bf16 holds.
-    fn norm() -> Norm {
+    /// Weight and bias of 24 channels, as numbers that bf16 holds.
+    fn weights() -> [Tensor; 2] {
         let channels = Tensor::arange(24, (Kind::BFloat16, Device::Cpu));
-        let (weight, bias) = (&channels / 16.0 + 0.5, &channels / -8.0);
-        Norm { weight, bias, groups: 8, eps: 1e-6 }
+        [&channels / 16.0 + 0.5, &channels / -8.0]
     }
 
-    fn exactly(norm: &Norm, x: &Tensor) -> Tensor {
+    /// In groups of 3.
+    fn norm([weight, bias]: &[Tensor; 2]) -> Norm<'_> {
+        Norm { weight, bias, groups: 8, eps: 1e-6, silu: false }
+    }
+
+    fn exactly(norm: &Norm<'_>, x: &Tensor) -> Tensor {
         let double = |x: &Tensor| x.to_kind(Kind::Double);
-        let (weight, bias) = (double(&norm.weight), double(&norm.bias));
+        let (weight, bias) = (double(norm.weight), double(norm.bias));
         double(x).group_norm(norm.groups, Some(weight), Some(bias), norm.eps, true)
     }
 
     #[test]
     fn it_is_group_normalisation_in_single_precision() {
-        let norm = norm();
+        let weights = weights();
+        let norm = norm(&weights);
         for (center, tolerance) in [(0.0, 2e-6), (-2.0, 1e-5), (50.0, 5e-3)] {
             let x = values(&[3, 24, 6, 4], center);
             assert!(applies(&norm, &x));
@@ -90,7 +95,8 @@ mod tests {
 
     #[test]
     fn images_of_one_value_become_the_bias() {
-        let norm = norm();
+        let weights = weights();
+        let norm = norm(&weights);
         let x = Layout::ChannelsLast.of(&values(&[2, 24, 4, 4], 0.0).fill(3.0)).unwrap();
         let y = apply(&norm, &x).unwrap();
         let bias = norm.bias.to_kind(Kind::Float).reshape([1, 24, 1, 1]);
@@ -101,7 +107,8 @@ mod tests {
 
     #[test]
     fn only_the_slow_cases_of_bf16_are_taken() {
-        let norm = norm();
+        let weights = weights();
+        let norm = norm(&weights);
         let x = values(&[2, 24, 6, 4], 0.0);
         assert!(applies(&norm, &x));
         assert!(!applies(&norm, &x.to_kind(Kind::Float)));
