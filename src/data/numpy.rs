@@ -334,7 +334,7 @@ mod tests {
         for length in 0..whole.len() {
             assert!(matches!(read(&whole[..length]), Err(Problem::Damaged(_))), "at {length}");
         }
-        assert!(problem(&[&whole[..], &[0]].concat()).contains("goes on behind its last value"));
+        assert!(problem(&[&whole[..], &[0]].concat()).contains("continues past its last value"));
         assert!(problem(b"a text of some length").contains("does not begin as one"));
         assert!(
             problem(&file(&"(".repeat(60_000), false, "()", &[])).contains("its header is none")
