@@ -264,7 +264,7 @@ fn distances_agree_with_those_of_other_programs() {
             // The peer's is the root.
             (
                 sliced_wasserstein_along(x, y, 8, along.view()),
-                expected("sliced_wasserstein_along").powi(2),
+                expected("sliced_wasserstein").powi(2),
             ),
             (mean_error(x, y, 8), expected("mean_error")),
             (covariance_error(x, y, 8), expected("covariance_error")),
