@@ -79,15 +79,24 @@ const void* words(const std::optional<Tensor>& x) {
   return x ? words(*x) : nullptr;
 }
 
-// The channels that a block normalises: whole groups and whole words, wide enough for memory and small
-// enough for the cache that is to keep them from the first reading to the second.
-std::int64_t chunk_of(std::int64_t images, std::int64_t pixels, std::int64_t channels, std::int64_t groups, std::int64_t bytes) {
-  constexpr std::int64_t most_bytes = 1 << 16, sector = 32, enough_blocks = 264;
-  const std::int64_t unit = std::lcm(channels / groups, 16 / bytes);
+// The parts of the channels that hold whole groups and whole words of that many lanes, and for which a
+// block has enough threads; from the smallest.
+std::vector<std::int64_t> chunks_of(std::int64_t channels, std::int64_t groups, std::int64_t lanes) {
   std::vector<std::int64_t> fit;
-  for (std::int64_t chunk = unit; chunk <= std::min(channels, most_threads * 16 / bytes); chunk += unit) {
+  if (groups <= 0 || channels <= 0 || channels % groups != 0) return fit;
+  const std::int64_t unit = std::lcm(channels / groups, lanes);
+  for (std::int64_t chunk = unit; chunk <= std::min(channels, most_threads * lanes); chunk += unit) {
     if (channels % chunk == 0) fit.push_back(chunk);
   }
+  return fit;
+}
+
+// The channels that a block normalises: wide enough for memory and small enough for the cache that is to
+// keep them from the first reading to the second.
+std::int64_t chunk_of(std::int64_t images, std::int64_t pixels, std::int64_t channels, std::int64_t groups, std::int64_t lanes) {
+  constexpr std::int64_t most_bytes = 1 << 16, sector = 32, enough_blocks = 264;
+  const std::int64_t bytes = 16 / lanes;
+  const std::vector<std::int64_t> fit = chunks_of(channels, groups, lanes);
   TORCH_CHECK(!fit.empty(), "no part of ", channels, " channels holds whole groups and whole words");
   std::int64_t best = fit.front();
   for (const std::int64_t chunk : fit) {
@@ -110,7 +119,7 @@ Shape shape(Norm& k, const Tensor& x, std::int64_t channels, std::int64_t groups
   k.channels = channels;
   k.groups = groups;
   const std::int64_t lanes = lanes_of(x);
-  k.chunk = chunk_of(k.images, k.pixels, channels, groups, 16 / lanes);
+  k.chunk = chunk_of(k.images, k.pixels, channels, groups, lanes);
   const std::int64_t columns = k.chunk / lanes;
   k.rows = std::max<std::int64_t>(1, std::min<std::int64_t>(k.pixels, most_threads / columns));
   return {k.images * (channels / k.chunk), columns * k.rows};
@@ -371,6 +380,10 @@ extern "C" {
 
 void ddim_fused_set_launch(Launch launch) {
   launch_on_cuda = launch;
+}
+
+bool ddim_fused_fits(std::int64_t channels, std::int64_t groups, std::int64_t lanes) {
+  return !chunks_of(channels, groups, lanes).empty();
 }
 
 // SiLU(group_norm(x + added)), x being one tensor or two side by side; `keys` are int32 bits of dropout.

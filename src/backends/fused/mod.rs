@@ -45,6 +45,7 @@ unsafe extern "C" {
         phases: *const c_void,
         bias: *const c_void,
     ) -> *mut c_char;
+    safe fn ddim_fused_fits(channels: i64, groups: i64, lanes: i64) -> bool;
 }
 
 /// Compiles the kernels for the GPU of [`cuda::device`](crate::backends::cuda::device), once.
@@ -55,9 +56,6 @@ pub fn ready() -> Result<(), KernelError> {
     launch::ready()
 }
 
-/// Channels of the largest block: as many threads as the kernels have, each with 16 bytes.
-const MOST_THREADS: i64 = 256;
-
 /// Whether the kernels can normalise that many channels in that many groups: some part of them holds
 /// whole groups and whole words of 16 bytes.
 pub fn fits(channels: i64, groups: i64, kind: Kind) -> bool {
@@ -66,18 +64,7 @@ pub fn fits(channels: i64, groups: i64, kind: Kind) -> bool {
         Kind::BFloat16 => 8,
         _ => return false,
     };
-    if groups <= 0 || channels % groups != 0 {
-        return false;
-    }
-    let size = channels / groups;
-    let gcd = |mut a: i64, mut b: i64| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    let unit = size / gcd(size, lanes) * lanes;
-    channels % unit == 0 && unit <= MOST_THREADS * lanes
+    ddim_fused_fits(channels, groups, lanes)
 }
 
 /// A group normalisation and what follows it.
