@@ -21,8 +21,11 @@ fn main() {
 #[cfg(feature = "torch")]
 fn with_libtorch() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    println!("cargo:rerun-if-changed=.libtorch/runtime");
     let libtorch = env::var_os("LIBTORCH").map(PathBuf::from);
+    // A path that does not exist would count as changed at every build.
+    if let Some(runtime) = libtorch.iter().map(|home| home.join("runtime")).find(|p| p.exists()) {
+        println!("cargo:rerun-if-changed={}", runtime.display());
+    }
     compile(libtorch.as_deref());
     if let Some(libtorch) = libtorch {
         set_rpath(&libtorch);
