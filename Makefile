@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: table1 test library setup cuda build check bench compare
+.PHONY: table1 test slurm library setup cuda build check bench compare
 
 # The committed results are somebody else's measurement: the first call on a machine measures
 # afresh, later ones go on from what this machine has finished.
@@ -14,6 +14,9 @@ table1: build                 ## measure Table 1 of the paper on the embedded we
 
 test: library setup           ## all tests, in release: networks are slow without it
 	$(CARGO) test --release --locked
+
+slurm: build                  ## eight shards on a real Slurm, started for it as root
+	tests/slurm/eight-shards
 
 library:                      ## tests of the library without its harness: no LibTorch needed
 	$(CARGO) test --locked --no-default-features

@@ -12,26 +12,38 @@ use crate::networks::placement::Precision;
 #[derive(Clone, Debug)]
 pub struct Hardware {
     device: Device,
+    /// `cpu` or `cuda`; another than the device's, if only what was drawn on it is put together.
+    name: &'static str,
     threads: usize,
 }
 
 impl Hardware {
-    /// Opens `cpu` or `cuda`, and sets the number of threads of LibTorch and of this program.
+    /// Opens `cpu`, `cuda` or a GPU by its index, `cuda:1`, and sets the number of threads of LibTorch and of this program.
     ///
     /// # Errors
     /// If something is missing for CUDA, or the number of threads is out of range.
     pub fn open(name: &str, threads: Option<usize>) -> Result<Self> {
-        let device = match name {
-            "cpu" => Device::Cpu,
-            "cuda" => cuda::device().map_err(|error| {
-                let remedy = match error {
-                    CudaError::NoLibrary { .. } | CudaError::Incomplete { .. } => "run `make cuda`",
-                    _ => "use --device cpu",
-                };
-                Error::input(format!("--device cuda: {error}; {remedy}"))
-            })?,
-            other => {
-                return Err(Error::input(format!("--device {other}: give cpu or cuda")));
+        let (device, name) = match (name, gpu(name)) {
+            ("cpu", _) => (Device::Cpu, "cpu"),
+            ("cuda", _) | (_, Some(_)) => {
+                let chosen = gpu(name).map_or(Ok(()), cuda::choose);
+                let device = chosen.and_then(|()| cuda::device()).map_err(|error| {
+                    let remedy = match error {
+                        CudaError::NoLibrary { .. } | CudaError::Incomplete { .. } => {
+                            "run `make cuda`"
+                        }
+                        CudaError::NoSuch { .. } | CudaError::Chosen { .. } => {
+                            "`nvidia-smi -L` lists them"
+                        }
+                        _ => "use --device cpu",
+                    };
+                    Error::input(format!("--device {name}: {error}; {remedy}"))
+                })?;
+                (device, "cuda")
+            }
+            (other, _) => {
+                let message = format!("--device {other}: give cpu, cuda, or cuda:N for the GPU N");
+                return Err(Error::input(message));
             }
         };
         let available = std::thread::available_parallelism().map_or(1, usize::from);
@@ -47,7 +59,21 @@ impl Hardware {
         tch::set_num_threads(torch_threads);
         // If a pool exists already, this program made it, with the same size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        Ok(Self { device, threads })
+        Ok(Self { device, name, threads })
+    }
+
+    /// The same, or the processor in the name of a GPU that this machine lacks, to put together what was
+    /// drawn on one: the numbers of samples become metrics on the processor in any case.
+    ///
+    /// # Errors
+    /// As [`Hardware::open`].
+    pub fn open_to_merge(name: &str, threads: Option<usize>) -> Result<Self> {
+        match Self::open(name, threads) {
+            Err(_) if name == "cuda" || gpu(name).is_some() => {
+                Ok(Self { name: "cuda", ..Self::open("cpu", threads)? })
+            }
+            opened => opened,
+        }
     }
 
     /// Where tensors go.
@@ -55,12 +81,9 @@ impl Hardware {
         self.device
     }
 
-    /// `cpu` or `cuda`.
+    /// `cpu` or `cuda`, whichever GPU it is.
     pub fn name(&self) -> String {
-        match self.device {
-            Device::Cpu => "cpu".to_owned(),
-            _ => "cuda".to_owned(),
-        }
+        self.name.to_owned()
     }
 
     /// What the user should know of a number format before waiting for it; none if all is well.
@@ -78,6 +101,11 @@ impl Hardware {
     pub fn threads(&self) -> usize {
         self.threads
     }
+}
+
+/// The index in `cuda:1`.
+fn gpu(name: &str) -> Option<usize> {
+    name.strip_prefix("cuda:")?.parse::<u16>().ok().map(usize::from)
 }
 
 /// Whether TF32 may round the inputs of matrix products and convolutions on `cpu` or `cuda`.
@@ -99,6 +127,21 @@ fn without_bf16(info: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_is_none_is_refused_and_one_that_is_elsewhere_lends_its_name() {
+        for name in ["gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:70000", "CPU"] {
+            let error = Hardware::open(name, Some(1)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--device {name}: give cpu, cuda")), "{error}");
+            assert!(Hardware::open_to_merge(name, Some(1)).is_err());
+        }
+        if Hardware::open("cuda", Some(1)).is_err() {
+            let lent = Hardware::open_to_merge("cuda:3", Some(1)).unwrap();
+            assert_eq!((lent.name(), lent.device()), ("cuda".to_owned(), Device::Cpu));
+        }
+        let own = Hardware::open_to_merge("cpu", Some(1)).unwrap();
+        assert_eq!((own.name(), own.device()), ("cpu".to_owned(), Device::Cpu));
+    }
 
     #[test]
     fn a_processor_multiplies_bf16_if_it_lists_an_instruction_for_it() {

@@ -9,7 +9,8 @@
 //! - `plan`: what is to be run, with every name resolved; `manifest`: from a text to a plan, or to
 //!   every problem it has, shown at its place by `diagnostic`.
 //! - `measure`: from samples to numbers; `results`: what a run keeps; `report`: what people look at.
-//! - `run`: assembles what a plan names, and runs its cells; `train`: makes networks.
+//! - `run`: assembles what a plan names, and runs its cells; `train`: makes networks; `cluster`: scripts and
+//!   queues of a scheduler.
 //! - `cli`: the program.
 //!
 // Doctests have no path to LibTorch: those of the guide run without it.
@@ -33,6 +34,8 @@ pub mod solvers;
 
 #[cfg(feature = "harness")]
 pub mod cli;
+#[cfg(feature = "harness")]
+pub mod cluster;
 #[cfg(feature = "harness")]
 pub mod data;
 #[cfg(feature = "harness")]

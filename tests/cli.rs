@@ -15,7 +15,11 @@ use ddim::{
     hardware::Hardware,
     manifest::Manifest,
     measure::features::Extractors,
-    results::record::read_csv,
+    results::{
+        partial::{Layout, Partial, Work},
+        record::read_csv,
+        sink::read_timing,
+    },
     run::{
         assemble::{Models, vocabulary},
         registry::Registry,
@@ -23,6 +27,7 @@ use ddim::{
         tasks::Pictures,
     },
 };
+use ndarray::Array2;
 use support::program::{Ddim, command, repository};
 
 const GAUSSIAN: &str = r#"
@@ -384,36 +389,43 @@ fn an_unfinished_cell_goes_on_at_the_next_batch_and_ends_with_the_same_bytes() {
     let text = String::from_utf8(metrics.clone()).unwrap();
     let key = text.lines().nth(1).unwrap().split(',').nth(1).unwrap();
 
-    // What an interruption after the first batch leaves: four rows of 64 features and the
-    // calls, and half of the next batch.
-    let reference = ddim.succeeds(&[
-        "sample",
-        "--model",
-        &repository("models/cifar10-small"),
-        "--tau",
-        "official-quad",
-        "--steps",
-        "3",
-        "--samples",
-        "4",
-        "--batch",
-        "4",
-        "--out",
-        "first.npy",
-        "--quiet",
-    ]);
-    assert!(reference.is_empty());
+    // What an interruption after the first batch leaves: four rows of 64 features, and the start of the
+    // next batch.
     fs::create_dir(ddim.path("part")).unwrap();
     let header = text.lines().next().unwrap();
     ddim.write("part/metrics.csv", format!("{header}\n"));
-    let partial = ddim.path(&format!("part/partial-{}.f32", &key[..16]));
+    let layout = Layout { key, width: 64, batch: 4, samples: 12 };
     // Rows that no sample has: if they are used, the metrics differ.
-    fs::write(&partial, vec![0_u8; 4 * 65 * 4 + 100]).unwrap();
-    ddim.succeeds(&["run", "n.toml", "--quiet", "--out", "part"]);
+    let work = Work { calls: 3, seconds: 100.0, sampling: 50.0, started: 7, threads: 3 };
+    let mut begun = Partial::open(&ddim.path("part"), layout, None).unwrap();
+    begun.append(&(0..4), &Array2::zeros((4, 64)), work).unwrap();
+    drop(begun);
+    let partial = Partial::path(&ddim.path("part"), key, None);
+    let mut bytes = fs::read(&partial).unwrap();
+    bytes.extend([0; 100]);
+    fs::write(&partial, bytes).unwrap();
+    let said = ddim.says(&["run", "n.toml", "--out", "part"]).1;
+    assert!(
+        said.contains("warning: part/partial-") && said.contains(": damaged at byte "),
+        "{said}"
+    );
     let resumed = String::from_utf8(ddim.read("part/metrics.csv")).unwrap();
     assert_ne!(resumed.lines().nth(1), text.lines().nth(1), "the finished batch was not used");
     assert_eq!(resumed.lines().nth(2), text.lines().nth(2));
     assert!(!partial.exists());
+    // What the batch took counts too.
+    let timing = &read_timing(&ddim.path("part/timing.csv")).unwrap()[0];
+    assert!(timing.seconds > 100.0 && timing.started == 7 && timing.threads == 3, "{timing:?}");
+
+    // The same by an older version, which kept rows and no more.
+    fs::create_dir(ddim.path("older")).unwrap();
+    ddim.write("older/metrics.csv", format!("{header}\n"));
+    let older = Partial::path(&ddim.path("older"), key, None);
+    fs::write(&older, vec![0_u8; 4 * 65 * 4]).unwrap();
+    let said = ddim.says(&["run", "n.toml", "--out", "older"]).1;
+    assert!(said.contains("it has no header that this version knows"), "{said}");
+    assert_eq!(ddim.read("older/metrics.csv"), metrics);
+    assert!(!older.exists());
 }
 
 #[test]
@@ -610,6 +622,8 @@ fn the_help_is_what_was_reviewed() {
     insta::assert_snapshot!("help", ddim.succeeds(&["--help"]));
     for verb in [
         "run",
+        "merge",
+        "submit",
         "plan",
         "check",
         "sample",

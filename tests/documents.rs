@@ -207,10 +207,16 @@ impl Scratch {
     fn reduced(&self, words: &[String]) -> Vec<String> {
         let verb = words[1].as_str();
         let for_a_gpu = words.iter().any(|word| word == "cuda");
-        let is_long = ["run", "train", "plan"].contains(&verb) && (!self.full || for_a_gpu);
+        // What takes shards or a cluster is checked in any case.
+        let is_shared = ["merge", "submit"].contains(&verb)
+            || words.iter().any(|word| ["--shard", "--devices"].contains(&word.as_str()));
+        let is_long =
+            is_shared || ["run", "train", "plan"].contains(&verb) && (!self.full || for_a_gpu);
         let kept = ["--profile", "--set", "--seed", "--precision"];
+        let valued = ["--out", "--threads", "--shard", "--shards", "--devices", "--engine"];
         let mut reduced = vec![if is_long { "check".to_owned() } else { verb.to_owned() }];
-        let mut rest = words[2..].iter().peekable();
+        let own = words[2..].iter().take_while(|word| *word != "--");
+        let mut rest = own.peekable();
         while let Some(word) = rest.next() {
             let value = word.starts_with("--").then(|| rest.peek().copied().cloned()).flatten();
             let value = value.filter(|value| !value.starts_with("--"));
@@ -221,7 +227,7 @@ impl Scratch {
                 if let (true, Some(value)) = (kept.contains(&word.as_str()), value) {
                     reduced.extend([word.clone(), value]);
                     rest.next();
-                } else if ["--out", "--threads"].contains(&word.as_str()) {
+                } else if valued.contains(&word.as_str()) {
                     rest.next();
                 }
                 continue;

@@ -50,6 +50,20 @@ pub enum CudaError {
         /// What the loader said.
         message: String,
     },
+    /// There is no GPU of an index.
+    #[error("there is no GPU {index}: CUDA_VISIBLE_DEVICES, {visible}, has others")]
+    NoSuch {
+        /// The index, from 0.
+        index: usize,
+        /// What the variable says.
+        visible: String,
+    },
+    /// Another GPU is in use already.
+    #[error("this process computes on GPU {first}, and on one GPU alone")]
+    Chosen {
+        /// The index of that one.
+        first: usize,
+    },
     /// The driver shows no device.
     #[error("the NVIDIA driver shows no GPU that LibTorch can use")]
     NoGpu,
@@ -58,6 +72,46 @@ pub enum CudaError {
 fn list(folders: &[PathBuf]) -> String {
     let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
     if names.is_empty() { "any known folder".into() } else { names.join(", ") }
+}
+
+/// The variable by which the driver shows a process some of the machine's GPUs, in an order.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// Makes one of the GPUs that this process is shown its only one, which is then its first; `index` counts
+/// from 0.
+///
+/// So everything that means the GPU of this process means the same one: LibTorch, the kernels compiled for
+/// it, and recorded calls. The driver reads the variable once, when it is first asked for anything, so this
+/// comes before [`device`].
+///
+/// # Errors
+/// An index beyond what the process is shown, or after another one.
+pub fn choose(index: usize) -> Result<(), CudaError> {
+    static CHOSEN: OnceLock<usize> = OnceLock::new();
+    let visible = env::var(VISIBLE).ok();
+    match CHOSEN.get() {
+        Some(&first) if first == index => return Ok(()),
+        Some(&first) => return Err(CudaError::Chosen { first }),
+        None => {}
+    }
+    let name = among(visible.as_deref(), index)?;
+    let _ = CHOSEN.set(index);
+    // SAFETY: no other thread of this process reads or writes variables now: a device is opened before
+    // anything that computes is started.
+    unsafe { env::set_var(VISIBLE, name) };
+    Ok(())
+}
+
+/// The name of a GPU by its index among those that are visible.
+fn among(visible: Option<&str>, index: usize) -> Result<String, CudaError> {
+    match visible {
+        None => Ok(index.to_string()),
+        Some(list) => {
+            let name = list.split(',').map(str::trim).filter(|name| !name.is_empty()).nth(index);
+            let no_such = || CudaError::NoSuch { index, visible: list.to_owned() };
+            name.map(str::to_owned).ok_or_else(no_such)
+        }
+    }
 }
 
 /// The first CUDA device, after loading LibTorch's CUDA library if need be.
@@ -171,6 +225,15 @@ mod tests {
         assert_eq!(folder_in_maps(maps, "libc.so").as_deref(), Some(Path::new("/usr/lib")));
         assert_eq!(folder.as_deref(), Some(Path::new("/opt/some where/lib")));
         assert_eq!(folder_in_maps(maps, "libtorch_cuda.so"), None);
+    }
+
+    #[test]
+    fn a_gpu_is_counted_among_those_that_are_visible() {
+        assert_eq!(among(None, 3).unwrap(), "3");
+        assert_eq!(among(Some("5, GPU-8a1b"), 1).unwrap(), "GPU-8a1b");
+        let error = among(Some("5,7"), 2).unwrap_err().to_string();
+        assert_eq!(error, "there is no GPU 2: CUDA_VISIBLE_DEVICES, 5,7, has others");
+        assert!(among(Some(""), 0).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod check;
 mod compile;
 mod completions;
 mod convert;
+mod devices;
 mod evaluate;
 mod fetch;
 mod images;
@@ -16,6 +17,7 @@ mod inspect;
 pub mod inventory;
 mod latents;
 mod manifest;
+mod merge;
 mod models;
 mod names;
 mod outputs;
@@ -27,11 +29,13 @@ mod sample;
 mod setting;
 mod speed;
 mod stats;
+mod submit;
 mod table;
 mod train;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io::{ErrorKind, IsTerminal},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -76,6 +80,10 @@ struct Cli {
 enum Verb {
     /// Run an experiment, or continue one that was interrupted
     Run(run::Run),
+    /// Make the results of an experiment from what its shards have drawn
+    Merge(merge::Merge),
+    /// Run an experiment as an array of jobs on a cluster, and see how far it is
+    Submit(submit::Submit),
     /// List an experiment's cells and model calls, and estimate its time
     Plan(plan::Plan),
     /// Check manifests, and report every mistake at its line
@@ -204,6 +212,26 @@ impl Experiment {
         Ok(plan)
     }
 
+    /// The arguments that name the same experiment to another process, with the manifest's path as given.
+    fn words(&self, manifest: &Path) -> Vec<OsString> {
+        let Changes { set, seed, precision } = &self.changes;
+        let mut words: Vec<OsString> = vec![manifest.into()];
+        let mut flag = |name: &str, value: String| words.extend([name.into(), value.into()]);
+        if let Some(profile) = &self.profile {
+            flag("--profile", profile.clone());
+        }
+        for set in set {
+            flag("--set", set.clone());
+        }
+        if let Some(seed) = seed {
+            flag("--seed", seed.to_string());
+        }
+        if let Some(precision) = precision {
+            flag("--precision", precision.clone());
+        }
+        words
+    }
+
     fn recipe(&self) -> Result<Recipe> {
         let manifest = read_manifest(&self.manifest)?;
         let arguments = self.changes.arguments()?;
@@ -269,7 +297,7 @@ fn check_place(path: &Path) -> Result<()> {
 /// Where to compute.
 #[derive(Debug, Args)]
 struct Compute {
-    /// Device to compute on: cpu or cuda
+    /// Device to compute on: cpu, cuda, or cuda:1 for the second GPU
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
 
@@ -281,6 +309,12 @@ struct Compute {
 impl Compute {
     fn open(&self) -> Result<Hardware> {
         Hardware::open(&self.device, self.threads)
+    }
+
+    /// The same, or the processor in its name on a machine that has no such device: enough to put together
+    /// what was drawn on one.
+    fn open_to_merge(&self) -> Result<Hardware> {
+        Hardware::open_to_merge(&self.device, self.threads)
     }
 }
 
@@ -386,6 +420,8 @@ pub fn main_with(registry: &Registry) -> ExitCode {
     watch_for_interruption();
     let outcome = match &cli.verb {
         Verb::Run(verb) => verb.run(registry),
+        Verb::Merge(verb) => verb.run(registry),
+        Verb::Submit(verb) => verb.run(registry),
         Verb::Plan(verb) => verb.run(registry),
         Verb::Check(verb) => verb.run(registry),
         Verb::Train(verb) => verb.run(registry),

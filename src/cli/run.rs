@@ -1,15 +1,18 @@
 //! `ddim run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, fetch, warn};
+use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, devices, fetch, merge, warn};
 use crate::{
     error::Result,
+    plan::Plan,
+    results::shard::Shard,
     run::{
         registry::Registry,
         runner::{self, Options},
+        shard::{self, Share},
     },
 };
 
@@ -21,7 +24,9 @@ use crate::{
     ddim run experiments/table1.toml --profile full -v\n  \
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
     ddim run experiments/table1.toml --seed 1 --out results/table1-seed-1\n  \
-    ddim run experiments/table1.toml --fresh"
+    ddim run experiments/table1.toml --fresh\n  \
+    ddim run experiments/table1.toml --shard 2/8            draw the second of eight shares\n  \
+    ddim run experiments/table1.toml --profile gpu --devices 0,1"
 )]
 pub(super) struct Run {
     #[command(flatten)]
@@ -33,8 +38,17 @@ pub(super) struct Run {
 
     /// Measure all cells again; the old metrics.csv is kept as metrics.csv.bak, and pictures of cells
     /// that no longer exist are deleted
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["shard", "devices"])]
     fresh: bool,
+
+    /// Draw one share of every cell's samples and no results, for instance 2/8; several run at once in
+    /// one folder, and `ddim merge` makes the results
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+
+    /// Divide the samples among devices, one process each, for instance 0,1 for two GPUs or cpu,cpu
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["shard", "device"])]
+    devices: Vec<devices::Device>,
 
     /// Download missing image sets, and the `inception` weights, into the cache
     #[arg(long)]
@@ -59,25 +73,48 @@ impl Run {
         runner::check(&plan, registry)?;
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
         warn(&plan, registry, &self.talk)?;
+        if !self.devices.is_empty() {
+            return self.on_devices(&plan, &folder, registry);
+        }
         let hardware = self.compute.open()?;
         compile::packages(&plan, hardware.device(), &self.talk)?;
-        let summary = runner::run(
-            &plan,
-            &Options {
-                registry,
-                folder: folder.clone(),
-                hardware,
-                progress: self.talk.mode(),
-                verbose: self.talk.verbose,
-                chosen: self.out.is_some(),
-                fresh: self.fresh,
-                interrupted: &INTERRUPTED,
-            },
-        )?;
-        println!("{}", summary.trim_end());
-        if !self.talk.quiet {
-            eprintln!("wrote {}", folder.display());
+        let options = Options {
+            registry,
+            folder: folder.clone(),
+            hardware,
+            progress: self.talk.mode(),
+            verbose: self.talk.verbose,
+            chosen: self.out.is_some(),
+            fresh: self.fresh,
+            interrupted: &INTERRUPTED,
+        };
+        if let Some(shard) = self.shard {
+            let Share { drawn, found } = shard::run(&plan, &options, shard)?;
+            self.talk.say(|| {
+                let merge = merge::command(&self.experiment, self.out.as_deref(), &self.compute);
+                let shown = folder.display();
+                format!(
+                    "shard {shard} in {shown}: {drawn} samples drawn, {found} there before; when all shards \
+                     are done, `{merge}` makes the results"
+                )
+            });
+            return Ok(());
         }
+        let summary = runner::run(&plan, &options)?;
+        println!("{}", summary.trim_end());
+        self.talk.say(|| format!("wrote {}", folder.display()));
         Ok(())
+    }
+
+    /// One process on each device, and then the merge.
+    fn on_devices(&self, plan: &Plan, folder: &Path, registry: &Registry) -> Result<()> {
+        let first = Compute { device: self.devices[0].name(), threads: self.compute.threads };
+        if plan.cells.iter().any(|cell| cell.spec.model.compiled) {
+            // Once, and not by every process.
+            compile::packages(plan, first.open()?.device(), &self.talk)?;
+        }
+        let experiment = self.experiment.words(&self.experiment.manifest);
+        devices::run(&self.devices, &experiment, folder, self.compute.threads, &self.talk)?;
+        merge::merge(plan, registry, &self.experiment, self.out.as_deref(), &first, &self.talk)
     }
 }

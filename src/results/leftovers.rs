@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::results::{folder, partial, record::ResultsError, sink::Planned};
+use crate::results::{folder, partial, provenance, record::ResultsError, sink::Planned};
 
-/// Deletes the strips of cells that are not planned, the drawn samples of unfinished cells, and the
-/// files that are in `before` but not in `now`.
+/// Deletes the strips of cells that are not planned, what there is of unfinished cells and of the shards
+/// that drew it, and the files that are in `before` but not in `now`.
 ///
 /// # Errors
 /// A file that cannot be deleted.
@@ -25,19 +25,28 @@ pub(crate) fn remove(
     let keep: Vec<PathBuf> =
         planned.iter().map(|cell| folder::strip_path(path, &cell.key)).collect();
     let strips = called_by_key(&path.join(folder::STRIPS), folder::STRIP);
-    let partials = called_by_key(path, partial::NAME);
+    let partials = partial::all(path).map(|file| file.path);
+    let shards = provenance::of_shards(path).into_iter().map(|(_, path)| path);
     let named = before.iter().filter(|name| !now.contains(name)).map(|name| path.join(name));
-    for file in
-        strips.into_iter().filter(|strip| !keep.contains(strip)).chain(partials).chain(named)
-    {
-        match fs::remove_file(&file) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                return Err(ResultsError::Io { path: file, action: "remove", source });
-            }
-            _ => {}
+    let strips = strips.into_iter().filter(|strip| !keep.contains(strip));
+    strips.chain(partials).chain(shards).chain(named).try_for_each(delete)
+}
+
+/// Deletes what shards noted down about themselves, once it stands in `provenance.json`.
+///
+/// # Errors
+/// A file that cannot be deleted.
+pub(crate) fn remove_shards(path: &Path) -> Result<(), ResultsError> {
+    provenance::of_shards(path).into_iter().try_for_each(|(_, file)| delete(file))
+}
+
+fn delete(path: PathBuf) -> Result<(), ResultsError> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(ResultsError::Io { path, action: "remove", source })
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The files of a folder whose names have the start of a key between the two given parts.
@@ -66,6 +75,8 @@ mod tests {
             format!("strips/{old}.png"),
             format!("partial-{old}.f32"),
             format!("partial-{new}.f32"),
+            format!("partial-{new}-2of8.f32"),
+            "provenance-2of8.json".into(),
             "curve.png".into(),
         ];
         let kept = [
@@ -77,6 +88,8 @@ mod tests {
             format!("strips/{old}0.png"),
             format!("{old}.png"),
             "partial-results.f32".into(),
+            format!("partial-{new}-mine.f32"),
+            "provenance-mine.json".into(),
             "notes.png".into(),
         ];
         fs::create_dir(dir.path().join("strips")).unwrap();

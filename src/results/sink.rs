@@ -8,15 +8,15 @@
 //! Opening the folder writes `metrics.csv` once, so that a folder that cannot be written is an
 //! error before anything is computed.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
     data::atomic,
     results::{
         date,
+        lock::Lock,
         record::{
             Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
         },
@@ -141,7 +141,7 @@ impl Sink {
         if path.exists() {
             let (_, rows) = read_csv(&path)?;
             for (_, record) in rows {
-                if !self.is_complete(&record) || !self.keep(&record) {
+                if !is_complete(&self.columns, &record) || !self.keep(&record) {
                     self.dropped += 1;
                 }
             }
@@ -170,12 +170,6 @@ impl Sink {
             fs::copy(&path, &backup).map_err(io_error(&backup, "write"))?;
         }
         Ok(())
-    }
-
-    /// Whether a row has every metric that this run measures.
-    fn is_complete(&self, record: &Record) -> bool {
-        record.status == Status::Diverged
-            || self.columns.metrics.iter().all(|metric| record.metrics.contains_key(metric))
     }
 
     /// Stores a record for every planned cell with its key, with that cell's labels.
@@ -273,6 +267,30 @@ impl Sink {
     }
 }
 
+/// Which cells of a plan a folder has finished; nothing is written.
+///
+/// # Errors
+/// A `metrics.csv` that cannot be read.
+pub fn finished(
+    folder: &Path,
+    columns: &Columns,
+    planned: &[Planned],
+) -> Result<Vec<Option<Status>>, ResultsError> {
+    let path = folder.join("metrics.csv");
+    let rows = if path.exists() { read_csv(&path)?.1 } else { vec![] };
+    let of = |cell: &Planned| {
+        let row = rows.iter().find(|(_, row)| row.key == cell.key && is_complete(columns, row));
+        row.map(|(_, row)| row.status)
+    };
+    Ok(planned.iter().map(of).collect())
+}
+
+/// Whether a row has every metric that a run measures.
+fn is_complete(columns: &Columns, record: &Record) -> bool {
+    record.status == Status::Diverged
+        || columns.metrics.iter().all(|metric| record.metrics.contains_key(metric))
+}
+
 /// Reads `timing.csv`.
 ///
 /// # Errors
@@ -309,67 +327,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> ResultsError {
     let path = path.to_owned();
     move |source| ResultsError::Io { path, action, source }
-}
-
-/// The lock of a results folder: an advisory lock on the file `.lock` in it.
-///
-/// The operating system releases it when its process ends in any way, so the file that a dead run
-/// leaves behind is taken over.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Lock {
-    /// Takes the lock of a folder.
-    ///
-    /// # Errors
-    /// Another process has it, or the folder cannot be written.
-    pub fn acquire(folder: &Path) -> Result<Self, ResultsError> {
-        let path = folder.join(".lock");
-        loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(io_error(&path, "write"))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let mut owner = String::new();
-                    // The owner's name only improves the message.
-                    let _ = file.read_to_string(&mut owner);
-                    let owner = owner.trim().to_owned();
-                    return Err(ResultsError::Locked { path: folder.into(), owner });
-                }
-                // Some network file systems have no locks; then the folder is used without one.
-                Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
-                Err(TryLockError::Error(source)) => return Err(io_error(&path, "lock")(source)),
-            }
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let (since, fraction) = (date::iso(now.as_secs()), now.subsec_nanos());
-            let since = format!("{}.{fraction:09}Z", since.trim_end_matches('Z'));
-            let id = format!("process {}, since {since}", std::process::id());
-            file.set_len(0)
-                .and_then(|()| file.rewind())
-                .and_then(|()| file.write_all(id.as_bytes()))
-                .map_err(io_error(&path, "write"))?;
-            // Between opening and locking, the last owner may have deleted the file.
-            if fs::read_to_string(&path).is_ok_and(|text| text == id) {
-                return Ok(Self { path, _file: file });
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A file that stays behind is unlocked, and does no harm.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The work on one cell: its samples, batch by batch, and the numbers that they are reduced to.
 
 use std::{
-    cell::RefCell,
+    cell::{self, RefCell},
     collections::BTreeMap,
     ops::Range,
     path::Path,
     rc::Rc,
     sync::atomic::AtomicBool,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use ndarray::{Array4, Axis, concatenate, s};
@@ -21,7 +21,7 @@ use crate::{
     report::sheet,
     results::{
         folder::strip_path,
-        partial::Partial,
+        partial::{Partial, Rows, Work},
         provenance::unix_time,
         record::{Record, Status},
         sink::{Timing, write_atomically},
@@ -54,17 +54,17 @@ impl Limits {
     }
 }
 
-/// One cell, with everything that it needs.
+/// One cell, with everything that its samples need.
 pub(super) struct Job<'a> {
     pub(super) cell: &'a Cell,
-    pub(super) route: &'a Route,
     pub(super) key: &'a str,
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) limit: Rc<Limit>,
-    pub(super) instruments: Instruments,
+    pub(super) instruments: &'a Instruments,
     pub(super) extractors: &'a Extractors,
     pub(super) images: Option<Rc<Encoded>>,
     pub(super) folder: &'a Path,
+    pub(super) threads: usize,
     pub(super) progress: &'a Progress,
     pub(super) interrupted: &'a AtomicBool,
     /// Keeps a remark on the cell in the folder.
@@ -74,87 +74,66 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Does it, and says how long it took.
+    /// Draws ranges of samples, which begin where batches do, and adds their numbers to the cell's rows.
+    /// If one of them diverges, the text says which and where.
     ///
     /// # Errors
-    /// As the model, the measures and the folder; samples that diverge are a record.
-    pub(super) fn timed(&self, hardware: &Hardware) -> Result<(Record, Timing)> {
-        let started = unix_time();
-        let clock = Instant::now();
-        let (record, seconds_per_sample_call) = self.run()?;
-        let timing = Timing {
-            key: record.key.clone(),
-            seconds: clock.elapsed().as_secs_f64(),
-            seconds_per_sample_call,
-            device: hardware.name(),
-            threads: hardware.threads(),
-            started,
-        };
-        Ok((record, timing))
-    }
-
-    fn run(&self) -> Result<(Record, f64)> {
+    /// As the model, the measures and the folder.
+    pub(super) fn draw(
+        &self,
+        partial: &mut Partial,
+        missing: &[Range<usize>],
+    ) -> Result<Option<String>> {
         let spec = &self.cell.spec;
-        let mut partial = Partial::open(
-            self.folder,
-            self.key,
-            self.instruments.width(),
-            spec.batch,
-            spec.samples,
-        )?;
-        let mut record = Record {
-            key: self.key.to_owned(),
-            status: Status::Done,
-            params: self.cell.params.clone(),
-            steps: self.route.grid.requested(),
-            levels: self.route.grid.distinct(),
-            calls: self.route.calls,
-            n: spec.samples,
-            metrics: BTreeMap::new(),
-        };
-        self.progress.skip(partial.rows() as u64 * record.calls);
-        let (mut sampling, mut drawn) = (Duration::ZERO, 0);
         let path = strip_path(self.folder, self.key);
         let mut strip = is_picture(self.sampler.shape()).then(|| Strip::new(self.cell, &path));
-        let limit = Rc::clone(&self.limit);
-        let done = limit.each(
-            spec.batch,
-            partial.rows()..spec.samples,
-            |part| {
-                perform(
-                    &*self.sampler,
-                    self.cell,
-                    self.images.as_deref(),
-                    (part.start, part.len()),
-                    &mut self.progress.batch(part.len(), self.interrupted),
-                )
-            },
-            |part, samples| {
-                sampling += samples.time;
-                drawn += part.len();
-                if let Some(strip) = &mut strip {
-                    strip.take(&part, &samples.images)?;
+        for samples in missing {
+            // The part that is drawn, when that began, and when what came before it was kept.
+            let begun = cell::Cell::new(((0, 0), 0, Instant::now()));
+            let done = self.limit.each(
+                spec.batch,
+                samples.clone(),
+                |part| {
+                    let (_, _, clock) = begun.get();
+                    begun.set(((part.start, part.end), unix_time(), clock));
+                    perform(
+                        &*self.sampler,
+                        self.cell,
+                        self.images.as_deref(),
+                        (part.start, part.len()),
+                        &mut self.progress.batch(part.len(), self.interrupted),
+                    )
+                },
+                |part, samples| {
+                    if let Some(strip) = &mut strip {
+                        strip.take(&part, &samples.images)?;
+                    }
+                    let numbers = self.instruments.read(&samples, part.len())?;
+                    // Before the file has numbers of a smaller batch.
+                    self.say_smaller(&part)?;
+                    let (of, started, clock) = begun.get();
+                    begun.set((of, started, Instant::now()));
+                    let work = Work {
+                        calls: samples.calls,
+                        seconds: clock.elapsed().as_secs_f64(),
+                        sampling: samples.time.as_secs_f64(),
+                        started,
+                        threads: self.threads,
+                    };
+                    Ok(partial.append(&part, &numbers, work)?)
+                },
+            );
+            match done {
+                Err(Error::Core(
+                    error @ (core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. }),
+                )) => {
+                    let ((first, end), ..) = begun.get();
+                    return Ok(Some(diverged(&error, first..end)));
                 }
-                let numbers = self.instruments.read(&samples, part.len())?;
-                // Before the file has numbers of a smaller batch.
-                self.say_smaller(&part)?;
-                Ok(partial.append(&numbers, samples.calls)?)
-            },
-        );
-        match done {
-            Err(Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })) => {
-                record.status = Status::Diverged;
-                partial.remove()?;
-                return Ok((record, 0.0));
+                done => done?,
             }
-            done => done?,
         }
-        // Counted at the model; more than planned for methods that choose their own steps.
-        record.calls = record.calls.max(partial.most_calls());
-        record.metrics = self.instruments.metrics(partial.numbers())?;
-        partial.remove()?;
-        let cost = (drawn as u64 * record.calls).max(1) as f64;
-        Ok((record, sampling.as_secs_f64() / cost))
+        Ok(None)
     }
 
     /// Says and notes down that images are computed in smaller parts than the manifest's batches.
@@ -191,6 +170,59 @@ impl Job<'_> {
     fn measures_with(&self, source: &str) -> bool {
         let metrics = self.cell.spec.metrics.iter();
         metrics.flat_map(MetricsSpec::networks).any(|(_, features, _)| features == source)
+    }
+}
+
+/// What diverged, in words: an error about a batch does not say which of its samples it was.
+fn diverged(error: &core::Error, batch: Range<usize>) -> String {
+    match error {
+        core::Error::BeyondF32 { .. } => error.to_string(),
+        _ => format!("{error} (one of samples {} to {})", batch.start, batch.end - 1),
+    }
+}
+
+/// The row of a cell whose samples are all drawn, or of which one diverged.
+///
+/// # Errors
+/// As the measures.
+pub(super) fn record(
+    cell: &Cell,
+    route: &Route,
+    key: &str,
+    rows: Option<&Rows>,
+    instruments: &Instruments,
+) -> Result<Record> {
+    let mut record = Record {
+        key: key.to_owned(),
+        status: Status::Diverged,
+        params: cell.params.clone(),
+        steps: route.grid.requested(),
+        levels: route.grid.distinct(),
+        calls: route.calls,
+        n: cell.spec.samples,
+        metrics: BTreeMap::new(),
+    };
+    if let Some(rows) = rows {
+        record.status = Status::Done;
+        // Counted at the model; more than planned for methods that choose their own steps.
+        record.calls = record.calls.max(rows.work().calls);
+        record.metrics = instruments.metrics(rows.numbers())?;
+    }
+    Ok(record)
+}
+
+/// What a cell took, `rest` seconds of it after its samples were drawn.
+pub(super) fn timing(record: &Record, work: &Work, rest: f64, hardware: &Hardware) -> Timing {
+    let is_done = record.status == Status::Done;
+    let cost = (record.n as u64 * record.calls).max(1) as f64;
+    let is_known = work.threads > 0;
+    Timing {
+        key: record.key.clone(),
+        seconds: work.seconds + rest,
+        seconds_per_sample_call: if is_done { work.sampling / cost } else { 0.0 },
+        device: hardware.name(),
+        threads: if is_known { work.threads } else { hardware.threads() },
+        started: if is_known { work.started } else { unix_time() },
     }
 }
 

@@ -7,6 +7,8 @@ pub mod latents;
 pub mod outline;
 pub mod registry;
 pub mod runner;
+pub mod shard;
 mod solution;
 pub mod speed;
+pub mod standing;
 pub mod tasks;

@@ -7,8 +7,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    time::Instant,
 };
 
 use crate::networks::reading::Remark;
@@ -16,8 +18,11 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     hardware::Hardware,
-    measure::features::Extractors,
-    plan::{Cell, Inversion, MetricsSpec, Plan, Task, outline::FILE},
+    measure::{features::Extractors, instruments::Instruments},
+    plan::{
+        Cell, CellSpec, Inversion, MetricsSpec, Plan, Task,
+        outline::{FILE, Outline},
+    },
     report::{
         html,
         overview::{Show, columns},
@@ -25,16 +30,18 @@ use crate::{
     results::{
         folder::{MANIFEST, PROVENANCE, strip_path},
         leftovers,
-        partial::Partial,
+        partial::{self, Layout, Partial},
         provenance::Provenance,
-        record::{Columns, Status, read_csv},
-        sink::{Planned, Sink},
+        record::{Columns, Record, Status, read_csv},
+        shard::Shard,
+        sink::{Planned, Sink, Timing},
     },
     run::{
         assemble::{Models, NUMERICS, Route, instruments},
         job::{self, Job, Limits},
         outline,
         registry::Registry,
+        standing::Standing,
         tasks::Pictures,
     },
     terminal::progress::{Mode, Progress},
@@ -114,36 +121,152 @@ fn check_and_also(
     if problems.is_empty() { Ok(routes) } else { Err(Error::Manifest(Diagnostics::new(problems))) }
 }
 
-/// Runs what is not yet done of a plan, and returns the table and the claims for a terminal.
+/// A plan with what is read before its first cell.
+pub(super) struct Prepared<'a> {
+    pub(super) routes: Vec<Route>,
+    pub(super) stock: Stock<'a>,
+    pub(super) planned: Vec<Planned>,
+    pub(super) inputs: BTreeMap<String, String>,
+    pub(super) outline: Outline,
+    pub(super) columns: Columns,
+}
+
+/// What cells share: models, extractors and images, each read once.
+pub(super) struct Stock<'a> {
+    pub(super) models: Models<'a>,
+    pub(super) extractors: Extractors,
+    pictures: Pictures,
+    limits: Limits,
+}
+
+impl<'a> Prepared<'a> {
+    /// Checks a plan, and reads what decides its cells' keys.
+    ///
+    /// # Errors
+    /// Problems of the manifest, weights or reference.
+    pub(super) fn new(plan: &Plan, options: &Options<'a>) -> Result<Self> {
+        let mut pictures = Pictures::default();
+        let routes = check_with(plan, options.registry, &mut pictures)?;
+        if options.progress != Mode::Quiet {
+            pictures.notes().for_each(|note| eprintln!("{note}"));
+        }
+        let mut models = Models::new(options.hardware.clone(), options.registry);
+        let mut extractors = Extractors::new(options.hardware.clone());
+        let (planned, inputs) =
+            planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
+        let outline = outline::outline(plan, &routes);
+        let columns = Columns {
+            axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
+            metrics: columns(&outline),
+        };
+        let stock = Stock { models, extractors, pictures, limits: Limits::default() };
+        Ok(Self { routes, stock, planned, inputs, outline, columns })
+    }
+
+    /// Says how models were read, and with `-v` what was read.
+    pub(super) fn say(&mut self, plan: &Plan, options: &Options<'_>) -> Result<()> {
+        let Stock { models, extractors, pictures, .. } = &mut self.stock;
+        say_remarks(plan, models, options)?;
+        if options.verbose > 0 {
+            say_read(plan, models, extractors, pictures, &options.hardware)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stock<'_> {
+    /// Draws what is missing of a cell; returns what diverged, if a sample did.
+    pub(super) fn draw(
+        &mut self,
+        cell: &Cell,
+        instruments: &Instruments,
+        partial: &mut Partial,
+        missing: &[Range<usize>],
+        (options, progress): (&Options<'_>, &Progress),
+        (key, note): (&str, &dyn Fn(String) -> Result<()>),
+    ) -> Result<Option<String>> {
+        let job = Job {
+            cell,
+            key,
+            sampler: self.models.sampler(&cell.spec)?,
+            limit: self.limits.of(cell),
+            instruments,
+            extractors: &self.extractors,
+            images: self.pictures.of(&cell.spec)?,
+            folder: &options.folder,
+            threads: options.hardware.threads(),
+            progress,
+            interrupted: options.interrupted,
+            note,
+            noted: RefCell::default(),
+        };
+        let drawn = job.draw(partial, missing);
+        if matches!(drawn, Err(Error::Interrupted)) {
+            progress.finish();
+        }
+        let drawn = drawn?;
+        if let Some(text) = &drawn {
+            progress.line(&format!("#{:02}  diverged: {text}", cell.index));
+        }
+        Ok(drawn)
+    }
+
+    /// Draws the strip of a cell again if its file is gone.
+    pub(super) fn restore_strip(
+        &mut self,
+        cell: &Cell,
+        path: &Path,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let (limit, images) = (self.limits.of(cell), self.pictures.of(&cell.spec)?);
+        job::draw_strip(cell, path, &mut self.models, images.as_deref(), (&limit, stop))
+    }
+}
+
+/// Runs what is not yet done of a plan, and returns the table and the claims for a terminal. Batches that
+/// shards have drawn count.
 ///
 /// # Errors
 /// Problems of the manifest, weights or reference; a folder that cannot be written; an
 /// interruption. Cells that diverge are rows, not errors.
 pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
-    let mut pictures = Pictures::default();
-    let routes = check_with(plan, options.registry, &mut pictures)?;
-    if options.progress != crate::terminal::progress::Mode::Quiet {
-        pictures.notes().for_each(|note| eprintln!("{note}"));
+    let mut prepared = Prepared::new(plan, options)?;
+    prepared.say(plan, options)?;
+    finish(plan, options, prepared, true)
+}
+
+/// Makes the results of a plan from what its shards have drawn, as [`run`] does, and draws nothing;
+/// `command` is what computes what a shard lacks.
+///
+/// # Errors
+/// As [`run`], and samples that no shard has drawn yet.
+pub fn merge(
+    plan: &Plan,
+    options: &Options<'_>,
+    command: &dyn Fn(Option<Shard>) -> String,
+) -> Result<String> {
+    let mut prepared = Prepared::new(plan, options)?;
+    let standing = Standing::read(plan, &mut prepared, &options.folder)?;
+    if let Some(missing) = standing.refusal(command) {
+        return Err(Error::Failed(missing));
     }
-    let mut models = Models::new(options.hardware.clone(), options.registry);
-    let mut extractors = Extractors::new(options.hardware.clone());
-    let (planned, all_inputs) =
-        planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
-    say_remarks(plan, &mut models, options)?;
-    if options.verbose > 0 {
-        say_read(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
-    }
-    let outline = outline::outline(plan, &routes);
-    let columns = Columns {
-        axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
-        metrics: columns(&outline),
-    };
+    finish(plan, options, prepared, false)
+}
+
+fn finish(
+    plan: &Plan,
+    options: &Options<'_>,
+    prepared: Prepared<'_>,
+    computes: bool,
+) -> Result<String> {
+    let Prepared { routes, mut stock, planned, inputs, outline, columns } = prepared;
+    let folder = &options.folder;
     if !(options.chosen || options.fresh) {
-        refuse_to_replace(&options.folder, &planned)?;
+        refuse_to_replace(folder, &planned)?;
     }
-    let tracked = tracked(&options.folder);
+    let tracked = tracked(folder);
     let open = if options.fresh { Sink::fresh } else { Sink::open };
-    let mut sink = open(options.folder.clone(), columns, planned.clone())?;
+    let mut sink = open(folder.clone(), columns, planned.clone())?;
     let show = Show::new(&outline);
     if options.fresh {
         remove_leftovers(options, &planned, &show)?;
@@ -159,36 +282,18 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         progress.line(&line);
     }
     progress.table(&show.terminal(&sink.records()));
-    let provenance = (!todo.is_empty()).then(|| begin(plan, options, all_inputs, &planned, &sink));
+    let provenance = (!todo.is_empty()).then(|| begin(plan, options, inputs, &planned, &sink));
+    let (provenance, lines) = provenance.unzip();
+    for line in lines.iter().flatten() {
+        progress.line(&format!("note: {line}"));
+    }
     let provenance = RefCell::new(provenance);
-    let mut limits = Limits::default();
     for (done, &index) in todo.iter().enumerate() {
-        let cell = &plan.cells[index];
-        models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
-        progress.cell(&describe(cell, &routes[index]));
-        let instruments = instruments(&cell.spec, &mut extractors)?;
-        let key = &planned[index].key;
+        let (cell, route, key) = (&plan.cells[index], &routes[index], &planned[index].key);
+        stock.models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
+        progress.cell(&describe(cell, route));
         let note = |line: String| keep_note(&provenance, &sink, key, line);
-        let job = Job {
-            cell,
-            route: &routes[index],
-            key,
-            sampler: models.sampler(&cell.spec)?,
-            limit: limits.of(cell),
-            instruments,
-            extractors: &extractors,
-            images: pictures.of(&cell.spec)?,
-            folder: &options.folder,
-            progress: &progress,
-            interrupted: options.interrupted,
-            note: &note,
-            noted: RefCell::default(),
-        };
-        let outcome = job.timed(&options.hardware);
-        if matches!(outcome, Err(Error::Interrupted)) {
-            progress.finish();
-        }
-        let (record, timing) = outcome?;
+        let (record, timing) = row(cell, route, &mut stock, (options, &progress), (key, &note))?;
         if options.verbose > 0 {
             progress.line(&timing.line(record.status));
         }
@@ -196,30 +301,74 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             progress.line(&format!("     {}", cell.spec.canonical_json()));
         }
         sink.append(index, &record, timing)?;
+        // Only now: at any moment, the rows are in one of the two.
+        partial::remove(folder, key)?;
         show.write_tables(&sink)?;
-        html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
+        html::write(&outline::read(folder, options.registry)?, folder)?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
-    let strips: Vec<PathBuf> =
-        planned.iter().map(|cell| strip_path(&options.folder, &cell.key)).collect();
-    for (index, (cell, path)) in plan.cells.iter().zip(&strips).enumerate() {
+    let strips: Vec<PathBuf> = planned.iter().map(|cell| strip_path(folder, &cell.key)).collect();
+    for (index, (cell, path)) in plan.cells.iter().zip(&strips).enumerate().filter(|_| computes) {
         if sink.finished(index).is_none_or(|record| record.status != Status::Diverged) {
-            let (limit, images) = (limits.of(cell), pictures.of(&cell.spec)?);
-            let room = (&*limit, options.interrupted);
-            job::draw_strip(cell, path, &mut models, images.as_deref(), room)?;
+            stock.restore_strip(cell, path, options.interrupted)?;
         }
     }
     if let Some(provenance) = provenance.into_inner() {
         sink.write(PROVENANCE, &provenance.finished().json())?;
     }
+    leftovers::remove_shards(folder)?;
     draw(&show, &sink, &strips)?;
-    html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
+    html::write(&outline::read(folder, options.registry)?, folder)?;
     Ok(show.summary(&sink.records()))
 }
 
+/// Draws what is missing of a cell, and reduces its samples' numbers to a row.
+fn row(
+    cell: &Cell,
+    route: &Route,
+    stock: &mut Stock<'_>,
+    (options, progress): (&Options<'_>, &Progress),
+    (key, note): (&str, &dyn Fn(String) -> Result<()>),
+) -> Result<(Record, Timing)> {
+    let clock = Instant::now();
+    let instruments = instruments(&cell.spec, &mut stock.extractors)?;
+    let layout = layout(cell, key, &instruments);
+    let mut partial = Partial::open(&options.folder, layout, None)?;
+    for remark in partial.rows().remarks() {
+        progress.line(&format!("warning: {remark}"));
+    }
+    let missing = partial.rows().missing(0..layout.batches());
+    let lacks: usize = missing.iter().map(ExactSizeIterator::len).sum();
+    progress.skip((layout.samples - lacks) as u64 * route.calls);
+    let before = partial.rows().work().seconds;
+    let diverged = match partial.rows().diverged() {
+        Some(text) => {
+            progress.line(&format!("#{:02}  diverged: {text}", cell.index));
+            true
+        }
+        None if missing.is_empty() => false,
+        None => {
+            let (told, named) = ((options, progress), (key, note));
+            stock.draw(cell, &instruments, &mut partial, &missing, told, named)?.is_some()
+        }
+    };
+    let rows = partial.rows();
+    let kept = (!diverged).then_some(rows);
+    let record = job::record(cell, route, key, kept, &instruments)?;
+    let rest = clock.elapsed().as_secs_f64() - (rows.work().seconds - before);
+    let timing = job::timing(&record, rows.work(), rest.max(0.0), &options.hardware);
+    Ok((record, timing))
+}
+
+/// What decides which rows a cell's files may hold.
+pub(super) fn layout<'a>(cell: &Cell, key: &'a str, instruments: &Instruments) -> Layout<'a> {
+    let CellSpec { batch, samples, .. } = cell.spec;
+    Layout { key, width: instruments.width(), batch, samples }
+}
+
 /// The keys of the reference solutions that some cells ask for.
-fn later_solutions(routes: &[Route], cells: &[usize]) -> BTreeSet<String> {
+pub(super) fn later_solutions(routes: &[Route], cells: &[usize]) -> BTreeSet<String> {
     let keys = cells.iter().filter_map(|&cell| routes[cell].solution.as_ref());
     keys.map(|(key, _)| key.clone()).collect()
 }
@@ -244,23 +393,24 @@ fn keep_note(
     Ok(sink.write(PROVENANCE, &provenance.clone().finished().json())?)
 }
 
-/// What is known when a run begins, and about the cells that are there already.
+/// What is known when a run begins, about the cells that are there already, and about the shards that drew
+/// what is there of others; with lines on what is odd about these.
 fn begin(
     plan: &Plan,
     options: &Options<'_>,
     inputs: BTreeMap<String, String>,
     planned: &[Planned],
     sink: &Sink,
-) -> Provenance {
+) -> (Provenance, Vec<String>) {
     let Options { hardware, folder, .. } = options;
     let here = Provenance::here(hardware.name(), hardware.threads(), inputs).of(plan);
     let is_kept = |key: &str| {
         planned.iter().enumerate().any(|(index, cell)| {
-            let begun = || Partial::path(folder, &cell.key).exists();
+            let begun = || partial::is_begun(folder, &cell.key);
             cell.key.starts_with(key) && (sink.finished(index).is_some() || begun())
         })
     };
-    here.after(folder, is_kept)
+    here.after(folder, is_kept).with_shards(folder, is_kept)
 }
 
 /// Draws the tables, the plots and the sheets of samples.
@@ -274,7 +424,7 @@ fn draw(show: &Show<'_>, sink: &Sink, strips: &[PathBuf]) -> Result<()> {
 }
 
 /// Refuses a folder with finished cells that this run does not have, unless it was chosen for this run.
-fn refuse_to_replace(folder: &Path, planned: &[Planned]) -> Result<()> {
+pub(super) fn refuse_to_replace(folder: &Path, planned: &[Planned]) -> Result<()> {
     let path = folder.join("metrics.csv");
     if !path.exists() {
         return Ok(());

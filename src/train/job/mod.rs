@@ -43,10 +43,7 @@ use crate::{
 use crate::{
     error::{Error, Result},
     hardware::Hardware,
-    results::{
-        provenance::Provenance,
-        sink::{self, Lock},
-    },
+    results::{lock::Lock, provenance::Provenance, sink},
     run::registry::Registry,
     terminal::progress::{Mode, Progress},
     train::recipe::{LearnerSpec, Recipe},
