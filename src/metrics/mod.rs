@@ -11,6 +11,7 @@
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
 
+mod curvature;
 mod errors;
 mod few;
 mod frechet;
@@ -33,6 +34,7 @@ mod sides;
 mod sliced;
 mod slope;
 
+pub use curvature::{CURVATURE, CURVATURE_SIGMA2};
 pub use errors::{ERROR, ERROR_MEDIAN, FEATURE_ERROR};
 pub use frechet::FrechetReference;
 pub use frechet_jackknife::{FD, frechet_jackknife};

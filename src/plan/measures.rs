@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 22] = [
+static TABLE: [&Measure; 24] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -28,6 +28,8 @@ static TABLE: [&Measure; 22] = [
     &metrics::ERROR,
     &metrics::ERROR_MEDIAN,
     &metrics::FEATURE_ERROR,
+    &metrics::CURVATURE,
+    &metrics::CURVATURE_SIGMA2,
     &metrics::MSE,
     &metrics::MSE_RAW,
     &metrics::LATENT_MEAN,

@@ -11,6 +11,7 @@ mod metrics;
 pub mod outline;
 pub mod presentation;
 pub mod stated;
+pub mod tau_file;
 
 use std::{
     fmt,

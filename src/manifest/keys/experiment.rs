@@ -221,7 +221,7 @@ fn grid() -> Vec<Key> {
     vec![
         key(
             "tau",
-            kinds(&spacings()).or("a falling list of timesteps"),
+            kinds(&spacings()).or("a falling list of timesteps").or("a `.toml` file of `ddim tau`"),
             REQUIRED,
             "Which noise levels are visited.",
         ),
