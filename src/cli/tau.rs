@@ -30,9 +30,9 @@ const CANDIDATES: (&str, usize) = ("paper-quadratic", 64);
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Of {
     /// The error of each step at its own end
-    Local,
-    /// That error as it has grown or shrunk where the path ends
     #[default]
+    Local,
+    /// That error as a small one grows or shrinks to where the path ends
     Carried,
 }
 
@@ -41,11 +41,11 @@ enum Of {
     after_help = "Solves the probability-flow ODE through the candidates, measures what a step of DDIM misses from\n\
     each of them to each later one, and writes, for every S, the way of S steps with the smallest sum.\n\
     The candidates are the grid of --tau and --steps [default: paper-quadratic, 64]. Nothing is trained.\n\
-    Model calls grow with the square of that number, or in proportion to it with `--objective local`.\n\n\
+    Model calls grow in proportion to that number, or with its square for `--objective carried`.\n\n\
     Examples:\n  \
     ddim tau 5,10,20 --model models/cifar10-small --samples 8 --out tau.toml\n  \
-    ddim tau 10 --model gaussian --shape 1,4,4 --mean 0.2 --std 0.5 --out tau.toml\n  \
-    ddim tau 8 --model models/cifar10-small --objective local --tau linspace --steps 40 --out tau.toml",
+    ddim tau 10 --model gaussian --shape 1,4,4 --mean 0 --std 1 --objective carried --out t.toml\n  \
+    ddim tau 8 --model models/cifar10-small --samples 4 --tau linspace --steps 40 --out tau.toml",
     mut_arg("steps", |steps| steps.help("Number of candidates [default: 64]")),
     mut_arg("tau", |tau| tau.help("The candidates: a spacing, or a list [default: paper-quadratic]"))
 )]

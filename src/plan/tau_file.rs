@@ -17,9 +17,9 @@ use crate::{
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
     /// The error of each step at its own end.
-    Local,
-    /// That error as it has grown or shrunk where the path ends.
     #[default]
+    Local,
+    /// That error as a small one grows or shrinks to where the path ends.
     Carried,
 }
 
