@@ -636,8 +636,13 @@ fn stochastic_ddim_solves_the_reverse_sde_of_every_lambda_on_one_point_of_data()
         };
         let (coarse, close) = (off(2000), off(4000));
         assert!(close.0 < 1e-3 && close.1 < 1e-3, "lambda {lambda}: {close:?}");
+        // Of lambda = 1 even the SDE's own step has the exact mean.
         for (coarse, close) in [(coarse.0, close.0), (coarse.1, close.1)] {
-            assert!((1.9..2.1).contains(&(coarse / close)), "lambda {lambda}: {coarse} {close}");
+            let exact = coarse < 1e-12 && close < 1e-12;
+            assert!(
+                exact || (1.9..2.1).contains(&(coarse / close)),
+                "lambda {lambda}: {coarse} {close}"
+            );
         }
         // The marginal of x-bar is the point with variance sigma^2, and stays so.
         let (_, kept) = moments(&exact, &once, (0.0, 25.0));

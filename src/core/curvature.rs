@@ -4,16 +4,19 @@ use crate::core::{Level, Result, State};
 
 /// The curvature of a path in $\bar x = x/\sqrt{\bar\alpha}$ over a clock $u$, a function of sigma.
 ///
-/// $$C = \int (u - u_\text{end})\,\left\lVert\frac{d^2\bar x}{du^2}\right\rVert\,du$$
+/// $$C = \sqrt{\bar\alpha_\text{end}} \int \lvert u - u_\text{end}\rvert\,
+/// \left\lVert\frac{d^2\bar x}{du^2}\right\rVert\,\lvert du\rvert$$
 ///
 /// for each sample, with the root mean square over its values as the norm. By Taylor's theorem, C is at
-/// least the error of a single Euler step on that clock from the start of the path to its end, and
-/// equal to it where the second derivative keeps its direction. The path is taken as the polygon through
+/// least the error in x of a single Euler step on that clock from the start of the path to its end, and
+/// equal to it where the second derivative keeps its direction; S even steps miss by about C / S. The path is taken as the polygon through
 /// the states that are seen, whose second derivative lies in its corners.
 #[derive(Debug)]
 pub struct Curvature<S> {
     clock: fn(f64) -> f64,
     end: f64,
+    /// The factor of x-bar in x at the end.
+    scale: f64,
     /// The state last seen in x-bar, its clock, and the slope that led to it.
     last: Option<(f64, S, Option<S>)>,
     total: Vec<f64>,
@@ -22,7 +25,8 @@ pub struct Curvature<S> {
 impl<S: State> Curvature<S> {
     /// That of a path which ends at this level.
     pub fn new(clock: fn(f64) -> f64, end: Level) -> Self {
-        Self { clock, end: clock(end.sigma()), last: None, total: vec![] }
+        let scale = end.signal();
+        Self { clock, end: clock(end.sigma()), scale, last: None, total: vec![] }
     }
 
     /// Takes the next state of the path.
@@ -41,7 +45,7 @@ impl<S: State> Curvature<S> {
                     let turn = S::lincomb(&[(1.0, &slope), (-1.0, led)])?.rms()?;
                     self.total.resize(turn.len(), 0.0);
                     for (total, turn) in self.total.iter_mut().zip(turn) {
-                        *total += (before - self.end).abs() * turn;
+                        *total += self.scale * (before - self.end).abs() * turn;
                     }
                 }
                 Some(slope)

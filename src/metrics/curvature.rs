@@ -2,8 +2,8 @@
 
 use crate::metrics::measure::{Best, Measure, Of};
 
-/// The curvature of $\bar x = x/\sqrt{\bar\alpha}$ over sigma, $\int (\sigma - \sigma_\text{end})
-/// \lVert\bar x''\rVert\,d\sigma$: an upper bound on the error of one DDIM step over the whole way.
+/// The curvature of $\bar x = x/\sqrt{\bar\alpha}$ over sigma, [`Curvature`](crate::core::Curvature): an
+/// upper bound on the error of one DDIM step over the whole way.
 ///
 /// # References
 /// Taylor's theorem with its integral remainder, on Song, Meng, Ermon 2021, Eq. (14).
@@ -13,7 +13,7 @@ pub static CURVATURE: Measure = Measure {
     of: Of::MEAN,
     best: Best::Low,
     about: "curvature of a sample's path in x-bar over sigma, which bounds DDIM's one-step error",
-    unit: "curvature of x-bar over sigma, per value",
+    unit: "curvature over sigma: bound of one step's root mean square error, per value",
 };
 
 /// The same over $\sigma^2$, the clock of Eq. (15) and of the variance-exploding SDE.
@@ -23,5 +23,5 @@ pub static CURVATURE_SIGMA2: Measure = Measure {
     of: Of::MEAN,
     best: Best::Low,
     about: "the same over sigma squared, the clock of Eq. (15)",
-    unit: "curvature of x-bar over sigma squared, per value",
+    unit: "curvature over sigma squared: bound of one step's root mean square error, per value",
 };

@@ -50,7 +50,7 @@ pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moment_errors::{COVARIANCE_ERROR, MEAN_ERROR, covariance_error, mean_error};
 pub use moments::Moments;
-pub use path::{PATH_JUMP, PATH_LENGTH, path};
+pub use path::{FEATURE_PATH_LENGTH, PATH_ENDS, PATH_JUMP, PATH_LENGTH, path};
 pub use precision_recall::{NEIGHBOURS, PRECISION, RECALL, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
 pub use sliced::{DIRECTIONS, SLICED_WASSERSTEIN, directions, sliced_wasserstein_along};

@@ -21,8 +21,8 @@ use std::{
 
 pub use self::{
     cell::{
-        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, ReferenceSolution,
-        SolverSpec, Solves, StateKind, Task, VARIANCES,
+        ArcSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
+        ReferenceSolution, SolverSpec, Solves, StateKind, Task, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

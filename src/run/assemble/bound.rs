@@ -109,7 +109,7 @@ where
             numbers.insert(measure.name, curvature.total(rows));
         }
         let solution = solved.as_ref().map(|solved| to_host(&solved.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.nfe, numbers, solution, time })
+        Ok(Samples { images, calls: outcome.nfe, numbers, solution, path: None, time })
     }
 
     fn carry(

@@ -51,7 +51,7 @@ impl Route {
         let calls = match spec.task {
             Task::Sample => calls,
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
-            Task::Interpolate(points) => calls * points as u64,
+            Task::Interpolate(arc) => calls * arc.points as u64,
         };
         let solution = AnySolution::of(spec, registry, &grid)?;
         let solution = solution.map(|solution| solution.cost()).transpose()?;
