@@ -7,7 +7,7 @@ fn main() -> std::process::ExitCode {
 }
 
 /// The verbs that compute long enough to gain from the variables.
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 12] = [
     "bits",
     "decode",
     "encode",
@@ -18,6 +18,7 @@ const VERBS: [&str; 11] = [
     "sample",
     "speed",
     "stats",
+    "tau",
     "train",
 ];
 

@@ -632,6 +632,7 @@ fn the_help_is_what_was_reviewed() {
         "reconstruct",
         "interpolate",
         "bits",
+        "tau",
         "speed",
         "stats",
         "evaluate",

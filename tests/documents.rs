@@ -232,7 +232,12 @@ impl Scratch {
                 }
                 continue;
             }
-            let small = value.and_then(|value| smaller(word, &value));
+            let small = value.and_then(|value| match (verb, word.as_str()) {
+                // As many candidates as it takes, and a model call for each pair of them.
+                ("tau", "--steps") => None,
+                ("tau", "--samples") => Some("1".to_owned()),
+                _ => smaller(word, &value),
+            });
             reduced.push(word.clone());
             if let Some(small) = small {
                 reduced.push(small);
@@ -242,6 +247,9 @@ impl Scratch {
         let has_steps = ["sample", "encode", "reconstruct", "interpolate", "bits"].contains(&verb);
         if verb == "speed" {
             reduced.extend(["--rounds", "1", "--seconds", "0.01"].map(String::from));
+        }
+        if verb == "tau" && !words.iter().any(|word| word == "--steps") {
+            reduced.extend(["--steps", "22"].map(String::from));
         }
         if has_steps && !words.iter().any(|word| ["--steps", "--calls"].contains(&word.as_str())) {
             reduced.extend(["--steps", "2"].map(String::from));

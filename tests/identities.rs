@@ -16,7 +16,7 @@ use ddim::{
     exact::{Component, Gaussian, Mixture},
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+        Euler, EulerMaruyama, Gddim, Heun, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
     },
 };
 use support::{ClosedForm, fill, grid, linear, max_abs_diff};
@@ -581,4 +581,106 @@ fn the_fill_rule_rebuilds_the_golden_starting_noise() {
     let x_t = support::golden_tensor("samplers_diffusers.safetensors", "x_T");
     assert_eq!(x_t.shape(), [2, 3, 4, 4]);
     assert!(fill::normal("sampler/z0", 96).iter().all(|z| z.is_finite()));
+}
+
+/// Noise that is the same number everywhere.
+struct Constant(f64);
+
+impl Noise<Array> for Constant {
+    fn draw(&self, like: &Array, _: Draw) -> Result<Array> {
+        Ok(Array::from_elem(like.raw_dim(), self.0))
+    }
+}
+
+/// What a method makes of the mean and the variance of x-bar about the point of a Dirac distribution,
+/// on which a step is linear in x and z.
+fn moments(solver: &dyn Solver<Array>, grid: &Grid, (mean, variance): (f64, f64)) -> (f64, f64) {
+    let model = Gaussian::dirac(0.0);
+    let one = |value: f64| Array::from_elem(vec![1, 1], value);
+    let (mut mean, mut variance) = (mean, variance);
+    for step in grid.steps() {
+        let along = |x: f64, z: f64| {
+            let noise = Constant(z);
+            let x = one(x * step.from.signal());
+            let end = solver.step(&mut Eval::new(&model, &noise, 0), &x, step).unwrap();
+            end[[0, 0]] / step.to.signal()
+        };
+        let (kept, drawn) = (along(1.0, 0.0), along(0.0, 1.0));
+        (mean, variance) = (kept * mean, kept * kept * variance + drawn * drawn);
+    }
+    (mean, variance)
+}
+
+#[test]
+fn stochastic_ddim_solves_the_reverse_sde_of_every_lambda_on_one_point_of_data() {
+    let level = |sigma: f64| Level::from_sigma(0.0, sigma);
+    let (from, to) = (level(5.0), level(0.5));
+    let once = Grid::from_levels(vec![from, to]).unwrap();
+    let fine = |steps: usize| {
+        let at = |i: usize| level(5.0 * 0.1_f64.powf(i as f64 / steps as f64));
+        Grid::from_levels((0..=steps).map(at).collect()).unwrap()
+    };
+    for lambda in [0.0, 0.5, 1.0, 2.0] {
+        let exact = Gddim::new(lambda).unwrap();
+        let start = (2.0, 0.3);
+        let whole = moments(&exact, &once, start);
+        // Steps of a solution compose.
+        let parts = moments(&exact, &fine(7), start);
+        assert_relative_eq!(whole.0, parts.0, max_relative = 1e-12);
+        assert_relative_eq!(whole.1, parts.1, max_relative = 1e-12);
+        // The SDE's own steps come to it with order 1.
+        let euler = EulerMaruyama::new(lambda).unwrap();
+        let off = |steps: usize| {
+            let (mean, variance) = moments(&euler, &fine(steps), start);
+            ((mean - whole.0).abs(), (variance - whole.1).abs())
+        };
+        let (coarse, close) = (off(2000), off(4000));
+        assert!(close.0 < 1e-3 && close.1 < 1e-3, "lambda {lambda}: {close:?}");
+        // Of lambda = 1 even the SDE's own step has the exact mean.
+        for (coarse, close) in [(coarse.0, close.0), (coarse.1, close.1)] {
+            let exact = coarse < 1e-12 && close < 1e-12;
+            assert!(
+                exact || (1.9..2.1).contains(&(coarse / close)),
+                "lambda {lambda}: {coarse} {close}"
+            );
+        }
+        // The marginal of x-bar is the point with variance sigma^2, and stays so.
+        let (_, kept) = moments(&exact, &once, (0.0, 25.0));
+        assert_relative_eq!(kept, 0.25, max_relative = 1e-12);
+    }
+}
+
+#[test]
+fn one_call_of_stochastic_ddim_finds_the_point_from_any_level() {
+    let model = Gaussian::dirac(0.3);
+    for (lambda, t) in [(0.0, 999.0), (0.5, 400.0), (1.0, 50.0), (3.0, 0.0)] {
+        let grid = Grid::from_levels(vec![linear().level(t).unwrap(), CLEAN]).unwrap();
+        let solver = Gddim::new(lambda).unwrap();
+        let end = integrate(&solver, &model, &NOISE, &grid, x_t(4), |_, _, _| Ok(())).unwrap();
+        assert_eq!(end.nfe, 1);
+        assert!(end.x.iter().all(|x| (x - 0.3).abs() < 1e-11), "lambda {lambda} from t = {t}");
+    }
+}
+
+#[test]
+fn stochastic_ddim_has_ddim_and_ddpm_in_it_and_the_sde_has_equation_15() {
+    let grid = grid(&Tau::OFFICIAL_QUAD, 20);
+    for (lambda, eta) in [(0.0, 0.0), (1.0, 1.0)] {
+        let gddim = run(&Gddim::new(lambda).unwrap(), &grid);
+        assert!(max_abs_diff(&gddim, &run(&ddim(eta), &grid)) < 1e-12);
+    }
+    let sde = run(&EulerMaruyama::new(0.0).unwrap(), &grid);
+    assert!(max_abs_diff(&sde, &run(&Euler::SigmaSquared, &grid)) < 1e-12);
+    // Between them the eta of lambda differs from step to step.
+    let half = run(&Gddim::new(0.5).unwrap(), &grid);
+    assert!([0.25, 0.5].iter().all(|&eta| max_abs_diff(&half, &run(&ddim(eta), &grid)) > 1e-3));
+}
+
+#[test]
+fn a_lambda_that_is_no_share_of_noise_is_refused() {
+    for lambda in [-1.0, f64::NAN, f64::INFINITY] {
+        for refused in [Gddim::new(lambda).map(drop), EulerMaruyama::new(lambda).map(drop)] {
+            assert!(matches!(refused, Err(Error::Setting { .. })), "{lambda}");
+        }
+    }
 }

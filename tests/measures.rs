@@ -223,6 +223,42 @@ fn only_inception_features_are_called_fid() {
 }
 
 #[test]
+fn the_length_of_a_path_in_features_is_that_of_its_own_images() {
+    let ddim = with_images();
+    let manifest = format!(
+        "name = \"paths\"\nsamples = 4\nbatch = 4\ntask = \"interpolate\"\npoints = 5\n\
+         model = {{ source = \"gaussian\", shape = [3, 32, 32], mean = 0, std = 0.5 }}\n\
+         grid = {{ tau = \"linspace\", steps = 10 }}\n\
+         [solver]\nkind = \"ddim\"\n\
+         [metrics]\nmeasures = [\"path-length\", \"feature-path-length\"]\nblocks = 2\n\
+         features = \"{CLASSIFIER}\"\n"
+    );
+    ddim.write("paths.toml", &manifest);
+    let values = |sets: &[&str]| -> Vec<f64> {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let run = ["run", "paths.toml", "--quiet", "--fresh"];
+        ddim.succeeds(&[&run[..], &sets].concat());
+        let rows = String::from_utf8(ddim.read("results/paths/metrics.csv")).unwrap();
+        let mut lines = rows.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
+        let columns = ["path-length", "feature-path-length-cifar10-features"];
+        let place = |name| header.iter().position(|column| *column == name).unwrap();
+        columns.map(|name| row[place(name)].parse().unwrap()).to_vec()
+    };
+    let smooth = values(&[]);
+    let jumping = values(&["solver.eta=1"]);
+    // No path is shorter than its ends are apart, and fresh noise for every image makes it longer.
+    assert!(smooth.iter().all(|length| *length >= 1.0), "{smooth:?}");
+    assert!(jumping[1] > 1.1 * smooth[1], "{smooth:?} {jumping:?}");
+    // A path's images are its own in whatever batch it is.
+    let alone = values(&["batch=1"]);
+    assert!((alone[1] / smooth[1] - 1.0).abs() < 1e-4, "{smooth:?} {alone:?}");
+    ddim.write("paths.toml", manifest.replace(&format!("features = \"{CLASSIFIER}\"\n"), ""));
+    let error = ddim.refuses(&["check", "paths.toml"]);
+    assert!(error.contains("`metrics.features` is missing"), "{error}");
+}
+
+#[test]
 fn what_the_published_settings_lack_is_named_with_how_to_get_it() {
     let ddim = with_images();
     fs::create_dir(ddim.path("experiments")).unwrap();

@@ -253,3 +253,28 @@ fn a_profile_can_do_without_a_section_of_the_base() {
        = help: what the profile does without: `remove = ["solution"]`
     "#);
 }
+
+#[test]
+fn an_arc_with_shared_noise_is_the_arc_itself_where_the_map_is_affine() {
+    let ddim = perform(PATH, &[]);
+    let shared = perform(PATH, &["solver.kind=ddpm", "noise=shared"]);
+    for (a, b) in ddim.numbers["path-length"].iter().zip(&shared.numbers["path-length"]) {
+        assert_abs_diff_eq!(*a, *b, epsilon = 1e-9);
+    }
+    // Given its noise, DDPM keeps less of x_T than DDIM.
+    assert!(mean(&shared, "path-ends") < 0.9 * mean(&ddim, "path-ends"));
+    // A path has the noise of its own number, whatever batch it is in.
+    let sets = ["solver.kind=ddpm", "noise=shared", "batch=1"];
+    let plan = read(PATH, &sets).unwrap();
+    let registry = Registry::shipped();
+    let mut models = Models::new(Hardware::open("cpu", Some(1)).unwrap(), &registry);
+    let spec = &plan.cells[0].spec;
+    let sampler = models.sampler(spec).unwrap();
+    let last = tasks::perform(&*sampler, spec, None, (2, 1), &mut |_| Ok(())).unwrap();
+    let alone = last.numbers["path-ends"][0];
+    assert_abs_diff_eq!(alone, shared.numbers["path-ends"][2], epsilon = 1e-15);
+    // Without noise there is nothing to share.
+    assert_eq!(perform(PATH, &["noise=shared"]).numbers["path-ends"], ddim.numbers["path-ends"]);
+    let refused = read(PATH, &["task=sample", "points=", "noise=shared"]).unwrap_err();
+    assert!(refused.contains("`noise` does not apply to this task"), "{refused}");
+}

@@ -31,6 +31,7 @@ mod speed;
 mod stats;
 mod submit;
 mod table;
+mod tau;
 mod train;
 
 use std::{
@@ -102,6 +103,8 @@ enum Verb {
     Interpolate(Box<latents::interpolate::Interpolate>),
     /// Bound the likelihood of images in bits per dimension
     Bits(Box<bits::Bits>),
+    /// Choose the timesteps of DDIM for a model: those with the smallest local errors
+    Tau(Box<tau::Tau>),
     /// Measure how fast a model runs, as a share of the machine's own rate
     Speed(speed::Speed),
     /// Compute the reference statistics of a set of images
@@ -431,6 +434,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Verb::Reconstruct(verb) => verb.run(registry),
         Verb::Interpolate(verb) => verb.run(registry),
         Verb::Bits(verb) => verb.run(registry),
+        Verb::Tau(verb) => verb.run(registry),
         Verb::Speed(verb) => verb.run(),
         Verb::Stats(verb) => verb.run(),
         Verb::Table(verb) => verb.run(registry),

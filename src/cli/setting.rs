@@ -72,9 +72,9 @@ pub(super) struct Setting {
     #[arg(long, value_name = "N")]
     calls: Option<u64>,
 
-    /// Timesteps to visit: a spacing (`ddim taus` describes them), or a list from the noisiest down,
-    /// for instance 999,500,0 [default: official-uniform]
-    #[arg(long, value_name = "NAME|LIST")]
+    /// Timesteps to visit: a spacing (`ddim taus` describes them), a list from the noisiest down,
+    /// for instance 999,500,0, or a file of `ddim tau` [default: official-uniform]
+    #[arg(long, value_name = "NAME|LIST|FILE")]
     tau: Option<String>,
 
     /// Where the last step ends: clean, or first-level (timestep 0) [default: clean]
@@ -196,6 +196,14 @@ impl Setting {
     pub(super) fn solver_or(&self, name: &str) -> Vec<Argument> {
         let named = self.solver.is_none().then(|| Argument::flag("--solver", "solver.kind", name));
         named.into_iter().collect()
+    }
+
+    /// The arguments for a grid of candidates, where the flags name none.
+    pub(super) fn grid_or(&self, tau: &str, steps: usize) -> Vec<Argument> {
+        let tau = self.tau.is_none().then(|| Argument::flag("--tau", "grid.tau", tau));
+        let free = self.steps.is_none() && self.calls.is_none();
+        let steps = free.then(|| Argument::flag("--steps", "grid.steps", steps));
+        tau.into_iter().chain(steps).collect()
     }
 
     /// The plan to decode latents: what made them, with the flags applied.

@@ -7,6 +7,7 @@
 //! reversed grid. What a solver needs of a tensor is [`State`], in essence
 //! one linear combination. Nothing here knows a file, a terminal or a tensor library.
 
+mod curvature;
 mod denoiser;
 mod error;
 mod grid;
@@ -19,7 +20,9 @@ mod solver;
 mod state;
 mod step;
 mod tau;
+mod trajectory;
 
+pub use curvature::Curvature;
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
 #[cfg(feature = "harness")]
 pub(crate) use error::out_of_memory;
@@ -33,7 +36,8 @@ pub use slerp::slerp;
 pub use solver::{Affine, Eval, Method, Solver};
 pub use state::{Ghost, State};
 pub use step::Step;
-pub use tau::{FAMILIES, Family, Tau};
+pub use tau::{FAMILIES, Family, Tau, cheapest};
+pub use trajectory::Trajectory;
 
 /// Version of the numerics: part of every cell's key, raised when the same manifest would give
 /// other numbers.

@@ -11,7 +11,7 @@ use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis, concatenate, s};
 use crate::{
     backends::torch,
     exact::{ExactModel, draws},
-    metrics::{FEATURE_ERROR, Jackknife, SPLITS, measure::Of},
+    metrics::{FEATURE_ERROR, FEATURE_PATH_LENGTH, Jackknife, SPLITS, measure::Of, path},
     networks::features::FeatureExtractor,
 };
 use crate::{
@@ -86,6 +86,15 @@ impl Instruments {
         if let (Some(source), true) = (&metrics.features, metrics.asks_for(&FEATURE_ERROR)) {
             all.push(Box::new(FeaturesToSolution {
                 column: column_name(FEATURE_ERROR.name, Some(source)),
+                extractor: extractors.extractor(source)?,
+                quantise: metrics.quantise,
+                place: extractors.place(source),
+                blocks: metrics.blocks,
+            }));
+        }
+        if let (Some(source), true) = (&metrics.features, metrics.asks_for(&FEATURE_PATH_LENGTH)) {
+            all.push(Box::new(PathInFeatures {
+                column: column_name(FEATURE_PATH_LENGTH.name, Some(source)),
                 extractor: extractors.extractor(source)?,
                 quantise: metrics.quantise,
                 place: extractors.place(source),
@@ -228,7 +237,7 @@ impl FeatureRuler {
                     let head = self.head.as_ref().expect("invariant: a score has a head");
                     of(head.logits(features).view(), SPLITS)?
                 }
-                Of::Draws(_) | Of::Numbers { .. } | Of::SolutionFeatures => {
+                Of::Draws(_) | Of::Numbers { .. } | Of::SolutionFeatures | Of::PathFeatures => {
                     unreachable!("invariant: a ruler has measures of features alone")
                 }
             })
@@ -376,6 +385,44 @@ impl Instrument for FeaturesToSolution {
         let difference = features(&samples.images)? - features(solution)?;
         let squares = difference.mapv(f64::from).mapv(|x| x * x).sum_axis(Axis(1));
         Ok(squares.mapv(|square| square.sqrt() as f32).insert_axis(Axis(1)))
+    }
+
+    fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {
+        let mean = Jackknife::of_mean(&doubles(numbers.column(0)), self.blocks)?;
+        Ok(Metrics::from([(self.column.clone(), mean)]))
+    }
+}
+
+/// The mean over paths of their length in features over the distance of their ends.
+struct PathInFeatures {
+    column: String,
+    extractor: Rc<dyn FeatureExtractor>,
+    quantise: bool,
+    place: Place,
+    blocks: usize,
+}
+
+impl Instrument for PathInFeatures {
+    fn width(&self) -> usize {
+        1
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "seven digits of a length are enough")]
+    fn read(&self, samples: &Samples) -> Result<Array2<f32>> {
+        let images = samples.path.as_ref().expect("invariant: its cells make paths");
+        // The pictures are those of one path.
+        let points = samples.images.len_of(Axis(0));
+        let features = features(&*self.extractor, images.view(), self.quantise, &self.place)?;
+        let apart = |a: usize, b: usize| {
+            let pair = features.row(a).into_iter().zip(features.row(b));
+            pair.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+        };
+        let paths = features.nrows() / points;
+        Ok(Array2::from_shape_fn((paths, 1), |(row, _)| {
+            let (first, last) = (row * points, (row + 1) * points - 1);
+            let steps: Vec<f64> = (first..last).map(|at| apart(at, at + 1)).collect();
+            path(&steps, apart(first, last))[0] as f32
+        }))
     }
 
     fn metrics(&self, numbers: ArrayView2<'_, f32>) -> Result<Metrics> {

@@ -15,6 +15,8 @@ pub struct Samples {
     pub numbers: BTreeMap<&'static str, Vec<f64>>,
     /// The reference solution's images, `[N, C, H, W]`, unclamped, where samples are compared with it.
     pub solution: Option<Array4<f32>>,
+    /// All images of all paths, `[N points, C, H, W]`, path by path, where samples are paths.
+    pub path: Option<Array4<f32>>,
     /// How long the model was run for them, without the reference solution.
     pub time: Duration,
 }

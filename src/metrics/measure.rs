@@ -59,6 +59,8 @@ pub enum Of {
     },
     /// The distance of each sample's features from those of the reference solution of its noise.
     SolutionFeatures,
+    /// The length of each sample's path in features, over the distance of its ends.
+    PathFeatures,
 }
 
 impl Of {

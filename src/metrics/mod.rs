@@ -11,6 +11,7 @@
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
 
+mod curvature;
 mod errors;
 mod few;
 mod frechet;
@@ -33,6 +34,7 @@ mod sides;
 mod sliced;
 mod slope;
 
+pub use curvature::{CURVATURE, CURVATURE_SIGMA2};
 pub use errors::{ERROR, ERROR_MEDIAN, FEATURE_ERROR};
 pub use frechet::FrechetReference;
 pub use frechet_jackknife::{FD, frechet_jackknife};
@@ -48,7 +50,7 @@ pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moment_errors::{COVARIANCE_ERROR, MEAN_ERROR, covariance_error, mean_error};
 pub use moments::Moments;
-pub use path::{PATH_JUMP, PATH_LENGTH, path};
+pub use path::{FEATURE_PATH_LENGTH, PATH_ENDS, PATH_JUMP, PATH_LENGTH, path};
 pub use precision_recall::{NEIGHBOURS, PRECISION, RECALL, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
 pub use sliced::{DIRECTIONS, SLICED_WASSERSTEIN, directions, sliced_wasserstein_along};

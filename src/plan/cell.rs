@@ -290,13 +290,35 @@ pub enum Task {
     Sample,
     /// Encodes images and decodes them again.
     Reconstruct(ImagesSpec),
-    /// Decodes the arc between two draws of noise at this many points, its ends included.
-    Interpolate(usize),
+    /// Decodes the arc between two draws of noise.
+    Interpolate(ArcSpec),
 }
 
 impl Task {
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// The arc between two draws of noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArcSpec {
+    /// How many points of it are decoded, its ends included.
+    pub points: usize,
+    /// Whether a method that draws noise draws the same for all points of an arc.
+    pub shared: bool,
+}
+
+impl Serialize for ArcSpec {
+    /// A number alone unless noise is shared, because keys on disk depend on it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.shared {
+            return self.points.serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("points", &self.points)?;
+        map.serialize_entry("noise", "shared")?;
+        map.end()
     }
 }
 
@@ -396,6 +418,17 @@ mod tests {
         };
         let json = cell.canonical_json();
         insta::assert_snapshot!(json[json.find("\"metrics\"").unwrap()..].to_owned(), @r#""metrics":null,"truth":{"solver":{"kind":"heun","variance":{"eta":0.2}},"grid":{"tau":[999.0,0.0],"steps":2,"end":"first-level"}},"task":{"reconstruct":{"source":"truth"}}}"#);
+    }
+
+    #[test]
+    fn an_arc_of_points_with_noise_of_their_own_is_its_number_of_points() {
+        let json = |shared| {
+            let task = Task::Interpolate(ArcSpec { points: 9, shared });
+            let json = CellSpec { task, ..spec() }.canonical_json();
+            json[json.find("\"task\"").unwrap()..].to_owned()
+        };
+        assert_eq!(json(false), r#""task":{"interpolate":9}}"#);
+        assert_eq!(json(true), r#""task":{"interpolate":{"points":9,"noise":"shared"}}}"#);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::core::{End, Grid, Result, Schedule, Tau};
+use crate::{
+    core::{End, Grid, Result, Schedule, Tau},
+    plan::tau_file::ChosenFor,
+};
 
 /// The rule behind a schedule's betas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,9 @@ pub struct GridSpec {
     /// From one sigma to another instead of all the way: x_T is carried to the first by the
     /// reference solution.
     pub window: Option<[f64; 2]>,
+    /// What its timesteps were chosen for, if a file of `ddim tau` gave them; no part of the JSON, which
+    /// has the timesteps themselves.
+    pub chosen_for: Option<ChosenFor>,
 }
 
 /// How many steps a grid has.
@@ -144,7 +150,7 @@ pub enum Steps {
 impl GridSpec {
     /// S steps of a spacing, to the clean sample.
     pub fn new(tau: Tau, steps: usize) -> Self {
-        Self { tau, steps: Steps::Number(steps), end: End::Clean, window: None }
+        Self { tau, steps: Steps::Number(steps), end: End::Clean, window: None, chosen_for: None }
     }
 
     /// The grid of `steps` steps on a schedule.

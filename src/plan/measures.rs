@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 22] = [
+static TABLE: [&Measure; 26] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -28,6 +28,8 @@ static TABLE: [&Measure; 22] = [
     &metrics::ERROR,
     &metrics::ERROR_MEDIAN,
     &metrics::FEATURE_ERROR,
+    &metrics::CURVATURE,
+    &metrics::CURVATURE_SIGMA2,
     &metrics::MSE,
     &metrics::MSE_RAW,
     &metrics::LATENT_MEAN,
@@ -39,6 +41,8 @@ static TABLE: [&Measure; 22] = [
     &metrics::LATENT_ERROR,
     &metrics::PATH_LENGTH,
     &metrics::PATH_JUMP,
+    &metrics::PATH_ENDS,
+    &metrics::FEATURE_PATH_LENGTH,
 ];
 
 /// A measure, by its place in the table.
@@ -119,7 +123,8 @@ impl Measured {
 
     /// Whether it is made of features.
     pub fn needs_features(self) -> bool {
-        self.is_of_features() || matches!(self.measure().of, Of::SolutionFeatures)
+        let single = matches!(self.measure().of, Of::SolutionFeatures | Of::PathFeatures);
+        self.is_of_features() || single
     }
 
     /// Whether it compares each sample with the reference solution of the same noise.
@@ -151,7 +156,7 @@ pub fn column_name(metric: &str, features: Option<&str>) -> String {
     let is_inception = features::is_inception(source);
     let name = features::name_of(Path::new(source));
     let of = Measured::named(metric).map(|measured| measured.measure().of);
-    if matches!(of, Some(Of::SolutionFeatures | Of::Features(_))) {
+    if matches!(of, Some(Of::SolutionFeatures | Of::PathFeatures | Of::Features(_))) {
         return format!("{metric}-{}", if is_inception { features::INCEPTION } else { &name });
     }
     if is_inception {

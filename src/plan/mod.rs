@@ -11,6 +11,7 @@ mod metrics;
 pub mod outline;
 pub mod presentation;
 pub mod stated;
+pub mod tau_file;
 
 use std::{
     fmt,
@@ -20,8 +21,8 @@ use std::{
 
 pub use self::{
     cell::{
-        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, ReferenceSolution,
-        SolverSpec, Solves, StateKind, Task, VARIANCES,
+        ArcSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
+        ReferenceSolution, SolverSpec, Solves, StateKind, Task, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

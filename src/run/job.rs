@@ -48,7 +48,7 @@ impl Limits {
     pub(super) fn of(&mut self, cell: &Cell) -> Rc<Limit> {
         let CellSpec { model, precision, state, task, .. } = &cell.spec;
         // A path is a sample of several images.
-        let images = if let Task::Interpolate(points) = task { *points } else { 1 };
+        let images = if let Task::Interpolate(arc) = task { arc.points } else { 1 };
         let key = format!("{model:?} {precision:?} {state:?} {images}");
         Rc::clone(self.0.entry(key).or_default())
     }
@@ -283,7 +283,7 @@ fn is_picture([channels, height, width]: [usize; 3]) -> bool {
 /// How many of a cell's pictures are shown, from the first: of a path, all.
 fn kept(cell: &Cell) -> usize {
     match cell.spec.task {
-        Task::Interpolate(points) => points,
+        Task::Interpolate(arc) => arc.points,
         _ => KEPT,
     }
 }

@@ -15,7 +15,8 @@ use crate::{
     core::{self, Ghost, Schedule, Solver},
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
+        Euler, EulerMaruyama, Gddim, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB,
+        Variance,
     },
 };
 use crate::{
@@ -166,6 +167,10 @@ impl Registry {
             Edm::new(churn, s.steps, s.schedule.clone())
         })
         .cite("Karras et al. 2022, algorithm 2");
+        all.add("gddim", &[("lambda", 1.0)], |s| Gddim::new(s.number("lambda")))
+            .cite("Zhang, Tao, Chen 2023, section 3: stochastic DDIM");
+        all.add("euler-maruyama", &[("lambda", 1.0)], |s| EulerMaruyama::new(s.number("lambda")))
+            .cite("Song et al. 2021 (score SDE), Eq. (6) and (9): the reverse VE-SDE");
         all.add("dormand-prince", &[("rtol", 1e-4), ("atol", 1e-4)], |s| {
             DormandPrince::new(s.number("rtol"), s.number("atol"), s.schedule.clone())
         })

@@ -138,9 +138,9 @@ where
 }
 
 /// Calls the observer at every model call, since an adaptive method may take a single step.
-struct Watched<'a, S: State> {
-    inner: &'a dyn Denoiser<State = S>,
-    observe: RefCell<&'a mut dyn FnMut() -> Result<()>>,
+pub(crate) struct Watched<'a, S: State> {
+    pub(crate) inner: &'a dyn Denoiser<State = S>,
+    pub(crate) observe: RefCell<&'a mut dyn FnMut() -> Result<()>>,
 }
 
 impl<S: State> Denoiser for Watched<'_, S> {

@@ -14,7 +14,7 @@ use crate::{
 };
 use crate::{
     error::{Error, Result, remedy::sentence},
-    plan::{CellSpec, ImagesSpec, Task},
+    plan::{ArcSpec, CellSpec, ImagesSpec, Task},
     run::assemble::{Carried, Sampler, Samples, Way, single},
 };
 
@@ -128,7 +128,7 @@ pub fn perform(
     let noise = KeyedNoise { seed: spec.seed, first: first as u64 };
     match &spec.task {
         Task::Sample => sampler.sample(noise, rows, observe),
-        Task::Interpolate(points) => interpolate(sampler, noise, rows, *points, observe),
+        Task::Interpolate(arc) => interpolate(sampler, noise, rows, *arc, observe),
         Task::Reconstruct(_) => {
             if let Some(Encoded { set, .. }) = images {
                 let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
@@ -190,6 +190,7 @@ fn reconstruct(
         calls: there.calls + back.calls,
         numbers,
         solution: None,
+        path: None,
         time,
     })
 }
@@ -199,7 +200,7 @@ fn interpolate(
     sampler: &dyn Sampler,
     noise: KeyedNoise,
     paths: usize,
-    points: usize,
+    ArcSpec { points, shared }: ArcSpec,
     observe: &mut Observe<'_>,
 ) -> core::Result<Samples> {
     let KeyedNoise { seed, first } = noise;
@@ -214,23 +215,54 @@ fn interpolate(
         }
     }
     let arc = Array4::from_shape_vec((paths * points, c, h, w), arc).map_err(core::Error::model)?;
-    // Every point is a sample of its own to a method that draws noise.
-    let own = KeyedNoise { seed, first: first * points as u64 };
     let each = points as u64;
     let clock = Instant::now();
-    let Carried { x, calls } =
-        sampler.carry(Way::Sample, arc, own, &mut |calls| observe(calls * each))?;
+    let Carried { x, calls } = if shared {
+        along(sampler, noise, &arc, points, observe)?
+    } else {
+        // Every point is a sample of its own to a method that draws noise.
+        let own = KeyedNoise { seed, first: first * each };
+        sampler.carry(Way::Sample, arc, own, &mut |calls| observe(calls * each))?
+    };
     let time = clock.elapsed();
     let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    let mut note = |measure: &Measure, value: f64| {
+        numbers.entry(measure.name).or_default().push(value);
+    };
     for path in 0..paths {
         let at = |point: usize| x.index_axis(Axis(0), path * points + point);
         let apart = |a: usize, b: usize| mean_squared_error(at(a), at(b)).sqrt();
         let steps: Vec<f64> = (1..points).map(|point| apart(point - 1, point)).collect();
-        let measures = [&metrics::PATH_LENGTH, &metrics::PATH_JUMP];
-        for (measure, value) in measures.iter().zip(metrics::path(&steps, apart(0, points - 1))) {
-            numbers.entry(measure.name).or_default().push(value);
-        }
+        let ends = apart(0, points - 1);
+        let [length, jump] = metrics::path(&steps, ends);
+        note(&metrics::PATH_LENGTH, length);
+        note(&metrics::PATH_JUMP, jump);
+        note(&metrics::PATH_ENDS, ends);
     }
-    let images = single(x.slice(s![..points, .., .., ..]), own.first)?;
-    Ok(Samples { images, calls: calls * each, numbers, solution: None, time })
+    let all = single(x.view(), first * each)?;
+    let images = all.slice(s![..points, .., .., ..]).to_owned();
+    Ok(Samples { images, calls: calls * each, numbers, solution: None, path: Some(all), time })
+}
+
+/// Decodes points of arcs one after another, so that row i is the path i, whose noise they share.
+fn along(
+    sampler: &dyn Sampler,
+    noise: KeyedNoise,
+    arc: &Array4<f64>,
+    points: usize,
+    observe: &mut Observe<'_>,
+) -> core::Result<Carried> {
+    let mut x = Array4::zeros(arc.raw_dim());
+    let (mut before, mut calls) = (0, 0);
+    let every = isize::try_from(points).expect("invariant: a list has no more");
+    for point in 0..points {
+        let rows = s![point..;every, .., .., ..];
+        let start = arc.slice(rows).to_owned();
+        let part =
+            sampler.carry(Way::Sample, start, noise, &mut |calls| observe(before + calls))?;
+        x.slice_mut(rows).assign(&part.x);
+        calls = part.calls;
+        before += calls;
+    }
+    Ok(Carried { x, calls })
 }

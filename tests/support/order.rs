@@ -60,6 +60,11 @@ pub fn cases(registry: &Registry) -> Vec<Case> {
                     set("atol", 1e9);
                     ([8, 16, 32, 64], 2.5)
                 }
+                // With noise they have no order.
+                ("gddim" | "euler-maruyama", _) => {
+                    set("lambda", 0.0);
+                    (USUAL, 0.0)
+                }
                 ("edm", _) => {
                     set("churn", 0.0);
                     (USUAL, 0.0)

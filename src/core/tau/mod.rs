@@ -3,6 +3,7 @@
 //! A family of spacings is a file here with a [`Family`], and a line of [`FAMILIES`], from which all
 //! names of a tau are taken.
 
+mod cheapest;
 mod diffusers;
 mod explicit;
 mod karras;
@@ -11,6 +12,8 @@ mod official;
 mod paper;
 
 use std::fmt;
+
+pub use cheapest::cheapest;
 
 use super::{Error, Level, Result, Schedule};
 

@@ -1,11 +1,16 @@
 //! `[grid]`.
 
+use std::path::Path;
+
 use crate::{
     core::{End, FAMILIES, Family, Tau},
     diagnostic::Diagnostic,
     manifest::{Kind, overlay::Value, reader::Reader},
-    plan::{GridSpec, Steps},
+    plan::{GridSpec, Steps, tau_file::TauFile},
 };
+
+/// The ending of a file of timesteps.
+pub(crate) const TAU_FILE: &str = ".toml";
 
 /// Where the last step can go.
 pub(crate) const ENDS: [(&str, End); 2] = [("clean", End::Clean), ("first-level", End::FirstLevel)];
@@ -26,7 +31,12 @@ pub(super) fn read(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     let list = Kind::new("an explicit list", &[]);
     let is_list = r.entry("tau").is_some_and(|entry| matches!(entry.node.value, Value::Array(_)));
     let labels: Option<Vec<f64>> = if is_list { r.get("tau") } else { None };
-    let kind = if is_list { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
+    let file = r.entry("tau").and_then(|entry| match &entry.node.value {
+        Value::String(name) if name.ends_with(TAU_FILE) => Some(name.clone()),
+        _ => None,
+    });
+    let is_listed = is_list || file.is_some();
+    let kind = if is_listed { Some(&list) } else { r.kind("tau", "rule for tau", None, kinds) };
     let rho = r.own::<f64>("rho", kind, kinds);
     r.ensure("rho", rho.is_none_or(|rho| rho > 0.0), "positive", "Karras et al. 2022 use 7");
     let calls: Option<u64> = r.get("calls");
@@ -45,9 +55,15 @@ pub(super) fn read(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
         r.report(problem);
     }
     r.ensure("steps", steps != Some(0), "at least 1", "S = 0 would return the noise");
+    let chosen = file.and_then(|name| read_file(r, &name, steps, calls.is_some()));
+    let (labels, chosen_for) = match chosen {
+        Some((labels, file)) => (Some(labels), Some(file.chosen_for)),
+        None => (labels, None),
+    };
     if let Some(labels) = &labels {
         check_labels(r, labels, horizon);
         if let Some(steps) = steps
+            && is_list
             && r.sound("steps")
             && steps != labels.len()
         {
@@ -66,7 +82,38 @@ pub(super) fn read(r: &mut Reader<'_>, horizon: usize) -> GridSpec {
     };
     let end = r.choice("end", &ENDS).unwrap_or(End::Clean);
     r.chosen_by = chosen_by;
-    GridSpec { tau: labels.map_or_else(named, Tau::Explicit), steps, end, window: None }
+    let tau = labels.map_or_else(named, Tau::Explicit);
+    GridSpec { tau, steps, end, window: None, chosen_for }
+}
+
+/// The timesteps of S in a file of `ddim tau`.
+fn read_file(
+    r: &mut Reader<'_>,
+    name: &str,
+    steps: Option<usize>,
+    by_calls: bool,
+) -> Option<(Vec<f64>, TauFile)> {
+    let mut refuse = |key: &str, message: String, help: &str| {
+        r.report(Diagnostic::error(r.place(key), message).help(help));
+        None
+    };
+    let help = "`ddim tau 5,10,20 --model MODEL --out FILE.toml` writes such a file";
+    let file = match TauFile::read(Path::new(name)) {
+        Ok(file) => file,
+        Err(problem) => return refuse("tau", format!("{name} {problem}"), help),
+    };
+    if by_calls {
+        let message = format!("{name} has timesteps for some S, and none for a number of calls");
+        return refuse("calls", message, "give `steps`: DDIM makes one call a step");
+    }
+    match file.timesteps(steps?) {
+        Ok(timesteps) => Some((timesteps.to_vec(), file)),
+        Err(problem) => refuse(
+            "steps",
+            format!("{name} {problem}"),
+            "choose one of these, or have `ddim tau` choose timesteps for this S too",
+        ),
+    }
 }
 
 pub(super) fn read_window(r: &mut Reader<'_>) -> Option<[f64; 2]> {

@@ -27,7 +27,7 @@ pub(crate) use self::{
     model::exact_models,
     schedule::{read as read_schedule, schedules},
     solver::{INVERSIONS, ITERATIONS},
-    task::{POINTS, TASKS},
+    task::{NOISES, POINTS, TASKS},
 };
 
 /// Top-level keys that are the same for every cell.

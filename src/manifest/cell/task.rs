@@ -5,12 +5,15 @@ use crate::{
     diagnostic::Diagnostic,
     manifest::{reader::Reader, renamed::TRUTH},
     metrics,
-    plan::{ImagesSpec, MetricsSpec, ReferenceSolution, Task},
+    plan::{ArcSpec, ImagesSpec, MetricsSpec, ReferenceSolution, Task},
 };
 
 /// What a cell can do.
 pub(crate) const TASKS: [(&str, usize); 3] =
     [("sample", 0), ("reconstruct", 1), ("interpolate", 2)];
+
+/// Whether the points of an arc share their noise.
+pub(crate) const NOISES: [(&str, bool); 2] = [("own", false), ("shared", true)];
 
 /// Default number of points of an arc.
 pub(crate) const POINTS: usize = 9;
@@ -18,7 +21,7 @@ pub(crate) const POINTS: usize = 9;
 /// Reads the task and the keys that only it has.
 pub(super) fn read(root: &mut Reader<'_>) -> Task {
     let chosen = root.choice("task", &TASKS).unwrap_or(0);
-    for (key, owner) in [("images", 1), ("points", 2)] {
+    for (key, owner) in [("images", 1), ("points", 2), ("noise", 2)] {
         if root.entry(key).is_some() && chosen != owner {
             let message = format!("`{key}` does not apply to this task");
             let (task, _) = TASKS[owner];
@@ -49,7 +52,8 @@ pub(super) fn read(root: &mut Reader<'_>) -> Task {
             let points = root.get("points").unwrap_or(POINTS);
             let help = "the images along the arc, its two ends among them";
             root.ensure("points", points >= 3, "at least 3", help);
-            Task::Interpolate(points)
+            let shared = root.choice("noise", &NOISES).unwrap_or(false);
+            Task::Interpolate(ArcSpec { points, shared })
         }
         _ => Task::Sample,
     }

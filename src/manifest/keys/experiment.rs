@@ -11,8 +11,8 @@ use crate::{
     manifest::{
         Kind, Vocabulary,
         cell::{
-            ENDS, INVERSIONS, ITERATIONS, POINTS, PRECISIONS, SHARED, STATES, TASKS, exact_models,
-            spacings,
+            ENDS, INVERSIONS, ITERATIONS, NOISES, POINTS, PRECISIONS, SHARED, STATES, TASKS,
+            exact_models, spacings,
         },
     },
     networks::predicts::Predicts,
@@ -126,6 +126,14 @@ fn top() -> Vec<Key> {
             "Images along each arc, both ends included.",
         )
         .only("`task = \"interpolate\"`"),
+        key(
+            "noise",
+            names(NOISES.map(|(name, _)| name)),
+            is("own"),
+            "What a method that draws noise draws for the images of an arc: for each its own, or for \
+             all of an arc the same.",
+        )
+        .only("`task = \"interpolate\"`"),
     ]
 }
 
@@ -221,7 +229,7 @@ fn grid() -> Vec<Key> {
     vec![
         key(
             "tau",
-            kinds(&spacings()).or("a falling list of timesteps"),
+            kinds(&spacings()).or("a falling list of timesteps").or("a `.toml` file of `ddim tau`"),
             REQUIRED,
             "Which noise levels are visited.",
         ),

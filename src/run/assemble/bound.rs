@@ -1,20 +1,21 @@
 //! A cell's method and model bound to one kind of state, arrays or tensors.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Instant};
 
 use ndarray::{Array4, Ix4};
 
-use crate::metrics;
+use crate::metrics::{self, measure::Measure};
 use crate::run::assemble::sampler::{Carried, Sampler, Way, single};
 use crate::{
     backends::array::Array,
     core::{
-        self, At, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State, integrate,
+        self, At, Curvature, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State,
+        Trajectory, integrate,
     },
     likelihood::{Bits, VariationalBound},
     measure::samples::Samples,
-    run::solution::Solution,
-    solvers::Variance,
+    run::solution::{Solution, Watched},
+    solvers::{Heun, Variance},
 };
 
 /// A way between host images and a state.
@@ -33,6 +34,17 @@ pub(crate) struct Bound<S: State> {
     pub(crate) shape: [usize; 3],
     pub(crate) exchange: Exchange<S>,
     pub(crate) solution: Option<Solution<S>>,
+    /// What is told of each path besides its end.
+    pub(crate) curvatures: Vec<&'static Measure>,
+}
+
+/// The clock of a measure of curvature.
+fn clock_of(measure: &Measure) -> fn(f64) -> f64 {
+    if measure.name == metrics::CURVATURE_SIGMA2.name {
+        |sigma| sigma * sigma
+    } else {
+        |sigma| sigma
+    }
 }
 
 impl<S: State> Bound<S>
@@ -71,8 +83,18 @@ where
             Some(solved) => S::lincomb(&[(1.0, &solved.start)])?,
             None => x,
         };
+        let end = self.grid.last();
+        let mut watched: Vec<(&Measure, Curvature<S>)> = vec![];
+        for measure in &self.curvatures {
+            let mut curvature = Curvature::new(clock_of(measure), end);
+            curvature.see(self.grid.first(), &x)?;
+            watched.push((measure, curvature));
+        }
         let outcome =
-            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |_, _, calls| {
+            integrate(&*self.solver, &self.denoiser, &noise, &self.grid, x, |step, x, calls| {
+                for (_, curvature) in &mut watched {
+                    curvature.see(step.to, x)?;
+                }
                 observe(calls)
             })?;
         let to_host = |x: &S| single((self.exchange.out)(x)?.view(), noise.first);
@@ -83,8 +105,11 @@ where
             let difference = S::lincomb(&[(1.0, &outcome.x), (-1.0, &solved.end)])?;
             numbers.insert(metrics::ERROR.name, difference.rms()?);
         }
+        for (measure, curvature) in watched {
+            numbers.insert(measure.name, curvature.total(rows));
+        }
         let solution = solved.as_ref().map(|solved| to_host(&solved.end)).transpose()?;
-        Ok(Samples { images, calls: outcome.nfe, numbers, solution, time })
+        Ok(Samples { images, calls: outcome.nfe, numbers, solution, path: None, time })
     }
 
     fn carry(
@@ -120,6 +145,28 @@ where
         let model = OnHost(self);
         let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
         bound.bits(&images.into_dyn(), &noise, observe)
+    }
+
+    fn step_costs(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        carried: bool,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Vec<Vec<f64>>> {
+        let mut calls = 0;
+        let mut count = || {
+            calls += 1;
+            observe(calls)
+        };
+        let watched = Watched { inner: &*self.denoiser, observe: RefCell::new(&mut count) };
+        let x = self.draw(noise, rows)?;
+        let path = Trajectory::follow(&Heun, &watched, &self.grid, x)?;
+        let growth = |at: usize| match at {
+            at if at > 0 && carried => path.growth(at),
+            _ => Ok(vec![1.0; rows]),
+        };
+        path.costs(&(0..path.len()).map(growth).collect::<core::Result<Vec<_>>>()?)
     }
 
     fn solution(

@@ -22,6 +22,7 @@ use crate::{
     core::{self, Denoiser, Solver},
     error::{Error, Result},
     hardware::Hardware,
+    metrics::{self, measure::Measure},
     networks::{
         checkpoint::Which,
         compile::{self, Order, Source, default_python},
@@ -29,7 +30,7 @@ use crate::{
         placement::{Placement, Precision},
         reading::Remark,
     },
-    plan::{self, CellSpec},
+    plan::{self, CellSpec, MetricsSpec, tau_file::ChosenFor},
     run::{registry::Registry, solution::Known},
 };
 
@@ -57,6 +58,13 @@ pub fn order(spec: &CellSpec, device: tch::Device) -> Result<Option<Order>> {
         inductor: serde_json::Map::new(),
         python: default_python(),
     }))
+}
+
+/// The measures of a path's curvature that a cell asks for.
+fn curvatures(metrics: Option<&MetricsSpec>) -> Vec<&'static Measure> {
+    let all = [&metrics::CURVATURE, &metrics::CURVATURE_SIGMA2];
+    let asked = |measure: &&Measure| metrics.is_some_and(|metrics| metrics.asks_for(measure));
+    all.into_iter().filter(|measure| asked(measure)).collect()
 }
 
 /// What tells loaded networks apart: source, raw, shape, precision, and the batch of one that is compiled.
@@ -125,13 +133,22 @@ impl<'a> Models<'a> {
     /// # Errors
     /// As [`Models::sampler`].
     pub fn remarks(&mut self, spec: &CellSpec) -> Result<Vec<Remark>> {
+        let chosen = self.chosen_for_another(spec)?.map(|text| Remark { text, warning: true });
         if spec.model.exact.is_some() {
-            return Ok(vec![]);
+            return Ok(chosen.into_iter().collect());
         }
         let mut remarks = self.network(spec)?.remarks().to_vec();
+        remarks.extend(chosen);
         let warning = self.hardware.warning(spec.precision);
         remarks.extend(warning.map(|text| Remark { text, warning: true }));
         Ok(remarks)
+    }
+
+    /// What a cell's timesteps were chosen for, if that is not its own model and schedule.
+    fn chosen_for_another(&mut self, spec: &CellSpec) -> Result<Option<String>> {
+        let Some(chosen_for) = &spec.grid.chosen_for else { return Ok(None) };
+        let weights = self.weights_sha256(spec)?;
+        Ok(chosen_for.differs(&ChosenFor::of(spec, weights.as_deref())))
     }
 
     /// The sampler of a cell.
@@ -143,6 +160,7 @@ impl<'a> Models<'a> {
         let inverse = Registry::inverse(&spec.solver, Arc::clone(&solver))?;
         let variance = Registry::variance(&spec.solver);
         let solution = AnySolution::of(spec, self.registry, &grid)?;
+        let curvatures = curvatures(spec.metrics.as_ref());
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -158,6 +176,7 @@ impl<'a> Models<'a> {
                 grid,
                 shape: [c, h, w],
                 solution: solution.map(|solution| solution.on_arrays(&self.known_arrays)),
+                curvatures,
                 exchange: Exchange {
                     into: Box::new(|images| Ok(images.into_dyn())),
                     out: |x| x.clone().into_dimensionality::<Ix4>().map_err(core::Error::model),
@@ -188,6 +207,7 @@ impl<'a> Models<'a> {
             grid,
             shape,
             solution: solution.map(|solution| solution.on_tensors(&self.known_tensors)),
+            curvatures,
             exchange: Exchange {
                 into: Box::new(move |images| torch::from_states(&images, kind, device)),
                 out: torch::to_states,

@@ -51,7 +51,7 @@ impl Route {
         let calls = match spec.task {
             Task::Sample => calls,
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
-            Task::Interpolate(points) => calls * points as u64,
+            Task::Interpolate(arc) => calls * arc.points as u64,
         };
         let solution = AnySolution::of(spec, registry, &grid)?;
         let solution = solution.map(|solution| solution.cost()).transpose()?;
@@ -79,6 +79,14 @@ impl Route {
             );
             return Err(Box::new(
                 Diagnostic::error(cell.locate("solver.kind"), message).help(help),
+            ));
+        }
+        if let (Ok(Self { order: None, .. }), Some(measure)) = (&route, measured.and_then(bent)) {
+            let kind = &cell.spec.solver.kind;
+            let message = format!("`{kind}` draws noise, and `{measure}` is of smooth paths");
+            let help = "take a method without noise, or measure something else";
+            return Err(Box::new(
+                Diagnostic::error(cell.locate("metrics.measures"), message).help(help),
             ));
         }
         if let Some(problem) = undrawable(cell) {
@@ -185,6 +193,12 @@ pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
             start.signal()
         )
     }))
+}
+
+/// The name of a measure of a path's curvature, if one is asked for.
+fn bent(metrics: &MetricsSpec) -> Option<&'static str> {
+    let all = [&metrics::CURVATURE, &metrics::CURVATURE_SIGMA2];
+    all.into_iter().find(|measure| metrics.asks_for(measure)).map(|measure| measure.name)
 }
 
 /// Why samples cannot be compared with draws of the data, if a measure does that.

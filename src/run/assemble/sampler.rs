@@ -43,6 +43,16 @@ pub enum Way {
     Decode,
 }
 
+/// The model calls per sample behind the costs of steps between the noisy levels of a grid.
+///
+/// Heun's method asks twice a step, once where it ends clean; the path asks once more at every level, and
+/// an error at a level is carried over the rest of them.
+pub fn step_cost_calls(levels: usize, carried: bool) -> u64 {
+    let n = levels as u64;
+    let path = 3 * n - 1;
+    if carried { path + (n - 1) * (n - 1) } else { path }
+}
+
 /// Draws samples, and carries images to latents and back, whatever tensor its states are.
 pub trait Sampler {
     /// Shape of one sample, `[C, H, W]`.
@@ -83,6 +93,20 @@ pub trait Sampler {
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Bits>;
+
+    /// What DDIM's step costs from each level of the grid to each later one, summed over the solutions
+    /// from `rows` x_T of keyed noise: its error at its own end, or `carried` to the end of the grid.
+    /// `observe` sees the model calls per sample, [`step_cost_calls`] in all.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`].
+    fn step_costs(
+        &self,
+        noise: KeyedNoise,
+        rows: usize,
+        carried: bool,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Vec<Vec<f64>>>;
 
     /// Where the reference solution of these samples starts, and where it ends; `observe` is called at every
     /// model call.
