@@ -111,6 +111,7 @@ fn what_is_not_written_has_these_defaults() {
                 groups: 8,
                 dropout: 0.0,
                 start: None,
+                widen: false,
             },
             schedule: ScheduleSpec {
                 kind: Linear,
@@ -126,6 +127,8 @@ fn what_is_not_written_has_these_defaults() {
             },
             target: Eps,
             weight_cap: 1.0,
+            loss: Simple,
+            importance: false,
         },
     )
     Optimiser { rate: 0.0002, warmup: 0, decay: 0.0, floor: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 }
@@ -207,6 +210,7 @@ fn every_value_reaches_its_place() {
                 groups: 4,
                 dropout: 0.1,
                 start: None,
+                widen: false,
             },
             schedule: ScheduleSpec {
                 kind: Cosine,
@@ -218,6 +222,8 @@ fn every_value_reaches_its_place() {
             },
             target: V,
             weight_cap: 1.0,
+            loss: Simple,
+            importance: false,
         },
     )
     Optimiser { rate: 0.001, warmup: 100, decay: 0.5, floor: 0.1, beta1: 0.8, beta2: 0.99, epsilon: 1e-7, weight_decay: 0.01, clip: 2.0 }
@@ -247,7 +253,7 @@ fn the_network_is_that_of_the_embedded_folder() {
 fn attention_counts_levels_from_the_full_resolution_on_both_ways() {
     let recipe = right(&with(DENOISER, "network", "attention = [0]"), &[]);
     let LearnerSpec::Denoiser(spec) = recipe.learner else { panic!("it is a denoiser") };
-    let config = spec.network.config(1, 28);
+    let config = spec.network.config(1, 28, false);
     assert_eq!(config.down_attention, [true, false, false]);
     assert_eq!(config.up_attention, [false, false, true]);
     assert_eq!((config.in_channels, config.out_channels, config.sample_size), (1, 1, Some(28)));
@@ -1281,6 +1287,7 @@ fn the_shipped_trainings_are_right_and_lack_nothing_but_their_data() {
     cifar10-resnet20: a classifier for 160000 images
     cifar10-small: a denoiser for 370000 images
     cifar10: a denoiser for 6.7 minutes
+    fashion-mnist-learned: a denoiser for 40000 images
     fashion-mnist: a denoiser for 100000 images
     ");
 }

@@ -29,7 +29,9 @@ use ddim::{
     },
     train::{
         batch::Batch,
-        settings::{Augmentation, Budget, Denoiser, Learner, Optimiser, Settings},
+        settings::{
+            Augmentation, Budget, Denoiser, DenoiserLossKind, Learner, Optimiser, Settings,
+        },
         trainer::Trainer,
     },
 };
@@ -68,6 +70,8 @@ fn settings(target: Predicts, weight_cap: f64) -> Settings {
             schedule: support::linear(),
             target,
             weight_cap,
+            loss: DenoiserLossKind::Simple,
+            importance: false,
         }),
         precision: Precision::F32,
         augmentation: Augmentation::default(),
@@ -102,6 +106,7 @@ fn batch(k: u64) -> Batch {
         classes: vec![],
         timesteps: (0..6).map(|i| ((17 + 131 * (k * 6 + i)) % 1000) as i64).collect(),
         noise: fill::normal(&format!("train/eps{k}"), count).iter().map(|&z| z as f32).collect(),
+        weights: vec![],
     }
 }
 

@@ -84,6 +84,13 @@ impl Entry {
         self
     }
 
+    /// Lets it sample with the variance that a network predicts, which is then its default for a model
+    /// whose folder says that it predicts one.
+    pub fn learns(&mut self) -> &mut Self {
+        self.kind.learns = true;
+        self
+    }
+
     /// Lets its section hold a switch, which is off by default.
     pub fn switch(&mut self, name: &'static str) -> &mut Self {
         self.kind.keys.push(name);
@@ -113,6 +120,7 @@ impl Registry {
             .cite("Song, Meng, Ermon 2021, Eq. (12) and (16)");
         all.add("ddpm", &[], |s| Ok(Ddpm { variance: s.variance }))
             .noisy(1.0)
+            .learns()
             .cite("Ho, Jain, Abbeel 2020, algorithm 2");
         all.add("euler", &[], |_| Ok(Euler::Sigma))
             .cite("Song, Meng, Ermon 2021, Eq. (13) and (14)");

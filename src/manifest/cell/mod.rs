@@ -80,7 +80,8 @@ pub(crate) fn read(
         let grid = grid::read(r, schedule.horizon);
         GridSpec { window: grid::read_window(r), ..grid }
     });
-    let solver = root.section("solver", |r| solver::read(r, vocabulary));
+    let ranged = stated.as_ref().is_some_and(|stated| stated.learned_range);
+    let solver = root.section("solver", |r| solver::read(r, vocabulary, ranged));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", metrics::read));
     let solution = root
         .entry("solution")

@@ -276,7 +276,7 @@ fn solver(solvers: &[Kind]) -> Vec<Key> {
             words(VARIANCES),
             Nothing,
             "Instead of `eta`: a variance with a name. `learned` needs a network that predicts it, and \
-             `ddpm`.",
+             `ddpm`; it is the default there if the model's folder says `learned_range`.",
         )
         .only(owners(solvers, "variance")),
     ];
