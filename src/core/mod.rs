@@ -8,6 +8,7 @@
 //! one linear combination. Nothing here knows a file, a terminal or a tensor library.
 
 mod denoiser;
+mod divergent;
 mod error;
 mod grid;
 mod integrate;
@@ -21,6 +22,7 @@ mod step;
 mod tau;
 
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
+pub use divergent::{Divergent, Trace};
 #[cfg(feature = "harness")]
 pub(crate) use error::out_of_memory;
 pub use error::{Error, Result};

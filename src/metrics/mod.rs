@@ -11,6 +11,7 @@
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
 
+mod bits;
 mod errors;
 mod few;
 mod frechet;
@@ -33,6 +34,7 @@ mod sides;
 mod sliced;
 mod slope;
 
+pub use bits::{BITS, BITS_DECODER, BITS_GAP, BITS_PRIOR, BITS_STEPS};
 pub use errors::{ERROR, ERROR_MEDIAN, FEATURE_ERROR};
 pub use frechet::FrechetReference;
 pub use frechet_jackknife::{FD, frechet_jackknife};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 22] = [
+static TABLE: [&Measure; 27] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -39,6 +39,11 @@ static TABLE: [&Measure; 22] = [
     &metrics::LATENT_ERROR,
     &metrics::PATH_LENGTH,
     &metrics::PATH_JUMP,
+    &metrics::BITS,
+    &metrics::BITS_PRIOR,
+    &metrics::BITS_STEPS,
+    &metrics::BITS_DECODER,
+    &metrics::BITS_GAP,
 ];
 
 /// A measure, by its place in the table.

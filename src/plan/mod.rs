@@ -20,8 +20,8 @@ use std::{
 
 pub use self::{
     cell::{
-        CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec, ReferenceSolution,
-        SolverSpec, Solves, StateKind, Task, VARIANCES,
+        BitsSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
+        ReferenceSolution, SolverSpec, Solves, StateKind, TRACES, Task, TraceSpec, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

@@ -115,7 +115,8 @@ impl Job<'_> {
         self.progress.skip(partial.rows() as u64 * record.calls);
         let (mut sampling, mut drawn) = (Duration::ZERO, 0);
         let path = strip_path(self.folder, self.key);
-        let mut strip = is_picture(self.sampler.shape()).then(|| Strip::new(self.cell, &path));
+        let mut strip =
+            is_shown(self.cell, self.sampler.shape()).then(|| Strip::new(self.cell, &path));
         let limit = Rc::clone(&self.limit);
         let done = limit.each(
             spec.batch,
@@ -243,9 +244,10 @@ fn perform(
     }
 }
 
-/// Whether samples are worth showing: grey or in colour, and more than a few pixels.
-fn is_picture([channels, height, width]: [usize; 3]) -> bool {
-    [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
+/// Whether a cell makes samples that are worth showing: grey or in colour, and more than a few pixels.
+fn is_shown(cell: &Cell, [channels, height, width]: [usize; 3]) -> bool {
+    let makes = !matches!(cell.spec.task, Task::Bits(_));
+    makes && [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
 }
 
 /// How many of a cell's pictures are shown, from the first: of a path, all.
@@ -268,7 +270,7 @@ pub(super) fn draw_strip(
         return Ok(());
     }
     let sampler = models.sampler(&cell.spec)?;
-    if !is_picture(sampler.shape()) {
+    if !is_shown(cell, sampler.shape()) {
         return Ok(());
     }
     let CellSpec { batch, samples, .. } = cell.spec;

@@ -13,6 +13,7 @@ use tch::Tensor;
 use crate::{
     backends::array::Array,
     core::{self, Ghost, Schedule, Solver},
+    likelihood::Followed,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB, Variance,
@@ -27,10 +28,21 @@ use crate::{
 /// The switch of multistep methods that lower their order at the end, as diffusers' do by default.
 const LOWER_ORDER_FINAL: &str = "lower_order_final";
 
-/// A solver on every state: exact-score models, networks, and the count of calls.
-pub trait Everywhere: Solver<Array> + Solver<Tensor> + Solver<Ghost> {}
+/// A solver on every state: exact-score models, networks, both with their likelihood, and the count of
+/// calls.
+pub trait Everywhere:
+    Solver<Array> + Solver<Tensor> + Solver<Followed<Array>> + Solver<Followed<Tensor>> + Solver<Ghost>
+{
+}
 
-impl<M: Solver<Array> + Solver<Tensor> + Solver<Ghost>> Everywhere for M {}
+impl<M> Everywhere for M where
+    M: Solver<Array>
+        + Solver<Tensor>
+        + Solver<Followed<Array>>
+        + Solver<Followed<Tensor>>
+        + Solver<Ghost>
+{
+}
 
 /// What a solver is built from.
 #[derive(Clone, Copy, Debug)]

@@ -85,15 +85,12 @@ impl Importance {
             };
             let of = &mut self.losses[t * HISTORY..(t + 1) * HISTORY];
             let count = &mut self.counts[t];
-            match of.get_mut(usize::try_from(*count).unwrap_or(HISTORY)) {
-                Some(next) => {
-                    *next = f64::from(loss);
-                    *count += 1;
-                }
-                None => {
-                    of.rotate_left(1);
-                    of[HISTORY - 1] = f64::from(loss);
-                }
+            if let Some(next) = of.get_mut(usize::try_from(*count).unwrap_or(HISTORY)) {
+                *next = f64::from(loss);
+                *count += 1;
+            } else {
+                of.rotate_left(1);
+                of[HISTORY - 1] = f64::from(loss);
             }
         }
     }

@@ -41,6 +41,7 @@ pub enum Budget {
 }
 
 /// What learns.
+#[allow(clippy::large_enum_variant, reason = "a training has one")]
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Learner {

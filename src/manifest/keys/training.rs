@@ -165,7 +165,7 @@ fn network() -> Vec<Key> {
 fn loss() -> Vec<Key> {
     let key = |key, values, default, meaning| Key::new("loss", key, values, default, meaning);
     let drawn = [("uniform", "hybrid"), ("importance", "vlb")]
-        .map(|(value, kind)| (value.to_owned(), vec![kind.to_owned()]));
+        .map(|(value, kind)| (format!("\"{value}\""), vec![kind.to_owned()]));
     vec![
         key(
             "kind",

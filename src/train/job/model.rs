@@ -225,12 +225,13 @@ impl Card<'_> {
             if denoiser.weight_cap > 1.0 {
                 let _ = write!(text, ", loss weight min(1 / alpha_bar, {})", denoiser.weight_cap);
             }
-            text += &match denoiser.loss {
-                DenoiserLossKind::Simple => String::new(),
-                DenoiserLossKind::Hybrid(weight) => format!(
+            let _ = match denoiser.loss {
+                DenoiserLossKind::Simple => Ok(()),
+                DenoiserLossKind::Hybrid(weight) => write!(
+                    text,
                     ", loss L_simple + {weight} L_vlb in bits per dimension, whose gradient stops at the mean"
                 ),
-                DenoiserLossKind::Vlb => ", loss L_vlb in bits per dimension".to_owned(),
+                DenoiserLossKind::Vlb => write!(text, ", loss L_vlb in bits per dimension"),
             };
             if denoiser.importance {
                 text += ", timesteps drawn by the root mean square of their last losses";
