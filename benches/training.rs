@@ -11,7 +11,9 @@ use ddim::{
     networks::{placement::Precision, predicts::Predicts, unet_config::UnetConfig},
     train::{
         batch::Feed,
-        settings::{Augmentation, Budget, Denoiser, Learner, Optimiser, Settings},
+        settings::{
+            Augmentation, Budget, Denoiser, DenoiserLossKind, Learner, Optimiser, Settings,
+        },
         trainer::Trainer,
     },
 };
@@ -52,6 +54,8 @@ fn step(criterion: &mut Criterion) {
                 schedule: Schedule::linear(1e-4, 0.02, 1000).expect("invariant: DDPM's betas"),
                 target: Predicts::Eps,
                 weight_cap: 1.0,
+                loss: DenoiserLossKind::Simple,
+                importance: false,
             }),
             precision,
             augmentation: Augmentation { flip: true, shift: 0 },

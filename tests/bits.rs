@@ -8,11 +8,15 @@ mod support;
 use std::{fs, path::PathBuf};
 
 use ddim::{
-    core::{At, Denoiser, Grid, KeyedNoise, Prediction, Result, Step, Tau},
+    core::{
+        At, Denoiser, Divergent, FromV, Grid, KeyedNoise, Level, Prediction, Result, Schedule,
+        State, Step, Tau, Trace,
+    },
     data::npy,
-    exact::Gaussian,
-    likelihood::VariationalBound,
-    solvers::Variance,
+    exact::{Component, ExactModel, Gaussian, Mixture, draws},
+    likelihood::{Flow, Probe, VariationalBound, bits_of_density, log_density, log_mass, probe},
+    networks::{network::Network, network::Wanted},
+    solvers::{DormandPrince, Heun, Variance},
 };
 use insta::assert_snapshot;
 use ndarray::{Array4, ArrayD};
@@ -47,12 +51,22 @@ impl Ddim {
         let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
         assert_eq!(
             reader.headers().unwrap(),
-            ["image", "bits_per_dim", "prior_bits_per_dim"].as_slice()
+            [
+                "image",
+                "bits_per_dim",
+                "prior_bits_per_dim",
+                "steps_bits_per_dim",
+                "decoder_bits_per_dim",
+                "gap_bits_per_dim"
+            ]
+            .as_slice()
         );
-        let rows = reader.deserialize::<(usize, f64, f64)>().enumerate();
+        let rows = reader.deserialize::<(usize, f64, f64, f64, f64, f64)>().enumerate();
         rows.map(|(index, row)| {
-            let (image, total, prior) = row.unwrap();
+            let (image, total, prior, steps, decoder, gap) = row.unwrap();
             assert_eq!(image, index);
+            assert!((prior + steps + decoder - total).abs() < 1e-12 * total);
+            assert!(gap.is_finite());
             [total, prior]
         })
         .collect()
@@ -98,7 +112,7 @@ fn one_image_has_no_standard_error_and_that_is_said() {
     let one = ["bits", "x.npy", "--range", "0..1", "--steps", "20", "--quiet"];
     let printed = ddim.succeeds(&[&one[..], &EXACT].concat());
     let lines: Vec<&str> = printed.lines().collect();
-    assert_eq!(lines.len(), 3, "{printed}");
+    assert_eq!(lines.len(), 6, "{printed}");
     for line in &lines[1..] {
         assert!(line.ends_with(" (one image: no standard error)"), "{printed}");
     }
@@ -191,9 +205,23 @@ fn what_has_no_bound_is_refused() {
     let refuses = |more: &[&str]| {
         ddim.refuses(&[&["bits", "x.npy", "--steps", "10"], &EXACT[..], more].concat())
     };
-    assert_snapshot!(refuses(&["--eta", "0"]), @"error: likelihood: a method that draws no noise has no variational bound: take ddpm with an eta above 0, sigma-hat or learned");
-    assert_snapshot!(refuses(&["--solver", "heun"]), @"error: --solver heun: only ddpm has this bound; leave the flag out");
-    assert_snapshot!(refuses(&["--end", "first-level"]), @r#"error: likelihood: the last step must go to the image itself: end = "clean""#);
+    // An eta of 0 draws no noise: that is the ODE, which has a likelihood and no parts.
+    assert!(refuses(&["--eta", "0", "--variance", "learned"]).contains("cannot be used with"));
+    for (flags, why) in [
+        (&["--solver", "edm"][..], "draws noise, and no ODE has its samples"),
+        (&["--solver", "ddim", "--eta", "1"], "with this noise has no bound: only `ddpm` has one"),
+        (&["--ode", "--clip-x0"], "a clipped x0 bends the flow"),
+        (&["--ode", "--trace", "half"], "--trace half: known here: exact, rademacher, gaussian"),
+        (&["--ode", "--probes", "2"], "--probes has no effect on an exact trace"),
+        (&["--trace", "exact"], "this method has a variational bound"),
+    ] {
+        let said = refuses(flags);
+        assert!(said.contains(why), "{flags:?}: {said}");
+    }
+    assert!(
+        refuses(&["--end", "first-level"])
+            .contains("the last step must go to the image itself: end = \"clean\"")
+    );
     assert_snapshot!(refuses(&["--out", "bits.txt"]), @"error: --out bits.txt: bits are written as .csv; give a name that ends in it");
     assert_snapshot!(refuses(&["--variance", "learned"]), @r#"
     error: a learned variance needs a model that also predicts the range of its variance, in twice as many output channels, but this one predicts only eps
@@ -214,4 +242,288 @@ fn what_has_no_bound_is_refused() {
     let refused =
         ddim.refuses(&[&["bits", "f.npy", "--quiet", "--steps", "10"], &EXACT[..]].concat());
     assert_snapshot!(refused, @"error: f.npy holds 0.123, which is no byte's value (the nearest are 0.1216 and 0.1294); the bound needs byte images: PNG, JPEG, or an array of bytes");
+}
+
+/// Three clusters of one width each, in 16 dimensions.
+fn mixture() -> Mixture {
+    let component = |mean, std, weight| Component { weight, mean: vec![mean], std };
+    Mixture::new(vec![
+        component(-0.6, 0.3, 1.0),
+        component(0.1, 0.15, 2.0),
+        component(0.7, 0.2, 1.0),
+    ])
+    .unwrap()
+}
+
+fn drawn(model: &dyn ExactModel, n: usize) -> ArrayD<f64> {
+    draws(model, 1, [n, 16], 0).into_shape_with_order(vec![n, 1, 4, 4]).unwrap()
+}
+
+/// The ODE's density of some draws in bits per dimension, and the model's own.
+fn flow_and_truth(
+    model: &dyn ExactModel,
+    x: &ArrayD<f64>,
+    probes: &[ArrayD<f64>],
+) -> (Vec<f64>, Vec<f64>) {
+    // So noisy at its end that nothing is left of the data: 4e-6 of its amplitude.
+    let schedule = Schedule::linear(1e-4, 0.05, 1000).unwrap();
+    let grid = Grid::new(&schedule, &Tau::LINSPACE, 2, ddim::core::End::Clean).unwrap();
+    let solver = DormandPrince::new(1e-9, 1e-9, schedule).unwrap();
+    let flow = Flow::new(&model, &solver, &grid).unwrap();
+    let trace = Trace { probes, dimensions: 16 };
+    let found = flow.log_density(x.clone(), trace, &mut |_| Ok(())).unwrap();
+    assert!(found.calls > 50);
+    let bits = |log: f64| bits_of_density(log, 16);
+    let truth = x.outer_iter().map(|x| {
+        let x: Vec<f64> = x.iter().copied().collect();
+        bits(log_density(&model.components(), &x))
+    });
+    (found.log_density.into_iter().map(bits).collect(), truth.collect())
+}
+
+#[test]
+fn the_likelihood_of_the_ode_is_the_density_of_the_data() {
+    let (gaussian, mixture) = (Gaussian { mean: 0.2, std: 0.5 }, mixture());
+    for model in [&gaussian as &dyn ExactModel, &mixture] {
+        let (found, truth) = flow_and_truth(model, &drawn(model, 32), &[]);
+        for (found, truth) in found.iter().zip(&truth) {
+            assert!((found - truth).abs() < 1e-5, "{found} and not {truth}");
+        }
+    }
+}
+
+#[test]
+fn hutchinsons_estimate_is_the_density_within_its_standard_error() {
+    let model = mixture();
+    let n = 256;
+    let x = drawn(&model, n);
+    let (exact, _) = flow_and_truth(&model, &x, &[]);
+    let noise = KeyedNoise { seed: 5, first: 0 };
+    let spread = |kind, probes: u8| {
+        let z: Vec<_> = (0..probes).map(|k| probe(&x, kind, noise, k)).collect();
+        let (found, truth) = flow_and_truth(&model, &x, &z);
+        let off: Vec<f64> = found.iter().zip(&truth).map(|(a, b)| a - b).collect();
+        let mean = off.iter().sum::<f64>() / n as f64;
+        let variance = off.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+        let z = mean / (variance / n as f64).sqrt();
+        assert!(z.abs() < 4.0, "{kind:?}, {probes} probes: z = {z}");
+        assert!(found.iter().zip(&exact).any(|(a, b)| (a - b).abs() > 1e-3), "{kind:?} is exact");
+        variance
+    };
+    let one = spread(Probe::Rademacher, 1);
+    // Four probes have a quarter of the variance; the ratio of two variances of 256 spreads by a tenth.
+    let four = spread(Probe::Rademacher, 4);
+    assert!((0.15..0.4).contains(&(four / one)), "{four} of {one}");
+    // What is on the diagonal adds to a Gaussian probe's spread alone.
+    assert!(spread(Probe::Gaussian, 1) > 1.5 * one);
+}
+
+#[test]
+fn a_method_integrates_the_density_at_its_own_order() {
+    let model = Gaussian { mean: 0.2, std: 0.5 };
+    let x = drawn(&model, 8);
+    // Between two positive levels: the clean end has an order of its own.
+    let error = |steps: usize| {
+        let schedule = support::linear();
+        let window = [5.0, 0.05];
+        let taus: Vec<f64> = (0..=steps)
+            .map(|i| window[0] * (window[1] / window[0]).powf(i as f64 / steps as f64))
+            .map(|sigma| schedule.level_at_sigma(sigma).unwrap().t)
+            .collect();
+        let count = taus.len();
+        let grid =
+            Grid::new(&schedule, &Tau::Explicit(taus), count, ddim::core::End::FirstLevel).unwrap();
+        let flow = Flow::new(&model, &Heun, &grid).unwrap();
+        let trace = Trace { probes: &[], dimensions: 16 };
+        let found = flow.log_density(x.clone(), trace, &mut |_| Ok(())).unwrap();
+        let (from, to) = (*grid.last(), *grid.first());
+        let carried = model.flow_map(&x, from, to);
+        let expected: Vec<f64> = carried
+            .outer_iter()
+            .map(|x| {
+                let square: f64 = x.iter().map(|x| x * x).sum();
+                let stretch = (model.variance(to) / model.variance(from)).sqrt().ln();
+                -0.5 * square - 8.0 * std::f64::consts::TAU.ln() + 16.0 * stretch
+            })
+            .collect();
+        let off = found.log_density.iter().zip(expected).map(|(a, b)| (a - b).powi(2));
+        off.sum::<f64>().sqrt()
+    };
+    let order = (error(32) / error(64)).log2();
+    assert!((1.8..2.2).contains(&order), "{order}");
+}
+
+#[test]
+fn a_trace_is_the_sum_of_the_slopes() {
+    let at: At = Level { t: 300.0, alpha_bar: 0.4 }.into();
+    let x = drawn(&mixture(), 2);
+    let models: [&dyn Divergent<State = ArrayD<f64>>; 3] =
+        [&mixture(), &Gaussian { mean: 0.2, std: 0.5 }, &FromV(mixture())];
+    for (which, model) in models.into_iter().enumerate() {
+        let none = Trace { probes: &[], dimensions: 16 };
+        let (eps, traces) = model.predict_with_trace(&x, at, &none).unwrap();
+        assert_eq!(eps, model.predict(&x, at).unwrap());
+        let z = probe(&x, Probe::Gaussian, KeyedNoise { seed: 0, first: 0 }, 0);
+        let along = Trace { probes: std::slice::from_ref(&z), dimensions: 16 };
+        let (_, alongs) = model.predict_with_trace(&x, at, &along).unwrap();
+        let slope = |direction: &ArrayD<f64>| {
+            let at_h = |h: f64| {
+                let moved = ArrayD::lincomb(&[(1.0, &x), (h, direction)]).unwrap();
+                model.predict(&moved, at).unwrap()
+            };
+            (at_h(1e-5) - at_h(-1e-5)).mapv(|d| d / 2e-5) * direction
+        };
+        let sum =
+            |values: &ArrayD<f64>, sample: usize| values.index_axis(ndarray::Axis(0), sample).sum();
+        for sample in 0..2 {
+            let each = (0..16).map(|k| {
+                let unit = ArrayD::from_shape_fn(x.raw_dim(), |at| {
+                    f64::from(u8::from(4 * at[2] + at[3] == k))
+                });
+                sum(&slope(&unit), sample)
+            });
+            approx::assert_relative_eq!(each.sum::<f64>(), traces[sample], max_relative = 1e-6);
+        }
+        // Of v, the identity's part is exact whatever the probe.
+        if which < 2 {
+            for (sample, along) in alongs.iter().enumerate() {
+                approx::assert_relative_eq!(sum(&slope(&z), sample), along, max_relative = 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_networks_trace_is_the_slope_of_what_it_predicts() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist");
+    let network = Network::open(&folder, &Wanted::default()).unwrap();
+    let values: Vec<f32> =
+        fill::normal("bits/network", 2 * 784).into_iter().map(|z| z as f32).collect();
+    let x = tch::Tensor::from_slice(&values).reshape([2, 1, 28, 28]);
+    let signs: Vec<f32> = values.iter().map(|z| if *z > 0.1 { 1.0 } else { -1.0 }).collect();
+    let z = tch::Tensor::from_slice(&signs).reshape([2, 1, 28, 28]);
+    let at: At = support::linear().level(400.0).unwrap().into();
+    let probes = [z.shallow_clone(), x.shallow_clone()];
+    let both = Trace { probes: &probes, dimensions: 784 };
+    let (eps, traces) = network.predict_with_trace(&x, at, &both).unwrap();
+    let plain = network.predict(&x, at).unwrap();
+    assert!((&eps - &plain).abs().max().double_value(&[]) < 2e-5);
+    assert!(!eps.requires_grad());
+    let mut expected = [0.0; 2];
+    for z in &probes {
+        let h = 3e-3;
+        let at_h = |h: f64| network.predict(&(&x + h * z), at).unwrap().to_kind(tch::Kind::Double);
+        let slope = (at_h(h) - at_h(-h)) / (2.0 * h) * z.to_kind(tch::Kind::Double);
+        let sums = Vec::<f64>::try_from(slope.reshape([2, -1]).sum_dim_intlist(1, false, None));
+        expected.iter_mut().zip(sums.unwrap()).for_each(|(sum, x)| *sum += x / 2.0);
+    }
+    for (found, expected) in traces.iter().zip(expected) {
+        // A difference of f32 outputs over a step that bends a little.
+        assert!((found - expected).abs() < 2e-3 * expected.abs(), "{found} {expected}");
+    }
+    let exact = Trace { probes: &[], dimensions: 784 };
+    let error = network.predict_with_trace(&x, at, &exact).unwrap_err().to_string();
+    assert!(error.contains("only exact-score models have one"), "{error}");
+}
+
+#[test]
+fn the_mass_of_bytes_is_that_of_their_distribution() {
+    let components = mixture().components();
+    let level = |byte: u8| f64::from(byte) / 127.5 - 1.0;
+    // Two values: all pairs of bytes together have the mass 1.
+    let total: f64 = (0..=u8::MAX)
+        .flat_map(|a| (0..=u8::MAX).map(move |b| (a, b)))
+        .map(|(a, b)| log_mass(&components, &[level(a), level(b)]).exp())
+        .sum();
+    assert!((total - 1.0).abs() < 1e-9, "{total}");
+    // In the middle of a bin the mass is the density times its width.
+    let x = [0.1, 0.12];
+    let density = log_density(&components, &x) + 2.0 * (2.0 / 255.0_f64).ln();
+    approx::assert_relative_eq!(log_mass(&components, &x), density, max_relative = 1e-3);
+}
+
+#[test]
+fn the_ode_is_asked_for_by_a_flag_or_a_solver_and_prints_its_bits() {
+    let ddim = with_images();
+    let base = [&["bits", "x.npy", "--quiet"], &EXACT[..]].concat();
+    let said = |more: &[&str]| ddim.succeeds(&[&base[..], more].concat());
+    let ode = said(&["--ode"]);
+    let long = said(&["--solver", "dormand-prince", "--tau", "linspace", "--steps", "2"]);
+    assert_eq!(ode, long);
+    assert_eq!(ode.lines().count(), 3, "{ode}");
+    let number = |text: &str, name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().next().unwrap().parse().unwrap()
+    };
+    // The model is the data's own distribution, up to the rounding to bytes.
+    assert!(number(&ode, "beyond the truth").abs() < 5e-3, "{ode}");
+    let probed = said(&["--ode", "--trace", "gaussian", "--probes", "3"]);
+    assert!(
+        (number(&probed, "bits per dimension") - number(&ode, "bits per dimension")).abs() < 0.3
+    );
+    assert_ne!(probed, ode);
+    // A finer bound comes down towards it and stays above.
+    let bound = said(&["--tau", "linspace", "--steps", "1000"]);
+    assert!(number(&bound, "bits per dimension") > number(&ode, "bits per dimension"));
+}
+
+const BITS: &str = r#"
+name = "bits"
+samples = 8
+batch = 4
+task = "bits"
+images = { source = "draws" }
+grid = { tau = "linspace", steps = 20 }
+metrics = { measures = ["bits", "bits-gap"], blocks = 2 }
+[model]
+source = "mixture"
+shape = [1, 4, 4]
+mean = [-0.6, 0.1, 0.7]
+std = [0.3, 0.15, 0.2]
+[solver]
+kind = "ddpm"
+"#;
+
+#[test]
+fn bits_are_a_task_of_a_manifest() {
+    let ddim = Ddim::new();
+    let sweep = "[sweep]\nmethod = [{ label = \"bound\" }, \
+                 { label = \"ode\", \"solver.kind\" = \"heun\" }]\n";
+    fs::write(ddim.path("bits.toml"), format!("{BITS}{sweep}")).unwrap();
+    ddim.succeeds(&["run", "bits.toml", "--quiet"]);
+    let text = fs::read_to_string(ddim.path("results/bits/metrics.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let header = rows.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let records: Vec<csv::StringRecord> = rows.records().map(|row| row.unwrap()).collect();
+    let number = |row: usize, name: &str| -> f64 { records[row][column(name)].parse().unwrap() };
+    assert_eq!(&records[0][column("calls")], "20");
+    // Heun's two calls a step, and one at the clean end.
+    assert!((number(1, "calls") - 39.0).abs() < 2.0);
+    assert!(number(0, "bits-gap") > number(1, "bits-gap").abs());
+    assert!(!ddim.path("results/bits/samples").exists());
+    let refused = |set: &[&str]| {
+        let sets = set.iter().flat_map(|set| ["--set", set]);
+        ddim.refuses(&["check", "bits.toml"].into_iter().chain(sets).collect::<Vec<_>>())
+    };
+    fs::write(ddim.path("bits.toml"), BITS).unwrap();
+    for (sets, why) in [
+        (&["likelihood.trace=exact"][..], "has no effect on a variational bound"),
+        (
+            &["solver.kind=heun", "metrics.measures=[\"bits-steps\"]"],
+            "is a part of a variational bound",
+        ),
+        (&["solver.kind=heun", "likelihood.probes=2"], "has no effect on an exact trace"),
+        (
+            &["solver.kind=heun", "likelihood.trace=gaussian", "likelihood.probes=0"],
+            "from 1 to 255",
+        ),
+        (&["solver.kind=edm"], "draws noise, and no ODE has its samples"),
+        (&["grid.end=first-level"], "the last step must go to the image itself"),
+        (&["images.source=solution"], "the reference solution has no bytes to code"),
+        (&["task=sample"], "`images` does not apply to this task"),
+    ] {
+        let said = refused(sets);
+        assert!(said.contains(why), "{sets:?}: {said}");
+    }
 }

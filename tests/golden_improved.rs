@@ -182,28 +182,39 @@ fn squares(eps: &Array, predicted: &Array) -> Vec<f64> {
     squares.outer_iter().map(|image| image.mean().unwrap()).collect()
 }
 
+/// What training minimises: the function that its step calls.
+#[cfg(feature = "harness")]
 #[test]
 fn training_losses_are_improved_diffusions() {
-    let grid = grid("linear", 1000, 1000);
-    let bound = VariationalBound::new(&LEARNED, &grid, Variance::Learned).unwrap();
+    use ddim::{
+        networks::predicts::Predicts,
+        train::variational::{self, Terms},
+    };
+    use ndarray::{Axis, s};
+    use tch::Tensor;
+
+    let schedule = Schedule::linear(1e-4, 0.02, 1000).unwrap();
     let z = noise(5);
-    let mut found: [Vec<f64>; 4] = Default::default();
-    for (image, t) in [3, 700].into_iter().enumerate() {
-        let index = 999 - t;
-        let from = grid.levels()[index];
+    let timesteps = [3, 700];
+    let (mut eps, mut range) = (Array::zeros(z.raw_dim()), Array::zeros(z.raw_dim()));
+    for (image, t) in timesteps.into_iter().enumerate() {
+        let from = schedule.level(f64::from(t)).unwrap();
         let x = State::lincomb(&[(from.signal(), &x0()), (from.std(), &z)]).unwrap();
-        let eps = LEARNED.predict(&x, from.into()).unwrap();
-        let simple = squares(&z, &eps)[image];
-        let term = bound.term(&x0(), &z, index).unwrap()[image];
-        // Eq. (16) with lambda = 0.001: the bound is T times its mean term.
-        let kl = bound.steps() as f64 * term;
-        let hybrid = simple + 0.001 * kl;
-        for (list, value) in found.iter_mut().zip([simple, term, hybrid, kl]) {
-            list.push(value);
-        }
+        let predicted = LEARNED.predict_with_range(&x, from.into()).unwrap();
+        let row = |x: &Array| x.index_axis(Axis(0), image).to_owned();
+        eps.slice_mut(s![image, .., .., ..]).assign(&row(&predicted.eps));
+        range.slice_mut(s![image, .., .., ..]).assign(&row(&predicted.range.unwrap()));
     }
+    let tensor = |x: &Array| Tensor::try_from(x).unwrap();
+    let numbers = Terms::new(&schedule, Predicts::Eps).of(&timesteps.map(i64::from)).unwrap();
+    let terms = variational::bits(&numbers, &tensor(&(&eps - &z)), &tensor(&range), &tensor(&x0()));
+    let term = Vec::<f64>::try_from(terms.unwrap()).unwrap();
+    let simple = squares(&z, &eps);
+    let kl: Vec<f64> = term.iter().map(|term| 1000.0 * term).collect();
+    // Eq. (16) with lambda = 0.001: the bound is T times its mean term.
+    let hybrid = simple.iter().zip(&kl).map(|(simple, kl)| simple + 0.001 * kl).collect();
     let names = ["RESCALED_MSE/mse", "RESCALED_MSE/vb", "RESCALED_MSE/loss", "RESCALED_KL/loss"];
-    for (name, values) in names.into_iter().zip(found) {
+    for (name, values) in names.into_iter().zip([simple, term, hybrid, kl]) {
         // The term at t = 700 is 2e-5, of which f32 keeps four digits.
         let absolute = if name.ends_with("KL/loss") { 2e-6 } else { 2e-9 };
         hold(&format!("training/linear/T1000/{name}"), &row(values), absolute, 4e-7);

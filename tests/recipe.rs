@@ -111,6 +111,7 @@ fn what_is_not_written_has_these_defaults() {
                 groups: 8,
                 dropout: 0.0,
                 start: None,
+                widen: false,
             },
             schedule: ScheduleSpec {
                 kind: Linear,
@@ -126,6 +127,8 @@ fn what_is_not_written_has_these_defaults() {
             },
             target: Eps,
             weight_cap: 1.0,
+            loss: Simple,
+            importance: false,
         },
     )
     Optimiser { rate: 0.0002, warmup: 0, decay: 0.0, floor: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 }
@@ -207,6 +210,7 @@ fn every_value_reaches_its_place() {
                 groups: 4,
                 dropout: 0.1,
                 start: None,
+                widen: false,
             },
             schedule: ScheduleSpec {
                 kind: Cosine,
@@ -218,6 +222,8 @@ fn every_value_reaches_its_place() {
             },
             target: V,
             weight_cap: 1.0,
+            loss: Simple,
+            importance: false,
         },
     )
     Optimiser { rate: 0.001, warmup: 100, decay: 0.5, floor: 0.1, beta1: 0.8, beta2: 0.99, epsilon: 1e-7, weight_decay: 0.01, clip: 2.0 }
@@ -247,7 +253,7 @@ fn the_network_is_that_of_the_embedded_folder() {
 fn attention_counts_levels_from_the_full_resolution_on_both_ways() {
     let recipe = right(&with(DENOISER, "network", "attention = [0]"), &[]);
     let LearnerSpec::Denoiser(spec) = recipe.learner else { panic!("it is a denoiser") };
-    let config = spec.network.config(1, 28);
+    let config = spec.network.config(1, 28, false);
     assert_eq!(config.down_attention, [true, false, false]);
     assert_eq!(config.up_attention, [false, false, true]);
     assert_eq!((config.in_channels, config.out_channels, config.sample_size), (1, 1, Some(28)));
@@ -904,6 +910,82 @@ fn the_weight_of_the_loss_is_that_of_eps() {
 }
 
 #[test]
+fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
+    let loss = |lines: &str| {
+        let recipe = right(&with(DENOISER, "loss", lines), &[]);
+        let LearnerSpec::Denoiser(spec) = recipe.learner else { panic!("it is a denoiser") };
+        (
+            spec.loss,
+            spec.importance,
+            spec.network.config(3, 32, spec.loss.learns_range()).out_channels,
+        )
+    };
+    use ddim::train::settings::DenoiserLossKind::{Hybrid, Simple, Vlb};
+    assert_eq!(loss(""), (Simple, false, 3));
+    assert_eq!(loss("kind = \"hybrid\""), (Hybrid(0.001), false, 6));
+    assert_eq!(
+        loss("kind = \"hybrid\"\nvlb_weight = 0.1\ntimesteps = \"importance\""),
+        (Hybrid(0.1), true, 6)
+    );
+    assert_eq!(loss("kind = \"vlb\""), (Vlb, true, 6));
+    assert_eq!(loss("kind = \"vlb\"\ntimesteps = \"uniform\""), (Vlb, false, 6));
+    let lines = "kind = \"vlb\"\nweight_cap = 2.0\nvlb_weight = 0";
+    assert_snapshot!(problems_with("loss", lines), @r#"
+    error: `loss.vlb_weight` must be positive, not `0`
+      --> small.toml:16:14
+       |
+    16 | vlb_weight = 0
+       |              ^
+       |
+       = help: the paper's is 0.001: a larger one lets the bound disturb the shared layers
+
+    error: `loss.weight_cap` does not apply to this kind of loss
+      --> small.toml:15:14
+       |
+    14 | kind = "vlb"
+       |        ----- chosen here
+    15 | weight_cap = 2.0
+       |              ^^^
+       |
+       = help: it belongs to `simple` and `hybrid`; remove it, or choose such a `kind`
+    "#);
+    assert_snapshot!(problems_with("loss", "timesteps = \"importance\"\nvlb_weight = 0.5"), @r#"
+    error: `loss.vlb_weight` does not apply to this kind of loss
+      --> small.toml:15:14
+       |
+    15 | vlb_weight = 0.5
+       |              ^^^
+       |
+       = help: it belongs to `hybrid`; remove it, or choose such a `kind`
+
+    error: `loss.timesteps` does not apply to this kind of loss
+      --> small.toml:14:13
+       |
+    14 | timesteps = "importance"
+       |             ^^^^^^^^^^^^
+       |
+       = help: it belongs to `hybrid` and `vlb`; remove it, or choose such a `kind`
+    "#);
+    assert_snapshot!(problems_with("network", "widen = true"), @r#"
+    error: `network.widen` widens the network of `network.start`, and there is none
+     --> small.toml:8:9
+      |
+    8 | widen = true
+      |         ^^^^
+      |
+      = help: remove it: a new network has the channels that its loss needs
+
+    error: `network.widen` makes room for a variance, and this loss learns none
+     --> small.toml:8:9
+      |
+    8 | widen = true
+      |         ^^^^
+      |
+      = help: `loss.kind = "hybrid"` learns one, or remove `widen`
+    "#);
+}
+
+#[test]
 fn the_schedule_is_one() {
     assert_snapshot!(problems_with("schedule", "beta_start = 1.0\nhorizon = 1"), @r"
     error: `schedule.beta_start` must be between 0 and 1, not `1.0`
@@ -1281,6 +1363,7 @@ fn the_shipped_trainings_are_right_and_lack_nothing_but_their_data() {
     cifar10-resnet20: a classifier for 160000 images
     cifar10-small: a denoiser for 370000 images
     cifar10: a denoiser for 6.7 minutes
+    fashion-mnist-learned: a denoiser for 40000 images
     fashion-mnist: a denoiser for 100000 images
     ");
 }

@@ -29,7 +29,9 @@ use ddim::{
     },
     train::{
         batch::Batch,
-        settings::{Augmentation, Budget, Denoiser, Learner, Optimiser, Settings},
+        settings::{
+            Augmentation, Budget, Denoiser, DenoiserLossKind, Learner, Optimiser, Settings,
+        },
         trainer::Trainer,
     },
 };
@@ -68,6 +70,8 @@ fn settings(target: Predicts, weight_cap: f64) -> Settings {
             schedule: support::linear(),
             target,
             weight_cap,
+            loss: DenoiserLossKind::Simple,
+            importance: false,
         }),
         precision: Precision::F32,
         augmentation: Augmentation::default(),
@@ -81,6 +85,27 @@ fn settings(target: Predicts, weight_cap: f64) -> Settings {
         },
         ema: 0.9,
     }
+}
+
+/// A training that learns the variance too, of a network that makes six channels of three.
+fn ranged(loss: DenoiserLossKind, importance: bool) -> Settings {
+    let mut settings = settings(Predicts::Eps, 1.0);
+    let Learner::Denoiser(denoiser) = &mut settings.learner else { unreachable!() };
+    denoiser.network.out_channels = 6;
+    denoiser.loss = loss;
+    denoiser.importance = importance;
+    settings
+}
+
+/// The golden weights with a second half of the last layer, of some size.
+fn ranged_weights(size: f64) -> BTreeMap<String, Tensor> {
+    let mut weights = weights();
+    for name in ["conv_out.weight", "conv_out.bias"] {
+        let first = &weights[name];
+        let twice = Tensor::cat(&[first, &(size * first)], 0);
+        weights.insert(name.to_owned(), twice);
+    }
+    weights
 }
 
 fn weights() -> BTreeMap<String, Tensor> {
@@ -102,6 +127,7 @@ fn batch(k: u64) -> Batch {
         classes: vec![],
         timesteps: (0..6).map(|i| ((17 + 131 * (k * 6 + i)) % 1000) as i64).collect(),
         noise: fill::normal(&format!("train/eps{k}"), count).iter().map(|&z| z as f32).collect(),
+        weights: vec![],
     }
 }
 
@@ -229,6 +255,75 @@ fn an_untrained_network_predicts_nothing_and_loses_the_variance_of_eps() {
     assert_close(&trainer.row().unwrap().means[..1], &[power], 1e-6);
 }
 
+#[test]
+fn the_bound_of_a_hybrid_loss_moves_the_variance_and_not_the_mean() {
+    // Plain gradient descent: what Adam does to a gradient of 0 says nothing.
+    let moved = |loss, weights: BTreeMap<String, Tensor>| {
+        let mut settings = ranged(loss, false);
+        settings.optimiser.clip = 1e9;
+        if loss == DenoiserLossKind::Simple {
+            let Learner::Denoiser(denoiser) = &mut settings.learner else { unreachable!() };
+            denoiser.network.out_channels = 3;
+        }
+        let mut trainer = Trainer::new(settings, Device::Cpu, Some(&weights)).unwrap();
+        trainer.step(&batch(0), 24).unwrap();
+        let parameters = trainer.parameters().clone();
+        let gradient = parameters.split(&trainer.state().unwrap().moments.mean).unwrap();
+        let row = trainer.row().unwrap().means;
+        (gradient["conv_out.bias"].copy(), row, trainer.columns())
+    };
+    let values = |x: Tensor| Vec::<f64>::try_from(x.to_kind(Kind::Double)).unwrap();
+    let (simple, row, _) = moved(DenoiserLossKind::Simple, weights());
+    let (hybrid, both, columns) = moved(DenoiserLossKind::Hybrid(0.5), ranged_weights(0.3));
+    let (vlb, ..) = moved(DenoiserLossKind::Vlb, ranged_weights(0.3));
+    assert_eq!(columns[..2], ["loss", "mse"]);
+    assert_eq!(columns[6..], ["vlb", "gradient norm"]);
+    assert_close(&both[1..2], &row[..1], 1e-6);
+    assert_close(&both[..1], &[both[1] + 0.5 * both[6]], 1e-5 * both[0]);
+    let (simple, hybrid, vlb) = (values(simple), values(hybrid), values(vlb));
+    let of_variance: f64 = hybrid[3..].iter().map(|g| g.abs()).sum();
+    assert!(of_variance > 1e-6, "{hybrid:?}");
+    // The layers below share their weights, so only the last one's mean is left alone.
+    assert_close(&hybrid[..3], &simple, 1e-6);
+    assert!(vlb[..3].iter().zip(&simple).any(|(a, b)| (a - b).abs() > 1e-3), "{vlb:?} {simple:?}");
+}
+
+#[test]
+fn timesteps_follow_the_losses_once_all_are_known() {
+    let mut settings = ranged(DenoiserLossKind::Vlb, true);
+    let Learner::Denoiser(denoiser) = &mut settings.learner else { unreachable!() };
+    denoiser.schedule = ddim::core::Schedule::linear(1e-3, 0.3, 6).unwrap();
+    let mut trainer = Trainer::new(settings, Device::Cpu, Some(&ranged_weights(0.0))).unwrap();
+    let step = |trainer: &mut Trainer, k: u64| {
+        let all = Batch { timesteps: (0..6).collect(), ..batch(k) };
+        trainer.step(&all, 600).unwrap();
+        trainer.state().unwrap().importance.clone().unwrap()
+    };
+    for k in 0..10 {
+        let importance = step(&mut trainer, k);
+        assert_eq!(importance.counts, [k + 1; 6]);
+    }
+    let before = trainer.state().unwrap().importance.clone().unwrap();
+    let (drawn, _) = before.draw(0, 60, 6).unwrap();
+    let after = step(&mut trainer, 10);
+    // What was remembered is of the timesteps that were drawn, not of those of the batch.
+    let changed: Vec<i64> = (0..6)
+        .filter(|&t| before.losses[10 * t..10 * t + 10] != after.losses[10 * t..10 * t + 10])
+        .map(|t| t as i64)
+        .collect();
+    let mut expected = drawn;
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(changed, expected);
+    assert!(changed.len() < 6, "a uniform draw would look the same");
+    // A row weighs each image: the mean of ones is one whatever was drawn.
+    trainer.row().unwrap();
+    step(&mut trainer, 11);
+    assert!(
+        trainer.row().unwrap().means.iter().filter(|mean| !mean.is_nan()).all(|m| m.is_finite())
+    );
+}
+
 /// A training of half a second: 3 classes of 8 x 8 images, in bfloat16 if `precision` says so.
 fn manifest(folder: &Path, more: &str) -> std::path::PathBuf {
     let images = folder.join("images");
@@ -272,9 +367,9 @@ fn outcome(out: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Kills a training after each of these milliseconds, and compares how it ends with one left alone.
-fn kill_and_compare(threads: &str, waits: &[u64], least: usize) {
+fn kill_and_compare(threads: &str, waits: &[u64], least: usize, more: &str) {
     let folder = TempDir::new().unwrap();
-    let manifest = manifest(folder.path(), "");
+    let manifest = manifest(folder.path(), more);
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
     assert!(train(&manifest, &whole, threads).status().unwrap().success());
     let mut kills = 0;
@@ -298,12 +393,75 @@ fn kill_and_compare(threads: &str, waits: &[u64], least: usize) {
 fn a_training_that_is_killed_ten_times_ends_at_the_same_bytes() {
     // Fixed, but anywhere: a kill may hit the start, a step, an exam or a file being written.
     let waits = [350, 140, 420, 90, 260, 510, 180, 330, 600, 220, 470, 390];
-    kill_and_compare("1", &waits, 5);
+    kill_and_compare("1", &waits, 5, "");
 }
 
 #[test]
 fn a_training_divided_over_threads_that_is_killed_ends_at_the_same_bytes() {
-    kill_and_compare("2", &[450, 150, 520, 310], 2);
+    kill_and_compare("2", &[450, 150, 520, 310], 2, "");
+}
+
+#[test]
+fn a_training_whose_timesteps_follow_its_losses_ends_at_the_same_bytes_too() {
+    // So few timesteps that all are known long before the end.
+    let more = "[loss]\nkind = \"vlb\"\n[schedule]\nhorizon = 20\nbeta_end = 0.4\n";
+    kill_and_compare("1", &[350, 140, 420, 90, 260, 510], 3, more);
+}
+
+#[test]
+fn a_trained_variance_is_stated_and_sampled_with() {
+    let folder = TempDir::new().unwrap();
+    let path = manifest(folder.path(), "");
+    let first = ["train", path.to_str().unwrap(), "--threads", "1", "--set", "budget.images=40"];
+    assert_eq!(ddim(&first, folder.path()).0, 0);
+    let own = "channels = [8, 8]\nlayers = 1\nattention = [1]\ngroups = 4";
+    let text = fs::read_to_string(&path).unwrap().replace("\"tiny\"", "\"on\"");
+    let text = text.replace(own, "start = \"training/tiny/model\"");
+    fs::write(folder.path().join("on.toml"), text).unwrap();
+    let on = ["train", "on.toml", "--threads", "1", "--set", "budget.images=40"];
+    let hybrid = ["--set", "loss.kind=hybrid", "--set", "network.widen=true"];
+    // One without the other is refused, and says which.
+    let (code, _, error) = ddim(&[&on[..], &hybrid[..2]].concat(), folder.path());
+    assert_eq!(code, 2);
+    assert!(error.contains("`network.widen = true` adds them"), "{error}");
+    let (code, _, error) = ddim(&[&on[..], &hybrid[2..]].concat(), folder.path());
+    assert_eq!(code, 2);
+    assert!(error.contains("makes room for a variance, and this loss learns none"), "{error}");
+    let (code, card, log) = ddim(&[&on[..], &hybrid].concat(), folder.path());
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("its last layer is widened from 3 to 6 channels"), "{log}");
+    assert!(card.contains("`training/tiny/model`; its last layer is widened"), "{card}");
+    assert!(card.contains("loss L_simple + 0.001 L_vlb in bits per dimension"), "{card}");
+    let out = folder.path().join("training/on");
+    for file in ["vlb.png", "vlb.svg", "loss.png"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let header = fs::read_to_string(out.join("loss.csv")).unwrap();
+    assert!(header.starts_with("images,loss,mse,mse t 0..250,"), "{header}");
+    let scheduler = fs::read_to_string(out.join("model/scheduler_config.json")).unwrap();
+    assert!(scheduler.contains("\"variance_type\": \"learned_range\""), "{scheduler}");
+    let (_, shown, _) = ddim(&["inspect", "training/on/model"], folder.path());
+    assert!(shown.contains("predicts eps and the range of its variance"), "{shown}");
+    // Ancestral sampling takes the variance that is stated, and another one where it is asked to.
+    let sample = |more: &[&str]| {
+        let base = ["sample", "--model", "training/on/model", "--steps", "3", "--samples", "2"];
+        let all = [&base[..], &["--solver", "ddpm", "--out", "x.npy"], more].concat();
+        let (code, _, log) = ddim(&all, folder.path());
+        assert_eq!(code, 0, "{log}");
+        fs::read(folder.path().join("x.npy")).unwrap()
+    };
+    let stated = sample(&[]);
+    assert_eq!(stated, sample(&["--variance", "learned"]));
+    assert_ne!(stated, sample(&["--eta", "1"]));
+    // It is trained on as it is, and not widened twice.
+    let text = fs::read_to_string(folder.path().join("on.toml")).unwrap();
+    let text = text.replace("\"on\"", "\"again\"").replace("tiny/model", "on/model");
+    fs::write(folder.path().join("on.toml"), text).unwrap();
+    let (code, _, log) = ddim(&[&on[..], &hybrid[..2]].concat(), folder.path());
+    assert_eq!(code, 0, "{log}");
+    let (code, _, error) = ddim(&[&on[..], &hybrid].concat(), folder.path());
+    assert_eq!(code, 2);
+    assert!(error.contains("makes 6 channels of 3 already"), "{error}");
 }
 
 fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {

@@ -206,6 +206,14 @@ impl Setting {
         tau.into_iter().chain(steps).collect()
     }
 
+    /// The arguments for the levels to visit, as another flag implies them, if these name none.
+    pub(super) fn levels_or(&self, flag: &'static str, tau: &str, steps: u64) -> Vec<Argument> {
+        if self.tau.is_some() || self.steps.is_some() || self.calls.is_some() {
+            return vec![];
+        }
+        vec![Argument::flag(flag, "grid.tau", tau), Argument::flag(flag, "grid.steps", steps)]
+    }
+
     /// The plan to decode latents: what made them, with the flags applied.
     pub(super) fn plan_for(
         &self,

@@ -202,7 +202,7 @@ impl<D: Denoiser> FromX0<D> {
         State::lincomb(&[(1.0 / std, x), (-at.state.signal() / std, x0)])
     }
 
-    fn admits(at: At) -> Result<()> {
+    pub(super) fn admits(at: At) -> Result<()> {
         if at.state.is_clean() {
             return Err(Error::NoEpsAtClean { model: "x0-prediction" });
         }

@@ -9,6 +9,7 @@
 
 mod curvature;
 mod denoiser;
+mod divergent;
 mod error;
 mod grid;
 mod integrate;
@@ -24,6 +25,7 @@ mod trajectory;
 
 pub use curvature::Curvature;
 pub use denoiser::{At, ClipX0, Denoiser, FromV, FromX0, Prediction};
+pub use divergent::{Divergent, Trace};
 #[cfg(feature = "harness")]
 pub(crate) use error::out_of_memory;
 pub use error::{Error, Result};

@@ -36,6 +36,13 @@ pub enum Draw {
     },
     /// Directions that samples are projected onto.
     Directions,
+    /// A probe of a Jacobian's trace.
+    Probe {
+        /// 0 for the first probe of a sample, 1 for the second, ...
+        k: u8,
+    },
+    /// Where in its bin the value of a byte lies.
+    Bin,
 }
 
 impl Draw {
@@ -46,6 +53,8 @@ impl Draw {
             Self::Training { sub } => 1 << 63 | u64::from(sub),
             Self::Data { sub } => 1 << 62 | u64::from(sub),
             Self::Directions => 1 << 61,
+            Self::Probe { k } => 1 << 60 | u64::from(k),
+            Self::Bin => 1 << 59,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Data drawn from one isotropic Gaussian: everything about it is known exactly.
 
+use ndarray::Axis;
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 use rand_chacha::ChaCha8Rng;
 
-use crate::exact::ExactModel;
+use crate::exact::{Component, ExactModel};
 use crate::{
     backends::array::Array,
-    core::{At, Denoiser, Error, Eval, Level, Method, Prediction, Result, Solver, State, Step},
+    core::{
+        At, Denoiser, Divergent, Error, Eval, Level, Method, Prediction, Result, Solver, State,
+        Step, Trace,
+    },
 };
 
 /// Data $x_0 \sim \mathcal N(\mu \mathbf 1, s^2 I)$, whose noise prediction and whose
@@ -68,7 +72,35 @@ impl Denoiser for Gaussian {
     }
 }
 
+impl Divergent for Gaussian {
+    fn predict_with_trace(
+        &self,
+        x: &Array,
+        at: At,
+        trace: &Trace<'_, Array>,
+    ) -> Result<(Array, Vec<f64>)> {
+        let eps = self.predict(x, at)?;
+        // The Jacobian is this times the identity.
+        let scale = at.asked.std() / self.variance(at.asked);
+        let of = |sample: usize| {
+            let squares =
+                |z: &Array| z.index_axis(Axis(0), sample).iter().map(|z| z * z).sum::<f64>();
+            let n = trace.probes.len();
+            let norm = match n {
+                0 => trace.dimensions as f64,
+                _ => trace.probes.iter().map(squares).sum::<f64>() / n as f64,
+            };
+            scale * norm
+        };
+        Ok((eps, (0..x.len_of(Axis(0))).map(of).collect()))
+    }
+}
+
 impl ExactModel for Gaussian {
+    fn components(&self) -> Vec<Component> {
+        vec![Component { weight: 1.0, mean: vec![self.mean], std: self.std }]
+    }
+
     fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]) {
         for x in sample {
             let normal: f64 = StandardNormal.sample(generator);

@@ -5,11 +5,15 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     backends::array::Array,
-    core::{Denoiser, Draw, generator},
+    core::{Divergent, Draw, generator},
+    exact::Component,
 };
 
-/// A denoiser of data that can be drawn.
-pub trait ExactModel: Denoiser<State = Array> {
+/// A denoiser of data that can be drawn, and whose density is known.
+pub trait ExactModel: Divergent<State = Array> {
+    /// The Gaussians that the data is a mixture of; a Dirac distribution's has no width.
+    fn components(&self) -> Vec<Component>;
+
     /// Fills `sample` with one draw $x_0$ of the data.
     fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]);
 }

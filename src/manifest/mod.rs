@@ -59,6 +59,8 @@ pub struct Kind {
     pub keys: Vec<&'static str>,
     /// The eta of a solver that has one, if the manifest gives none.
     pub default_eta: f64,
+    /// Whether it samples with the variance that a network predicts: its default, of a model that says so.
+    pub learns: bool,
     /// Further numbers of a solver's section, with their defaults.
     pub options: Vec<(&'static str, f64)>,
     /// What can be switched on in a solver's section. A switch that is off does not appear in a cell's
@@ -73,6 +75,7 @@ impl Kind {
             name: name.into(),
             keys: keys.to_vec(),
             default_eta: 0.0,
+            learns: false,
             options: vec![],
             switches: vec![],
         }

@@ -11,6 +11,7 @@
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
 
+mod bits;
 mod curvature;
 mod errors;
 mod few;
@@ -34,6 +35,7 @@ mod sides;
 mod sliced;
 mod slope;
 
+pub use bits::{BITS, BITS_DECODER, BITS_GAP, BITS_PRIOR, BITS_STEPS};
 pub use curvature::{CURVATURE, CURVATURE_SIGMA2};
 pub use errors::{ERROR, ERROR_MEDIAN, FEATURE_ERROR};
 pub use frechet::FrechetReference;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::backends::fused;
-use crate::core::{At, Denoiser, Error, Prediction, Result};
+use crate::core::{At, Denoiser, Divergent, Error, Prediction, Result, Trace};
 use crate::networks::{
     checkpoint::{Checkpoint, Container, Which},
     compiled::{About, Compiled, CompiledError},
@@ -307,5 +307,57 @@ impl Denoiser for Network {
         let half = |first| out.f_narrow(1, first, image[1])?.f_contiguous();
         let halves = || Ok(Prediction { range: Some(half(image[1])?), ..half(0)?.into() });
         halves().map_err(|error: tch::TchError| Error::model(error))
+    }
+}
+
+impl Divergent for Network {
+    /// By a backward pass of the network for each probe: $z^\top J$, and from it $z^\top J z$.
+    fn predict_with_trace(
+        &self,
+        x: &Tensor,
+        at: At,
+        trace: &Trace<'_, Tensor>,
+    ) -> Result<(Tensor, Vec<f64>)> {
+        let unet = match &self.body {
+            Body::Unet(unet) if !trace.probes.is_empty() => unet,
+            Body::Unet(_) => {
+                let why = "an exact trace takes as many passes as an image has values: only \
+                           exact-score models have one, a network takes probes";
+                return Err(Error::Likelihood(why.into()));
+            }
+            Body::Script(_) | Body::Compiled(_) => {
+                let why = format!(
+                    "{} is a program, which gives no gradients: take the weights it was made of",
+                    self.name
+                );
+                return Err(Error::Likelihood(why));
+            }
+        };
+        let torch = |error: tch::TchError| Error::model(error);
+        let kind = x.f_kind().map_err(torch)?;
+        let t = Tensor::f_from_slice(&[at.asked.t.max(0.0)]).map_err(Error::model)?;
+        let leaf = || x.f_detach()?.f_to_kind(Kind::Float)?.f_set_requires_grad(true);
+        let leaf = leaf().map_err(torch)?;
+        let out = unet.forward_train(&leaf, &t, None).map_err(Error::model)?;
+        let eps = out.f_narrow(1, 0, x.size()[1]).map_err(torch)?;
+        let rows = x.size()[0];
+        let mut sums = vec![0.0; usize::try_from(rows).unwrap_or(0)];
+        for (k, z) in trace.probes.iter().enumerate() {
+            let along = || -> std::result::Result<Vec<f64>, tch::TchError> {
+                let z = z.f_to_kind(Kind::Float)?;
+                let product = eps.f_mul(&z)?.f_sum(Kind::Float)?;
+                let more = k + 1 < trace.probes.len();
+                let gradient = Tensor::f_run_backward(&[&product], &[&leaf], more, false)?;
+                let values =
+                    gradient[0].f_mul(&z)?.f_to_kind(Kind::Double)?.f_reshape([rows, -1])?;
+                let sums = values.f_sum_dim_intlist(1, false, Kind::Double)?;
+                Vec::try_from(sums.f_to_device(tch::Device::Cpu)?)
+            };
+            for (sum, value) in sums.iter_mut().zip(along().map_err(torch)?) {
+                *sum += value / trace.probes.len() as f64;
+            }
+        }
+        let eps = eps.f_detach().and_then(|eps| eps.f_to_kind(kind)?.f_contiguous());
+        Ok((eps.map_err(torch)?, sums))
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     data::Split,
+    likelihood::Probe,
     networks::{placement::Precision, predicts::Predicts},
     plan::{
         grid::{GridSpec, ScheduleSpec},
@@ -292,11 +293,56 @@ pub enum Task {
     Reconstruct(ImagesSpec),
     /// Decodes the arc between two draws of noise.
     Interpolate(ArcSpec),
+    /// Says how likely images are.
+    Bits(BitsSpec),
+}
+
+/// What `task = "bits"` measures, and how.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BitsSpec {
+    /// `[images]`.
+    #[serde(flatten)]
+    pub images: ImagesSpec,
+    /// How the divergence of the ODE is taken; absent for a method that draws noise, which has a bound.
+    #[serde(flatten)]
+    pub trace: Option<TraceSpec>,
+}
+
+/// `[likelihood]`: how the trace of the network's Jacobian is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TraceSpec {
+    /// Random directions; none for the exact trace.
+    #[serde(rename = "trace", serialize_with = "trace")]
+    pub kind: Option<Probe>,
+    /// How many of them; 1 for the exact trace.
+    pub probes: u8,
+}
+
+/// The traces by name.
+pub const TRACES: [(&str, Option<Probe>); 3] =
+    [("exact", None), ("rademacher", Some(Probe::Rademacher)), ("gaussian", Some(Probe::Gaussian))];
+
+#[allow(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn trace<S: Serializer>(kind: &Option<Probe>, serializer: S) -> Result<S::Ok, S::Error> {
+    let named = TRACES.iter().find(|(_, known)| known == kind);
+    serializer.serialize_str(named.map_or("", |(name, _)| name))
 }
 
 impl Task {
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The images it begins with; none of a task that begins with noise.
+    pub fn images(&self) -> Option<&ImagesSpec> {
+        match self {
+            Self::Reconstruct(images) | Self::Bits(BitsSpec { images, .. }) => Some(images),
+            Self::Sample | Self::Interpolate(_) => None,
+        }
     }
 }
 
@@ -322,7 +368,7 @@ impl Serialize for ArcSpec {
     }
 }
 
-/// `[images]`: what is encoded.
+/// `[images]`: what is encoded or coded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImagesSpec {
     /// A data set's name or path, or `solution` for what the reference solution makes of each sample's
@@ -358,6 +404,14 @@ impl ImagesSpec {
     /// Whether the images are the reference solution's, and their noise is known.
     pub fn is_solution(&self) -> bool {
         self.source == Self::SOLUTION
+    }
+
+    /// The source that is draws of an exact-score model's data, as bytes.
+    pub const DRAWS: &str = "draws";
+
+    /// Whether the images are draws of the model's own data.
+    pub fn is_draws(&self) -> bool {
+        self.source == Self::DRAWS
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 26] = [
+static TABLE: [&Measure; 31] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -43,6 +43,11 @@ static TABLE: [&Measure; 26] = [
     &metrics::PATH_JUMP,
     &metrics::PATH_ENDS,
     &metrics::FEATURE_PATH_LENGTH,
+    &metrics::BITS,
+    &metrics::BITS_PRIOR,
+    &metrics::BITS_STEPS,
+    &metrics::BITS_DECODER,
+    &metrics::BITS_GAP,
 ];
 
 /// A measure, by its place in the table.

@@ -21,8 +21,8 @@ use std::{
 
 pub use self::{
     cell::{
-        ArcSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
-        ReferenceSolution, SolverSpec, Solves, StateKind, Task, VARIANCES,
+        ArcSpec, BitsSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
+        ReferenceSolution, SolverSpec, Solves, StateKind, TRACES, Task, TraceSpec, VARIANCES,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

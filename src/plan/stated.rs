@@ -19,6 +19,8 @@ pub struct Stated {
     pub prediction: Predicts,
     /// The bound of the predicted x0, if it is clipped.
     pub clip: Option<f64>,
+    /// Whether the network predicts the range of its variance.
+    pub learned_range: bool,
     /// The levels it was trained for.
     pub schedule: ScheduleSpec,
     /// Unknown fields.

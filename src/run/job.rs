@@ -86,7 +86,8 @@ impl Job<'_> {
     ) -> Result<Option<String>> {
         let spec = &self.cell.spec;
         let path = strip_path(self.folder, self.key);
-        let mut strip = is_picture(self.sampler.shape()).then(|| Strip::new(self.cell, &path));
+        let mut strip =
+            is_shown(self.cell, self.sampler.shape()).then(|| Strip::new(self.cell, &path));
         for samples in missing {
             // The part that is drawn, when that began, and when what came before it was kept.
             let begun = cell::Cell::new(((0, 0), 0, Instant::now()));
@@ -275,9 +276,10 @@ fn perform(
     }
 }
 
-/// Whether samples are worth showing: grey or in colour, and more than a few pixels.
-fn is_picture([channels, height, width]: [usize; 3]) -> bool {
-    [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
+/// Whether a cell makes samples that are worth showing: grey or in colour, and more than a few pixels.
+fn is_shown(cell: &Cell, [channels, height, width]: [usize; 3]) -> bool {
+    let makes = !matches!(cell.spec.task, Task::Bits(_));
+    makes && [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
 }
 
 /// How many of a cell's pictures are shown, from the first: of a path, all.
@@ -300,7 +302,7 @@ pub(super) fn draw_strip(
         return Ok(());
     }
     let sampler = models.sampler(&cell.spec)?;
-    if !is_picture(sampler.shape()) {
+    if !is_shown(cell, sampler.shape()) {
         return Ok(());
     }
     let CellSpec { batch, samples, .. } = cell.spec;

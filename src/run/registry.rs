@@ -13,6 +13,7 @@ use tch::Tensor;
 use crate::{
     backends::array::Array,
     core::{self, Ghost, Schedule, Solver},
+    likelihood::Followed,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
         Euler, EulerMaruyama, Gddim, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB,
@@ -28,10 +29,21 @@ use crate::{
 /// The switch of multistep methods that lower their order at the end, as diffusers' do by default.
 const LOWER_ORDER_FINAL: &str = "lower_order_final";
 
-/// A solver on every state: exact-score models, networks, and the count of calls.
-pub trait Everywhere: Solver<Array> + Solver<Tensor> + Solver<Ghost> {}
+/// A solver on every state: exact-score models, networks, both with their likelihood, and the count of
+/// calls.
+pub trait Everywhere:
+    Solver<Array> + Solver<Tensor> + Solver<Followed<Array>> + Solver<Followed<Tensor>> + Solver<Ghost>
+{
+}
 
-impl<M: Solver<Array> + Solver<Tensor> + Solver<Ghost>> Everywhere for M {}
+impl<M> Everywhere for M where
+    M: Solver<Array>
+        + Solver<Tensor>
+        + Solver<Followed<Array>>
+        + Solver<Followed<Tensor>>
+        + Solver<Ghost>
+{
+}
 
 /// What a solver is built from.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +97,13 @@ impl Entry {
         self
     }
 
+    /// Lets it sample with the variance that a network predicts, which is then its default for a model
+    /// whose folder says that it predicts one.
+    pub fn learns(&mut self) -> &mut Self {
+        self.kind.learns = true;
+        self
+    }
+
     /// Lets its section hold a switch, which is off by default.
     pub fn switch(&mut self, name: &'static str) -> &mut Self {
         self.kind.keys.push(name);
@@ -114,6 +133,7 @@ impl Registry {
             .cite("Song, Meng, Ermon 2021, Eq. (12) and (16)");
         all.add("ddpm", &[], |s| Ok(Ddpm { variance: s.variance }))
             .noisy(1.0)
+            .learns()
             .cite("Ho, Jain, Abbeel 2020, algorithm 2");
         all.add("euler", &[], |_| Ok(Euler::Sigma))
             .cite("Song, Meng, Ermon 2021, Eq. (13) and (14)");

@@ -1,4 +1,5 @@
-//! What a cell does with a batch: samples, round trips, and paths between draws of noise.
+//! What a cell does with a batch: samples, round trips, paths between draws of noise, and the cost of
+//! images in bits.
 //!
 //! Each ends in [`Samples`]: pictures, model calls, and numbers per sample by their names in
 //! manifests.
@@ -14,8 +15,8 @@ use crate::{
 };
 use crate::{
     error::{Error, Result, remedy::sentence},
-    plan::{ArcSpec, CellSpec, ImagesSpec, Task},
-    run::assemble::{Carried, Sampler, Samples, Way, single},
+    plan::{ArcSpec, BitsSpec, CellSpec, ImagesSpec, Task},
+    run::assemble::{Carried, Coded, Costs, Sampler, Samples, Way, single},
 };
 
 /// The latents' numbers, in the order of [`LatentStatistics::values`].
@@ -56,13 +57,13 @@ impl Pictures {
         notes.map(String::as_str).collect::<std::collections::BTreeSet<_>>().into_iter()
     }
 
-    /// The images of a cell that encodes a data set; absent for any other.
+    /// The images of a cell that takes them from a data set; absent for any other.
     ///
     /// # Errors
     /// A set that is not on this machine, cannot be read, or has too few images.
     pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
-        let Task::Reconstruct(images) = &spec.task else { return Ok(None) };
-        if images.is_solution() {
+        let Some(images) = spec.task.images() else { return Ok(None) };
+        if images.is_solution() || images.is_draws() {
             return Ok(None);
         }
         let ImagesSpec { source, exclude, .. } = images;
@@ -94,7 +95,7 @@ impl Pictures {
         })?;
         if set.len() < spec.samples {
             return Err(Error::input(format!(
-                "{source} has {} images, and the cell encodes {}: lower `samples`",
+                "{source} has {} images, and the cell takes {}: lower `samples`",
                 set.len(),
                 spec.samples
             )));
@@ -108,7 +109,7 @@ impl Pictures {
 /// The set known by name that a cell encodes, and which part of it; none of a cell that encodes
 /// nothing or something else.
 pub fn known_set(spec: &CellSpec) -> Option<(&'static Known, Split)> {
-    let Task::Reconstruct(images) = &spec.task else { return None };
+    let images = spec.task.images()?;
     let known = KNOWN.iter().find(|known| known.name == images.source)?;
     Some((known, images.split.unwrap_or(DEFAULT_SPLIT)))
 }
@@ -129,11 +130,21 @@ pub fn perform(
     match &spec.task {
         Task::Sample => sampler.sample(noise, rows, observe),
         Task::Interpolate(arc) => interpolate(sampler, noise, rows, *arc, observe),
+        Task::Bits(BitsSpec { trace, .. }) => {
+            let coded = match images {
+                Some(images) => Coded::Images(levels(sampler, images, (first, rows))?),
+                None => Coded::Draws(rows),
+            };
+            let clock = Instant::now();
+            let Costs { numbers, calls } = sampler.bits(coded, trace.as_ref(), noise, observe)?;
+            let time = clock.elapsed();
+            // Nothing is drawn that could be shown.
+            let images = Array4::zeros((rows, 0, 0, 0));
+            Ok(Samples { images, calls, numbers, solution: None, path: None, time })
+        }
         Task::Reconstruct(_) => {
-            if let Some(Encoded { set, .. }) = images {
-                let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
-                let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
-                check_shape(sampler.shape(), &images)?;
+            if let Some(images) = images {
+                let images = levels(sampler, images, (first, rows))?;
                 reconstruct(sampler, noise, &images, None, observe)
             } else {
                 let (latents, images) = sampler.solution(noise, rows, &mut || observe(0))?;
@@ -141,6 +152,18 @@ pub fn perform(
             }
         }
     }
+}
+
+/// Some images of a set on [-1, 1].
+fn levels(
+    sampler: &dyn Sampler,
+    Encoded { set, .. }: &Encoded,
+    (first, rows): (usize, usize),
+) -> core::Result<Array4<f64>> {
+    let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
+    let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
+    check_shape(sampler.shape(), &images)?;
+    Ok(images)
 }
 
 fn check_shape([c, h, w]: [usize; 3], images: &Array4<f64>) -> core::Result<()> {

@@ -28,6 +28,8 @@ pub struct Batch {
     pub timesteps: Vec<i64>,
     /// The noise eps of each image, as long as `images`; empty where nothing is noised.
     pub noise: Vec<f32>,
+    /// The weight of each image's loss; empty where all are 1.
+    pub weights: Vec<f32>,
 }
 
 impl Batch {
@@ -43,7 +45,8 @@ impl Batch {
                 shape: [images.len(), c, h, w],
                 images: self.images[values.clone()].to_vec(),
                 classes: self.classes.get(images.clone()).unwrap_or_default().to_vec(),
-                timesteps: self.timesteps.get(images).unwrap_or_default().to_vec(),
+                timesteps: self.timesteps.get(images.clone()).unwrap_or_default().to_vec(),
+                weights: self.weights.get(images).unwrap_or_default().to_vec(),
                 noise: self.noise.get(values).unwrap_or_default().to_vec(),
             }
         };
@@ -114,6 +117,7 @@ impl<'a> Feed<'a> {
             classes: classes.collect(),
             timesteps,
             noise,
+            weights: vec![],
         }
     }
 }

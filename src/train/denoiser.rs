@@ -1,5 +1,5 @@
-//! The loss of a diffusion model: the squared error of what it predicts at timesteps drawn
-//! uniformly.
+//! The loss of a diffusion model: the squared error of what it predicts at drawn timesteps, the
+//! variational bound of what it samples, or both.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,22 @@ use crate::train::{
     batch::Batch,
     dropout::{self, Dropout},
     objective::{Loss, Objective, unfit},
-    settings::Denoiser,
+    settings::{Denoiser, DenoiserLossKind},
+    variational::{self, Terms},
 };
 
 /// Parts of the timesteps whose mean losses are reported with the whole: equal quarters.
 pub const QUARTERS: usize = 4;
 
+/// The column of the variational bound: an estimate of all its terms but the prior's, bits per dimension.
+pub const VLB: &str = "vlb";
+
 /// $w(t)\,\lVert y - f_\theta(\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon, t)\rVert^2$
 /// with y the target and $w = \min(1/\bar\alpha_t, \text{cap})$, as a mean over values and images.
 ///
-/// With a cap of 1 and eps as the target this is $L_\text{simple}$ (Ho et al. 2020, Eq. 14).
+/// With a cap of 1 and eps as the target this is $L_\text{simple}$ (Ho et al. 2020, Eq. 14). A network with
+/// a range of the variance adds to it, or takes in its place, T times the term of the variational bound
+/// at t: $L_\text{hybrid}$ and $L_\text{vlb}$ (Nichol, Dhariwal 2021, Eqs. 16 and 4).
 #[derive(Debug)]
 pub struct DenoiserLoss {
     learner: Denoiser,
@@ -33,6 +39,8 @@ pub struct DenoiserLoss {
     placement: Placement,
     /// $\sqrt{\bar\alpha}$, $\sqrt{1 - \bar\alpha}$ and the weight, by timestep.
     levels: Vec<[f32; 3]>,
+    /// Those of the variational bound, if it is learned.
+    terms: Option<Terms>,
 }
 
 impl DenoiserLoss {
@@ -50,7 +58,9 @@ impl DenoiserLoss {
         };
         let levels = (0..learner.schedule.horizon()).map(level).collect();
         let layers = dropout::layers(&learner);
-        Self { learner, seed, layers, placement, levels }
+        let terms = learner.loss.learns_range();
+        let terms = terms.then(|| Terms::new(&learner.schedule, learner.target));
+        Self { learner, seed, layers, placement, levels, terms }
     }
 }
 
@@ -67,7 +77,8 @@ impl Objective for DenoiserLoss {
     }
 
     /// The images' bytes, the noise, three numbers of each timestep `[3, N]`, the timesteps, the
-    /// frequencies of their features, and the keys of dropout if there is any.
+    /// frequencies of their features; the numbers of the bound and the weights `[N]`, if the bound is
+    /// learned; and the keys of dropout if there is any.
     fn inputs(&self, batch: &Batch) -> Result<Vec<Tensor>, tch::TchError> {
         let shape = batch.shape.map(|side| side.cast_signed() as i64);
         let level = |which: usize| {
@@ -82,6 +93,13 @@ impl Objective for DenoiserLoss {
             Tensor::f_from_slice(&batch.timesteps)?,
             unet::frequencies(&self.learner.network, Device::Cpu)?,
         ];
+        if let Some(terms) = &self.terms {
+            host.push(terms.of(&batch.timesteps)?);
+            host.push(match batch.weights.as_slice() {
+                [] => Tensor::f_ones([shape[0]], (Kind::Float, Device::Cpu))?,
+                weights => Tensor::f_from_slice(weights)?,
+            });
+        }
         if self.learner.dropout > 0.0 {
             host.push(dropout::keys(self.seed, batch.first, batch.shape[0], self.layers)?);
         }
@@ -94,8 +112,13 @@ impl Objective for DenoiserLoss {
         _: &mut BTreeMap<String, Tensor>,
         inputs: &[Tensor],
     ) -> Result<Loss, UnetError> {
-        let [bytes, eps, levels, t, frequencies, keys @ ..] = inputs else {
+        let [bytes, eps, levels, t, frequencies, rest @ ..] = inputs else {
             return Err(unfit(inputs));
+        };
+        let (bound, keys) = match (&self.terms, rest) {
+            (None, keys) => (None, keys),
+            (Some(_), [numbers, weights, keys @ ..]) => (Some((numbers, weights)), keys),
+            (Some(_), _) => return Err(unfit(inputs)),
         };
         let x0 = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(127.5)?.f_sub_scalar_(1.0)?;
         let per_image = |which| levels.f_get(which)?.f_reshape([-1, 1, 1, 1]);
@@ -106,20 +129,44 @@ impl Objective for DenoiserLoss {
             Unet::of_parameters(&self.learner.network, parameters, frequencies, self.placement)?;
         let dropout = keys.first().map(|keys| Dropout::new(keys, self.learner.dropout));
         let dropout = dropout.as_ref().map(|dropout| dropout as &dyn unet::Dropout);
-        let predicted = network.forward_train(&x, t, dropout)?;
+        let out = network.forward_train(&x, t, dropout)?;
+        let channels = x.size()[1];
+        let predicted =
+            if bound.is_some() { out.f_narrow(1, 0, channels)? } else { out.shallow_clone() };
         let target = match self.learner.target {
             Predicts::Eps => eps.shallow_clone(),
-            Predicts::X0 => x0,
+            Predicts::X0 => x0.shallow_clone(),
             Predicts::V => signal.f_mul(eps)?.f_sub(&noise.f_mul(&x0)?)?,
         };
-        let squares = predicted.f_sub(&target)?.f_square()?;
+        let error = predicted.f_sub(&target)?;
+        let squares = error.f_square()?;
         let each = squares.f_mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Float)?;
         let weighted = if self.learner.weight_cap > 1.0 {
             each.f_mul(&levels.f_get(2)?)?
         } else {
             each.shallow_clone()
         };
-        Ok(Loss { total: weighted.f_mean(Kind::Float)?, each: each.f_detach()?.f_unsqueeze(0)? })
+        let Some((numbers, weights)) = bound else {
+            let total = weighted.f_mean(Kind::Float)?;
+            return Ok(Loss { total, each: each.f_detach()?.f_unsqueeze(0)? });
+        };
+        let range = out.f_narrow(1, channels, channels)?;
+        let loss = self.learner.loss;
+        // The bound of a hybrid loss moves the variance alone.
+        let error = if loss == DenoiserLossKind::Vlb { error } else { error.f_detach()? };
+        let vlb = variational::bits(numbers, &error, &range, &x0)?;
+        let vlb = vlb.f_mul_scalar(self.levels.len() as f64)?.f_to_kind(Kind::Float)?;
+        let total = match loss {
+            DenoiserLossKind::Hybrid(factor) => weighted.f_add(&vlb.f_mul_scalar(factor)?)?,
+            _ => vlb.shallow_clone(),
+        };
+        let rows = [&total, &each, &vlb].map(Tensor::f_detach);
+        let each = Tensor::f_stack(&rows.into_iter().collect::<Result<Vec<_>, _>>()?, 0)?;
+        Ok(Loss { total: total.f_mul(weights)?.f_mean(Kind::Float)?, each })
+    }
+
+    fn importance(&self) -> bool {
+        self.learner.importance
     }
 
     fn divides(&self) -> bool {
@@ -130,21 +177,34 @@ impl Objective for DenoiserLoss {
         self.levels.len()
     }
 
+    /// The squared error with those of its quarters, called the loss where it is the whole of it; beside a
+    /// bound the loss is first, and T times the term of the bound is last.
     fn columns(&self) -> Vec<String> {
+        let error = if self.terms.is_some() { "mse" } else { "loss" };
         let quarters = (0..QUARTERS).map(|quarter| {
             let horizon = self.levels.len();
             let (low, high) = (quarter * horizon / QUARTERS, (quarter + 1) * horizon / QUARTERS);
-            format!("loss t {low}..{high}")
+            format!("{error} t {low}..{high}")
         });
-        std::iter::once("loss".to_owned()).chain(quarters).collect()
+        let errors = std::iter::once(error.to_owned()).chain(quarters);
+        if self.terms.is_none() {
+            return errors.collect();
+        }
+        std::iter::once("loss".to_owned()).chain(errors).chain([VLB.to_owned()]).collect()
     }
 
     /// The unweighted error, to the whole and to the quarter of its timestep.
-    fn belongs(&self, _: usize, t: Option<i64>) -> Vec<usize> {
+    fn belongs(&self, k: usize, t: Option<i64>) -> Vec<usize> {
+        let first = match (&self.terms, k) {
+            (None, _) => 0,
+            (Some(_), 0) => return vec![0],
+            (Some(_), 1) => 1,
+            (Some(_), _) => return vec![2 + QUARTERS],
+        };
         let quarter = t.and_then(|t| usize::try_from(t).ok()).map(|t| {
             // The last t whose quarter begins at or before it.
             (0..QUARTERS).rev().find(|q| q * self.levels.len() / QUARTERS <= t).unwrap_or(0)
         });
-        std::iter::once(0).chain(quarter.map(|quarter| 1 + quarter)).collect()
+        std::iter::once(first).chain(quarter.map(|quarter| first + 1 + quarter)).collect()
     }
 }

@@ -65,6 +65,12 @@ pub trait Objective: Send + Sync {
         0
     }
 
+    /// Whether timesteps are drawn where the loss is large: the first reported value is then the loss of
+    /// an image, without its weight.
+    fn importance(&self) -> bool {
+        false
+    }
+
     /// The names of what is reported, means over images.
     fn columns(&self) -> Vec<String>;
 

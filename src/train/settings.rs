@@ -41,6 +41,7 @@ pub enum Budget {
 }
 
 /// What learns.
+#[allow(clippy::large_enum_variant, reason = "a training has one")]
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Learner {
@@ -57,14 +58,48 @@ pub struct Denoiser {
     pub network: UnetConfig,
     /// The probability that a value inside a residual block is dropped.
     pub dropout: f64,
-    /// The noise schedule, whose timesteps are drawn uniformly.
+    /// The noise schedule, whose timesteps are drawn.
     #[serde(serialize_with = "levels")]
     pub schedule: Schedule,
-    /// What is predicted; the squared error of it is the loss.
+    /// What is predicted.
     pub target: Predicts,
     /// The loss at a timestep is weighted by $\min(1 / \bar\alpha, \text{cap})$: 1 is $L_\text{simple}$,
     /// a few units steady a short training at high noise. Only for eps.
     pub weight_cap: f64,
+    /// What is minimised; absent from the JSON if it is the squared error, so that older checkpoints are
+    /// still continued.
+    #[serde(skip_serializing_if = "DenoiserLossKind::is_simple")]
+    pub loss: DenoiserLossKind,
+    /// Whether timesteps are drawn where the loss is large, and not uniformly.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub importance: bool,
+}
+
+/// What a denoiser minimises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DenoiserLossKind {
+    /// The squared error of the prediction.
+    #[default]
+    Simple,
+    /// That plus this times T times a term of the variational bound, in bits per dimension, which moves
+    /// the variance and not the mean (Nichol, Dhariwal 2021, Eq. 16).
+    Hybrid(f64),
+    /// T times a term of the variational bound, which moves both.
+    Vlb,
+}
+
+impl DenoiserLossKind {
+    /// Whether it is the squared error alone.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_simple(&self) -> bool {
+        *self == Self::Simple
+    }
+
+    /// Whether the network learns the range of a variance, in as many output channels again.
+    pub fn learns_range(self) -> bool {
+        self != Self::Simple
+    }
 }
 
 /// A CIFAR residual network (He et al. 2016, section 4.2).

@@ -7,8 +7,8 @@ use tch::{Device, Kind, Tensor};
 use crate::backends::{replay::Replays, torch::first_line};
 use crate::networks::{placement::Placement, unet::UnetError};
 use crate::train::{
-    adam::Moments, batch::Batch, objective::Objective, objectives, parameters::Parameters,
-    settings::Settings, workers::Workers,
+    adam::Moments, batch::Batch, importance::Importance, objective::Objective, objectives,
+    parameters::Parameters, settings::Settings, workers::Workers,
 };
 
 /// Everything that a training carries from one step to the next.
@@ -24,8 +24,11 @@ pub struct State {
     pub average: Option<Tensor>,
     /// What forward passes change without a gradient.
     pub buffers: BTreeMap<String, Tensor>,
-    /// What was reported since the last row of the log: sum and count of every column.
+    /// What was reported since the last row of the log: sum and count of every column, each image
+    /// counted by its weight.
     pub sums: Vec<[f64; 2]>,
+    /// The losses that timesteps are drawn by; absent where they are drawn uniformly.
+    pub importance: Option<Importance>,
 }
 
 /// One row of the log.
@@ -49,8 +52,8 @@ pub struct Trainer {
     replays: Option<Replays>,
     decayed: Option<Tensor>,
     state: State,
-    /// Losses that are still on the device: timesteps, values, the norm of the gradient.
-    pending: Vec<(Vec<i64>, Tensor, Tensor)>,
+    /// Losses that are still on the device: timesteps, weights, values, the norm of the gradient.
+    pending: Vec<(Vec<i64>, Vec<f32>, Tensor, Tensor)>,
 }
 
 /// The last column of the log.
@@ -88,6 +91,7 @@ impl Trainer {
                 weights,
                 buffers: objective.buffers()?,
                 sums: vec![[0.0; 2]; objective.columns().len() + 1],
+                importance: objective.importance().then(|| Importance::new(objective.horizon())),
             },
             settings,
             objective,
@@ -159,7 +163,14 @@ impl Trainer {
     /// # Errors
     /// What LibTorch refuses.
     pub fn step(&mut self, batch: &Batch, budget: u64) -> Result<(), UnetError> {
+        let drawn = self.redrawn(batch);
+        let batch = drawn.as_ref().unwrap_or(batch);
         let (gradient, each) = self.gradient(batch)?;
+        if let Some(importance) = &mut self.state.importance {
+            // The next step's timesteps depend on these: the device is waited for.
+            let losses = Vec::<f32>::try_from(each.f_get(0)?.f_to_device(Device::Cpu)?)?;
+            importance.remember(&batch.timesteps, &losses);
+        }
         let Settings { optimiser, ema, .. } = &self.settings;
         let state = &mut self.state;
         tch::no_grad(|| -> Result<(), UnetError> {
@@ -177,9 +188,17 @@ impl Trainer {
                 let decay = ema.min((1.0 + step as f64) / (10.0 + step as f64));
                 let _ = average.f_lerp_(&state.weights, 1.0 - decay)?;
             }
-            self.pending.push((batch.timesteps.clone(), each, norm));
+            self.pending.push((batch.timesteps.clone(), batch.weights.clone(), each, norm));
             Ok(())
         })
+    }
+
+    /// The batch with timesteps drawn by their past losses; none where those it has are meant.
+    fn redrawn(&self, batch: &Batch) -> Option<Batch> {
+        let importance = self.state.importance.as_ref()?;
+        let (seed, n) = (self.settings.seed, batch.shape[0]);
+        let (timesteps, weights) = importance.draw(seed, batch.first, n)?;
+        Some(Batch { timesteps, weights, ..batch.clone() })
     }
 
     /// The gradient of a batch's loss, `[P]`, and what is reported of each image.
@@ -252,7 +271,7 @@ impl Trainer {
 
     /// Fetches the losses of past steps from the device, for which the two synchronise.
     fn settle(&mut self) -> Result<(), UnetError> {
-        for (timesteps, each, norm) in self.pending.drain(..) {
+        for (timesteps, weights, each, norm) in self.pending.drain(..) {
             let (rows, n) = each.size2()?;
             let values = Vec::<f32>::try_from(each.f_to_device(Device::Cpu)?.f_reshape([-1])?)?;
             let per_row = usize::try_from(n).unwrap_or(1).max(1);
@@ -260,10 +279,11 @@ impl Trainer {
                 values.chunks(per_row).enumerate().take(usize::try_from(rows).unwrap_or(0))
             {
                 for (i, &value) in values.iter().enumerate() {
+                    let weight = f64::from(weights.get(i).copied().unwrap_or(1.0));
                     for column in self.objective.belongs(k, timesteps.get(i).copied()) {
                         let [sum, count] = &mut self.state.sums[column];
-                        *sum += f64::from(value);
-                        *count += 1.0;
+                        *sum += weight * f64::from(value);
+                        *count += weight;
                     }
                 }
             }

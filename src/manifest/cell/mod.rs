@@ -17,7 +17,7 @@ use crate::{
     },
     networks::placement::Precision,
     plan::{
-        CellSpec, GridSpec, ModelSpec, StateKind,
+        CellSpec, ExactKind, GridSpec, ModelSpec, StateKind,
         stated::{self, Stated, Written},
     },
 };
@@ -27,7 +27,7 @@ pub(crate) use self::{
     model::exact_models,
     schedule::{read as read_schedule, schedules},
     solver::{INVERSIONS, ITERATIONS},
-    task::{NOISES, POINTS, TASKS},
+    task::{NOISES, POINTS, PROBES, TASKS},
 };
 
 /// Top-level keys that are the same for every cell.
@@ -80,13 +80,16 @@ pub(crate) fn read(
         let grid = grid::read(r, schedule.horizon);
         GridSpec { window: grid::read_window(r), ..grid }
     });
-    let solver = root.section("solver", |r| solver::read(r, vocabulary));
+    let ranged = stated.as_ref().is_some_and(|stated| stated.learned_range);
+    let solver = root.section("solver", |r| solver::read(r, vocabulary, ranged));
     let metrics = root.entry("metrics").map(|_| root.section("metrics", metrics::read));
     let solution = root
         .entry("solution")
         .map(|_| root.section("solution", |r| solution::read(r, schedule.horizon, vocabulary)));
-    let task = task::read(&mut root);
-    task::check(&mut root, &task, metrics.as_ref(), solution.as_ref());
+    let task = task::read(&mut root, &model, &solver);
+    let exact = model.exact.as_ref();
+    let is_known = exact.is_some_and(|exact| exact.kind != ExactKind::Dirac);
+    task::check(&mut root, &task, metrics.as_ref(), solution.as_ref(), is_known);
     solution::check(&mut root, metrics.as_ref(), solution.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
         && root.sound("samples")

@@ -50,7 +50,7 @@ pub(super) fn check(
         }
         _ => {}
     }
-    if let (Task::Reconstruct(images), Some([_, to])) = (task, grid.window)
+    if let (Some(images), Some([_, to])) = (task.images(), grid.window)
         && !images.is_solution()
     {
         let message = format!("images lie at the clean end, and this window ends at sigma = {to}");

@@ -9,15 +9,16 @@ use crate::{
     solvers::Variance,
 };
 
-pub(super) fn read(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> SolverSpec {
+/// The method; `ranged` says whether the model's folder states that it predicts the range of a variance.
+pub(super) fn read(r: &mut Reader<'_>, vocabulary: &Vocabulary, ranged: bool) -> SolverSpec {
     let kinds = &vocabulary.solvers;
-    let variance = read_variance(r, vocabulary);
+    let variance = read_variance(r, vocabulary, ranged);
     let inversion = read_inversion(r);
     SolverSpec { variance, inversion, ..read_method(r, kinds) }
 }
 
 /// How much noise a step adds, for methods with that choice.
-fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance> {
+fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary, ranged: bool) -> Option<Variance> {
     let kinds = &vocabulary.solvers;
     // An unknown name is reported with the method.
     let name = r.entry("kind").and_then(|entry| match &entry.node.value {
@@ -52,6 +53,7 @@ fn read_variance(r: &mut Reader<'_>, vocabulary: &Vocabulary) -> Option<Variance
         }
         (Some(eta), None) => Some(Variance::Eta(eta)),
         (None, Some(variance)) => variance,
+        (None, None) if ranged && kind.is_some_and(|kind| kind.learns) => Some(Variance::Learned),
         // What gave the method its name.
         (None, None) => kind
             .filter(|kind| kind.keys.contains(&"eta"))

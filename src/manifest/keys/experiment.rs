@@ -11,12 +11,12 @@ use crate::{
     manifest::{
         Kind, Vocabulary,
         cell::{
-            ENDS, INVERSIONS, ITERATIONS, NOISES, POINTS, PRECISIONS, SHARED, STATES, TASKS,
-            exact_models, spacings,
+            ENDS, INVERSIONS, ITERATIONS, NOISES, POINTS, PRECISIONS, PROBES, SHARED, STATES,
+            TASKS, exact_models, spacings,
         },
     },
     networks::predicts::Predicts,
-    plan::{Measured, VARIANCES},
+    plan::{Measured, TRACES, VARIANCES},
 };
 
 /// A few words about a section.
@@ -37,7 +37,13 @@ pub(super) fn about(section: &str) -> &'static str {
             "What is measured; without this section, nothing is. `ddim metrics` says what each measure \
              is and needs."
         }
-        "images" => "What is encoded. Only with `task = \"reconstruct\"`, which needs it.",
+        "images" => {
+            "What is encoded, or coded. Only with `task = \"reconstruct\"` and `\"bits\"`, which need it."
+        }
+        "likelihood" => {
+            "How the likelihood of the ODE is taken. Only with `task = \"bits\"` and a method that draws no \
+             noise; `ddpm` has a variational bound."
+        }
         "solution" => {
             "The reference solution: what `error`, `error-median` and `feature-error` compare with, \
              what carries noise to `grid.window`, and what makes the images of \
@@ -66,6 +72,7 @@ pub(super) fn keys(vocabulary: &Vocabulary) -> Vec<Key> {
         solver(&vocabulary.solvers),
         metrics(),
         images(),
+        likelihood(),
         solution(&vocabulary.solutions),
         sweep(),
         presentation::table(),
@@ -117,7 +124,7 @@ fn top() -> Vec<Key> {
             words(TASKS),
             is_word("sample"),
             "Draw samples; or encode images and decode them again; or decode the arc between two draws \
-             of noise.",
+             of noise; or say how many bits each byte of images costs.",
         ),
         key(
             "points",
@@ -284,7 +291,7 @@ fn solver(solvers: &[Kind]) -> Vec<Key> {
             words(VARIANCES),
             Nothing,
             "Instead of `eta`: a variance with a name. `learned` needs a network that predicts it, and \
-             `ddpm`.",
+             `ddpm`; it is the default there if the model's folder says `learned_range`.",
         )
         .only(owners(solvers, "variance")),
     ];
@@ -438,9 +445,10 @@ fn images() -> Vec<Key> {
     vec![
         key(
             "source",
-            described("a data set's name or path, or `solution`"),
+            described("a data set's name or path, or `solution` or `draws`"),
             REQUIRED,
-            "The images; `solution` is what the reference solution makes of the noise.",
+            "The images; `solution` is what the reference solution makes of the noise, and `draws` are \
+             those of an exact-score model's data, rounded to bytes (only `bits`).",
         ),
         key(
             "split",
@@ -454,6 +462,28 @@ fn images() -> Vec<Key> {
             Nothing,
             "A list of images to leave out, of CIFAR-10.",
         ),
+    ]
+}
+
+fn likelihood() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("likelihood", key, values, default, meaning);
+    let each = [("exact", "exact-score models"), ("rademacher", "weights")]
+        .map(|(value, of)| (format!("\"{value}\""), vec![of.to_owned()]));
+    vec![
+        key(
+            "trace",
+            words(TRACES),
+            Each(each.to_vec()),
+            "The trace of the prediction's Jacobian: exact, or estimated along random directions z as \
+             z^T J z, a backward pass each.",
+        ),
+        key(
+            "probes",
+            described("a whole number from 1 to 255"),
+            is(PROBES),
+            "Random directions for each image, the same at every model call.",
+        )
+        .only("`rademacher` and `gaussian`"),
     ]
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Experiments that together reach every section and every task.
-const EXPERIMENTS: [&str; 5] = [
+const EXPERIMENTS: [&str; 7] = [
     r#"
 name = "sample"
 samples = 64
@@ -110,10 +110,34 @@ grid = { tau = "leading", steps = 10 }
 solver = { kind = "ddpm" }
 metrics = { features = "models/f", reference = "f.safetensors" }
 "#,
+    r#"
+name = "bits"
+task = "bits"
+samples = 64
+batch = 8
+model = { source = "mixture", shape = [3, 8, 8], mean = [0.0, 1.0], std = 0.5 }
+grid = { tau = "trailing", steps = 20 }
+solver = { kind = "heun" }
+metrics = { measures = ["bits"] }
+images = { source = "draws" }
+likelihood = {}
+"#,
+    r#"
+name = "bits-of-a-network"
+task = "bits"
+samples = 64
+batch = 8
+model = { source = "models/x" }
+grid = { tau = "trailing", steps = 20 }
+solver = { kind = "heun" }
+metrics = { measures = ["bits"] }
+images = { source = "fashion-mnist" }
+likelihood = {}
+"#,
 ];
 
 /// Trainings of every kind.
-const TRAININGS: [&str; 3] = [
+const TRAININGS: [&str; 5] = [
     r#"
 name = "denoiser"
 task = "denoiser"
@@ -142,6 +166,22 @@ network = { start = "models/x" }
 schedule = { kind = "betas", betas = [0.1, 0.2, 0.3] }
 budget = { minutes = 1.0 }
 watch = { steps = 2 }
+"#,
+    r#"
+name = "variance"
+task = "denoiser"
+data = { source = "cifar10" }
+network = { channels = [16, 32] }
+loss = { kind = "hybrid" }
+budget = { images = 4000 }
+"#,
+    r#"
+name = "bound"
+task = "denoiser"
+data = { source = "cifar10" }
+network = { channels = [16, 32] }
+loss = { kind = "vlb" }
+budget = { images = 4000 }
 "#,
 ];
 

@@ -143,6 +143,13 @@ fn network() -> Vec<Key> {
             Nothing,
             "The first weights and the architecture. Of the keys above, only `dropout` goes with it.",
         ),
+        key(
+            "widen",
+            flag(),
+            is(OFF),
+            "Give the network of `start` as many output channels again, for the range of a variance. They \
+             begin at 0, the middle of the range.",
+        ),
         key("depth", described("6 n + 2, from 8 to 1202"), is(20), "Layers of the ResNet.")
             .only(CLASSIFIER),
         key(
@@ -157,7 +164,32 @@ fn network() -> Vec<Key> {
 
 fn loss() -> Vec<Key> {
     let key = |key, values, default, meaning| Key::new("loss", key, values, default, meaning);
+    let drawn = [("uniform", "hybrid"), ("importance", "vlb")]
+        .map(|(value, kind)| (format!("\"{value}\""), vec![kind.to_owned()]));
     vec![
+        key(
+            "kind",
+            names(["simple", "hybrid", "vlb"]),
+            is_word("simple"),
+            "What is minimised: the squared error; `hybrid`, which adds T times a term of the variational \
+             bound that moves the variance alone; or `vlb`, that term by itself. The last two learn a \
+             variance in as many output channels again.",
+        ),
+        key(
+            "vlb_weight",
+            described("a number above 0"),
+            is(0.001),
+            "The weight of the bound, in bits per dimension.",
+        )
+        .only("`kind = \"hybrid\"`"),
+        key(
+            "timesteps",
+            names(["uniform", "importance"]),
+            super::Fallback::Each(drawn.to_vec()),
+            "How they are drawn: uniformly; or by `importance`, as often as the root of the mean square of \
+             a timestep's last ten losses, weighted by the inverse.",
+        )
+        .only("`kind = \"hybrid\"` and `\"vlb\"`"),
         key(
             "target",
             names(Predicts::ALL.map(Predicts::name)),

@@ -3,7 +3,7 @@
 //! A file of weights does not say whether its network predicts eps, x0 or v, nor for which noise
 //! levels; sampled on a guess it still makes images, only wrong ones. diffusers keeps this in the
 //! configuration of the scheduler that the network was trained with. What belongs to the network is
-//! read from it (prediction, betas, T, zero terminal SNR, clipping); what is the choice of that
+//! read from it (prediction, a learned variance, betas, T, zero terminal SNR, clipping); what is the choice of that
 //! pipeline's own sampler (spacing of the steps, order, variance) is shown and decides nothing
 //! here. A value that is not implemented is refused by name, all of a file together.
 
@@ -25,6 +25,9 @@ pub const SCHEDULER: &str = "scheduler_config.json";
 
 /// What diffusers calls the list of a pipeline's parts.
 pub const PIPELINE: &str = "model_index.json";
+
+/// The variance of a network that predicts its range, in diffusers' words.
+const LEARNED_RANGE: &str = "learned_range";
 
 /// Where a saved pipeline keeps its scheduler.
 pub(super) const SCHEDULER_FOLDER: &str = "scheduler";
@@ -82,6 +85,9 @@ pub struct SchedulerConfig {
     pub zero_terminal_snr: bool,
     /// The bound of the predicted x0, if it is clipped.
     pub clip: Option<f64>,
+    /// Whether the network predicts, in as many channels again, where the log-variance of a step lies
+    /// between its two bounds: `variance_type = "learned_range"`.
+    pub learned_range: bool,
     /// Choices of the pipeline's own sampler, `field = value`: not the network's, not used here.
     pub own_sampler: Vec<String>,
     /// Fields that are not known here.
@@ -201,6 +207,7 @@ impl SchedulerConfig {
             horizon: 1000,
             zero_terminal_snr: false,
             clip: None,
+            learned_range: false,
             own_sampler: vec![],
             unknown: vec![],
         }
@@ -241,7 +248,7 @@ impl SchedulerConfig {
     /// this.
     pub fn to_json(&self) -> String {
         let listed = if let Betas::Listed(betas) = &self.betas { Some(betas) } else { None };
-        let fields = serde_json::json!({
+        let mut fields = serde_json::json!({
             "_class_name": "DDPMScheduler",
             "beta_end": self.beta_end,
             "beta_schedule": match self.betas {
@@ -263,6 +270,9 @@ impl SchedulerConfig {
             "thresholding": false,
             "trained_betas": listed,
         });
+        if self.learned_range {
+            fields["variance_type"] = LEARNED_RANGE.into();
+        }
         format!("{fields:#}\n")
     }
 }
@@ -283,7 +293,11 @@ impl fmt::Display for SchedulerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let predicts = self.predicts.name();
         let (start, end) = (self.beta_start, self.beta_end);
-        write!(f, "predicts {predicts}; ")?;
+        write!(f, "predicts {predicts}")?;
+        if self.learned_range {
+            f.write_str(" and the range of its variance")?;
+        }
+        f.write_str("; ")?;
         match &self.betas {
             Betas::Linear => write!(f, "linear betas {start} to {end}")?,
             Betas::ScaledLinear => write!(f, "scaled-linear betas {start} to {end}")?,
@@ -373,6 +387,7 @@ mod tests {
                     horizon: 2,
                     zero_terminal_snr: predicts == Predicts::V,
                     clip: (predicts == Predicts::X0).then_some(1.5),
+                    learned_range: predicts == Predicts::Eps,
                     own_sampler: vec![],
                     unknown: vec![],
                 };
@@ -394,6 +409,23 @@ mod tests {
             ["solver_order = 3", "steps_offset = 1", "timestep_spacing = \"linspace\""]
         );
         assert_eq!(config.unknown, ["brand_new = 7"]);
+    }
+
+    #[test]
+    fn a_learned_range_is_the_networks_and_a_fixed_variance_the_samplers() {
+        let of = |kind: &str| read(&serde_json::json!({ "variance_type": kind }));
+        let config = of("learned_range").unwrap();
+        assert!(config.learned_range && config.own_sampler.is_empty());
+        assert!(config.to_string().starts_with("predicts eps and the range of its variance; "));
+        let config = of("fixed_small").unwrap();
+        assert!(!config.learned_range);
+        assert_eq!(config.own_sampler, ["variance_type = \"fixed_small\""]);
+        // The log-variance itself: taken for a range, it would give other samples.
+        let found = problems(&serde_json::json!({ "variance_type": "learned" }));
+        assert_eq!(
+            found,
+            ["`variance_type` is \"learned\"; supported: learned_range, or a fixed one"]
+        );
     }
 
     #[test]

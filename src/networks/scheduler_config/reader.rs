@@ -4,8 +4,11 @@ use serde_json::{Map, Value};
 
 use crate::networks::{
     predicts::Predicts,
-    scheduler_config::{Betas, SchedulerConfig, Unsupported},
+    scheduler_config::{Betas, LEARNED_RANGE, SchedulerConfig, Unsupported},
 };
+
+/// How noisy a step is: the sampler's choice, unless the network predicts it.
+const VARIANCE: &str = "variance_type";
 
 /// Schedulers on a table of alpha_bar over integer timesteps: the class, the betas where the file gives
 /// none, and whether x0 is clipped where the file does not say.
@@ -65,7 +68,7 @@ const OWN_SAMPLER: [&str; 30] = [
     "use_exponential_sigmas",
     "use_karras_sigmas",
     "use_lu_lambdas",
-    "variance_type",
+    VARIANCE,
     "flow_shift",
 ];
 
@@ -99,9 +102,16 @@ impl Reader {
         }
         self.flow_and_thresholding();
         let mut own_sampler = vec![];
+        let mut learned_range = false;
         for field in OWN_SAMPLER {
             match self.fields.remove(field) {
                 None | Some(Value::Null) => {}
+                Some(Value::String(kind)) if field == VARIANCE && kind == LEARNED_RANGE => {
+                    learned_range = true;
+                }
+                Some(Value::String(kind)) if field == VARIANCE && kind == "learned" => {
+                    self.problem(VARIANCE, kind, "learned_range, or a fixed one");
+                }
                 Some(value) => own_sampler.push(format!("{field} = {value}")),
             }
         }
@@ -117,6 +127,7 @@ impl Reader {
             horizon,
             zero_terminal_snr,
             clip: clips.then_some(range),
+            learned_range,
             own_sampler,
             unknown,
         }

@@ -5,15 +5,20 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc, time::Instant
 use ndarray::{Array4, Ix4};
 
 use crate::metrics::{self, measure::Measure};
-use crate::run::assemble::sampler::{Carried, Sampler, Way, single};
+use crate::run::assemble::sampler::{Carried, Coded, Costs, Sampler, Way, single};
 use crate::{
     backends::array::Array,
     core::{
-        self, At, Curvature, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State,
-        Trajectory, integrate,
+        self, At, Curvature, Denoiser, Divergent, Draw, Grid, KeyedNoise, Noise, Prediction,
+        Solver, State, Trace, Trajectory, generator, integrate,
     },
-    likelihood::{Bits, VariationalBound},
+    exact::{Component, ExactModel},
+    likelihood::{
+        Bits, Flow, Followed, VariationalBound, bits_of_density, dequantised, log_density,
+        log_mass, nearest_bytes, probe,
+    },
     measure::samples::Samples,
+    plan::TraceSpec,
     run::solution::{Solution, Watched},
     solvers::{Heun, Variance},
 };
@@ -34,6 +39,12 @@ pub(crate) struct Bound<S: State> {
     pub(crate) shape: [usize; 3],
     pub(crate) exchange: Exchange<S>,
     pub(crate) solution: Option<Solution<S>>,
+    /// The solver on a state that its likelihood follows.
+    pub(crate) flow: Arc<dyn Solver<Followed<S>>>,
+    /// The model, without what clips it.
+    pub(crate) divergent: Rc<dyn Divergent<State = S>>,
+    /// The model, if its data is known.
+    pub(crate) known: Option<Rc<dyn ExactModel>>,
     /// What is told of each path besides its end.
     pub(crate) curvatures: Vec<&'static Measure>,
 }
@@ -47,6 +58,9 @@ fn clock_of(measure: &Measure) -> fn(f64) -> f64 {
     }
 }
 
+/// The set of exact draws that are coded, apart from those that samples are compared with.
+const CODED: u8 = 2;
+
 impl<S: State> Bound<S>
 where
     KeyedNoise: Noise<S>,
@@ -54,6 +68,43 @@ where
     fn draw(&self, noise: KeyedNoise, rows: usize) -> core::Result<S> {
         let [c, h, w] = self.shape;
         noise.draw(&(self.exchange.into)(Array4::zeros((rows, c, h, w)))?, Draw::Initial)
+    }
+
+    fn state(&self, x: Array) -> core::Result<S> {
+        (self.exchange.into)(x.into_dimensionality::<Ix4>().map_err(core::Error::model)?)
+    }
+
+    /// Draws of an exact-score model's data, each a function of the seed and its sample.
+    fn draws(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array> {
+        let Some(known) = &self.known else {
+            return Err(core::Error::model("there are no draws of this model's data"));
+        };
+        let [c, h, w] = self.shape;
+        let mut x = Array::zeros(vec![rows, c, h, w]);
+        for (sample, mut row) in (noise.first..).zip(x.outer_iter_mut()) {
+            let mut generator = generator(noise.seed, sample, Draw::Data { sub: CODED });
+            let row = row.as_slice_mut().expect("invariant: rows of a new array are contiguous");
+            known.draw(&mut generator, row);
+        }
+        Ok(x)
+    }
+
+    /// What each image costs beyond its own distribution; none where that is not known.
+    fn gap(
+        &self,
+        x: &Array,
+        total: &[f64],
+        truth: impl Fn(&[Component], &[f64]) -> f64,
+    ) -> Option<Vec<f64>> {
+        let components = self.known.as_ref()?.components();
+        if components.iter().any(|component| component.std <= 0.0) {
+            return None;
+        }
+        let of = |(x, total): (ndarray::ArrayViewD<'_, f64>, &f64)| {
+            let x: Vec<f64> = x.iter().copied().collect();
+            total - truth(&components, &x)
+        };
+        Some(x.outer_iter().zip(total).map(of).collect())
     }
 }
 
@@ -138,13 +189,57 @@ where
 
     fn bits(
         &self,
-        images: Array4<f64>,
+        coded: Coded,
+        trace: Option<&TraceSpec>,
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
-    ) -> core::Result<Bits> {
-        let model = OnHost(self);
-        let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
-        bound.bits(&images.into_dyn(), &noise, observe)
+    ) -> core::Result<Costs> {
+        let x0 = match coded {
+            Coded::Images(images) => images.into_dyn(),
+            Coded::Draws(rows) => nearest_bytes(&self.draws(noise, rows)?),
+        };
+        let mut calls = 0;
+        let mut watch = |made: u64| {
+            calls = made;
+            observe(made)
+        };
+        let Some(trace) = trace else {
+            let model = OnHost(self);
+            let bound = VariationalBound::new(&model, &self.grid, self.variance)?;
+            let Bits { total, prior, steps, decoder } = bound.bits(&x0, &noise, &mut watch)?;
+            let gap = self.gap(&x0, &total, |components, x| {
+                -log_mass(components, x) / x.len() as f64 / std::f64::consts::LN_2
+            });
+            let parts = [
+                (&metrics::BITS, total),
+                (&metrics::BITS_PRIOR, prior),
+                (&metrics::BITS_STEPS, steps),
+                (&metrics::BITS_DECODER, decoder),
+            ];
+            let numbers = parts.into_iter().chain(gap.map(|gap| (&metrics::BITS_GAP, gap)));
+            return Ok(Costs {
+                numbers: numbers.map(|(measure, values)| (measure.name, values)).collect(),
+                calls,
+            });
+        };
+        let x = dequantised(&x0, noise);
+        let dimensions = self.shape.iter().product();
+        let probes =
+            trace.kind.into_iter().flat_map(|kind| (0..trace.probes).map(move |k| (kind, k)));
+        let probes = probes.map(|(kind, k)| self.state(probe(&x, kind, noise, k)));
+        let probes = probes.collect::<core::Result<Vec<S>>>()?;
+        let flow = Flow::new(&self.divergent, &*self.flow, &self.grid)?;
+        let trace = Trace { probes: &probes, dimensions };
+        let density = flow.log_density(self.state(x.clone())?, trace, &mut watch)?;
+        let bits = |log: f64| bits_of_density(log, dimensions);
+        let total: Vec<f64> = density.log_density.iter().copied().map(bits).collect();
+        let gap = self.gap(&x, &total, |components, x| bits(log_density(components, x)));
+        let numbers = std::iter::once((&metrics::BITS, total));
+        let numbers = numbers.chain(gap.map(|gap| (&metrics::BITS_GAP, gap)));
+        Ok(Costs {
+            numbers: numbers.map(|(measure, values)| (measure.name, values)).collect(),
+            calls: density.calls,
+        })
     }
 
     fn step_costs(

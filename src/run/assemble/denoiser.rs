@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    core::{ClipX0, Denoiser, FromV, FromX0, State},
+    core::{ClipX0, Denoiser, Divergent, FromV, FromX0, State},
     error::Result,
     exact::{Component, ExactModel, Gaussian, Mixture},
     measure::{features::Extractors, instruments::Instruments},
@@ -63,5 +63,18 @@ pub(crate) fn adapt<S: State + 'static>(
         Rc::new(ClipX0 { inner: eps, low: -spec.clip_range, high: spec.clip_range })
     } else {
         eps
+    }
+}
+
+/// A model whose divergence is known, with what the manifest says about its output. A clip is no part of it:
+/// it bends the flow, and cells that clip have no likelihood.
+pub(crate) fn adapt_divergent<S: State + 'static>(
+    raw: Rc<dyn Divergent<State = S>>,
+    spec: &ModelSpec,
+) -> Rc<dyn Divergent<State = S>> {
+    match spec.prediction {
+        Predicts::Eps => raw,
+        Predicts::V => Rc::new(FromV(raw)),
+        Predicts::X0 => Rc::new(FromX0(raw)),
     }
 }

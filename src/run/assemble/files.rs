@@ -56,6 +56,7 @@ pub(crate) fn stated(source: &str) -> std::result::Result<Option<Stated>, String
         summary: config.whole(),
         prediction: config.predicts,
         clip: config.clip,
+        learned_range: config.learned_range,
         schedule: schedule_of(&config),
         unknown: config.unknown,
     }))
@@ -92,9 +93,14 @@ fn schedule_of(config: &SchedulerConfig) -> ScheduleSpec {
 }
 
 /// The scheduler's file of a network that was trained like this, for every reader of its folder.
-pub(crate) fn scheduler_of(spec: &ScheduleSpec, predicts: Predicts) -> SchedulerConfig {
+pub(crate) fn scheduler_of(
+    spec: &ScheduleSpec,
+    predicts: Predicts,
+    learned_range: bool,
+) -> SchedulerConfig {
     SchedulerConfig {
         predicts,
+        learned_range,
         betas: match spec.kind {
             // Rounding to f32 has no name of its own there.
             Rule::Linear | Rule::LinearF32 => Betas::Linear,

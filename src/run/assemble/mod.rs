@@ -20,7 +20,7 @@ pub use files::{hub_model, missing_files, to_download, weights_path};
 pub(crate) use files::{precision, scheduler_of, stated};
 pub use models::{Models, order};
 pub use route::{Route, remedy, warning};
-pub use sampler::{Carried, Sampler, Way, single, step_cost_calls};
+pub use sampler::{Carried, Coded, Costs, Sampler, Way, single, step_cost_calls};
 pub use vocabulary::vocabulary;
 
 pub use crate::core::NUMERICS;

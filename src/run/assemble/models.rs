@@ -12,16 +12,17 @@ use tch::Tensor;
 use crate::run::assemble::{
     any_solution::AnySolution,
     bound::{Bound, Exchange},
-    denoiser::{adapt, exact_model},
+    denoiser::{adapt, adapt_divergent, exact_model},
     files::weights_path,
     sampler::Sampler,
     solver::{grid_and_solver, learned},
 };
 use crate::{
     backends::{array::Array, torch},
-    core::{self, Denoiser, Solver},
+    core::{self, Denoiser, Divergent, Solver},
     error::{Error, Result},
     hardware::Hardware,
+    likelihood::Followed,
     metrics::{self, measure::Measure},
     networks::{
         checkpoint::Which,
@@ -168,11 +169,15 @@ impl<'a> Models<'a> {
                     exact.shape
                 )));
             };
+            let known = exact_model(exact)?;
             return Ok(Box::new(Bound {
+                flow: Arc::clone(&solver) as Arc<dyn Solver<Followed<Array>>>,
+                divergent: Rc::clone(&known) as Rc<dyn Divergent<State = Array>>,
+                known: Some(Rc::clone(&known)),
                 solver: solver as Arc<dyn Solver<Array>>,
                 variance,
                 inverse: inverse as Arc<dyn Solver<Array>>,
-                denoiser: adapt(exact_model(exact)? as _, &spec.model),
+                denoiser: adapt(known as _, &spec.model),
                 grid,
                 shape: [c, h, w],
                 solution: solution.map(|solution| solution.on_arrays(&self.known_arrays)),
@@ -199,7 +204,11 @@ impl<'a> Models<'a> {
             plan::StateKind::F32 => tch::Kind::Float,
             plan::StateKind::F64 => tch::Kind::Double,
         };
+        let raw = Rc::clone(&network) as Rc<dyn Divergent<State = Tensor>>;
         Ok(Box::new(Bound {
+            flow: Arc::clone(&solver) as Arc<dyn Solver<Followed<Tensor>>>,
+            divergent: adapt_divergent(raw, &spec.model),
+            known: None,
             solver: solver as Arc<dyn Solver<Tensor>>,
             variance,
             inverse: inverse as Arc<dyn Solver<Tensor>>,

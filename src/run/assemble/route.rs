@@ -6,8 +6,9 @@ use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
+    likelihood::VariationalBound,
     networks::{predicts::Predicts, torchscript::ScriptError},
-    plan::{Cell, CellSpec, MetricsSpec, Task},
+    plan::{BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, Task},
     run::registry::Registry,
 };
 
@@ -49,9 +50,10 @@ impl Route {
             return Err(core::Error::NoX0.into());
         }
         let calls = match spec.task {
-            Task::Sample => calls,
+            Task::Sample | Task::Bits(BitsSpec { trace: None, .. }) => calls,
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(arc) => calls * arc.points as u64,
+            Task::Bits(_) => count_nfe(&*solver, &grid.clone().reversed())?,
         };
         let solution = AnySolution::of(spec, registry, &grid)?;
         let solution = solution.map(|solution| solution.cost()).transpose()?;
@@ -88,6 +90,9 @@ impl Route {
             return Err(Box::new(
                 Diagnostic::error(cell.locate("metrics.measures"), message).help(help),
             ));
+        }
+        if let Some(problem) = costless(cell, &route) {
+            return Err(Box::new(problem));
         }
         if let Some(problem) = undrawable(cell) {
             return Err(Box::new(problem));
@@ -171,7 +176,7 @@ const NEAR_NOISE: f64 = 0.01;
 /// # Errors
 /// As [`Route::new`].
 pub fn warning(spec: &CellSpec, registry: &Registry) -> Result<Option<String>> {
-    if matches!(&spec.task, Task::Reconstruct(images) if !images.is_solution()) {
+    if spec.task.images().is_some_and(|images| !images.is_solution()) {
         return Ok(None);
     }
     let schedule = spec.schedule.build()?;
@@ -200,6 +205,42 @@ fn bent(metrics: &MetricsSpec) -> Option<&'static str> {
     let all = [&metrics::CURVATURE, &metrics::CURVATURE_SIGMA2];
     all.into_iter().find(|measure| metrics.asks_for(measure)).map(|measure| measure.name)
 }
+
+/// Why images have no cost in bits, of a cell that asks for it.
+fn costless(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
+    let Task::Bits(BitsSpec { trace, .. }) = &cell.spec.task else { return None };
+    let solver = &cell.spec.solver;
+    let Ok(Route { grid, order, .. }) = route else { return None };
+    if trace.is_none() {
+        if solver.kind != BOUNDED {
+            let message =
+                format!("`{}` with this noise has no bound: only `{BOUNDED}` has one", solver.kind);
+            let help = "take `ddpm`, or a method that draws no noise, which has a likelihood";
+            return Some(Diagnostic::error(cell.locate("solver.kind"), message).help(help));
+        }
+        let error = VariationalBound::admits(grid, Registry::variance(solver)).err()?;
+        let help = "the bound is on byte images, by way of all steps";
+        return Some(Diagnostic::error(cell.locate("grid"), error.to_string()).help(help));
+    }
+    if order.is_none() {
+        let message = format!("`{}` draws noise, and no ODE has its samples", solver.kind);
+        let help = "take `ddpm`, which has a variational bound, or a method that draws no noise";
+        return Some(Diagnostic::error(cell.locate("solver.kind"), message).help(help));
+    }
+    if cell.spec.model.clip_x0 {
+        let message = "a clipped x0 bends the flow, whose likelihood is then unknown";
+        let help = "`clip_x0 = false` (--clip-x0=false)";
+        return Some(Diagnostic::error(cell.locate("model.clip_x0"), message).help(help));
+    }
+    (solver.inversion != Inversion::Current).then(|| {
+        let message = "the likelihood of the ODE has no convention of inversion";
+        let help = "remove `solver.inversion`";
+        Diagnostic::error(cell.locate("solver.inversion"), message).help(help)
+    })
+}
+
+/// The method with a variational bound.
+const BOUNDED: &str = "ddpm";
 
 /// Why samples cannot be compared with draws of the data, if a measure does that.
 fn undrawable(cell: &Cell) -> Option<Diagnostic> {

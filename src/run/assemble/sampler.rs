@@ -1,11 +1,13 @@
 //! What the rest of the harness asks of a cell's method and model, in images on the host.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array4, ArrayView4};
 
 use crate::{
     core::{self, KeyedNoise},
-    likelihood::Bits,
     measure::samples::Samples,
+    plan::TraceSpec,
 };
 
 /// A batch at the end of its way.
@@ -30,6 +32,24 @@ pub fn single(images: ArrayView4<'_, f64>, first: u64) -> core::Result<Array4<f3
         }
     }
     Ok(images.mapv(|value| value as f32))
+}
+
+/// Byte images on [-1, 1] whose cost is asked for.
+#[derive(Clone, Debug)]
+pub enum Coded {
+    /// These, `[N, C, H, W]`.
+    Images(Array4<f64>),
+    /// As many draws of the model's own data, rounded to bytes.
+    Draws(usize),
+}
+
+/// What images cost.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    /// Bits per dimension of each image, in all and in parts, by the names of their measures.
+    pub numbers: BTreeMap<&'static str, Vec<f64>>,
+    /// Model calls per image, counted at the model.
+    pub calls: u64,
 }
 
 /// Which way a batch is carried along its grid.
@@ -82,17 +102,19 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried>;
 
-    /// The variational bound on the negative log-likelihood of images in [-1, 1], bits per dimension
-    /// of each; `noise` is that of its terms, `observe` sees the model calls per image.
+    /// How many bits each byte of some images costs: the variational bound of a method that draws noise,
+    /// the likelihood of the ODE of one that draws none. `noise` is that of its terms, or of the places
+    /// in the bins and of the probes; `observe` sees the model calls per image.
     ///
     /// # Errors
-    /// A grid or a variance that has no bound, and as [`Sampler::sample`].
+    /// A grid or a variance that has no bound, a model without such a trace, and as [`Sampler::sample`].
     fn bits(
         &self,
-        images: Array4<f64>,
+        coded: Coded,
+        trace: Option<&TraceSpec>,
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
-    ) -> core::Result<Bits>;
+    ) -> core::Result<Costs>;
 
     /// What DDIM's step costs from each level of the grid to each later one, summed over the solutions
     /// from `rows` x_T of keyed noise: its error at its own end, or `carried` to the end of the grid.

@@ -11,7 +11,10 @@ use crate::{
         plot::{Figure, Points},
     },
     results::record::{Estimate, csv_bytes},
-    train::trainer::{GRADIENT, Row},
+    train::{
+        denoiser::VLB,
+        trainer::{GRADIENT, Row},
+    },
 };
 
 /// Points of a curve: more of them hide each other's markers.
@@ -25,15 +28,24 @@ pub(crate) fn files(diary: &Diary, columns: &[String], measure: Option<&str>) ->
         ("log.jsonl".to_owned(), json_lines(diary, columns, measure)),
     ];
     if !rows.is_empty() {
-        let drawn: Vec<usize> = (0..columns.len()).filter(|&k| columns[k] != GRADIENT).collect();
+        let bounded = columns.iter().any(|column| column == VLB);
+        // Beside a bound, the loss is a sum of two units.
+        let apart =
+            |column: &str| column == GRADIENT || (bounded && [VLB, "loss"].contains(&column));
+        let drawn: Vec<usize> = (0..columns.len()).filter(|&k| !apart(&columns[k])).collect();
         let curves = drawn.iter().map(|&k| (columns[k].clone(), averaged(rows, k))).collect();
-        let denoiser = columns.iter().any(|column| column.starts_with("loss t"));
+        let denoiser = columns.iter().any(|column| column.contains(" t "));
         let label = if denoiser {
             "mean squared error of a value, all labels and quarters of them"
         } else {
             "cross entropy in nats, and fraction of images misclassified"
         };
         files.extend(drawing("loss", "How does the loss fall?", label, curves)?);
+        if let Some(k) = columns.iter().position(|column| column == VLB) {
+            let label = "variational bound without the prior's term, bits per dimension";
+            let curves = vec![(columns[k].clone(), averaged(rows, k))];
+            files.extend(drawing(VLB, "How does the bound fall?", label, curves)?);
+        }
     }
     if let (Some(measure), false) = (measure, exams.is_empty()) {
         let stem = if measure.starts_with("FD") { "distance" } else { "error" };

@@ -35,7 +35,7 @@ mod tests {
     use crate::{
         core::Schedule,
         networks::{placement::Precision, predicts::Predicts, unet_config::UnetConfig},
-        train::settings::{Augmentation, Budget, Denoiser, Learner, Optimiser},
+        train::settings::{Augmentation, Budget, Denoiser, DenoiserLossKind, Learner, Optimiser},
     };
 
     fn settings(schedule: Schedule, rate: f64) -> Settings {
@@ -60,6 +60,8 @@ mod tests {
             schedule,
             target: Predicts::Eps,
             weight_cap: 1.0,
+            loss: DenoiserLossKind::Simple,
+            importance: false,
         });
         Settings {
             seed: 3,
@@ -78,6 +80,13 @@ mod tests {
         let linear = |last: f64| Schedule::linear(1e-4, last, 10).unwrap();
         let of = |settings: &Settings| identity(settings, 50, "images", None);
         let first = settings(linear(0.02), 2e-4);
+        let changed = |change: fn(&mut Denoiser)| {
+            let mut settings = first.clone();
+            if let Learner::Denoiser(denoiser) = &mut settings.learner {
+                change(denoiser);
+            }
+            settings
+        };
         let others = [
             of(&settings(linear(0.02), 2.000_000_000_000_000_4e-4)),
             of(&settings(linear(0.021), 2e-4)),
@@ -86,6 +95,10 @@ mod tests {
             identity(&first, 51, "images", None),
             identity(&first, 50, "other images", None),
             identity(&first, 50, "images", Some("weights")),
+            of(&changed(|denoiser| denoiser.loss = DenoiserLossKind::Vlb)),
+            of(&changed(|denoiser| denoiser.loss = DenoiserLossKind::Hybrid(0.001))),
+            of(&changed(|denoiser| denoiser.loss = DenoiserLossKind::Hybrid(0.002))),
+            of(&changed(|denoiser| denoiser.importance = true)),
         ];
         assert!(others.iter().all(|other| *other != of(&first)), "{others:?}");
         // Yesterday's checkpoint must still be continued: this changes with `version` alone.

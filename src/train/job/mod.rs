@@ -33,7 +33,10 @@ use self::{
 };
 use crate::{
     data::ImageSet,
-    networks::{checkpoint::Which, files::ModelFiles, open_error::OpenError, weights::Weights},
+    networks::{
+        checkpoint::Which, files::ModelFiles, open_error::OpenError, unet_config::UnetConfig,
+        weights::Weights,
+    },
     train::{
         batch::{Batch, Feed},
         settings::{Budget, Learner, Settings},
@@ -51,6 +54,9 @@ use crate::{
 
 /// Batches that are made ahead of the step that sees them.
 const AHEAD: usize = 2;
+
+/// The layer that makes the prediction, and the range of a variance.
+const LAST_LAYER: &str = "conv_out.";
 
 /// Steps before a budget of minutes looks at the clock: the first ones allocate.
 const UNTIMED: u64 = 3;
@@ -135,7 +141,8 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         },
         grid: false,
     };
-    for line in broken.into_iter().chain(model::another_meaning(recipe)?) {
+    let widened = widened(&settings, recipe);
+    for line in broken.into_iter().chain(model::another_meaning(recipe)?).chain(widened) {
         training.progress.line(&line);
     }
     if let Some(Checkpoint { state, diary, budget, seconds }) = checkpoint {
@@ -191,13 +198,40 @@ fn start(
         return Ok(None);
     };
     let Some(folder) = spec.network.start_folder() else { return Ok(None) };
+    let network = &denoiser.network;
+    let there = if spec.network.widen { network.out_channels / 2 } else { network.out_channels };
     let weights = || -> std::result::Result<Weights, OpenError> {
         let weights = Weights::read(&ModelFiles::find(&folder, Which::Ema)?.weights, Which::Ema)?;
-        weights.check(&denoiser.network.tensors())?;
+        weights.check(&UnetConfig { out_channels: there, ..network.clone() }.tensors())?;
         Ok(weights)
     };
-    let weights = weights()?;
-    Ok(Some((weights.tensors, weights.sha256)))
+    let Weights { mut tensors, sha256, .. } = weights()?;
+    if spec.network.widen {
+        for (name, tensor) in &mut tensors {
+            if name.starts_with(LAST_LAYER) {
+                let twice = |x: &Tensor| Tensor::f_cat(&[x, &x.f_zeros_like()?], 0);
+                *tensor = twice(tensor).map_err(failed)?;
+            }
+        }
+    }
+    Ok(Some((tensors, sha256)))
+}
+
+/// What is said of a network that begins with more channels than its folder has.
+fn widened(settings: &Settings, recipe: &Recipe) -> Option<String> {
+    let (LearnerSpec::Denoiser(spec), Learner::Denoiser(denoiser)) =
+        (&recipe.learner, &settings.learner)
+    else {
+        return None;
+    };
+    let now = denoiser.network.out_channels;
+    spec.network.widen.then(|| {
+        format!(
+            "its last layer is widened from {} to {now} channels; the new half begins at 0, the middle of \
+             the variance's range",
+            now / 2
+        )
+    })
 }
 
 /// The number of images in the whole batches that `images` fill, the last one rounded up.
@@ -413,6 +447,10 @@ impl Training<'_> {
             LearnerSpec::Denoiser(spec) => spec.network.start.as_deref().and_then(Path::to_str),
             LearnerSpec::Classifier(_) => None,
         };
+        let start = start.map(|start| match widened(trainer.settings(), self.recipe) {
+            Some(said) => format!("`{start}`; {said}"),
+            None => start.to_owned(),
+        });
         let card = Card {
             name: &self.recipe.name,
             settings: trainer.settings(),

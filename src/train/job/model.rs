@@ -15,8 +15,8 @@ use crate::{
     results::{provenance::Provenance, sink},
     run::assemble,
     train::{
-        recipe::{LearnerSpec, Recipe},
-        settings::{Learner, Settings},
+        recipe::{DenoiserSpec, LearnerSpec, Recipe},
+        settings::{DenoiserLossKind, Learner, Settings},
         trainer::Trainer,
     },
 };
@@ -43,7 +43,7 @@ pub(crate) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result
         }
     };
     if let LearnerSpec::Denoiser(spec) = &recipe.learner {
-        let scheduler = assemble::scheduler_of(&spec.schedule, spec.target);
+        let scheduler = scheduler_of(spec);
         sink::write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
         let pipeline = scheduler_config::pipeline_json(&scheduler.class);
         sink::write_atomically(&folder.join(PIPELINE), pipeline.as_bytes())?;
@@ -51,6 +51,10 @@ pub(crate) fn write(trainer: &Trainer, recipe: &Recipe, folder: &Path) -> Result
     sink::write_atomically(&folder.join("config.json"), &json)?;
     sink::write_atomically(&folder.join(name), &bytes)?;
     Ok(sha256(&bytes))
+}
+
+fn scheduler_of(spec: &DenoiserSpec) -> SchedulerConfig {
+    assemble::scheduler_of(&spec.schedule, spec.target, spec.loss.learns_range())
 }
 
 /// What the folder that a training begins from says, where that is not what it is trained for now.
@@ -63,8 +67,7 @@ pub(crate) fn another_meaning(recipe: &Recipe) -> Result<Option<String>> {
     let input = |error: SchedulerError| Error::input(error.to_string());
     let Some(file) = SchedulerConfig::find(&folder).map_err(input)? else { return Ok(None) };
     let there = SchedulerConfig { clip: None, ..SchedulerConfig::read(&file).map_err(input)? };
-    let (there, here) =
-        (there.to_string(), assemble::scheduler_of(&spec.schedule, spec.target).to_string());
+    let (there, here) = (there.to_string(), scheduler_of(spec).to_string());
     Ok((there != here)
         .then(|| format!("note: {} says: {there}; it is trained on for: {here}", file.display())))
 }
@@ -79,7 +82,7 @@ pub(crate) struct Card<'a> {
     pub(crate) name: &'a str,
     pub(crate) settings: &'a Settings,
     pub(crate) set: &'a ImageSet,
-    pub(crate) start: Option<&'a str>,
+    pub(crate) start: Option<String>,
     pub(crate) diary: &'a Diary,
     pub(crate) columns: &'a [String],
     pub(crate) measure: Option<&'a str>,
@@ -109,7 +112,7 @@ impl Card<'_> {
             ("Architecture", Some(self.architecture())),
             ("Predicts", self.target()),
             ("Data", Some(self.data())),
-            ("Begun from", self.start.map(str::to_owned)),
+            ("Begun from", self.start.clone()),
             ("Training", Some(self.training())),
             ("Device, time", Some(self.device())),
             ("Loss", self.loss()),
@@ -168,10 +171,15 @@ impl Card<'_> {
     fn target(&self) -> Option<String> {
         let Learner::Denoiser(denoiser) = &self.settings.learner else { return None };
         let target = denoiser.target.name();
+        let ranged = if denoiser.loss.learns_range() {
+            " and, in as many channels again, where the log-variance of a step lies between its bounds"
+        } else {
+            ""
+        };
         let horizon = denoiser.schedule.horizon();
         let last = denoiser.schedule.level((horizon - 1) as f64).map_or(f64::NAN, |l| l.alpha_bar);
         Some(format!(
-            "{target}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e} \
+            "{target}{ranged}, for labels 0 to {} of a schedule that ends at alpha_bar {last:.3e} \
              (`scheduler_config.json`); images in [-1, 1]",
             horizon - 1
         ))
@@ -216,6 +224,17 @@ impl Card<'_> {
             let _ = write!(text, ", dropout {}", denoiser.dropout);
             if denoiser.weight_cap > 1.0 {
                 let _ = write!(text, ", loss weight min(1 / alpha_bar, {})", denoiser.weight_cap);
+            }
+            let _ = match denoiser.loss {
+                DenoiserLossKind::Simple => Ok(()),
+                DenoiserLossKind::Hybrid(weight) => write!(
+                    text,
+                    ", loss L_simple + {weight} L_vlb in bits per dimension, whose gradient stops at the mean"
+                ),
+                DenoiserLossKind::Vlb => write!(text, ", loss L_vlb in bits per dimension"),
+            };
+            if denoiser.importance {
+                text += ", timesteps drawn by the root mean square of their last losses";
             }
         }
         if *ema > 0.0 {

@@ -21,6 +21,7 @@ use crate::{
     results::{record::Estimate, sink},
     train::{
         adam::Moments,
+        importance::Importance,
         trainer::{Row, State},
     },
 };
@@ -205,6 +206,16 @@ impl Store {
                 (Dtype::F64, vec![rows.len(), columns], doubles(means.copied().collect())),
             ),
         ]);
+        if let Some(Importance { losses, counts }) = &state.importance {
+            let counted = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+            all.extend([
+                (
+                    "importance.losses".to_owned(),
+                    (Dtype::F64, vec![losses.len()], doubles(losses.clone())),
+                ),
+                ("importance.counts".to_owned(), (Dtype::U64, vec![counts.len()], counted)),
+            ]);
+        }
         let view = |kind: Dtype, shape: &[usize], bytes| {
             TensorView::new(kind, shape.to_vec(), bytes).expect("invariant: bytes fit their shape")
         };
@@ -289,6 +300,10 @@ fn decode(file: &SafeTensors<'_>) -> Option<Checkpoint> {
         let buffer = name.strip_prefix("buffer.")?;
         Some(Some((buffer.to_owned(), float(name)?)))
     });
+    let importance = match (double("importance.losses"), whole("importance.counts")) {
+        (None, None) => None,
+        (losses, counts) => Some(Importance { losses: losses?, counts: counts? }),
+    };
     Some(Checkpoint {
         state: State {
             seen,
@@ -297,6 +312,7 @@ fn decode(file: &SafeTensors<'_>) -> Option<Checkpoint> {
             average: float("average"),
             buffers: buffers.collect::<Option<_>>()?,
             sums: double("sums")?.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect(),
+            importance,
         },
         diary: Diary {
             rows: rows.collect::<Option<_>>()?,
@@ -346,13 +362,15 @@ mod tests {
             average: None,
             buffers: BTreeMap::new(),
             sums: vec![[1.0, 2.0]],
+            importance: (seen > 8).then(|| Importance::new(2)),
         };
         for seen in [8, 16] {
             store.write(&state(seen), &Diary::default(), (Some(64), 1.5)).unwrap();
         }
         let path = store.folder.join("000000000016.safetensors");
         let whole = fs::read(&path).unwrap();
-        assert_eq!(store.newest().unwrap().0.unwrap().state.seen, 16);
+        let newest = store.newest().unwrap().0.unwrap().state;
+        assert_eq!((newest.seen, newest.importance), (16, Some(Importance::new(2))));
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1 << (at % 8);

@@ -3,9 +3,9 @@
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
-    networks::unet_config::UnetConfig,
+    networks::unet_config::{ConfigError, UnetConfig},
     train::{
-        recipe::spec::{ClassifierSpec, LearnerSpec, NetworkSpec, Recipe},
+        recipe::spec::{ClassifierSpec, DenoiserSpec, LearnerSpec, Recipe},
         settings::{Classifier, Denoiser, Learner, Settings},
     },
 };
@@ -23,15 +23,15 @@ impl Recipe {
         }
         let learner = match &self.learner {
             LearnerSpec::Denoiser(spec) => Learner::Denoiser(Denoiser {
-                network: match spec.network.start_folder() {
-                    Some(folder) => UnetConfig::read(&folder.join("config.json"))
-                        .map_err(|error| Error::input(error.to_string()))?,
-                    None => spec.network.config(images[0], images[1]),
-                },
+                network: spec
+                    .architecture(images[0], images[1])
+                    .map_err(|error| Error::input(error.to_string()))?,
                 dropout: spec.network.dropout,
                 schedule: spec.schedule()?,
                 target: spec.target,
                 weight_cap: spec.weight_cap,
+                loss: spec.loss,
+                importance: spec.importance,
             }),
             LearnerSpec::Classifier(ClassifierSpec { depth, widths }) => {
                 Learner::Classifier(Classifier { depth: *depth, widths: widths.clone(), classes })
@@ -71,14 +71,9 @@ impl Recipe {
         match &self.learner {
             LearnerSpec::Denoiser(spec) => {
                 // A folder that cannot be read is reported as such.
-                let config = match spec.network.start_folder() {
-                    None => Some(spec.network.config(c, h)),
-                    Some(folder) => UnetConfig::read(&folder.join("config.json")).ok(),
-                };
+                let config = spec.architecture(c, h).ok();
                 let config = config.iter();
-                problems.extend(
-                    config.flat_map(|config| self.misfits(&spec.network, config, [c, h, w])),
-                );
+                problems.extend(config.flat_map(|config| self.misfits(spec, config, [c, h, w])));
                 if c != 3 && self.watch.distance.is_some() {
                     let message = format!("features are those of images of 3 channels, not of {c}");
                     let help = "`data.rgb = true`, or no distance";
@@ -97,11 +92,12 @@ impl Recipe {
 
     fn misfits(
         &self,
-        network: &NetworkSpec,
+        spec: &DenoiserSpec,
         config: &UnetConfig,
         [c, h, w]: [usize; 3],
     ) -> Vec<Diagnostic> {
         let mut problems = vec![];
+        let DenoiserSpec { network, loss, .. } = spec;
         let path = if network.start.is_some() { "network.start" } else { "network.channels" };
         let halvings = config.levels() - 1;
         if h == w && h % (1 << halvings) != 0 {
@@ -122,13 +118,43 @@ impl Recipe {
                 "start from weights for such images; `data.rgb = true` makes grey ones colour";
             problems.push(self.problem(path, message, help));
         }
-        if config.predicts_range() != Some(false) {
-            let (into, out) = (config.in_channels, config.out_channels);
+        let (into, out) = (config.in_channels, config.out_channels);
+        if network.widen && out != 2 * into {
+            let message = format!("the network makes {} channels of {into} already", out / 2);
+            let help = "it has the range of a variance: remove `network.widen`";
+            problems.push(self.problem("network.widen", message, help));
+        } else if config.predicts_range() != Some(loss.learns_range()) {
             let message = format!("the network makes {out} channels of {into}");
-            let help =
-                "a training learns one prediction, of as many channels: not a variance beside it";
+            let help = match (loss.learns_range(), config.predicts_range()) {
+                (true, Some(false)) => {
+                    "this loss learns a variance in as many channels again: `network.widen = true` adds \
+                     them, beginning at 0, which is the middle of the variance's range"
+                }
+                (false, Some(true)) => {
+                    "half of them are a variance, which `loss.kind = \"simple\"` does not learn: take \
+                     \"hybrid\""
+                }
+                _ => "a training learns as many, or twice as many with a variance",
+            };
             problems.push(self.problem(path, message, help));
         }
         problems
+    }
+}
+
+impl DenoiserSpec {
+    /// The architecture that is trained on images of these channels and this side.
+    fn architecture(
+        &self,
+        channels: usize,
+        side: usize,
+    ) -> std::result::Result<UnetConfig, ConfigError> {
+        let Self { network, loss, .. } = self;
+        let Some(folder) = network.start_folder() else {
+            return Ok(network.config(channels, side, loss.learns_range()));
+        };
+        let config = UnetConfig::read(&folder.join("config.json"))?;
+        let out_channels = if network.widen { 2 } else { 1 } * config.out_channels;
+        Ok(UnetConfig { out_channels, ..config })
     }
 }

@@ -21,6 +21,12 @@ const ARCHITECTURE: [&str; 4] = ["channels", "layers", "attention", "groups"];
 /// `[network]` of a denoiser.
 pub(crate) fn read_network(r: &mut Reader<'_>) -> NetworkSpec {
     let start: Option<String> = r.get("start");
+    let widen = r.get("widen").unwrap_or(false);
+    if widen && r.entry("start").is_none() {
+        let message = "`network.widen` widens the network of `network.start`, and there is none";
+        let help = "remove it: a new network has the channels that its loss needs";
+        r.report(Diagnostic::error(r.place("widen"), message).help(help));
+    }
     let dropout = r.get("dropout").unwrap_or(0.0);
     let help = "the probability that a value is dropped, for instance 0.1";
     r.ensure("dropout", (0.0..1.0).contains(&dropout), "at least 0 and below 1", help);
@@ -44,6 +50,7 @@ pub(crate) fn read_network(r: &mut Reader<'_>) -> NetworkSpec {
             groups: 0,
             dropout,
             start: Some(PathBuf::from(start)),
+            widen,
         };
     }
     let channels: Vec<usize> =
@@ -69,6 +76,7 @@ pub(crate) fn read_network(r: &mut Reader<'_>) -> NetworkSpec {
         groups: signed(groups),
         dropout,
         start: None,
+        widen: false,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
             network::{read_classifier, read_network},
             spec::{DataSpec, DenoiserSpec, DistanceSpec, LearnerSpec, Recipe, WatchSpec},
         },
-        settings::{Augmentation, Budget, Optimiser},
+        settings::{Augmentation, Budget, DenoiserLossKind, Optimiser},
     },
 };
 
@@ -48,6 +48,19 @@ impl LearnerName {
         }
     }
 }
+
+/// The losses of a denoiser.
+const LOSSES: [(&str, DenoiserLossKind); 3] = [
+    ("simple", DenoiserLossKind::Simple),
+    ("hybrid", DenoiserLossKind::Hybrid(VLB_WEIGHT)),
+    ("vlb", DenoiserLossKind::Vlb),
+];
+
+/// The weight of the bound in a hybrid loss (Nichol, Dhariwal 2021, Eq. 16).
+const VLB_WEIGHT: f64 = 0.001;
+
+/// How timesteps are drawn: whether where the loss is large.
+const TIMESTEPS: [(&str, bool); 2] = [("uniform", false), ("importance", true)];
 
 /// Fewer samples do not spread enough for a distance.
 const LEAST_FD_SAMPLES: usize = 20;
@@ -148,7 +161,8 @@ pub(crate) fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recip
     let budget = read_budget(&mut root, batch);
     let denoiser = Sections { learned, own: LearnerName::Denoiser, chosen: chosen.clone() };
     let schedule = denoiser.section(&mut root, "schedule", read_training_schedule);
-    let (target, weight_cap) = denoiser.section(&mut root, "loss", read_loss);
+    let LossSpec { target, weight_cap, loss, importance } =
+        denoiser.section(&mut root, "loss", read_loss);
     if schedule.zero_terminal_snr && target == Predicts::Eps && !is_classifier {
         let message =
             "a network of eps learns nothing at alpha_bar = 0, where x is the noise itself";
@@ -158,14 +172,20 @@ pub(crate) fn read(tree: Table, whole: &Place, problems: &mut Problems) -> Recip
     }
     let learner = root.section("network", |r| {
         if is_classifier {
-            let keys = ["channels", "layers", "attention", "groups", "dropout", "start"];
+            let keys = ["channels", "layers", "attention", "groups", "dropout", "start", "widen"];
             denoiser.refuse(r, &keys);
             return LearnerSpec::Classifier(read_classifier(r));
         }
         let classifier = Sections { learned, own: LearnerName::Classifier, chosen: chosen.clone() };
         classifier.refuse(r, &["depth", "widths"]);
         let network = read_network(r);
-        LearnerSpec::Denoiser(DenoiserSpec { network, schedule, target, weight_cap })
+        if network.widen && !loss.learns_range() {
+            let message = "`network.widen` makes room for a variance, and this loss learns none";
+            let help = "`loss.kind = \"hybrid\"` learns one, or remove `widen`";
+            r.report(Diagnostic::error(r.place("widen"), message).help(help));
+        }
+        let spec = DenoiserSpec { network, schedule, target, weight_cap, loss, importance };
+        LearnerSpec::Denoiser(spec)
     });
     let ema = if is_classifier { 0.0 } else { 0.9999 };
     let (optimiser, ema) = root.section("optimiser", |r| read_optimiser(r, ema, budget));
@@ -322,7 +342,15 @@ fn read_training_schedule(r: &mut Reader<'_>) -> ScheduleSpec {
     spec
 }
 
-fn read_loss(r: &mut Reader<'_>) -> (Predicts, f64) {
+/// `[loss]`.
+struct LossSpec {
+    target: Predicts,
+    weight_cap: f64,
+    loss: DenoiserLossKind,
+    importance: bool,
+}
+
+fn read_loss(r: &mut Reader<'_>) -> LossSpec {
     let targets = Predicts::ALL.map(|target| (target.name(), target));
     let target = r.choice("target", &targets).unwrap_or_default();
     let weight_cap = r.get("weight_cap").unwrap_or(1.0);
@@ -340,7 +368,34 @@ fn read_loss(r: &mut Reader<'_>) -> (Predicts, f64) {
         );
         r.report(problem);
     }
-    (target, weight_cap)
+    let kind = r.choice("kind", &LOSSES).unwrap_or_default();
+    let vlb_weight = r.get("vlb_weight").unwrap_or(VLB_WEIGHT);
+    let help = "the paper's is 0.001: a larger one lets the bound disturb the shared layers";
+    r.ensure("vlb_weight", vlb_weight > 0.0, "positive", help);
+    let importance = r.choice("timesteps", &TIMESTEPS);
+    let belongs = [
+        ("weight_cap", kind != DenoiserLossKind::Vlb, "`simple` and `hybrid`"),
+        ("vlb_weight", matches!(kind, DenoiserLossKind::Hybrid(_)), "`hybrid`"),
+        ("timesteps", kind.learns_range(), "`hybrid` and `vlb`"),
+    ];
+    for (key, applies, owners) in belongs {
+        if !applies && r.sound(key) && r.entry(key).is_some() {
+            let message = format!("`{}` does not apply to this kind of loss", r.path(key));
+            let mut problem = Diagnostic::error(r.place(key), message)
+                .help(format!("it belongs to {owners}; remove it, or choose such a `kind`"));
+            if r.sound("kind") && r.entry("kind").is_some() {
+                problem = problem.also(r.place("kind"), "chosen here");
+            }
+            r.report(problem);
+        }
+    }
+    let loss = match kind {
+        DenoiserLossKind::Hybrid(_) => DenoiserLossKind::Hybrid(vlb_weight),
+        other => other,
+    };
+    // The paper's choice for each.
+    let importance = importance.unwrap_or(loss == DenoiserLossKind::Vlb);
+    LossSpec { target, weight_cap, loss, importance }
 }
 
 fn read_optimiser(r: &mut Reader<'_>, default_ema: f64, budget: Budget) -> (Optimiser, f64) {

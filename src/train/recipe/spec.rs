@@ -10,7 +10,7 @@ use crate::{
     manifest::overlay::Table,
     networks::{home, placement::Precision, predicts::Predicts, unet_config::UnetConfig},
     plan::ScheduleSpec,
-    train::settings::{Augmentation, Budget, Optimiser},
+    train::settings::{Augmentation, Budget, DenoiserLossKind, Optimiser},
 };
 
 /// A training, as its manifest has it.
@@ -83,6 +83,10 @@ pub struct DenoiserSpec {
     pub target: Predicts,
     /// `loss.weight_cap`: the cap of $\min(1 / \bar\alpha, \text{cap})$.
     pub weight_cap: f64,
+    /// `loss.kind`, and `loss.vlb_weight`: what is minimised.
+    pub loss: DenoiserLossKind,
+    /// `loss.timesteps`: whether they are drawn where the loss is large.
+    pub importance: bool,
 }
 
 /// `[network]` of a denoiser.
@@ -100,6 +104,8 @@ pub struct NetworkSpec {
     pub dropout: f64,
     /// The folder of the first weights, and then of the architecture.
     pub start: Option<PathBuf>,
+    /// Whether that network gets as many output channels again, for the range of a variance.
+    pub widen: bool,
 }
 
 /// `[network]` of a classifier.
@@ -198,15 +204,16 @@ impl NetworkSpec {
     }
 
     /// The architecture for images of these channels and this side, with the conventions of the DDPM
-    /// checkpoints; where [`NetworkSpec::start`] is given, that folder's `config.json` has it instead.
-    pub fn config(&self, channels_of_images: usize, side: usize) -> UnetConfig {
+    /// checkpoints; where [`NetworkSpec::start`] is given, that folder's `config.json` has it instead. With
+    /// `ranged` it makes as many channels again, for the range of a variance.
+    pub fn config(&self, channels_of_images: usize, side: usize, ranged: bool) -> UnetConfig {
         let signed = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
         let attends: Vec<bool> =
             (0..self.channels.len()).map(|level| self.attention.contains(&level)).collect();
         UnetConfig {
             sample_size: Some(signed(side)),
             in_channels: signed(channels_of_images),
-            out_channels: signed(channels_of_images),
+            out_channels: signed(if ranged { 2 } else { 1 } * channels_of_images),
             block_out_channels: self.channels.clone(),
             layers_per_block: self.layers,
             up_attention: attends.iter().rev().copied().collect(),

@@ -34,6 +34,10 @@ pub struct Bits {
     pub total: Vec<f64>,
     /// The one of x_T, which no model changes.
     pub prior: Vec<f64>,
+    /// Those between: the divergences of the steps but the last.
+    pub steps: Vec<f64>,
+    /// The one of the last step: the bytes' own.
+    pub decoder: Vec<f64>,
 }
 
 /// What ancestral sampling draws x_to from.
@@ -66,6 +70,15 @@ impl<'a> VariationalBound<'a> {
         grid: &Grid,
         variance: Variance,
     ) -> Result<Self> {
+        Self::admits(grid, variance)?;
+        Ok(Self { model, variance, steps: grid.steps().collect() })
+    }
+
+    /// Refuses what has no bound, before anything is computed.
+    ///
+    /// # Errors
+    /// As [`VariationalBound::new`].
+    pub fn admits(grid: &Grid, variance: Variance) -> Result<()> {
         let refuse = |why: &str| Err(Error::Likelihood(why.into()));
         if !grid.last().is_clean() {
             return refuse("the last step must go to the image itself: end = \"clean\"");
@@ -79,8 +92,7 @@ impl<'a> VariationalBound<'a> {
                  0, sigma-hat or learned",
             );
         }
-        variance.admits(grid)?;
-        Ok(Self { model, variance, steps: grid.steps().collect() })
+        variance.admits(grid)
     }
 
     /// The number of steps, each a term.
@@ -161,6 +173,8 @@ impl<'a> VariationalBound<'a> {
     ) -> Result<Bits> {
         let prior = self.prior(x0);
         let mut total = prior.clone();
+        let mut between = vec![0.0; prior.len()];
+        let mut decoder = between.clone();
         for (index, step) in self.steps.iter().enumerate() {
             let z = noise.draw(x0, Draw::Step { position: step.draw, sub: 0 })?;
             let terms = self.term(x0, &z, index)?;
@@ -168,10 +182,14 @@ impl<'a> VariationalBound<'a> {
                 let Step { index, from, to, .. } = *step;
                 return Err(Error::NotFinite { solver: "the bound", index, from, to });
             }
+            let part = if step.to.is_clean() { &mut decoder } else { &mut between };
+            for (sum, term) in part.iter_mut().zip(&terms) {
+                *sum += term;
+            }
             total.iter_mut().zip(terms).for_each(|(total, term)| *total += term);
             observe(index as u64 + 1)?;
         }
-        Ok(Bits { total, prior })
+        Ok(Bits { total, prior, steps: between, decoder })
     }
 
     /// The mean of $q(x_\text{to} \mid x, x_0)$, and of p with the predicted x0.
