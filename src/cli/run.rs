@@ -4,19 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, fetch, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, fetch, warn};
 use crate::{
     error::Result,
     run::{
         registry::Registry,
         runner::{self, Options},
     },
+    terminal::interruption,
 };
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Writes metrics.csv, timing.csv, tables, plots, samples, the manifest as run, provenance.json, and\n\
-    report.html, which shows everything. Ctrl-C keeps the finished cells; the same command continues.\n\nExamples:\n  \
+    report.html, which shows everything. Ctrl-C finishes the batch and keeps it; the same command continues.\n\nExamples:\n  \
     ddim run experiments/table1.toml\n  \
     ddim run experiments/table1.toml --profile full -v\n  \
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
@@ -71,7 +72,7 @@ impl Run {
                 verbose: self.talk.verbose,
                 chosen: self.out.is_some(),
                 fresh: self.fresh,
-                interrupted: &INTERRUPTED,
+                interrupted: &interruption::INTERRUPTED,
             },
         )?;
         println!("{}", summary.trim_end());

@@ -112,15 +112,21 @@ impl Partial {
         self.most_calls as u64
     }
 
-    /// Deletes the file of a finished cell.
-    ///
-    /// # Errors
-    /// A file that cannot be deleted.
-    pub fn remove(self) -> Result<(), ResultsError> {
-        fs::remove_file(&self.path).map_err(|source| self.error("remove", source))
-    }
-
     fn error(&self, action: &'static str, source: std::io::Error) -> ResultsError {
         ResultsError::Io { path: self.path.clone(), action, source }
+    }
+}
+
+/// Deletes the file of a finished cell.
+///
+/// # Errors
+/// A file that cannot be deleted; one that is gone already is none.
+pub fn remove(folder: &Path, key: &str) -> Result<(), ResultsError> {
+    let path = Partial::path(folder, key);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(ResultsError::Io { path, action: "remove", source })
+        }
+        _ => Ok(()),
     }
 }

@@ -45,6 +45,9 @@ pub struct Provenance {
     /// What the models' folders say about them, and in which files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stated: Vec<String>,
+    /// Cells that diverged, by the start of their keys: where, and what was not finite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub diverged: BTreeMap<String, String>,
     /// Where manifest and folder differ, and what was assumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
@@ -76,6 +79,7 @@ impl Provenance {
             threads,
             inputs,
             stated: vec![],
+            diverged: BTreeMap::new(),
             remarks: vec![],
             smaller_batches: BTreeMap::new(),
             finished: date::iso(unix_time()),
@@ -108,6 +112,25 @@ impl Provenance {
         let found: Option<BTreeMap<String, Vec<String>>> =
             found.and_then(|found| serde_json::from_value(found).ok());
         self.smaller_batches.extend(found.into_iter().flatten().filter(|(key, _)| is_kept(key)));
+        self
+    }
+
+    /// Notes down where a cell diverged.
+    pub fn note_diverged(&mut self, key: &str, note: String) {
+        self.diverged.insert(key[..KEY].to_owned(), note);
+    }
+
+    /// The same, with what the run before noted down of cells that diverged, where `is_kept` says so of the
+    /// start of their key.
+    #[must_use]
+    pub fn after_divergence(mut self, folder: &Path, is_kept: impl Fn(&str) -> bool) -> Self {
+        let read = fs::read(folder.join(PROVENANCE)).ok();
+        let read: Option<serde_json::Value> =
+            read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let found = read.and_then(|mut read| Some(read.get_mut("diverged")?.take()));
+        let found: Option<BTreeMap<String, String>> =
+            found.and_then(|found| serde_json::from_value(found).ok());
+        self.diverged.extend(found.into_iter().flatten().filter(|(key, _)| is_kept(key)));
         self
     }
 

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     path::Path,
     rc::Rc,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     hardware::{Hardware, memory::Limit},
     measure::{features::Extractors, instruments::Instruments},
+    metrics,
     plan::{Cell, CellSpec, MetricsSpec, Task},
     report::sheet,
     results::{
@@ -54,6 +55,14 @@ impl Limits {
     }
 }
 
+/// A remark on a cell.
+pub(super) enum Note {
+    /// It was computed in smaller parts than its batches.
+    Smaller(String),
+    /// It diverged, and where.
+    Diverged(String),
+}
+
 /// One cell, with everything that it needs.
 pub(super) struct Job<'a> {
     pub(super) cell: &'a Cell,
@@ -68,7 +77,7 @@ pub(super) struct Job<'a> {
     pub(super) progress: &'a Progress,
     pub(super) interrupted: &'a AtomicBool,
     /// Keeps a remark on the cell in the folder.
-    pub(super) note: &'a dyn Fn(String) -> Result<()>,
+    pub(super) note: &'a dyn Fn(Note) -> Result<()>,
     /// What was noted: how many of what are computed at once.
     pub(super) noted: RefCell<BTreeMap<String, usize>>,
 }
@@ -121,12 +130,17 @@ impl Job<'_> {
             spec.batch,
             partial.rows()..spec.samples,
             |part| {
+                // What is left of a batch is finished: half of one would be drawn again.
+                if part.start.is_multiple_of(spec.batch) && self.interrupted.load(Ordering::Relaxed)
+                {
+                    return Err(Error::Interrupted);
+                }
                 perform(
                     &*self.sampler,
                     self.cell,
                     self.images.as_deref(),
                     (part.start, part.len()),
-                    &mut self.progress.batch(part.len(), self.interrupted),
+                    &mut self.progress.whole_batch(part.len()),
                 )
             },
             |part, samples| {
@@ -141,18 +155,18 @@ impl Job<'_> {
                 Ok(partial.append(&numbers, samples.calls)?)
             },
         );
-        match done {
-            Err(Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })) => {
+        let measured = done.and_then(|()| self.instruments.metrics(partial.numbers()));
+        record.metrics = match measured {
+            Err(error) if is_divergence(&error) => {
+                self.progress.line(&format!("     {error}"));
+                (self.note)(Note::Diverged(error.to_string()))?;
                 record.status = Status::Diverged;
-                partial.remove()?;
                 return Ok((record, 0.0));
             }
-            done => done?,
-        }
+            measured => measured?,
+        };
         // Counted at the model; more than planned for methods that choose their own steps.
         record.calls = record.calls.max(partial.most_calls());
-        record.metrics = self.instruments.metrics(partial.numbers())?;
-        partial.remove()?;
         let cost = (drawn as u64 * record.calls).max(1) as f64;
         Ok((record, sampling.as_secs_f64() / cost))
     }
@@ -179,10 +193,10 @@ impl Job<'_> {
         }
         for (what, most) in notes {
             if self.noted.borrow_mut().insert(what.clone(), most) != Some(most) {
-                (self.note)(format!(
+                (self.note)(Note::Smaller(format!(
                     "{what}{most} at a time instead of {asked} from sample {} on",
                     part.start
-                ))?;
+                )))?;
             }
         }
         Ok(())
@@ -226,6 +240,17 @@ impl<'a> Strip<'a> {
         let png = sheet::strip(strip.view())?;
         Ok(write_atomically(self.path, &png)?)
     }
+}
+
+/// Whether an error says that samples diverged, or that what was read from them did.
+fn is_divergence(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })
+            | Error::Metric(
+                metrics::Error::NotFinite { .. } | metrics::Error::MomentsNotFinite { .. }
+            )
+    )
 }
 
 /// Does one batch.

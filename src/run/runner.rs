@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    time::Duration,
 };
 
 use crate::networks::reading::Remark;
@@ -17,7 +18,10 @@ use crate::{
     error::{Error, Result},
     hardware::Hardware,
     measure::features::Extractors,
-    plan::{Cell, Inversion, MetricsSpec, Plan, Task, outline::FILE},
+    plan::{
+        Cell, Inversion, MetricsSpec, Plan, Task,
+        outline::{FILE, Outline},
+    },
     report::{
         html,
         overview::{Show, columns},
@@ -25,14 +29,14 @@ use crate::{
     results::{
         folder::{MANIFEST, PROVENANCE, strip_path},
         leftovers,
-        partial::Partial,
+        partial::{self, Partial},
         provenance::Provenance,
         record::{Columns, Status, read_csv},
         sink::{Planned, Sink},
     },
     run::{
         assemble::{Models, NUMERICS, Route, instruments},
-        job::{self, Job, Limits},
+        job::{self, Job, Limits, Note},
         outline,
         registry::Registry,
         tasks::Pictures,
@@ -148,8 +152,8 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     if options.fresh {
         remove_leftovers(options, &planned, &show)?;
     }
-    sink.write(MANIFEST, plan.text.as_bytes())?;
-    sink.write(FILE, outline.json().as_bytes())?;
+    write_plan(&sink, plan, &outline)?;
+    remove_partials(&sink, &planned)?;
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -168,7 +172,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         progress.cell(&describe(cell, &routes[index]));
         let instruments = instruments(&cell.spec, &mut extractors)?;
         let key = &planned[index].key;
-        let note = |line: String| keep_note(&provenance, &sink, key, line);
+        let note = |note: Note| keep_note(&provenance, &sink, key, note);
         let job = Job {
             cell,
             route: &routes[index],
@@ -184,20 +188,21 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             note: &note,
             noted: RefCell::default(),
         };
-        let outcome = job.timed(&options.hardware);
-        if matches!(outcome, Err(Error::Interrupted)) {
-            progress.finish();
-        }
-        let (record, timing) = outcome?;
+        let (record, timing) = job.timed(&options.hardware).inspect_err(|_| progress.finish())?;
         if options.verbose > 0 {
             progress.line(&timing.line(record.status));
         }
         if options.verbose > 1 {
             progress.line(&format!("     {}", cell.spec.canonical_json()));
         }
-        sink.append(index, &record, timing)?;
-        show.write_tables(&sink)?;
-        html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
+        let again = (plan, &outline, &progress);
+        kept(&mut sink, again, |sink| {
+            sink.append(index, &record, timing.clone())?;
+            // Not before the row is there: the program may end in between.
+            partial::remove(&options.folder, key)?;
+            show.write_tables(sink)?;
+            html::write(&outline::read(&options.folder, options.registry)?, &options.folder)
+        })?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
@@ -210,12 +215,60 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             job::draw_strip(cell, path, &mut models, images.as_deref(), room)?;
         }
     }
-    if let Some(provenance) = provenance.into_inner() {
-        sink.write(PROVENANCE, &provenance.finished().json())?;
-    }
-    draw(&show, &sink, &strips)?;
-    html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
+    let provenance = provenance.into_inner().map(|provenance| provenance.finished().json());
+    kept(&mut sink, (plan, &outline, &progress), |sink| {
+        if let Some(json) = &provenance {
+            sink.write(PROVENANCE, json)?;
+        }
+        draw(&show, sink, &strips)?;
+        html::write(&outline::read(&options.folder, options.registry)?, &options.folder)
+    })?;
     Ok(show.summary(&sink.records()))
+}
+
+/// Writes what was run, and how it is shown.
+fn write_plan(sink: &Sink, plan: &Plan, outline: &Outline) -> Result<()> {
+    sink.write(MANIFEST, plan.text.as_bytes())?;
+    Ok(sink.write(FILE, outline.json().as_bytes())?)
+}
+
+/// Removes the batches of finished cells: a run may end between a cell's row and its batches.
+fn remove_partials(sink: &Sink, planned: &[Planned]) -> Result<()> {
+    for (index, cell) in planned.iter().enumerate() {
+        if sink.finished(index).is_some() {
+            partial::remove(sink.folder(), &cell.key)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often files are written again in a folder that somebody is deleting.
+const PATIENCE: usize = 5;
+
+/// Writes files of the folder; if somebody deletes it while the run is at work, it is made again first, and
+/// they are written again.
+fn kept(
+    sink: &mut Sink,
+    (plan, outline, progress): (&Plan, &Outline, &Progress),
+    mut write: impl FnMut(&mut Sink) -> Result<()>,
+) -> Result<()> {
+    for turn in 1.. {
+        if sink.revive()? {
+            let folder = sink.folder().display();
+            progress.line(&format!(
+                "warning: {folder} was deleted while this run was at work; it is written again"
+            ));
+            write_plan(sink, plan, outline)?;
+        }
+        match write(sink) {
+            Err(_) if !sink.is_whole() && turn < PATIENCE => {
+                // Until whoever deletes it is done.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            written => return written,
+        }
+    }
+    Ok(())
 }
 
 /// The keys of the reference solutions that some cells ask for.
@@ -236,11 +289,14 @@ fn keep_note(
     provenance: &RefCell<Option<Provenance>>,
     sink: &Sink,
     key: &str,
-    line: String,
+    note: Note,
 ) -> Result<()> {
     let mut provenance = provenance.borrow_mut();
     let Some(provenance) = &mut *provenance else { return Ok(()) };
-    provenance.note_smaller(key, line);
+    match note {
+        Note::Smaller(line) => provenance.note_smaller(key, line),
+        Note::Diverged(line) => provenance.note_diverged(key, line),
+    }
     Ok(sink.write(PROVENANCE, &provenance.clone().finished().json())?)
 }
 
@@ -260,7 +316,7 @@ fn begin(
             cell.key.starts_with(key) && (sink.finished(index).is_some() || begun())
         })
     };
-    here.after(folder, is_kept)
+    here.after(folder, is_kept).after_divergence(folder, is_kept)
 }
 
 /// Draws the tables, the plots and the sheets of samples.
