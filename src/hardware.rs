@@ -2,6 +2,8 @@
 
 pub mod memory;
 
+use std::{io, sync::RwLock, thread};
+
 use tch::Device;
 
 use crate::backends::cuda::{self, CudaError};
@@ -56,6 +58,7 @@ impl Hardware {
                 "--threads {threads}: give a number from 1 to {most}"
             )));
         };
+        check_threads(threads)?;
         tch::set_num_threads(torch_threads);
         // If a pool exists already, this program made it, with the same size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -108,6 +111,48 @@ fn gpu(name: &str) -> Option<usize> {
     name.strip_prefix("cuda:")?.parse::<u16>().ok().map(usize::from)
 }
 
+/// Threads beside those that compute: they answer signals, move the bar, make batches, run backward.
+const OTHERS: usize = 4;
+
+/// Finds out whether the system allows as many threads as will be asked for: LibTorch's library of
+/// threads ends the process where one is refused, and says no remedy.
+fn check_threads(threads: usize) -> Result<()> {
+    // As many for LibTorch as for this program.
+    let wanted = 2 * threads + OTHERS;
+    let gate = RwLock::new(());
+    let (mut started, mut refused) = (0_usize, None);
+    thread::scope(|scope| {
+        // All at once, or the limit would not be met.
+        let closed = gate.write();
+        for _ in 0..wanted {
+            let wait = || drop(gate.read());
+            match thread::Builder::new().stack_size(1 << 16).spawn_scoped(scope, wait) {
+                Ok(_) => started += 1,
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        drop(closed);
+    });
+    let Some(error) = refused else { return Ok(()) };
+    Err(too_few(threads, started, &error))
+}
+
+/// What to do where only `started` threads can be started beside those that there are.
+fn too_few(threads: usize, started: usize, error: &io::Error) -> Error {
+    let wanted = 2 * threads + OTHERS;
+    let remedy = match started.saturating_sub(OTHERS) / 2 {
+        0 => "allow more".to_owned(),
+        fewer => format!("give --threads {fewer}, or allow more"),
+    };
+    Error::Failed(format!(
+        "the system starts only {started} more threads ({error}), and --threads {threads} takes {wanted}: \
+         {remedy} (`ulimit -u`, or the limit of the container or job)"
+    ))
+}
+
 /// Whether TF32 may round the inputs of matrix products and convolutions on `cpu` or `cuda`.
 pub fn tf32(device: &str) -> bool {
     device != "cpu" && std::env::var("NVIDIA_TF32_OVERRIDE").as_deref() != Ok("0")
@@ -141,6 +186,19 @@ mod tests {
         }
         let own = Hardware::open_to_merge("cpu", Some(1)).unwrap();
         assert_eq!((own.name(), own.device()), ("cpu".to_owned(), Device::Cpu));
+    }
+
+    #[test]
+    fn too_few_threads_are_a_number_that_would_do_or_a_limit_to_raise() {
+        let said = |started| {
+            let error = too_few(8, started, &io::Error::from_raw_os_error(11));
+            assert_eq!(error.exit_code(), 1);
+            error.to_string()
+        };
+        assert!(said(11).contains("takes 20: give --threads 3, or allow more (`ulimit -u`"));
+        assert!(said(5).contains("takes 20: allow more (`ulimit -u`"));
+        // Here there are enough.
+        check_threads(2).unwrap();
     }
 
     #[test]

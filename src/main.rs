@@ -77,6 +77,7 @@ fn complete_environment() {
     {
         // Returns only if it fails, which costs nothing but speed.
         let _ = std::process::Command::new(program)
+            .arg0(std::env::args_os().next().unwrap_or_default())
             .args(std::env::args_os().skip(1))
             .envs(missing)
             .exec();

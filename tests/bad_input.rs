@@ -970,7 +970,7 @@ fn weights_that_are_not_numbers_end_in_a_failed_run() {
     network(&ddim, |tensors| {
         tensors.insert("conv_out.bias".into(), (Dtype::F32, vec![3], NAN.repeat(3)));
     });
-    assert_snapshot!(ddim.fails(1, &["sample", "--model", "./net", "--quiet", "--out", "a.npy"]), @"error: ddim diverged at step 0, from t = 980 to t = 960: the state is not finite");
+    assert_snapshot!(ddim.fails(1, &["sample", "--model", "./net", "--quiet", "--out", "a.npy"]), @"error: ddim diverged at step 0, from t = 980 to t = 960: in sample 0 (counted from 0) the model's output is not finite");
     // In a sweep it is one row of the table, and the run goes on.
     ddim.write("m.toml", network_manifest("./net", &features(), &reference()));
     let output = ddim.run(&["run", "m.toml", "--quiet"]);
@@ -1064,7 +1064,7 @@ fn a_results_file_that_somebody_changed_is_refused() {
     ddim.write("results/g/metrics.csv", latin1);
     assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/metrics.csv:3: column `cell`: the line is not UTF-8 text; restore the file (only the program should write it), or delete it to run its cells again");
     ddim.write("results/g/metrics.csv", &right).write("results/g/timing.csv", "cell\n0\n");
-    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/timing.csv:2: column `key`: it is missing; restore the file (only the program should write it), or delete it to run its cells again");
+    assert_snapshot!(ddim.fails(1, &["run", "m.toml", "--quiet"]), @"error: results/g/timing.csv:2: column `key`: it is missing; restore the file (only the program should write it), or delete it: times are lost, and nothing is run again");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use ddim::{
-    core::{Eval, Method, Result, Solver, State, Step},
+    core::{self, Eval, Method, Result, Solver, State, Step},
     error::Error,
     hardware::Hardware,
     manifest::Manifest,
@@ -142,10 +142,7 @@ fn a_batch_in_parts_is_that_of_a_smaller_batch_for_an_adaptive_method() {
 
 /// Euler, and an interruption at one of its steps.
 #[derive(Clone)]
-struct Halting {
-    left: Arc<AtomicUsize>,
-    interrupted: Arc<AtomicBool>,
-}
+struct Halting(Arc<AtomicUsize>);
 
 impl Method for Halting {
     fn name(&self) -> &'static str {
@@ -159,8 +156,8 @@ impl Method for Halting {
 
 impl<S: State> Solver<S> for Halting {
     fn step(&self, eval: &mut Eval<'_, S>, x: &S, step: Step) -> Result<S> {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.interrupted.store(true, Ordering::Relaxed);
+        if self.0.fetch_sub(1, Ordering::Relaxed) == 1 {
+            return Err(core::Error::Interrupted);
         }
         Euler::Sigma.step(eval, x, step)
     }
@@ -168,8 +165,7 @@ impl<S: State> Solver<S> for Halting {
 
 #[test]
 fn an_interrupted_run_begins_again_with_its_batch_and_ends_with_the_same_bytes() {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let halting = Halting { left: Arc::new(AtomicUsize::new(0)), interrupted: interrupted.clone() };
+    let halting = Halting(Arc::new(AtomicUsize::new(0)));
     let mut registry = Registry::shipped();
     let own = halting.clone();
     registry.add("halting", &[], move |_| Ok(own.clone()));
@@ -178,8 +174,7 @@ fn an_interrupted_run_begins_again_with_its_batch_and_ends_with_the_same_bytes()
     let manifest = Manifest::parse("m.toml", &text).unwrap();
     let plan = manifest.plan(None, &[], &assemble::vocabulary(&registry)).unwrap();
     let run = |folder: &Path, steps: usize| {
-        interrupted.store(false, Ordering::Relaxed);
-        halting.left.store(steps, Ordering::Relaxed);
+        halting.0.store(steps, Ordering::Relaxed);
         runner::run(
             &plan,
             &Options {
@@ -190,7 +185,7 @@ fn an_interrupted_run_begins_again_with_its_batch_and_ends_with_the_same_bytes()
                 chosen: true,
                 fresh: false,
                 verbose: 0,
-                interrupted: &interrupted,
+                interrupted: &AtomicBool::new(false),
             },
         )
     };

@@ -16,7 +16,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::Instant,
 };
 
 use ddim::{
@@ -35,7 +35,7 @@ use ddim::{
         trainer::Trainer,
     },
 };
-use support::{fill, program};
+use support::{fill, kills, program};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
@@ -366,46 +366,52 @@ fn outcome(out: &Path) -> BTreeMap<String, Vec<u8>> {
     all.map(|name| (name.clone(), fs::read(out.join(name)).unwrap())).collect()
 }
 
-/// Kills a training after each of these milliseconds, and compares how it ends with one left alone.
-fn kill_and_compare(threads: &str, waits: &[u64], least: usize, more: &str) {
+/// Ends trainings at random moments, and compares how they end with one left alone.
+fn kill_and_compare(threads: &str, kills: u64, more: &str) {
     let folder = TempDir::new().unwrap();
     let manifest = manifest(folder.path(), more);
     let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let begun = Instant::now();
     assert!(train(&manifest, &whole, threads).status().unwrap().success());
-    let mut kills = 0;
-    for &wait in waits {
-        let mut child = train(&manifest, &killed, threads).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(wait));
-        kills += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(train(&manifest, &killed, threads).status().unwrap().success());
-    assert!(kills >= least, "the training was too short to be killed more than {kills} times");
-    let (whole, killed) = (outcome(&whole), outcome(&killed));
-    assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());
-    for (name, bytes) in &whole {
-        assert!(killed[name] == *bytes, "{name} differs");
-    }
+    let expected = outcome(&whole);
+    kills::ended_at_random(
+        kills,
+        begun.elapsed(),
+        |anew| {
+            if anew {
+                let _ = fs::remove_dir_all(&killed);
+            }
+            train(&manifest, &killed, threads).stderr(Stdio::piped()).spawn().unwrap()
+        },
+        || killed.join("checkpoints").is_dir(),
+        || {
+            let found = outcome(&killed);
+            assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+            for (name, bytes) in &expected {
+                assert!(found[name] == *bytes, "{name} differs");
+            }
+            // Nothing half written is left.
+            let mut left = program::tree(&killed).into_keys();
+            assert_eq!(left.find(|path| path.display().to_string().contains(".writing-")), None);
+        },
+    );
 }
 
 #[test]
-fn a_training_that_is_killed_ten_times_ends_at_the_same_bytes() {
-    // Fixed, but anywhere: a kill may hit the start, a step, an exam or a file being written.
-    let waits = [350, 140, 420, 90, 260, 510, 180, 330, 600, 220, 470, 390];
-    kill_and_compare("1", &waits, 5, "");
+fn trainings_that_are_killed_at_random_moments_end_at_the_same_bytes() {
+    kill_and_compare("1", 8, "");
 }
 
 #[test]
-fn a_training_divided_over_threads_that_is_killed_ends_at_the_same_bytes() {
-    kill_and_compare("2", &[450, 150, 520, 310], 2, "");
+fn trainings_divided_over_threads_that_are_killed_end_at_the_same_bytes() {
+    kill_and_compare("2", 3, "");
 }
 
 #[test]
 fn a_training_whose_timesteps_follow_its_losses_ends_at_the_same_bytes_too() {
     // So few timesteps that all are known long before the end.
     let more = "[loss]\nkind = \"vlb\"\n[schedule]\nhorizon = 20\nbeta_end = 0.4\n";
-    kill_and_compare("1", &[350, 140, 420, 90, 260, 510], 3, more);
+    kill_and_compare("1", 3, more);
 }
 
 #[test]
@@ -462,6 +468,36 @@ fn a_trained_variance_is_stated_and_sampled_with() {
     let (code, _, error) = ddim(&[&on[..], &hybrid].concat(), folder.path());
     assert_eq!(code, 2);
     assert!(error.contains("makes 6 channels of 3 already"), "{error}");
+}
+
+#[test]
+fn a_training_that_is_stopped_says_how_to_go_on() {
+    let folder = TempDir::new().unwrap();
+    let manifest = manifest(folder.path(), "");
+    let out = folder.path().join("t");
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let mut command = train(&manifest, &out, "1");
+        let mut child = command.arg("--fresh").stderr(Stdio::piped()).spawn().unwrap();
+        while !out.join("checkpoints").is_dir() {
+            assert!(child.try_wait().unwrap().is_none(), "it was too fast to be stopped");
+        }
+        kills::signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains("finishing the step and writing a checkpoint; once more leaves at once")
+        );
+        let again = format!(
+            "continue with: {} train --threads 1 --quiet --out {} {}\n",
+            env!("CARGO_BIN_EXE_ddim"),
+            out.display(),
+            manifest.display()
+        );
+        assert!(said.ends_with(&again), "{said}");
+        assert!(!out.join("model/README.md").exists());
+        fs::remove_dir_all(&out).unwrap();
+    }
 }
 
 fn ddim(arguments: &[&str], folder: &Path) -> (i32, String, String) {

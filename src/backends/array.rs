@@ -56,6 +56,13 @@ impl State for Array {
     fn is_finite(&self) -> Result<bool> {
         Ok(self.iter().all(|value| value.is_finite()))
     }
+
+    fn first_not_finite(&self) -> Result<Option<usize>> {
+        if self.ndim() == 0 {
+            return Ok((!State::is_finite(self)?).then_some(0));
+        }
+        Ok(self.outer_iter().position(|sample| !sample.iter().all(|value| value.is_finite())))
+    }
 }
 
 impl Noise<Array> for KeyedNoise {
@@ -64,6 +71,10 @@ impl Noise<Array> for KeyedNoise {
         let mut out = vec![0.0; like.len()];
         self.fill(&mut out, rows, draw, |z| z);
         Array::from_shape_vec(like.raw_dim(), out).map_err(Error::model)
+    }
+
+    fn first(&self) -> u64 {
+        self.first
     }
 }
 

@@ -66,6 +66,16 @@ impl State for Tensor {
         let all = self.f_isfinite().and_then(|finite| finite.f_all()?.f_int64_value(&[]));
         Ok(all.map_err(Error::model)? != 0)
     }
+
+    fn first_not_finite(&self) -> Result<Option<usize>> {
+        let rows = self.size().first().copied().unwrap_or(1);
+        let finite = || -> std::result::Result<Vec<bool>, tch::TchError> {
+            let finite = self.f_isfinite()?.f_reshape([rows, -1])?.f_all_dim(1, false)?;
+            Vec::try_from(finite.f_to_device(Device::Cpu)?)
+        };
+        let finite = tch::no_grad(finite).map_err(|error: tch::TchError| Error::model(error))?;
+        Ok(finite.into_iter().position(|finite| !finite))
+    }
 }
 
 impl Noise<Tensor> for KeyedNoise {
@@ -89,6 +99,10 @@ impl Noise<Tensor> for KeyedNoise {
         };
         host.and_then(|noise| upload::upload(&noise.f_reshape(&size)?, like.device()))
             .map_err(Error::model)
+    }
+
+    fn first(&self) -> u64 {
+        self.first
     }
 }
 

@@ -74,7 +74,7 @@ impl Check {
                 Ok(what) => println!("{}: ok, {what}", path.display()),
                 Err(error) => {
                     if let Some(earlier) = failed.replace(error) {
-                        crate::cli::report(&earlier);
+                        crate::cli::report(&earlier, None);
                     }
                 }
             }

@@ -3,7 +3,6 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -11,7 +10,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tch::Device;
 
-use crate::cli::{Compute, INTERRUPTED, Talk, check_output, fetch};
+use crate::cli::{Compute, Talk, check_output, fetch};
 use crate::{
     error::{Error, Result},
     networks::{
@@ -21,7 +20,10 @@ use crate::{
     },
     plan::Plan,
     run::assemble,
-    terminal::progress::{Mode, Progress},
+    terminal::{
+        interruption,
+        progress::{Mode, Progress},
+    },
 };
 
 /// After this time without a new step, a log hears again that it is being worked on.
@@ -175,11 +177,7 @@ fn make(order: &Order, out: &Path, talk: &Talk) -> Result<Held> {
             progress.line(&format!("{}: {step}, {} s", order.name, elapsed.as_secs()));
             shown = elapsed;
         }
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if interruption::is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     progress.finish();
     if let Err(CompileError::Failed { log, .. }) = &made {

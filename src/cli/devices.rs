@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-use crate::cli::{INTERRUPTED, Talk};
+use crate::cli::Talk;
 use crate::{
     error::{Error, Result},
     results::shard::Shard,
+    terminal::interruption,
 };
 
 /// How often the processes are looked at.
@@ -122,7 +123,7 @@ pub(super) fn run(
     let mut told = false;
     while processes.0.iter().any(|process| process.ended.is_none()) {
         thread::sleep(PAUSE);
-        if INTERRUPTED.load(Ordering::Relaxed) && !told {
+        if interruption::INTERRUPTED.load(Ordering::Relaxed) && !told {
             processes.0.iter().for_each(|process| process.signal("-INT"));
             told = true;
         }

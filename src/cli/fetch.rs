@@ -1,9 +1,9 @@
 //! Downloads what is not on this machine before it is needed: models of the Hub, and image sets and
 //! features known by name.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::atomic::Ordering};
+use std::{ops::ControlFlow, path::PathBuf};
 
-use crate::cli::{INTERRUPTED, Talk};
+use crate::cli::Talk;
 use crate::{
     data::{
         self, Places,
@@ -16,7 +16,7 @@ use crate::{
     },
     plan,
     run::{assemble, tasks},
-    terminal::progress::Progress,
+    terminal::{interruption, progress::Progress},
 };
 
 /// Downloads the models that cells name and that this machine lacks, and returns whether there were
@@ -69,11 +69,7 @@ pub(super) fn shown<T>(talk: &Talk, work: impl FnOnce(&mut Watch<'_>) -> T) -> T
                 }
             }
         }
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if interruption::is_asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Some(bar) = bar {
         bar.finish();
@@ -112,10 +108,10 @@ fn fetch(model: &HubModel, talk: &Talk) -> Result<PathBuf> {
                 }
             }
         }
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if interruption::is_asked() {
             // There is no other way to stop the client; it keeps what it has and resumes from there.
             eprintln!("error: {}", Error::Interrupted);
-            std::process::exit(130);
+            std::process::exit(interruption::exit_code().into());
         }
     });
     if let Some(bar) = bar {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk};
+use crate::cli::{Compute, Experiment, Talk};
 use crate::{
     cluster::shell,
     error::Result,
@@ -14,6 +14,7 @@ use crate::{
         registry::Registry,
         runner::{self, Options},
     },
+    terminal::interruption,
 };
 
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub(super) fn merge(
         verbose: talk.verbose,
         chosen: out.is_some(),
         fresh: false,
-        interrupted: &INTERRUPTED,
+        interrupted: &interruption::INTERRUPTED,
     };
     let draw = |shard: Option<Shard>| {
         let shard = shard.map(|shard| vec!["--shard".into(), shard.to_string().into()]);

@@ -1,7 +1,7 @@
 //! The command line: data to stdout, everything else to stderr.
 //!
 //! Exit codes: 0 for success, 1 for a failed run, 2 for a mistake in the manifest or the command line,
-//! 130 for an interruption.
+//! 130 for an interruption by Ctrl-C, 143 for one by SIGTERM.
 
 mod bits;
 pub mod catalogue;
@@ -10,6 +10,7 @@ mod compile;
 mod completions;
 mod convert;
 mod devices;
+mod ending;
 mod evaluate;
 mod fetch;
 mod images;
@@ -40,14 +41,13 @@ use std::{
     io::{ErrorKind, IsTerminal},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::data::file;
 use crate::{
-    data::atomic,
+    cli::ending::Kept,
+    data::{atomic, file, stdout},
     error::{Error, Result, remedy::sentence},
     hardware::Hardware,
     manifest::{Argument, Manifest},
@@ -56,7 +56,7 @@ use crate::{
     plan::Plan,
     results::record::ResultsError,
     run::{assemble, registry::Registry},
-    terminal::{self, progress},
+    terminal::{self, interruption, progress},
     train::recipe::Recipe,
 };
 
@@ -382,18 +382,6 @@ impl Talk {
     }
 }
 
-/// Set by Ctrl-C: work stops at the next step, and what is finished is kept.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-fn watch_for_interruption() {
-    // If no handler can be installed, Ctrl-C ends the process; finished cells are on disk.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
-}
-
 /// The command line, with the names of a registry where flags take them. Negative numbers are values,
 /// not flags; the manifest validates them.
 pub fn command(registry: &Registry) -> Command {
@@ -414,13 +402,23 @@ pub fn main() -> ExitCode {
 
 /// Runs the command line of this process with other solvers, such as your own next to the shipped ones.
 ///
+/// What your solvers print to stdout goes to stderr, as what a model prints that is a program: stdout
+/// has the command's data and nothing else.
+///
 /// The `ddim` program also sets variables that LibTorch's libraries read as they are loaded; they
 /// change speed, not numbers. Your own program inherits them from whatever starts it: `cargo run` in
 /// this repository sets them by `.cargo/config.toml`.
 pub fn main_with(registry: &Registry) -> ExitCode {
-    let matches = command(registry).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    watch_for_interruption();
+    let parsed = command(registry).try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    stdout::reserve();
+    let ending = ending::of(&cli.verb);
+    if let Some((told, _)) = ending {
+        interruption::watch(told);
+    }
     let outcome = match &cli.verb {
         Verb::Run(verb) => verb.run(registry),
         Verb::Merge(verb) => verb.run(registry),
@@ -459,19 +457,42 @@ pub fn main_with(registry: &Registry) -> ExitCode {
             eprintln!("error: cannot write to stdout: {error}");
             ExitCode::FAILURE
         }
-        (Err(error), _) => {
-            report(&error);
-            ExitCode::from(error.exit_code())
-        }
+        (Err(error), _) => match (error.exit_code(), ending) {
+            (INTERRUPTED, Some((_, kept))) => {
+                report(&ending::interrupted(kept), None);
+                ExitCode::from(interruption::exit_code())
+            }
+            (code, ending) => {
+                report(&error, ending.map(|(_, kept)| kept));
+                ExitCode::from(code)
+            }
+        },
     }
 }
 
-fn report(error: &Error) {
+/// The exit code of [`Error::exit_code`] for whatever was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// Prints the help that was asked for, or what is wrong with a command line.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(failed) if !error.use_stderr() && failed.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot write to stdout: {failed}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
+}
+
+fn report(error: &Error, kept: Option<Kept>) {
     match error {
         Error::Manifest(problems) => {
             eprintln!("{}", problems.render(std::io::stderr().is_terminal()).trim_end());
         }
-        other => eprintln!("error: {}", sentence(&other.to_string(), remedy(other))),
+        other => {
+            let remedy = remedy(other).or_else(|| kept.and_then(|kept| kept.remedy(other)));
+            eprintln!("error: {}", sentence(&other.to_string(), remedy));
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Writes images as an array (also to stdout), as a grid or into a folder.
 
 use std::{
-    fs,
-    io::IsTerminal,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::cli::{Talk, check_output, check_place};
 use crate::{
-    data::{ArrayWriter, Element, STDOUT},
+    data::{ArrayWriter, Element, STDOUT, atomic, stdout},
     error::{Error, Result},
     report::image_grid::{self, Canvas, Layout},
     results::sink,
@@ -36,7 +35,7 @@ fn is_array(path: &Path) -> bool {
 
 /// Refuses to write an array to a terminal.
 pub(super) fn check_stdout() -> Result<()> {
-    if std::io::stdout().is_terminal() {
+    if stdout::is_terminal() {
         return Err(Error::input(
             "--out -: stdout is a terminal; redirect it to a file or a program",
         ));
@@ -147,7 +146,7 @@ impl Outputs {
                     for file in files.map_err(|error| failed(path, &error))? {
                         let name = format!("{:01$}.png", *written, *digits);
                         fs::write(beside.path().join(name), file)
-                            .map_err(|error| failed(path, &error))?;
+                            .map_err(|error| unwritten(path, &error))?;
                         *written += 1;
                     }
                 }
@@ -168,7 +167,7 @@ impl Outputs {
                 Sink::Folder { beside, .. } => {
                     // The folder may exist and be empty.
                     let _ = fs::remove_dir(&path);
-                    fs::rename(beside.path(), &path).map_err(|error| failed(&path, &error))?;
+                    fs::rename(beside.path(), &path).map_err(|error| unwritten(&path, &error))?;
                     // Renamed: there is nothing left to remove.
                     let _ = beside.keep();
                 }
@@ -184,10 +183,18 @@ impl Outputs {
 fn folder_beside(path: &Path) -> Result<TempDir> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(atomic::PREFIX);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.tempdir_in(parent.unwrap_or(Path::new("."))).map_err(|error| failed(path, &error))
+    let made = builder.tempdir_in(parent.unwrap_or(Path::new(".")));
+    let made = made.map_err(|error| failed(path, &error))?;
+    atomic::begun(made.path());
+    Ok(made)
+}
+
+/// A place that could be written to before the images were computed.
+fn unwritten(path: &Path, error: &io::Error) -> Error {
+    Error::Failed(format!("cannot write {}: {error}", path.display()))
 }
 
 pub(super) fn failed(path: &Path, error: &dyn std::error::Error) -> Error {

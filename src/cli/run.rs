@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, devices, fetch, merge, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, devices, fetch, merge, warn};
 use crate::{
     error::Result,
     plan::Plan,
@@ -14,12 +14,13 @@ use crate::{
         runner::{self, Options},
         shard::{self, Share},
     },
+    terminal::interruption,
 };
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Writes metrics.csv, timing.csv, tables, plots, samples, the manifest as run, provenance.json, and\n\
-    report.html, which shows everything. Ctrl-C keeps the finished cells; the same command continues.\n\nExamples:\n  \
+    report.html, which shows everything. Ctrl-C finishes the batch and keeps it; the same command continues.\n\nExamples:\n  \
     ddim run experiments/table1.toml\n  \
     ddim run experiments/table1.toml --profile full -v\n  \
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
@@ -86,7 +87,7 @@ impl Run {
             verbose: self.talk.verbose,
             chosen: self.out.is_some(),
             fresh: self.fresh,
-            interrupted: &INTERRUPTED,
+            interrupted: &interruption::INTERRUPTED,
         };
         if let Some(shard) = self.shard {
             let Share { drawn, found } = shard::run(&plan, &options, shard)?;

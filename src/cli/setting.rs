@@ -8,7 +8,7 @@ use std::{ops::Range, path::Path};
 use clap::Args;
 use ndarray::{Array4, ArrayView4, Axis, concatenate, s};
 
-use crate::cli::{Compute, INTERRUPTED, Talk, compile, fetch};
+use crate::cli::{Compute, Talk, compile, fetch};
 use crate::{
     core::{self, KeyedNoise},
     error::{Error, Result},
@@ -20,7 +20,7 @@ use crate::{
         latents::{Latents, Origin},
         registry::Registry,
     },
-    terminal::progress::Progress,
+    terminal::{interruption, progress::Progress},
 };
 
 /// The defaults of the flags, as a manifest.
@@ -340,7 +340,7 @@ impl Bench {
             self.spec().batch,
             samples,
             |part| {
-                let mut watch = progress.batch(part.len(), &INTERRUPTED);
+                let mut watch = progress.batch(part.len(), &interruption::INTERRUPTED);
                 Ok(work(part, &mut watch)?)
             },
             |_, part| {

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{Compute, INTERRUPTED, Talk, fetch};
+use crate::cli::{Compute, Talk, fetch};
 use crate::{
     error::{Error, Result},
     hardware::{self, Hardware},
@@ -25,6 +25,7 @@ use crate::{
         estimate::peak_memory,
         speed::{self, Around, AtBatch, Bench, Spread},
     },
+    terminal::interruption,
 };
 
 #[derive(Debug, Args)]
@@ -168,7 +169,7 @@ impl Speed {
             seconds: self.seconds,
             rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX),
             grid,
-            interrupted: &INTERRUPTED,
+            interrupted: &interruption::INTERRUPTED,
         };
         if self.paced {
             return self.paced(&bench);

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, compile, fetch, merge, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, fetch, merge, warn};
 use crate::{
     cluster::{
         shell,
@@ -25,6 +25,7 @@ use crate::{
         runner::{self, Options},
         standing::Standing,
     },
+    terminal::interruption,
 };
 
 /// The scheduler of a cluster.
@@ -119,7 +120,7 @@ impl Submit {
             verbose: self.talk.verbose,
             chosen: self.out.is_some(),
             fresh: false,
-            interrupted: &INTERRUPTED,
+            interrupted: &interruption::INTERRUPTED,
         };
         let standing = Standing::of(&plan, &options)?;
         if self.status {

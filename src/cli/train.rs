@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, INTERRUPTED, Talk, fetch};
+use crate::cli::{Compute, Experiment, Talk, fetch};
 use crate::{
     data::{self, Places, Request, Split},
     error::Result,
     run::registry::Registry,
+    terminal::interruption,
     train::{
         job::{self, Images, Options},
         recipe::{LearnerSpec, Recipe},
@@ -78,7 +79,7 @@ impl Train {
                 hardware: self.compute.open()?,
                 progress: self.talk.mode(),
                 fresh: self.fresh,
-                interrupted: &INTERRUPTED,
+                interrupted: &interruption::INTERRUPTED,
             },
         )?;
         println!("{}", card.trim_end());

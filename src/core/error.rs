@@ -113,6 +113,32 @@ pub enum Error {
         sigma: f64,
     },
 
+    /// An adaptive method that takes internal steps without end.
+    #[error(
+        "{solver} took {most} internal steps from t = {} to t = {} and stands at sigma = {sigma}, held up by \
+         sample {sample} (counted from 0): rtol = {rtol:e} and atol = {atol:e} are too small for this model, or \
+         it answers the same question differently each time",
+        .from.t, .to.t
+    )]
+    Unending {
+        /// The method.
+        solver: &'static str,
+        /// How many internal steps of one step of the grid are allowed.
+        most: usize,
+        /// Start of the step of the grid.
+        from: Level,
+        /// End of the step of the grid.
+        to: Level,
+        /// Where it stopped.
+        sigma: f64,
+        /// The sample whose error was the largest.
+        sample: u64,
+        /// The relative tolerance asked for.
+        rtol: f64,
+        /// The absolute tolerance asked for.
+        atol: f64,
+    },
+
     /// A learned variance, for a method that cannot use one.
     #[error(
         "{solver} cannot use a learned variance, because the mean of its steps depends on the variance"
@@ -158,7 +184,11 @@ pub enum Error {
     },
 
     /// The state became NaN or infinite.
-    #[error("{solver} diverged at step {index}, from t = {} to t = {}: the state is not finite", .from.t, .to.t)]
+    #[error(
+        "{solver} diverged at step {index}, from t = {} to t = {}: in sample {sample} (counted from 0) \
+         {what} is not finite",
+        .from.t, .to.t
+    )]
     NotFinite {
         /// The method.
         solver: &'static str,
@@ -168,6 +198,10 @@ pub enum Error {
         from: Level,
         /// End of the step.
         to: Level,
+        /// The first sample with such a value.
+        sample: u64,
+        /// What holds it first: the model's output at the start of the step, or the state after it.
+        what: &'static str,
     },
 
     /// A state that fits into f64 but not into f32.

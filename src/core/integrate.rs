@@ -40,10 +40,15 @@ pub fn integrate<S: State>(
     let mut eval = Eval::new(denoiser, noise, solver.memory());
     let mut x = x;
     for step in grid.steps() {
-        x = solver.step(&mut eval, &x, step)?;
+        let before = x;
+        x = solver.step(&mut eval, &before, step)?;
         if !x.is_finite()? {
+            let sample = eval.sample(x.first_not_finite()?.unwrap_or(0));
             let Step { index, from, to, .. } = step;
-            return Err(Error::NotFinite { solver: solver.name(), index, from, to });
+            // Asked once more: what the step itself was told is gone.
+            let told = denoiser.predict(&before, from.into()).and_then(|eps| eps.is_finite());
+            let what = if let Ok(false) = told { "the model's output" } else { "the state" };
+            return Err(Error::NotFinite { solver: solver.name(), index, from, to, sample, what });
         }
         observe(step, &x, eval.nfe())?;
     }

@@ -36,6 +36,7 @@ pub use noise::{Draw, KeyedNoise, NoNoise, Noise, generator};
 pub use schedule::Schedule;
 pub use slerp::slerp;
 pub use solver::{Affine, Eval, Method, Solver};
+pub(crate) use state::largest;
 pub use state::{Ghost, State};
 pub use step::Step;
 pub use tau::{FAMILIES, Family, Tau, cheapest};

@@ -66,6 +66,11 @@ pub trait Noise<S> {
     /// # Errors
     /// Whatever the tensor library returns.
     fn draw(&self, like: &S, draw: Draw) -> Result<S>;
+
+    /// Which sample row 0 is; errors name samples by it.
+    fn first(&self) -> u64 {
+        0
+    }
 }
 
 /// The noise of a deterministic run: asking for it is an error.

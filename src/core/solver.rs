@@ -151,6 +151,11 @@ impl<'a, S: State> Eval<'a, S> {
         std::iter::once((level, now)).chain(before)
     }
 
+    /// The number of the sample in a row of the state, for an error that names it.
+    pub fn sample(&self, row: usize) -> u64 {
+        self.noise.first() + row as u64
+    }
+
     /// NFE: model calls so far, each for every sample of the batch.
     pub fn nfe(&self) -> u64 {
         self.nfe

@@ -38,9 +38,7 @@ pub trait State: Sized {
     /// # Errors
     /// Whatever the tensor library returns.
     fn largest_rms(&self) -> Result<f64> {
-        // f64::max drops a NaN.
-        let larger = |most: f64, rms: f64| if rms > most || rms.is_nan() { rms } else { most };
-        Ok(self.rms()?.into_iter().fold(0.0, larger))
+        Ok(largest(&self.rms()?).1)
     }
 
     /// Whether no element is NaN or infinite.
@@ -48,6 +46,23 @@ pub trait State: Sized {
     /// # Errors
     /// Whatever the tensor library returns.
     fn is_finite(&self) -> Result<bool>;
+
+    /// The first sample with an element that is NaN or infinite.
+    ///
+    /// # Errors
+    /// Whatever the tensor library returns.
+    fn first_not_finite(&self) -> Result<Option<usize>> {
+        Ok(self.rms()?.iter().position(|rms| !rms.is_finite()))
+    }
+}
+
+/// The largest root mean square of a sample, and the sample: NaN counts as larger than any number.
+pub(crate) fn largest(rms: &[f64]) -> (usize, f64) {
+    // f64::max drops a NaN.
+    let larger = |most: (usize, f64), (row, &rms): (usize, &f64)| {
+        if rms > most.1 || rms.is_nan() { (row, rms) } else { most }
+    };
+    rms.iter().enumerate().fold((0, 0.0), larger)
 }
 
 /// A state without elements, to run a solver only to count its model calls.

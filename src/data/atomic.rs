@@ -6,10 +6,17 @@
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use tempfile::NamedTempFile;
+
+/// How the names of temporary files and folders begin.
+pub(crate) const PREFIX: &str = ".writing-";
+
+/// The temporary files and folders that were begun, for a program that ends in the middle of one.
+static BEGUN: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
 /// Writes a file; its folder is created where it is missing.
 ///
@@ -36,11 +43,40 @@ pub(crate) fn beside(path: &Path) -> io::Result<NamedTempFile> {
     };
     fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(PREFIX);
     // Temporary files are private by default; results are for everyone the umask allows.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder).map_err(cause)
+    let file = builder.tempfile_in(folder).map_err(cause)?;
+    begun(file.path());
+    Ok(file)
+}
+
+/// Notes down a temporary file or folder that was begun.
+pub(crate) fn begun(path: &Path) {
+    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Those that have their final name by now, or were given up, are gone.
+    begun.retain(|path| path.exists());
+    begun.push(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+}
+
+/// Removes what was begun and is not finished, before the program ends without unwinding.
+pub(crate) fn remove_unfinished() {
+    // Another thread may be about to begin one: not waited for.
+    let Ok(begun) = BEGUN.try_lock() else { return };
+    for path in &*begun {
+        // Gone already, nearly always.
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+}
+
+/// Removes what a program that was killed left unfinished in a folder that this one alone writes to.
+pub(crate) fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        // What cannot be removed does no harm.
+        let _ = fs::remove_file(entry.path());
+    }
 }
 
 /// Puts a complete file in its place, on the disk before it has its name.

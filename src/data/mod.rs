@@ -27,6 +27,7 @@ pub(crate) mod pickle;
 mod resample;
 mod source;
 mod split;
+pub(crate) mod stdout;
 mod value_range;
 mod writer;
 

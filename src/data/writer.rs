@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use crate::data::{
     atomic,
     npy::{NpyError, io_error},
+    stdout,
 };
 
 /// The path that stands for stdout.
@@ -143,7 +144,7 @@ impl ArrayWriter {
         self.file.flush().map_err(failed)?;
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         if path.as_os_str() == STDOUT {
-            to_stdout(&file).map_err(failed)?;
+            to_stdout(&file).map_err(|source| io_error("write", Path::new("stdout"), source))?;
         } else {
             atomic::put(file, path).map_err(failed)?;
         }
@@ -158,9 +159,8 @@ impl ArrayWriter {
 
 /// Copies a file to stdout; a reader that stops early is not an error.
 fn to_stdout(file: &NamedTempFile) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    let sent = io::copy(&mut file.reopen()?, &mut stdout).and_then(|_| stdout.flush());
-    match sent {
+    let mut file = file.reopen()?;
+    match stdout::with(|stdout| io::copy(&mut file, stdout).map(drop)) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         sent => sent,
     }

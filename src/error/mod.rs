@@ -2,6 +2,7 @@
 
 pub(crate) mod remedy;
 
+use crate::data::npy::NpyError;
 use crate::diagnostic::Diagnostics;
 use crate::networks::{compile::CompileError, features::FeatureError};
 
@@ -39,6 +40,9 @@ pub enum Error {
     /// The run was interrupted; finished work is on disk.
     #[error("interrupted; finished work is kept, and the same command continues")]
     Interrupted,
+    /// The same, with the command.
+    #[error("interrupted; finished work is kept; continue with: {0}")]
+    Continue(String),
 }
 
 impl Error {
@@ -52,19 +56,20 @@ impl Error {
         matches!(self, Self::Core(crate::core::Error::OutOfMemory(_)))
     }
 
-    /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for Ctrl-C.
+    /// The exit code: 2 for a mistake of the user, 1 for a failed run, 130 for an interruption.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Manifest(_) | Self::Input(_) | Self::Solution(_) => 2,
             Self::Core(core) => match core {
                 crate::core::Error::NotFinite { .. }
                 | crate::core::Error::BeyondF32 { .. }
+                | crate::core::Error::Unending { .. }
                 | crate::core::Error::OutOfMemory(_)
                 | crate::core::Error::Model(_) => 1,
                 crate::core::Error::Interrupted => 130,
                 _ => 2,
             },
-            Self::Interrupted | Self::Stopped => 130,
+            Self::Interrupted | Self::Continue(_) | Self::Stopped => 130,
             _ => 1,
         }
     }
@@ -88,6 +93,17 @@ impl From<crate::data::Error> for Error {
                 Self::Interrupted
             }
             other => Self::Input(remedy::images(&other)),
+        }
+    }
+}
+
+impl From<NpyError> for Error {
+    fn from(error: NpyError) -> Self {
+        match error {
+            NpyError::Io { action: "write", .. } | NpyError::Write { .. } => {
+                Self::Failed(error.to_string())
+            }
+            other => Self::Input(other.to_string()),
         }
     }
 }
@@ -118,7 +134,6 @@ impl From<FeatureError> for Error {
 
 input_errors!(
     crate::data::cifar10::Cifar10Error => ToString::to_string,
-    crate::data::npy::NpyError => ToString::to_string,
     crate::networks::hub::HubError => ToString::to_string,
     crate::networks::checkpoint::CheckpointError => remedy::checkpoint,
     crate::networks::conversion::ConvertError => remedy::conversion,

@@ -178,9 +178,11 @@ impl<'a> VariationalBound<'a> {
         for (index, step) in self.steps.iter().enumerate() {
             let z = noise.draw(x0, Draw::Step { position: step.draw, sub: 0 })?;
             let terms = self.term(x0, &z, index)?;
-            if !terms.iter().all(|term| term.is_finite()) {
+            if let Some(row) = terms.iter().position(|term| !term.is_finite()) {
                 let Step { index, from, to, .. } = *step;
-                return Err(Error::NotFinite { solver: "the bound", index, from, to });
+                let (solver, what) = ("the bound", "the term of this step");
+                let sample = noise.first() + row as u64;
+                return Err(Error::NotFinite { solver, index, from, to, sample, what });
             }
             let part = if step.to.is_clean() { &mut decoder } else { &mut between };
             for (sum, term) in part.iter_mut().zip(&terms) {

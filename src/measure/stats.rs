@@ -12,7 +12,10 @@ use crate::{
         features::{Extractors, Place, describe, features},
         reference::{Origin, Reference},
     },
-    terminal::progress::{Mode, Progress},
+    terminal::{
+        interruption,
+        progress::{Mode, Progress},
+    },
 };
 
 const BATCH: usize = 250;
@@ -72,6 +75,10 @@ pub(crate) fn set_features(
     progress.cell(&format!("features of {} images", set.len()));
     let mut all = Array2::zeros((set.len(), extractor.dim()));
     for first in (0..set.len()).step_by(BATCH) {
+        if interruption::is_asked() {
+            progress.finish();
+            return Err(Error::Stopped);
+        }
         let rows = BATCH.min(set.len() - first);
         let batch = set.images.slice(s![first..first + rows, .., .., ..]);
         // To the range of samples: both sides of a distance take one road.

@@ -72,6 +72,9 @@ pub struct Provenance {
     /// What the models' folders say about them, and in which files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stated: Vec<String>,
+    /// Cells that diverged, by the start of their keys: where, and what was not finite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub diverged: BTreeMap<String, String>,
     /// Where manifest and folder differ, and what was assumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
@@ -107,6 +110,7 @@ impl Provenance {
             threads,
             inputs,
             stated: vec![],
+            diverged: BTreeMap::new(),
             remarks: vec![],
             smaller_batches: BTreeMap::new(),
             shards: serde_json::Map::new(),
@@ -135,6 +139,7 @@ impl Provenance {
     pub fn after(mut self, folder: &Path, is_kept: impl Fn(&str) -> bool) -> Self {
         let Ok(mut before) = read(&folder.join(PROVENANCE)) else { return self };
         self.take_smaller(&mut before, &is_kept);
+        self.take_diverged(&mut before, &is_kept);
         if is_kept("") {
             self.take_shards(&mut before);
         }
@@ -153,6 +158,13 @@ impl Provenance {
                 }
             }
         }
+    }
+
+    fn take_diverged(&mut self, before: &mut Value, is_kept: &impl Fn(&str) -> bool) {
+        let found = before.get_mut("diverged").map(Value::take);
+        let found: Option<BTreeMap<String, String>> =
+            found.and_then(|found| serde_json::from_value(found).ok());
+        self.diverged.extend(found.into_iter().flatten().filter(|(key, _)| is_kept(key)));
     }
 
     /// The same, of a shard.
@@ -233,6 +245,11 @@ impl Provenance {
             }
         }
         lines
+    }
+
+    /// Notes down where a cell diverged.
+    pub fn note_diverged(&mut self, key: &str, note: String) {
+        self.diverged.insert(key[..KEY].to_owned(), note);
     }
 
     /// The same, with the time at the end of the run.

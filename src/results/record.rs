@@ -192,6 +192,19 @@ pub(crate) fn names(metric: &str, suffixes: &[&str]) -> Vec<String> {
 const REMEDY: &str = "restore the file (only the program should write it), or delete it to run \
                       its cells again";
 
+/// For a row that is well-formed and cannot be right.
+const ROW_REMEDY: &str = "restore the file (only the program should write it), or delete the row: the run \
+                          then measures that cell again, to the same bytes";
+
+/// Beyond every number that a run writes: those of samples are in f32.
+const MOST: f64 = 1e100;
+
+const COUNT: &str = "a whole number";
+
+/// How far the columns that follow from others may be from what they are here, as a fraction: they
+/// may have been written on another machine.
+const DERIVED: f64 = 1e-6;
+
 /// `metrics.csv` of these cells, each with its index in the plan.
 pub fn to_csv<'a>(
     columns: &Columns,
@@ -217,13 +230,18 @@ pub(crate) fn fields(metric: &Jackknife) -> [String; FIELDS] {
     let leave_out: Vec<String> = metric.leave_out.iter().copied().map(float).collect();
     let mut fields = [const { String::new() }; FIELDS];
     fields[0] = float(metric.value);
-    if let Some((low, high)) = Estimate::at_n(metric).interval {
-        let (below, above) = metric.interval(LEVEL);
-        let derived = [low, high, metric.standard_error(), metric.corrected(), below, above];
+    if let Some(derived) = derived(metric) {
         fields[1..FIELDS - 1].clone_from_slice(&derived.map(float));
     }
     fields[FIELDS - 1] = leave_out.join(" ");
     fields
+}
+
+/// What follows from a metric that has an interval, in the order of its columns.
+fn derived(metric: &Jackknife) -> Option<[f64; FIELDS - 2]> {
+    let (low, high) = Estimate::at_n(metric).interval?;
+    let (below, above) = metric.interval(LEVEL);
+    Some([low, high, metric.standard_error(), metric.corrected(), below, above])
 }
 
 fn has_interval(metric: &Jackknife) -> bool {
@@ -246,18 +264,32 @@ pub(crate) fn csv_bytes(header: &[String], rows: impl Iterator<Item = Vec<String
 /// If the file cannot be read, or if a field is not what [`to_csv`] writes; the message names the file,
 /// line and column, and a remedy.
 pub fn read_csv(path: &Path) -> Result<(Columns, Vec<(usize, Record)>), ResultsError> {
-    let (header, lines) = read_lines(path)?;
+    let (header, lines) = read_lines(path, REMEDY)?;
     let columns = Columns::from_header(&header).map_err(|(column, problem)| {
         ResultsError::Malformed { path: path.into(), line: 1, column, problem, remedy: REMEDY }
     })?;
-    let row = |line| Row { path, header: &header, line }.record(&columns);
-    let rows = lines.iter().map(row).collect::<Result<_, _>>()?;
+    let mut rows: Vec<(usize, Record)> = Vec::with_capacity(lines.len());
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for line in &lines {
+        let row = Row { path, header: &header, line, remedy: REMEDY };
+        let (cell, record) = row.record(&columns)?;
+        let first = *known.entry(record.key.clone()).or_insert(rows.len());
+        // Cells that differ in nothing but their labels share a key, and their numbers.
+        if let Some((_, other)) = rows.get(first)
+            && (Record { params: other.params.clone(), ..record.clone() }) != *other
+        {
+            let problem = "another row has the same key and other numbers".to_owned();
+            return Err(row.unbelievable("key", problem));
+        }
+        rows.push((cell, record));
+    }
     Ok((columns, rows))
 }
 
 /// Header and rows of a CSV file.
 pub(crate) fn read_lines(
     path: &Path,
+    remedy: &'static str,
 ) -> Result<(csv::StringRecord, Vec<csv::StringRecord>), ResultsError> {
     let bytes = file::read(path).map_err(|source| ResultsError::Io {
         path: path.into(),
@@ -273,14 +305,14 @@ pub(crate) fn read_lines(
             csv::ErrorKind::Utf8 { .. } => "the line is not UTF-8 text".into(),
             _ => error.to_string(),
         },
-        remedy: REMEDY,
+        remedy,
     };
     let header = reader.headers().map_err(malformed)?.clone();
     let lines: Vec<_> = reader.records().collect::<Result<_, _>>().map_err(malformed)?;
     if let Some(line) = lines.iter().find(|line| line.len() != header.len()) {
         let column = header.get(line.len()).or_else(|| header.get(header.len() - 1));
         let problem = format!("the row has {} fields and the header {}", line.len(), header.len());
-        let row = Row { path, header: &header, line };
+        let row = Row { path, header: &header, line, remedy };
         return Err(row.error(column.unwrap_or("cell"), problem));
     }
     Ok((header, lines))
@@ -291,6 +323,7 @@ pub(crate) struct Row<'a> {
     pub(crate) path: &'a Path,
     pub(crate) header: &'a csv::StringRecord,
     pub(crate) line: &'a csv::StringRecord,
+    pub(crate) remedy: &'static str,
 }
 
 impl Row<'_> {
@@ -300,8 +333,14 @@ impl Row<'_> {
             line: self.line.position().map_or(1, csv::Position::line),
             column: column.into(),
             problem,
-            remedy: REMEDY,
+            remedy: self.remedy,
         }
+    }
+
+    /// An error about a value that no run writes.
+    fn unbelievable(&self, column: &str, problem: String) -> ResultsError {
+        let remedy = if self.remedy == REMEDY { ROW_REMEDY } else { self.remedy };
+        Row { remedy, ..*self }.error(column, problem)
     }
 
     pub(crate) fn text(&self, column: &str) -> Result<&str, ResultsError> {
@@ -320,8 +359,28 @@ impl Row<'_> {
         text.parse().map_err(|_| self.error(column, format!("`{text}` is not {what}")))
     }
 
+    /// A whole number that is at least 1.
+    pub(crate) fn count<T>(&self, column: &str) -> Result<T, ResultsError>
+    where
+        T: std::str::FromStr + PartialEq + Default,
+    {
+        let number: T = self.number(column, COUNT)?;
+        if number == T::default() {
+            return Err(self.unbelievable(column, "`0`: it is at least 1".to_owned()));
+        }
+        Ok(number)
+    }
+
+    /// A time: at least zero, and finite.
+    pub(crate) fn seconds(&self, column: &str) -> Result<f64, ResultsError> {
+        let seconds: f64 = self.number(column, "a number")?;
+        if seconds >= 0.0 && seconds.is_finite() {
+            return Ok(seconds);
+        }
+        Err(self.error(column, format!("`{seconds}` is no time in seconds")))
+    }
+
     fn record(&self, columns: &Columns) -> Result<(usize, Record), ResultsError> {
-        const COUNT: &str = "a whole number";
         let status = match self.text("status")? {
             "done" => Status::Done,
             "diverged" => Status::Diverged,
@@ -333,6 +392,10 @@ impl Row<'_> {
         let mut metrics = BTreeMap::new();
         for name in &columns.metrics {
             if let Some(metric) = self.metric(name)? {
+                if status == Status::Diverged {
+                    let problem = "it has a value although the cell diverged".to_owned();
+                    return Err(self.unbelievable(name, problem));
+                }
                 metrics.insert(name.clone(), metric);
             }
         }
@@ -344,10 +407,10 @@ impl Row<'_> {
             key: self.text("key")?.to_owned(),
             status,
             params,
-            steps: self.number("S", COUNT)?,
-            levels: self.number("levels", COUNT)?,
-            calls: self.number("calls", COUNT)?,
-            n: self.number("N", COUNT)?,
+            steps: self.count("S")?,
+            levels: self.count("levels")?,
+            calls: self.count("calls")?,
+            n: self.count("N")?,
             metrics,
         };
         Ok((self.number("cell", COUNT)?, record))
@@ -360,11 +423,53 @@ impl Row<'_> {
             let problem = format!("it has values although `{name}` is empty");
             return if list.is_empty() { Ok(None) } else { Err(self.error(&column, problem)) };
         }
-        let value = self.number(name, "a number")?;
-        let leave_out = list.split_whitespace().map(|word| {
-            word.parse().map_err(|_| self.error(&column, format!("`{word}` is not a number")))
-        });
-        Ok(Some(Jackknife { value, leave_out: leave_out.collect::<Result<_, _>>()? }))
+        let finite = |column: &str, word: &str| {
+            let number: f64 = word
+                .parse()
+                .map_err(|_| self.error(column, format!("`{word}` is not a number")))?;
+            if number.abs() < MOST {
+                return Ok(number);
+            }
+            Err(self.unbelievable(column, format!("`{word}` is no number that is measured")))
+        };
+        let value = finite(name, self.text(name)?)?;
+        let leave_out = list.split_whitespace().map(|word| finite(&column, word));
+        let metric = Jackknife { value, leave_out: leave_out.collect::<Result<_, _>>()? };
+        self.check_derived(name, &metric)?;
+        Ok(Some(metric))
+    }
+
+    /// Holds the columns that follow from the value and those without each block to what follows.
+    fn check_derived(&self, name: &str, metric: &Jackknife) -> Result<(), ResultsError> {
+        let scale = metric.leave_out.iter().fold(metric.value.abs(), |most, x| most.max(x.abs()));
+        // In the older form, `low` and `high` are those of the corrected value.
+        let old = !self.header.iter().any(|column| column == format!("{name}.corrected.low"));
+        let suffixes = if old {
+            ["", "", "se", "corrected", "low", "high"]
+        } else {
+            ["low", "high", "se", "corrected", "corrected.low", "corrected.high"]
+        };
+        let follow = derived(metric).map_or([None; FIELDS - 2], |derived| derived.map(Some));
+        for (suffix, follows) in suffixes.into_iter().zip(follow).skip(if old { 2 } else { 0 }) {
+            let column = format!("{name}.{suffix}");
+            let text = self.text(&column)?;
+            let right = match (text.parse::<f64>(), follows) {
+                (Ok(found), Some(follows)) => {
+                    (found - follows).abs() <= DERIVED * (follows.abs() + scale)
+                }
+                (Err(_), None) => text.is_empty(),
+                _ => false,
+            };
+            if !right {
+                let follows = follows.map_or("nothing".to_owned(), |x| format!("{x:?}"));
+                let problem = format!(
+                    "`{text}` does not follow from the columns `{name}` and `{name}.leave_out`, which give \
+                     {follows}"
+                );
+                return Err(self.unbelievable(&column, problem));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -491,7 +596,7 @@ mod tests {
 
     fn record(params: &[(&str, &str)], metrics: &[(&str, Jackknife)]) -> Record {
         Record {
-            key: "0badcafe".into(),
+            key: params.iter().map(|(_, label)| *label).collect(),
             status: if metrics.is_empty() { Status::Diverged } else { Status::Done },
             params: params.iter().map(|(a, l)| ((*a).into(), (*l).into())).collect(),
             steps: 50,

@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     data::atomic,
+    plan::outline::FILE,
     results::{
         date,
+        folder::{MANIFEST, STRIPS},
         lock::Lock,
         record::{
             Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
@@ -64,6 +66,9 @@ impl Timing {
     }
 }
 
+const REMEDY: &str = "restore the file (only the program should write it), or delete it: times are lost, \
+                      and nothing is run again";
+
 const TIMING_HEADER: [&str; 7] =
     ["cell", "key", "seconds", "seconds_per_sample_call", "device", "threads", "started"];
 
@@ -76,7 +81,7 @@ pub struct Sink {
     records: Vec<Option<Record>>,
     timings: Vec<Option<Timing>>,
     dropped: usize,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Sink {
@@ -111,11 +116,11 @@ impl Sink {
         planned: Vec<Planned>,
         keep: bool,
     ) -> Result<Self, ResultsError> {
-        fs::create_dir_all(&folder).map_err(|source| ResultsError::Folder {
-            path: folder.clone(),
-            problem: if folder.is_file() { "it is a file".into() } else { source.to_string() },
-        })?;
+        create(&folder)?;
         let lock = Lock::acquire(&folder)?;
+        for folder in [folder.clone(), folder.join(STRIPS)] {
+            atomic::sweep(&folder);
+        }
         let count = planned.len();
         let mut sink = Self {
             folder,
@@ -124,7 +129,7 @@ impl Sink {
             records: vec![None; count],
             timings: vec![None; count],
             dropped: 0,
-            _lock: lock,
+            lock,
         };
         if keep {
             sink.resume()?;
@@ -244,6 +249,31 @@ impl Sink {
         write_atomically(&self.path(name), bytes)
     }
 
+    /// Whether the folder has what a run leaves in it from its first moment on.
+    pub fn is_whole(&self) -> bool {
+        [".lock", MANIFEST, FILE, "metrics.csv"].iter().all(|name| self.path(name).exists())
+    }
+
+    /// Makes the folder and its lock again if somebody deleted them while the run was at work, and returns
+    /// whether that was so. All rows are in memory; what the run wrote beside them is its own to write
+    /// again.
+    ///
+    /// # Errors
+    /// If the folder cannot be made, or if another run has taken it.
+    pub fn revive(&mut self) -> Result<bool, ResultsError> {
+        if self.is_whole() {
+            return Ok(false);
+        }
+        create(&self.folder)?;
+        if self.path(".lock").exists() {
+            return Ok(true); // it is still this run's
+        }
+        let lock = Lock::acquire(&self.folder)?;
+        // Dropped, the old lock would delete the file of the new one.
+        std::mem::forget(std::mem::replace(&mut self.lock, lock));
+        Ok(true)
+    }
+
     fn metrics_csv(&self) -> Vec<u8> {
         let finished = self.records.iter().enumerate();
         to_csv(&self.columns, finished.filter_map(|(i, record)| Some((i, record.as_ref()?))))
@@ -291,21 +321,28 @@ fn is_complete(columns: &Columns, record: &Record) -> bool {
         || columns.metrics.iter().all(|metric| record.metrics.contains_key(metric))
 }
 
+fn create(folder: &Path) -> Result<(), ResultsError> {
+    fs::create_dir_all(folder).map_err(|source| ResultsError::Folder {
+        path: folder.to_owned(),
+        problem: if folder.is_file() { "it is a file".into() } else { source.to_string() },
+    })
+}
+
 /// Reads `timing.csv`.
 ///
 /// # Errors
 /// If the file cannot be read, or if a field is not what a run writes; the message names the file, line
 /// and column, and a remedy.
 pub fn read_timing(path: &Path) -> Result<Vec<Timing>, ResultsError> {
-    let (header, lines) = read_lines(path)?;
+    let (header, lines) = read_lines(path, REMEDY)?;
     let timing = |line: &csv::StringRecord| {
-        let row = Row { path, header: &header, line };
+        let row = Row { path, header: &header, line, remedy: REMEDY };
         Ok(Timing {
             key: row.text("key")?.to_owned(),
-            seconds: row.number("seconds", "a number")?,
-            seconds_per_sample_call: row.number("seconds_per_sample_call", "a number")?,
+            seconds: row.seconds("seconds")?,
+            seconds_per_sample_call: row.seconds("seconds_per_sample_call")?,
             device: row.text("device")?.to_owned(),
-            threads: row.number("threads", "a whole number")?,
+            threads: row.count("threads")?,
             started: {
                 let text = row.text("started")?;
                 let problem = || format!("`{text}` is no date like 2026-11-22T14:59:50Z");

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     path::Path,
     rc::Rc,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     hardware::{Hardware, memory::Limit},
     measure::{features::Extractors, instruments::Instruments},
+    metrics,
     plan::{Cell, CellSpec, MetricsSpec, Task},
     report::sheet,
     results::{
@@ -89,20 +90,25 @@ impl Job<'_> {
         let mut strip =
             is_shown(self.cell, self.sampler.shape()).then(|| Strip::new(self.cell, &path));
         for samples in missing {
-            // The part that is drawn, when that began, and when what came before it was kept.
-            let begun = cell::Cell::new(((0, 0), 0, Instant::now()));
+            // When the part that is drawn began, and when what came before it was kept.
+            let begun = cell::Cell::new((0, Instant::now()));
             let done = self.limit.each(
                 spec.batch,
                 samples.clone(),
                 |part| {
-                    let (_, _, clock) = begun.get();
-                    begun.set(((part.start, part.end), unix_time(), clock));
+                    // What is left of a batch is finished: half of one would be drawn again.
+                    if part.start.is_multiple_of(spec.batch)
+                        && self.interrupted.load(Ordering::Relaxed)
+                    {
+                        return Err(Error::Interrupted);
+                    }
+                    begun.set((unix_time(), begun.get().1));
                     perform(
                         &*self.sampler,
                         self.cell,
                         self.images.as_deref(),
                         (part.start, part.len()),
-                        &mut self.progress.batch(part.len(), self.interrupted),
+                        &mut self.progress.whole_batch(part.len()),
                     )
                 },
                 |part, samples| {
@@ -112,8 +118,8 @@ impl Job<'_> {
                     let numbers = self.instruments.read(&samples, part.len())?;
                     // Before the file has numbers of a smaller batch.
                     self.say_smaller(&part)?;
-                    let (of, started, clock) = begun.get();
-                    begun.set((of, started, Instant::now()));
+                    let (started, clock) = begun.get();
+                    begun.set((started, Instant::now()));
                     let work = Work {
                         calls: samples.calls,
                         seconds: clock.elapsed().as_secs_f64(),
@@ -125,12 +131,7 @@ impl Job<'_> {
                 },
             );
             match done {
-                Err(Error::Core(
-                    error @ (core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. }),
-                )) => {
-                    let ((first, end), ..) = begun.get();
-                    return Ok(Some(diverged(&error, first..end)));
-                }
+                Err(error) if is_divergence(&error) => return Ok(Some(error.to_string())),
                 done => done?,
             }
         }
@@ -171,14 +172,6 @@ impl Job<'_> {
     fn measures_with(&self, source: &str) -> bool {
         let metrics = self.cell.spec.metrics.iter();
         metrics.flat_map(MetricsSpec::networks).any(|(_, features, _)| features == source)
-    }
-}
-
-/// What diverged, in words: an error about a batch does not say which of its samples it was.
-fn diverged(error: &core::Error, batch: Range<usize>) -> String {
-    match error {
-        core::Error::BeyondF32 { .. } => error.to_string(),
-        _ => format!("{error} (one of samples {} to {})", batch.start, batch.end - 1),
     }
 }
 
@@ -259,6 +252,17 @@ impl<'a> Strip<'a> {
         let png = sheet::strip(strip.view())?;
         Ok(write_atomically(self.path, &png)?)
     }
+}
+
+/// Whether an error says that samples diverged, or that what was read from them did.
+pub(super) fn is_divergence(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Core(core::Error::NotFinite { .. } | core::Error::BeyondF32 { .. })
+            | Error::Metric(
+                metrics::Error::NotFinite { .. } | metrics::Error::MomentsNotFinite { .. }
+            )
+    )
 }
 
 /// Does one batch.

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::networks::reading::Remark;
@@ -38,7 +38,7 @@ use crate::{
     },
     run::{
         assemble::{Models, NUMERICS, Route, instruments},
-        job::{self, Job, Limits},
+        job::{self, Job, Limits, is_divergence},
         outline,
         registry::Registry,
         standing::Standing,
@@ -200,15 +200,7 @@ impl Stock<'_> {
             note,
             noted: RefCell::default(),
         };
-        let drawn = job.draw(partial, missing);
-        if matches!(drawn, Err(Error::Interrupted)) {
-            progress.finish();
-        }
-        let drawn = drawn?;
-        if let Some(text) = &drawn {
-            progress.line(&format!("#{:02}  diverged: {text}", cell.index));
-        }
-        Ok(drawn)
+        job.draw(partial, missing)
     }
 
     /// Draws the strip of a cell again if its file is gone.
@@ -271,8 +263,8 @@ fn finish(
     if options.fresh {
         remove_leftovers(options, &planned, &show)?;
     }
-    sink.write(MANIFEST, plan.text.as_bytes())?;
-    sink.write(FILE, outline.json().as_bytes())?;
+    write_plan(&sink, plan, &outline)?;
+    remove_partials(&sink, &planned)?;
 
     let todo: Vec<usize> =
         (0..plan.cells.len()).filter(|&cell| sink.finished(cell).is_none()).collect();
@@ -292,19 +284,23 @@ fn finish(
         let (cell, route, key) = (&plan.cells[index], &routes[index], &planned[index].key);
         stock.models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
         progress.cell(&describe(cell, route));
-        let note = |line: String| keep_note(&provenance, &sink, key, line);
-        let (record, timing) = row(cell, route, &mut stock, (options, &progress), (key, &note))?;
+        let note = |note: Note| keep_note(&provenance, &sink, key, note);
+        let row = row(cell, route, &mut stock, (options, &progress), (key, &note));
+        let (record, timing) = row.inspect_err(|_| progress.finish())?;
         if options.verbose > 0 {
             progress.line(&timing.line(record.status));
         }
         if options.verbose > 1 {
             progress.line(&format!("     {}", cell.spec.canonical_json()));
         }
-        sink.append(index, &record, timing)?;
-        // Only now: at any moment, the rows are in one of the two.
-        partial::remove(folder, key)?;
-        show.write_tables(&sink)?;
-        html::write(&outline::read(folder, options.registry)?, folder)?;
+        let again = (plan, &outline, &progress);
+        kept(&mut sink, again, |sink| {
+            sink.append(index, &record, timing.clone())?;
+            // Only now: at any moment, the rows are in one of the two.
+            partial::remove(folder, key)?;
+            show.write_tables(sink)?;
+            html::write(&outline::read(folder, options.registry)?, folder)
+        })?;
         progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
@@ -314,12 +310,15 @@ fn finish(
             stock.restore_strip(cell, path, options.interrupted)?;
         }
     }
-    if let Some(provenance) = provenance.into_inner() {
-        sink.write(PROVENANCE, &provenance.finished().json())?;
-    }
+    let provenance = provenance.into_inner().map(|provenance| provenance.finished().json());
     leftovers::remove_shards(folder)?;
-    draw(&show, &sink, &strips)?;
-    html::write(&outline::read(folder, options.registry)?, folder)?;
+    kept(&mut sink, (plan, &outline, &progress), |sink| {
+        if let Some(json) = &provenance {
+            sink.write(PROVENANCE, json)?;
+        }
+        draw(&show, sink, &strips)?;
+        html::write(&outline::read(folder, options.registry)?, folder)
+    })?;
     Ok(show.summary(&sink.records()))
 }
 
@@ -329,7 +328,7 @@ fn row(
     route: &Route,
     stock: &mut Stock<'_>,
     (options, progress): (&Options<'_>, &Progress),
-    (key, note): (&str, &dyn Fn(String) -> Result<()>),
+    (key, note): (&str, &dyn Fn(Note) -> Result<()>),
 ) -> Result<(Record, Timing)> {
     let clock = Instant::now();
     let instruments = instruments(&cell.spec, &mut stock.extractors)?;
@@ -342,29 +341,92 @@ fn row(
     let lacks: usize = missing.iter().map(ExactSizeIterator::len).sum();
     progress.skip((layout.samples - lacks) as u64 * route.calls);
     let before = partial.rows().work().seconds;
-    let diverged = match partial.rows().diverged() {
-        Some(text) => {
-            progress.line(&format!("#{:02}  diverged: {text}", cell.index));
-            true
-        }
-        None if missing.is_empty() => false,
-        None => {
-            let (told, named) = ((options, progress), (key, note));
-            stock.draw(cell, &instruments, &mut partial, &missing, told, named)?.is_some()
-        }
-    };
+    let mut diverged = partial.rows().diverged().map(str::to_owned);
+    if diverged.is_none() && !missing.is_empty() {
+        let smaller = |line| note(Note::Smaller(line));
+        let (told, named) = ((options, progress), (key, &smaller as _));
+        diverged = stock.draw(cell, &instruments, &mut partial, &missing, told, named)?;
+    }
     let rows = partial.rows();
-    let kept = (!diverged).then_some(rows);
-    let record = job::record(cell, route, key, kept, &instruments)?;
+    let kept = diverged.is_none().then_some(rows);
+    let record = match job::record(cell, route, key, kept, &instruments) {
+        Err(error) if is_divergence(&error) => {
+            diverged = Some(error.to_string());
+            job::record(cell, route, key, None, &instruments)?
+        }
+        record => record?,
+    };
+    if let Some(text) = diverged {
+        progress.line(&said_of(cell, &text));
+        note(Note::Diverged(text))?;
+    }
     let rest = clock.elapsed().as_secs_f64() - (rows.work().seconds - before);
     let timing = job::timing(&record, rows.work(), rest.max(0.0), &options.hardware);
     Ok((record, timing))
+}
+
+/// A remark on a cell.
+enum Note {
+    /// It was computed in smaller parts than its batches.
+    Smaller(String),
+    /// It diverged, and where.
+    Diverged(String),
+}
+
+/// The line about a cell that diverged.
+pub(super) fn said_of(cell: &Cell, diverged: &str) -> String {
+    format!("#{:02}  diverged: {diverged}", cell.index)
 }
 
 /// What decides which rows a cell's files may hold.
 pub(super) fn layout<'a>(cell: &Cell, key: &'a str, instruments: &Instruments) -> Layout<'a> {
     let CellSpec { batch, samples, .. } = cell.spec;
     Layout { key, width: instruments.width(), batch, samples }
+}
+
+/// Writes what was run, and how it is shown.
+fn write_plan(sink: &Sink, plan: &Plan, outline: &Outline) -> Result<()> {
+    sink.write(MANIFEST, plan.text.as_bytes())?;
+    Ok(sink.write(FILE, outline.json().as_bytes())?)
+}
+
+/// Removes the batches of finished cells: a run may end between a cell's row and its batches.
+fn remove_partials(sink: &Sink, planned: &[Planned]) -> Result<()> {
+    for (index, cell) in planned.iter().enumerate() {
+        if sink.finished(index).is_some() {
+            partial::remove(sink.folder(), &cell.key)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often files are written again in a folder that somebody is deleting.
+const PATIENCE: usize = 5;
+
+/// Writes files of the folder; if somebody deletes it while the run is at work, it is made again first, and
+/// they are written again.
+fn kept(
+    sink: &mut Sink,
+    (plan, outline, progress): (&Plan, &Outline, &Progress),
+    mut write: impl FnMut(&mut Sink) -> Result<()>,
+) -> Result<()> {
+    for turn in 1.. {
+        if sink.revive()? {
+            let folder = sink.folder().display();
+            progress.line(&format!(
+                "warning: {folder} was deleted while this run was at work; it is written again"
+            ));
+            write_plan(sink, plan, outline)?;
+        }
+        match write(sink) {
+            Err(_) if !sink.is_whole() && turn < PATIENCE => {
+                // Until whoever deletes it is done.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            written => return written,
+        }
+    }
+    Ok(())
 }
 
 /// The keys of the reference solutions that some cells ask for.
@@ -385,11 +447,14 @@ fn keep_note(
     provenance: &RefCell<Option<Provenance>>,
     sink: &Sink,
     key: &str,
-    line: String,
+    note: Note,
 ) -> Result<()> {
     let mut provenance = provenance.borrow_mut();
     let Some(provenance) = &mut *provenance else { return Ok(()) };
-    provenance.note_smaller(key, line);
+    match note {
+        Note::Smaller(line) => provenance.note_smaller(key, line),
+        Note::Diverged(line) => provenance.note_diverged(key, line),
+    }
     Ok(sink.write(PROVENANCE, &provenance.clone().finished().json())?)
 }
 

@@ -16,7 +16,9 @@ use crate::{
     },
     run::{
         assemble::instruments,
-        runner::{Options, Prepared, describe, later_solutions, layout, refuse_to_replace},
+        runner::{
+            Options, Prepared, describe, later_solutions, layout, refuse_to_replace, said_of,
+        },
     },
     terminal::progress::Progress,
 };
@@ -96,8 +98,11 @@ pub fn run(plan: &Plan, options: &Options<'_>, shard: Shard) -> Result<Share> {
             keep()
         };
         let (told, named) = ((options, &progress), (key.as_str(), &note as _));
-        let drawn = stock.draw(cell, &instruments, &mut partial, &missing, told, named)?;
+        let drawn = stock
+            .draw(cell, &instruments, &mut partial, &missing, told, named)
+            .inspect_err(|_| progress.finish())?;
         if let Some(text) = drawn {
+            progress.line(&said_of(cell, &text));
             let threads = options.hardware.threads();
             partial.diverge(&text, Work { started: unix_time(), threads, ..Work::default() })?;
             diverged.insert(index);

@@ -24,6 +24,7 @@ use crate::{
     report::image_grid::{self, Layout},
     run::assemble::single,
     solvers::{Ddim, Variance},
+    terminal::interruption::Calling,
 };
 
 /// Calls of a network before it is timed: the first ones choose algorithms and reserve memory.
@@ -275,6 +276,7 @@ impl<'a> Bench<'a> {
             return Err(core::Error::Interrupted.into());
         }
         self.wait();
+        let _calling = Calling::begin();
         let clock = Instant::now();
         let done = work()?;
         self.wait();

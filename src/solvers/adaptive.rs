@@ -1,7 +1,7 @@
 //! An adaptive Runge-Kutta method, which serves as the reference for the others.
 
 use super::tableau::Tableau;
-use crate::core::{Error, Eval, Level, Method, Result, Schedule, Solver, State, Step};
+use crate::core::{Error, Eval, Level, Method, Result, Schedule, Solver, State, Step, largest};
 
 /// Dormand and Prince's pair of orders 5 and 4 in sigma on $\bar x = x/\sqrt{\bar\alpha}$, which
 /// divides every step of the grid into as many internal steps as its tolerance needs.
@@ -14,6 +14,9 @@ use crate::core::{Error, Eval, Level, Method, Result, Schedule, Solver, State, S
 /// where the norm is the largest root mean square of a sample. The smaller of the two states counts,
 /// where other codes take the larger: sigma falls from 157 to 0, and a step down must be as exact as
 /// the level it leads to needs.
+///
+/// A step of the grid that is not crossed in 10,000 internal steps is an error: a model that answers the
+/// same question differently each time would never end.
 ///
 /// Every sample of a batch must meet the tolerance, but all share their steps, so a sample depends on
 /// its batch, by about the tolerance. This is the only method here whose samples differ in their last
@@ -42,6 +45,10 @@ pub struct DormandPrince {
 
 /// The sigma from which the midpoint rule steps to the clean end.
 const LAST: f64 = 1e-3;
+
+/// The most internal steps of a step of the grid. A tolerance that a model can meet at all takes a few
+/// thousand.
+const MOST: usize = 10_000;
 
 /// The stages 2 to 7; the last one is the solution of order 5.
 const STAGES: Tableau = Tableau {
@@ -90,8 +97,8 @@ impl DormandPrince {
         to: Level,
     ) -> Result<(S, S)> {
         let (mut sigma, end) = (from.sigma(), to.sigma());
-        let mut h = end - sigma;
-        loop {
+        let (mut h, mut worst) = (end - sigma, 0);
+        for _ in 0..MOST {
             let arrives = h.abs() >= (end - sigma).abs();
             if arrives {
                 h = end - sigma;
@@ -112,7 +119,9 @@ impl DormandPrince {
             let slopes = std::iter::once(&slope).chain(&later);
             let error: Vec<_> = ERROR.iter().zip(slopes).map(|(e, k)| (h * e, k)).collect();
             let scale = x.largest_rms()?.min(next.largest_rms()?);
-            let ratio = S::lincomb(&error)?.largest_rms()? / (self.atol + self.rtol * scale);
+            let (row, error) = largest(&S::lincomb(&error)?.rms()?);
+            worst = row;
+            let ratio = error / (self.atol + self.rtol * scale);
             let accepted = ratio <= 1.0 || !ratio.is_finite(); // `integrate` refuses a state that is not finite
             if accepted {
                 x = next;
@@ -128,6 +137,9 @@ impl DormandPrince {
                 return Err(Error::Tolerance { solver: "dormand-prince", rtol, atol, sigma });
             }
         }
+        let (solver, most, sample) = ("dormand-prince", MOST, eval.sample(worst));
+        let &Self { rtol, atol, .. } = self;
+        Err(Error::Unending { solver, most, from, to, sigma, sample, rtol, atol })
     }
 }
 

@@ -11,13 +11,15 @@ use std::{
     sync::OnceLock,
 };
 
+use crate::data::stdout;
+
 static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes to stdout.
 pub(crate) fn out(text: Arguments<'_>) {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_fmt(text).and_then(|()| stdout.flush());
-    if let Err(error) = written
+    // In one piece, which is one call of the system.
+    let text = text.to_string();
+    if let Err(error) = stdout::with(|stdout| stdout.write_all(text.as_bytes()))
         && error.kind() != ErrorKind::BrokenPipe
     {
         // Only the first error is kept.
@@ -49,4 +51,5 @@ macro_rules! eprintln {
 }
 
 // After the macros, which it uses.
+pub mod interruption;
 pub mod progress;

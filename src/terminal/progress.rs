@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::core;
+use crate::{core, terminal::interruption::Calling};
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +103,21 @@ impl Progress {
         rows: usize,
         interrupted: &'a AtomicBool,
     ) -> impl FnMut(u64) -> core::Result<()> + 'a {
-        let mut seen = 0;
+        let mut observe = self.whole_batch(rows);
         move |calls| {
+            observe(calls)?;
+            if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }
+        }
+    }
+
+    /// As [`Progress::batch`], of a batch that is finished even if interrupted.
+    pub fn whole_batch(&self, rows: usize) -> impl FnMut(u64) -> core::Result<()> + '_ {
+        let (mut seen, calling) = (0, Calling::begin());
+        move |calls| {
+            calling.returned();
             self.advance((calls - seen) * rows as u64);
             seen = calls;
-            if interrupted.load(Ordering::Relaxed) { Err(core::Error::Interrupted) } else { Ok(()) }
+            Ok(())
         }
     }
 

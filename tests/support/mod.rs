@@ -7,6 +7,7 @@ pub mod cases;
 #[cfg(feature = "harness")]
 pub mod checkpoints;
 pub mod fill;
+pub mod kills;
 #[cfg(feature = "harness")]
 pub mod order;
 #[cfg(feature = "harness")]

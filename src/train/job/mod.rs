@@ -32,7 +32,7 @@ use self::{
     store::{Checkpoint, Diary, Store},
 };
 use crate::{
-    data::ImageSet,
+    data::{ImageSet, atomic},
     networks::{
         checkpoint::Which, files::ModelFiles, open_error::OpenError, unet_config::UnetConfig,
         weights::Weights,
@@ -102,6 +102,9 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         Error::input(format!("cannot create {}: {error}", options.folder.display()))
     })?;
     let lock = Lock::acquire(&options.folder)?;
+    for part in ["", "model", "samples", "checkpoints"] {
+        atomic::sweep(&options.folder.join(part));
+    }
     let data = images.set.sha256();
     let hash = start.as_ref().map(|(_, hash)| hash.as_str());
     let store =
@@ -152,7 +155,7 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
         training.clock.before = seconds;
         training.budget = training.budget.or(budget);
     }
-    sink::write_atomically(&options.folder.join("recipe.toml"), recipe.to_toml().as_bytes())?;
+    training.write_recipe()?;
     let mut inputs = BTreeMap::from([("images".to_owned(), data)]);
     inputs.extend(start.map(|(_, hash)| ("start".to_owned(), hash)));
     let Options { hardware, .. } = options;
@@ -437,8 +440,15 @@ impl Training<'_> {
         Ok(())
     }
 
+    fn write_recipe(&self) -> Result<()> {
+        let path = self.options.folder.join("recipe.toml");
+        Ok(sink::write_atomically(&path, self.recipe.to_toml().as_bytes())?)
+    }
+
     /// The model with its card, and the record of where it comes from.
     fn finish(&mut self, trainer: &mut Trainer, provenance: &Provenance) -> Result<String> {
+        // Once more: somebody may have deleted the folder meanwhile.
+        self.write_recipe()?;
         let folder = self.options.folder.join("model");
         let sha256 = model::write(trainer, self.recipe, &folder)?;
         self.write_curves(trainer)?;
