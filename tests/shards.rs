@@ -162,6 +162,7 @@ std = 0.5
 tau = "linspace"
 [solution]
 kind = "heun"
+tau = "linspace"
 steps = 50
 [solver]
 kind = "ddim"
