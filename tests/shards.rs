@@ -43,8 +43,10 @@ solver = [
     { label = "heun", "solver.kind" = "heun" },
     { label = "adaptive", "solver.kind" = "dormand-prince" },
 ]
+"grid.steps" = [5]
 [table]
 rows = "solver"
+columns = "grid.steps"
 value = "error"
 caption = "Errors."
 "#;
@@ -146,6 +148,31 @@ blocks = 3
 "solver.eta" = [0.0, 1.0]
 "#;
 
+/// Cells that share a reference solution, which is drawn.
+const SOLVED: &str = r#"
+name = "s"
+samples = 8
+batch = 2
+[model]
+source = "gaussian"
+shape = [1, 2, 2]
+mean = 0.1
+std = 0.5
+[grid]
+tau = "linspace"
+[solution]
+kind = "heun"
+tau = "linspace"
+steps = 50
+[solver]
+kind = "ddim"
+[metrics]
+measures = ["error"]
+blocks = 4
+[sweep]
+"grid.steps" = [4, 5, 6]
+"#;
+
 /// Features of a network, small enough for a test.
 fn features() -> String {
     format!(
@@ -165,7 +192,9 @@ reference = "{}"
 blocks = 4
 [sweep]
 "grid.steps" = [2, 3]
+"solver.eta" = [0.0]
 [table]
+rows = "solver.eta"
 columns = "grid.steps"
 value = "fd"
 caption = "Distances."
@@ -236,6 +265,7 @@ fn shards_in_any_order_end_in_the_bytes_of_one_run() {
         // More shards than batches.
         (ERRORS.to_owned(), 9, vec![9, 2, 7, 4, 5, 6, 3, 8, 1]),
         (DRAWS.to_owned(), 4, vec![2, 4, 1, 3]),
+        (SOLVED.to_owned(), 3, vec![3, 2, 1]),
         (RECONSTRUCTS.to_owned(), 2, vec![2, 1]),
         (INTERPOLATES.to_owned(), 3, vec![1, 3, 2]),
         (features(), 2, vec![2, 1]),
@@ -288,9 +318,9 @@ fn a_merge_names_what_is_missing_and_draws_nothing() {
     let refused = |arguments: &[&str]| ddim.fails(1, &[&["merge", "m.toml"], arguments].concat());
     insta::assert_snapshot!(refused(&["--out", "parts"]), @r"
     error: parts lacks samples of 3 of 3 cells
-      #00  solver: ddim: 26 samples
-      #01  solver: heun: 26 samples
-      #02  solver: adaptive: 26 samples
+      #00  solver: ddim  grid.steps: 5: 26 samples
+      #01  solver: heun  grid.steps: 5: 26 samples
+      #02  solver: adaptive  grid.steps: 5: 26 samples
     `ddim run m.toml --out parts` draws them
     ");
     shards(&ddim, &[2], 3);
@@ -368,7 +398,7 @@ fn wait_for(what: &str, is_there: impl Fn() -> bool) {
 /// A long cell of small batches.
 fn long() -> String {
     DRAWS
-        .replace("samples = 32\nbatch = 32", "samples = 4000\nbatch = 20")
+        .replace("samples = 32\nbatch = 32", "samples = 1200\nbatch = 20")
         .replace("\"grid.steps\" = [5, 6, 7]", "\"grid.steps\" = [100]")
 }
 
@@ -434,7 +464,7 @@ fn shards_that_are_none_are_refused_when_they_are_read() {
         ("9/8", "the shards of 8 are 1/8 to 8/8"),
         ("1/1001", "there are 1 to 1000 shards, not 1001"),
         ("2", "write it as 2/8: the second of eight"),
-        ("-1/8", "write it as 2/8: the second of eight"),
+        ("2/b", "write it as 2/8: the second of eight"),
     ] {
         let said = ddim.refuses(&["run", "m.toml", "--shard", shard]);
         assert!(said.contains(why), "{shard}: {said}");
@@ -479,6 +509,17 @@ fn the_times_are_the_shards_and_so_is_the_provenance() {
     ddim.succeeds(&["run", "m.toml", "--quiet", "--set", "metrics.blocks=5", "--out", "parts"]);
     ddim.succeeds(&["run", "m.toml", "--quiet", "--fresh", "--out", "parts"]);
     assert_eq!(json(&ddim.text("parts/provenance.json")).get("shards"), None);
+}
+
+#[test]
+fn cells_that_share_a_solution_have_the_same_share() {
+    let ddim = with_whole(SOLVED);
+    shards(&ddim, &[1], 3);
+    let status = ["submit", "m.toml", "--shards", "3", "--out", "parts", "--status"];
+    let status = ddim.succeeds(&status);
+    // Of four batches, the first of three shards has one of every cell.
+    assert!(status.starts_with("shard 1/3  3 of 3 batches  done\n"), "{status}");
+    assert_eq!(status.matches("  1 of 4 batches\n").count(), 3, "{status}");
 }
 
 #[test]
@@ -558,9 +599,38 @@ fn scripts_for_slurm_are_printed_and_without_slurm_nothing_is_submitted() {
         ddim.plain(text.replace(program, "[ddim]").as_bytes())
     };
     let hash = printed.split("--job-name=ddim-s-").nth(1).unwrap()[..8].to_owned();
-    insta::assert_snapshot!(shown(&printed).replace(&hash, "[hash]"), @r#""#);
+    insta::assert_snapshot!(shown(&printed).replace(&hash, "[hash]"), @r#"
+    # [dir]/a b/slurm/shard.sh
+    #!/bin/sh
+    # A shard of [dir]/a b; `ddim submit` writes and submits this.
+    #SBATCH --requeue
+    cd [dir] || exit 1
+    exec [ddim] run m.toml --out '[dir]/a b' --device cpu --threads "${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}" --shard "$SLURM_ARRAY_TASK_ID/3"
+
+    # [dir]/a b/slurm/merge.sh
+    #!/bin/sh
+    # The merge of [dir]/a b; `ddim submit` writes and submits this.
+    #SBATCH --requeue
+    cd [dir] || exit 1
+    exec [ddim] merge m.toml --out '[dir]/a b' --device cpu --threads "${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}"
+
+    # to submit them
+    array=$(sbatch --parsable --job-name=ddim-s-[hash]-3 '--output=[dir]/a b/slurm/shard-%a-%A.out' --array=1-3 --time=5 -c2 '[dir]/a b/slurm/shard.sh')
+    sbatch --parsable --job-name=ddim-s-[hash]-merge '--output=[dir]/a b/slurm/merge-%j.out' --dependency="afterok:${array%%;*}" --kill-on-invalid-dep=yes --time=5 -c2 '[dir]/a b/slurm/merge.sh'
+    "#);
     let status = ddim.says(&[&submit[..], &["--status"]].concat());
-    insta::assert_snapshot!(status.0, @"");
+    insta::assert_snapshot!(status.0, @r"
+    shard 1/3  0 of 2 batches  not running
+    shard 2/3  0 of 2 batches  not running
+    shard 3/3  0 of 2 batches  not running
+    #00  grid.steps: 5  solver.eta: 0.0  0 of 1 batches
+    #01  grid.steps: 5  solver.eta: 1.0  0 of 1 batches
+    #02  grid.steps: 6  solver.eta: 0.0  0 of 1 batches
+    #03  grid.steps: 6  solver.eta: 1.0  0 of 1 batches
+    #04  grid.steps: 7  solver.eta: 0.0  0 of 1 batches
+    #05  grid.steps: 7  solver.eta: 1.0  0 of 1 batches
+    merge  samples are missing
+    ");
     let refused = ddim.refuses(&[&submit[..], &["--print", "--", "--array=1-2"]].concat());
     insta::assert_snapshot!(refused, @"error: the sbatch option --array=1-2 is ddim's own here; leave it out");
 }
@@ -631,7 +701,7 @@ fn the_same_command_submits_what_is_neither_finished_nor_in_the_queue() {
     let again = ddim.succeeds(&submit);
     assert_eq!(
         again,
-        "in the queue: 1 shards (101_2)\nsubmitted 1 of 3 shards as job 103 (3)\n\
+        "in the queue: 101_2\nsubmitted 1 of 3 shards as job 103 (3)\n\
          submitted the merge as job 104, after 101_2, 103\n"
     );
     let sent = "scancel 102\nsbatch --array=3 --time=5 [dir]/parts/slurm/shard.sh\n\
@@ -639,7 +709,15 @@ fn the_same_command_submits_what_is_neither_finished_nor_in_the_queue() {
     assert_eq!(calls(), sent);
     let status =
         ddim.succeeds(&["submit", "m.toml", "--shards", "3", "--out", "parts", "--status"]);
-    insta::assert_snapshot!(status, @"");
+    insta::assert_snapshot!(status, @r"
+    shard 1/3  7 of 7 batches  done
+    shard 2/3  0 of 7 batches  running as 101_2
+    shard 3/3  0 of 7 batches  not running
+    #00  solver: ddim  grid.steps: 5  2 of 7 batches
+    #01  solver: heun  grid.steps: 5  2 of 7 batches
+    #02  solver: adaptive  grid.steps: 5  3 of 7 batches
+    merge  102 waits for shards that failed: submit again
+    ");
     // All are in the queue.
     ddim.write(
         "queue",
@@ -650,7 +728,7 @@ fn the_same_command_submits_what_is_neither_finished_nor_in_the_queue() {
     let nothing = ddim.succeeds(&submit);
     assert_eq!(
         nothing,
-        "in the queue: 2 shards (101_2, 103_3)\nin the queue: the merge (104): nothing to submit\n"
+        "in the queue: 101_2, 103_3\nin the queue: 104, the merge: nothing to submit\n"
     );
     let other = ddim.fails(1, &["submit", "m.toml", "--shards", "4", "--out", "parts"]);
     insta::assert_snapshot!(other, @"error: shard 2/3 of parts is in the queue as 101_2: let it end, or `scancel 101`, before there are 4 shards");

@@ -141,14 +141,15 @@ impl Submit {
         self.submit(&jobs, &standing)
     }
 
-    /// What is submitted; paths are from the root, so that scripts mean the same wherever they start.
+    /// What is submitted. Scripts start where this does, so the manifest is named as it is here: its path
+    /// stands in the results.
     fn jobs(&self, plan: &Plan, folder: &Path) -> Result<Jobs> {
         let absolute = |path: &Path| {
             std::path::absolute(path)
                 .map_err(|error| Error::input(format!("{}: {error}", path.display())))
         };
         let folder = absolute(folder)?;
-        let mut arguments = self.experiment.words(&absolute(&self.experiment.manifest)?);
+        let mut arguments = self.experiment.words(&self.experiment.manifest);
         arguments.extend(["--out".into(), folder.clone().into()]);
         arguments.extend(["--device".into(), self.compute.device.clone().into()]);
         arguments.extend((0..self.talk.verbose).map(|_| "-v".into()));
@@ -199,10 +200,10 @@ impl Submit {
         let merges: Vec<&Queued> = queue.iter().filter(|queued| queued.shard.is_none()).collect();
         if !tasks.is_empty() {
             let ids: Vec<String> = tasks.iter().map(|task| task.id()).collect();
-            println!("in the queue: {} shards ({})", tasks.len(), ids.join(", "));
+            println!("in the queue: {}", ids.join(", "));
         }
         if wanted.is_empty() && merges.iter().any(|merge| !merge.is_stuck()) {
-            println!("in the queue: the merge ({}): nothing to submit", merges[0].id());
+            println!("in the queue: {}, the merge: nothing to submit", merges[0].id());
             return Ok(());
         }
         jobs.write().map_err(said)?;
@@ -247,7 +248,7 @@ fn printed(jobs: &Jobs) -> String {
     let shards: Vec<Shard> = Shard::all(jobs.count).collect();
     let array = shell::line(&jobs.array(&shards));
     let merge = shell::line(&jobs.merge(&["ARRAY".to_owned()]));
-    let merge = merge.replace("afterok:ARRAY", "\"afterok:$array\"");
+    let merge = merge.replace("afterok:ARRAY", "\"afterok:${array%%;*}\"");
     text + &format!("# to submit them\narray=$({array})\n{merge}\n")
 }
 

@@ -49,12 +49,10 @@ impl Shard {
         self.count
     }
 
-    /// Its batches of a cell that has `batches`.
-    ///
-    /// The shares of neighbouring cells are turned by one, so that cells of few batches, and the larger
-    /// shares, are spread over all shards.
-    pub fn batches(self, cell: usize, batches: usize) -> Range<usize> {
-        let turned = (self.number - 1 + cell) % self.count;
+    /// Its batches of a cell that has `batches`; `turn` says which share is whose. Turned by one from cell to
+    /// cell, the larger shares, and cells of few batches, are spread over all shards.
+    pub fn batches(self, turn: usize, batches: usize) -> Range<usize> {
+        let turned = (self.number - 1 + turn) % self.count;
         turned * batches / self.count..(turned + 1) * batches / self.count
     }
 

@@ -19,6 +19,7 @@ use crate::{
         runner::{
             Options, Prepared, describe, later_solutions, layout, refuse_to_replace, said_of,
         },
+        standing::turns,
     },
     terminal::progress::Progress,
 };
@@ -53,7 +54,8 @@ pub fn run(plan: &Plan, options: &Options<'_>, shard: Shard) -> Result<Share> {
     let finished = sink::finished(folder, &columns, &planned)?;
 
     let batches = |cell: usize| plan.cells[cell].spec.samples.div_ceil(plan.cells[cell].spec.batch);
-    let own = |cell: usize| shard.batches(cell, batches(cell));
+    let turns = turns(&routes);
+    let own = |cell: usize| shard.batches(turns[cell], batches(cell));
     let todo: Vec<usize> = (0..plan.cells.len())
         .filter(|&cell| finished[cell].is_none() && !own(cell).is_empty())
         .collect();

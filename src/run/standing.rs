@@ -19,7 +19,7 @@ use crate::{
         sink,
     },
     run::{
-        assemble::instruments,
+        assemble::{Route, instruments},
         runner::{Options, Prepared, layout},
     },
 };
@@ -38,6 +38,7 @@ pub struct CellStanding {
     pub diverged: Option<String>,
     /// Which batches are there.
     pub done: Vec<bool>,
+    turn: usize,
     batch: usize,
     samples: usize,
 }
@@ -49,11 +50,16 @@ impl CellStanding {
     }
 
     /// The batches that a shard still has to draw, of all that are its own.
-    pub fn of(&self, index: usize, shard: Shard) -> (usize, usize) {
-        let own = shard.batches(index, self.done.len());
+    pub fn of(&self, shard: Shard) -> (usize, usize) {
+        let own = self.own(shard);
         let all = own.len();
         let missing = if self.is_drawn() { 0 } else { own.filter(|&b| !self.done[b]).count() };
         (missing, all)
+    }
+
+    /// The batches of a shard.
+    fn own(&self, shard: Shard) -> Range<usize> {
+        shard.batches(self.turn, self.done.len())
     }
 
     /// How many samples are missing in some batches.
@@ -64,6 +70,21 @@ impl CellStanding {
         let size = |batch: usize| self.batch.min(self.samples - batch * self.batch);
         batches.filter(|&batch| !self.done[batch]).map(size).sum()
     }
+}
+
+/// By how much the shares of each cell are turned: by its position, so that cells of few batches are spread,
+/// and cells that share a reference solution alike, so that each shard solves only its part of it.
+pub(super) fn turns(routes: &[Route]) -> Vec<usize> {
+    let key = |route: &Route| {
+        route.solution.as_ref().filter(|(_, calls)| *calls > 0).map(|(key, _)| key.clone())
+    };
+    let turn = |(index, route): (usize, &Route)| {
+        let shared = key(route);
+        let first = shared
+            .and_then(|own| routes.iter().position(|other| key(other).as_ref() == Some(&own)));
+        first.unwrap_or(index)
+    };
+    routes.iter().enumerate().map(turn).collect()
 }
 
 /// What there is of all cells of a plan.
@@ -94,6 +115,7 @@ impl Standing {
 
     pub(super) fn read(plan: &Plan, prepared: &mut Prepared<'_>, folder: &Path) -> Result<Self> {
         let rows = sink::finished(folder, &prepared.columns, &prepared.planned)?;
+        let turns = turns(&prepared.routes);
         let mut remarks = vec![];
         let mut cells = vec![];
         for (cell, row) in plan.cells.iter().zip(rows) {
@@ -110,6 +132,7 @@ impl Standing {
                 row,
                 diverged: found.as_ref().and_then(Rows::diverged).map(str::to_owned),
                 done: found.map_or_else(|| vec![false; layout.batches()], |r| r.done().to_vec()),
+                turn: turns[cell.index],
                 batch: layout.batch,
                 samples: layout.samples,
             });
@@ -136,7 +159,7 @@ impl Standing {
 
     /// The batches that a shard still has to draw, of all that are its own.
     pub fn of_shard(&self, shard: Shard) -> (usize, usize) {
-        let each = self.cells.iter().enumerate().map(|(index, cell)| cell.of(index, shard));
+        let each = self.cells.iter().map(|cell| cell.of(shard));
         each.fold((0, 0), |(missing, all), (m, a)| (missing + m, all + a))
     }
 
@@ -165,7 +188,7 @@ impl Standing {
         };
         for shard in Shard::all(count) {
             let lacks = |(index, cell): (usize, &CellStanding)| {
-                (format!("#{index:02}"), cell.missing(shard.batches(index, cell.done.len())))
+                (format!("#{index:02}"), cell.missing(cell.own(shard)))
             };
             let lacks: Vec<(String, usize)> =
                 self.cells.iter().enumerate().map(lacks).filter(|(_, n)| *n > 0).collect();

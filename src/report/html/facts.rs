@@ -96,7 +96,12 @@ fn fact(key: &str, value: &Value) -> Markup {
             let word = |word: &Value| word.as_str().map_or_else(|| word.to_string(), str::to_owned);
             words.iter().map(word).collect::<Vec<_>>().join(" ")
         }
-        Value::Object(_) => value.to_string(),
+        Value::Object(inner) => {
+            let plain =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let each = inner.iter().map(|(name, value)| format!("{name} {}", plain(value)));
+            each.collect::<Vec<_>>().join(", ")
+        }
     };
     let is_code = matches!(value, Value::Array(_))
         || (text.len() >= 40 && text.chars().all(|c| c.is_ascii_hexdigit()));
