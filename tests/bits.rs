@@ -325,7 +325,7 @@ fn a_method_integrates_the_density_at_its_own_order() {
     // Between two positive levels: the clean end has an order of its own.
     let error = |steps: usize| {
         let schedule = support::linear();
-        let window = [5.0, 0.05];
+        let window: [f64; 2] = [5.0, 0.05];
         let taus: Vec<f64> = (0..=steps)
             .map(|i| window[0] * (window[1] / window[0]).powf(i as f64 / steps as f64))
             .map(|sigma| schedule.level_at_sigma(sigma).unwrap().t)
@@ -336,7 +336,7 @@ fn a_method_integrates_the_density_at_its_own_order() {
         let flow = Flow::new(&model, &Heun, &grid).unwrap();
         let trace = Trace { probes: &[], dimensions: 16 };
         let found = flow.log_density(x.clone(), trace, &mut |_| Ok(())).unwrap();
-        let (from, to) = (*grid.last(), *grid.first());
+        let (from, to) = (grid.last(), grid.first());
         let carried = model.flow_map(&x, from, to);
         let expected: Vec<f64> = carried
             .outer_iter()
