@@ -9,11 +9,12 @@ use crate::run::assemble::sampler::{Carried, Sampler, Way, single};
 use crate::{
     backends::array::Array,
     core::{
-        self, At, Curvature, Denoiser, Draw, Grid, KeyedNoise, Noise, Prediction, Solver, State,
-        Trajectory, integrate,
+        self, At, Curvature, Denoiser, Draw, Grid, KeyedNoise, Level, Noise, Prediction, Solver,
+        State, Trajectory, integrate,
     },
     likelihood::{Bits, VariationalBound},
     measure::samples::Samples,
+    plan::tau_file::Objective,
     run::solution::{Solution, Watched},
     solvers::{Heun, Variance},
 };
@@ -151,7 +152,7 @@ where
         &self,
         noise: KeyedNoise,
         rows: usize,
-        carried: bool,
+        objective: Objective,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Vec<Vec<f64>>> {
         let mut calls = 0;
@@ -162,11 +163,13 @@ where
         let watched = Watched { inner: &*self.denoiser, observe: RefCell::new(&mut count) };
         let x = self.draw(noise, rows)?;
         let path = Trajectory::follow(&Heun, &watched, &self.grid, x)?;
-        let growth = |at: usize| match at {
-            at if at > 0 && carried => path.growth(at),
-            _ => Ok(vec![1.0; rows]),
+        let growth = |(at, level): (usize, &Level)| match objective {
+            Objective::Carried if at > 0 => path.growth(at),
+            Objective::Scaled => Ok(vec![level.signal(); rows]),
+            Objective::Local | Objective::Carried => Ok(vec![1.0; rows]),
         };
-        path.costs(&(0..path.len()).map(growth).collect::<core::Result<Vec<_>>>()?)
+        let levels = self.grid.levels().iter().enumerate();
+        path.costs(&levels.map(growth).collect::<core::Result<Vec<_>>>()?)
     }
 
     fn solution(
