@@ -30,3 +30,18 @@ fn the_orders_of_the_solvers_are_measured_again_to_the_byte() {
 fn the_errors_on_stiff_data_are_measured_again_to_the_byte() {
     remeasure("stiffness");
 }
+
+#[test]
+fn the_timesteps_of_the_mixture_are_chosen_again_to_the_byte() {
+    let ddim = Ddim::new();
+    let model = ["--model", "mixture", "--shape", "1,4,4", "--mean=-0.6,0.1,0.7"];
+    let more = ["--std", "0.3,0.15,0.2", "--set", "model.weights=[1,2,1]", "--quiet"];
+    let size = ["--samples", "256", "--batch", "256", "--steps", "128"];
+    for objective in ["local", "scaled", "carried"] {
+        let how = ["--objective", objective, "--out", "tau.toml"];
+        ddim.succeeds(&[&["tau", "5,7,10,14,20"], &model[..], &more, &size, &how].concat());
+        let name = format!("experiments/taus/mixture-{objective}.toml");
+        let committed = fs::read_to_string(repository(&name)).unwrap();
+        assert_eq!(String::from_utf8(ddim.read("tau.toml")).unwrap(), committed, "{name}");
+    }
+}

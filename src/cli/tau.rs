@@ -29,9 +29,11 @@ const CANDIDATES: (&str, usize) = ("paper-quadratic", 64);
 /// Of which errors the sum is made smallest.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Of {
-    /// The error of each step at its own end
-    #[default]
+    /// The error of each step at its own end, in x-bar
     Local,
+    /// The same in x: what the flow makes of a small error if the data are N(0, 1)
+    #[default]
+    Scaled,
     /// That error as a small one grows or shrinks to where the path ends
     Carried,
 }
@@ -106,17 +108,21 @@ impl Tau {
             return Err(Error::input(message));
         }
         self.check(&route)?;
-        let carried = matches!(self.objective, Of::Carried);
+        let objective = match self.objective {
+            Of::Local => Objective::Local,
+            Of::Scaled => Objective::Scaled,
+            Of::Carried => Objective::Carried,
+        };
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let spec = bench.spec();
-        let calls = step_cost_calls(route.grid.distinct(), carried);
+        let calls = step_cost_calls(route.grid.distinct(), objective);
         let progress = Progress::new(calls * spec.samples as u64, self.talk.mode());
         let points = route.grid.levels().len();
         let mut costs = vec![vec![0.0; points]; points];
         for (first, rows) in bench.batches(spec.samples) {
             let parts = bench.in_parts(first..first + rows, &progress, |part, watch| {
                 let noise = KeyedNoise { seed: spec.seed, first: part.start as u64 };
-                bench.sampler.step_costs(noise, part.len(), carried, watch)
+                bench.sampler.step_costs(noise, part.len(), objective, watch)
             })?;
             for (sum, cost) in costs.iter_mut().flatten().zip(parts.iter().flatten().flatten()) {
                 *sum += cost;
@@ -136,7 +142,7 @@ impl Tau {
         let file = TauFile {
             chosen_for: ChosenFor::of(spec, bench.weights.as_deref()),
             settings: Settings {
-                objective: if carried { Objective::Carried } else { Objective::Local },
+                objective,
                 samples: spec.samples,
                 seed: spec.seed,
                 candidates: candidates.clone(),

@@ -16,9 +16,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
-    /// The error of each step at its own end.
-    #[default]
+    /// The error of each step at its own end, in x-bar.
     Local,
+    /// The same in x, in which data and noise together have about unit variance: what the flow makes of
+    /// a small error if the data are N(0, 1).
+    #[default]
+    Scaled,
     /// That error as a small one grows or shrinks to where the path ends.
     Carried,
 }
@@ -165,6 +168,7 @@ impl TauFile {
         );
         let objective = match settings.objective {
             Objective::Local => "local",
+            Objective::Scaled => "scaled",
             Objective::Carried => "carried",
         };
         let mut line = |key: &str, value: String| {

@@ -9,7 +9,7 @@ use crate::run::assemble::sampler::{Carried, Coded, Costs, Sampler, Way, single}
 use crate::{
     backends::array::Array,
     core::{
-        self, At, Curvature, Denoiser, Divergent, Draw, Grid, KeyedNoise, Noise, Prediction,
+        self, At, Curvature, Denoiser, Divergent, Draw, Grid, KeyedNoise, Level, Noise, Prediction,
         Solver, State, Trace, Trajectory, generator, integrate,
     },
     exact::{Component, ExactModel},
@@ -18,7 +18,7 @@ use crate::{
         log_mass, nearest_bytes, probe,
     },
     measure::samples::Samples,
-    plan::TraceSpec,
+    plan::{TraceSpec, tau_file::Objective},
     run::solution::{Solution, Watched},
     solvers::{Heun, Variance},
 };
@@ -246,7 +246,7 @@ where
         &self,
         noise: KeyedNoise,
         rows: usize,
-        carried: bool,
+        objective: Objective,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Vec<Vec<f64>>> {
         let mut calls = 0;
@@ -257,11 +257,13 @@ where
         let watched = Watched { inner: &*self.denoiser, observe: RefCell::new(&mut count) };
         let x = self.draw(noise, rows)?;
         let path = Trajectory::follow(&Heun, &watched, &self.grid, x)?;
-        let growth = |at: usize| match at {
-            at if at > 0 && carried => path.growth(at),
-            _ => Ok(vec![1.0; rows]),
+        let growth = |(at, level): (usize, &Level)| match objective {
+            Objective::Carried if at > 0 => path.growth(at),
+            Objective::Scaled => Ok(vec![level.signal(); rows]),
+            Objective::Local | Objective::Carried => Ok(vec![1.0; rows]),
         };
-        path.costs(&(0..path.len()).map(growth).collect::<core::Result<Vec<_>>>()?)
+        let levels = self.grid.levels().iter().enumerate();
+        path.costs(&levels.map(growth).collect::<core::Result<Vec<_>>>()?)
     }
 
     fn solution(

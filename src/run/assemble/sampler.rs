@@ -7,7 +7,7 @@ use ndarray::{Array4, ArrayView4};
 use crate::{
     core::{self, KeyedNoise},
     measure::samples::Samples,
-    plan::TraceSpec,
+    plan::{TraceSpec, tau_file::Objective},
 };
 
 /// A batch at the end of its way.
@@ -67,10 +67,10 @@ pub enum Way {
 ///
 /// Heun's method asks twice a step, once where it ends clean; the path asks once more at every level, and
 /// an error at a level is carried over the rest of them.
-pub fn step_cost_calls(levels: usize, carried: bool) -> u64 {
+pub fn step_cost_calls(levels: usize, objective: Objective) -> u64 {
     let n = levels as u64;
     let path = 3 * n - 1;
-    if carried { path + (n - 1) * (n - 1) } else { path }
+    if objective == Objective::Carried { path + (n - 1) * (n - 1) } else { path }
 }
 
 /// Draws samples, and carries images to latents and back, whatever tensor its states are.
@@ -116,8 +116,8 @@ pub trait Sampler {
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Costs>;
 
-    /// What DDIM's step costs from each level of the grid to each later one, summed over the solutions
-    /// from `rows` x_T of keyed noise: its error at its own end, or `carried` to the end of the grid.
+    /// What DDIM's step costs from each level of the grid to each later one, by an objective, summed over
+    /// the solutions from `rows` x_T of keyed noise.
     /// `observe` sees the model calls per sample, [`step_cost_calls`] in all.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ pub trait Sampler {
         &self,
         noise: KeyedNoise,
         rows: usize,
-        carried: bool,
+        objective: Objective,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Vec<Vec<f64>>>;
 
