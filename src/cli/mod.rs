@@ -40,11 +40,11 @@ use std::{
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::data::file;
 use crate::{
-    data::atomic,
+    data::{atomic, file},
     error::{Error, Result, remedy::sentence},
     hardware::Hardware,
+    limits,
     manifest::{Argument, Manifest},
     metrics,
     networks::reading::Remark,
@@ -225,10 +225,11 @@ fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
-    let text = file::read_text(path).map_err(|error| {
+    let text = file::read_text(path, limits::MANIFEST).map_err(|error| {
         let why = match error.kind() {
             ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
             ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),
+            ErrorKind::FileTooLarge => error.to_string(),
             _ => format!("{error}; the manifests that ship with ddim are in experiments/"),
         };
         Error::input(format!("cannot read the manifest {}: {why}", path.display()))

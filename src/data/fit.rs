@@ -11,9 +11,12 @@ use image::{DynamicImage, GenericImageView, GrayImage, RgbImage, imageops};
 use ndarray::{Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 
-use crate::data::{
-    Error, ImageSet, Result,
-    resample::{Filter, resample},
+use crate::{
+    data::{
+        Error, ImageSet, Result,
+        resample::{Filter, resample},
+    },
+    limits,
 };
 
 /// What is done about the size of images.
@@ -151,6 +154,9 @@ impl Fit {
                     u32::try_from(pixels).unwrap_or(u32::MAX)
                 };
                 let (width, height) = (long(width), long(height));
+                if u64::from(width) * u64::from(height) > limits::PIXELS {
+                    return Err(Error::TooLarge { width, height });
+                }
                 let image = resample(&image, width, height, filter);
                 Ok(image.crop_imm(margin(width - side), margin(height - side), side, side))
             }

@@ -27,6 +27,7 @@ pub(crate) mod pickle;
 mod resample;
 mod source;
 mod split;
+mod unfold;
 mod value_range;
 mod writer;
 

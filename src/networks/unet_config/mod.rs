@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::reader::{Reader, brief};
-use crate::data::file;
+use crate::{data::file, limits};
 
 /// The architecture of a DDPM UNet (Ho, Jain, Abbeel 2020, appendix B).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -131,7 +131,7 @@ impl UnetConfig {
     /// When the file cannot be read, is no JSON object, or holds a field or a value that the
     /// network does not implement (all of them are listed).
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = file::read_text(path)
+        let text = file::read_text(path, limits::JSON)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
