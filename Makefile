@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: table1 test library setup cuda build check bench compare
+.PHONY: table1 test library setup cuda build check bench compare fuzz
 
 # The committed results are somebody else's measurement: the first call on a machine measures
 # afresh, later ones go on from what this machine has finished.
@@ -40,6 +40,12 @@ check: setup                  ## format, lints and docs, with the harness and wi
 bench: setup                  ## run every bench, and print the comparison
 	$(CARGO) bench --locked --benches
 	scripts/bench-table
+
+# One target of fuzz/, by cargo-fuzz on stable Rust: `ls fuzz/fuzz_targets`.
+TARGET ?= manifest
+SECONDS ?= 60
+fuzz: setup                   ## look for bytes that break a reader: make fuzz TARGET=pickle SECONDS=1800
+	$(CARGO) fuzz run -s none $(TARGET) -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=8192
 
 # PYTHON has torch, numpy and diffusers; COMPARE="--device cuda --compiled" measures a GPU.
 PYTHON ?= python3

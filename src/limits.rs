@@ -17,6 +17,9 @@ pub(crate) const UNFOLDED: u64 = 1 << 30;
 /// How many times their own length larger ones may unfold to.
 pub(crate) const UNFOLDED_TIMES: u64 = 32;
 
+/// Bytes of one download.
+pub(crate) const DOWNLOAD: u64 = 1 << 37;
+
 /// What compressed data of that length may unfold to.
 pub(crate) fn unfolded(packed: u64) -> u64 {
     UNFOLDED.max(packed.saturating_mul(UNFOLDED_TIMES))
@@ -40,6 +43,17 @@ pub(crate) const VALUES_OF_ALL_CELLS: usize = 20_000_000;
 /// Keys of one section of a manifest.
 pub(crate) const KEYS: usize = 2_000;
 
+/// `--points` of a line or a square of images.
+pub(crate) const SIDE_POINTS: u64 = 1_000;
+/// `--show`.
+pub(crate) const SHOWN: u64 = 10_000;
+/// `--keep`.
+pub(crate) const KEPT: u64 = 10_000_000;
+/// `--blocks`.
+pub(crate) const BLOCKS: u64 = 1_000;
+/// `--steps` of `ddim speed`.
+pub(crate) const STEPS: u64 = 1_000_000;
+
 /// The largest number for a key of a manifest, by its path, and for the flag that sets it.
 const REQUESTS: [(&str, u64); 23] = [
     ("samples", 10_000_000),
@@ -47,11 +61,11 @@ const REQUESTS: [(&str, u64); 23] = [
     ("points", 10_000),
     ("model.shape", 65_536),
     ("schedule.horizon", 1_000_000),
-    ("grid.steps", 1_000_000),
+    ("grid.steps", STEPS),
     ("grid.calls", 10_000_000),
     ("solver.iterations", 10_000),
-    ("metrics.blocks", 1_000),
-    ("solution.steps", 1_000_000),
+    ("metrics.blocks", BLOCKS),
+    ("solution.steps", STEPS),
     ("solution.calls", 10_000_000),
     ("data.shift", 1_024),
     ("network.groups", 8_192),
@@ -77,6 +91,19 @@ pub(crate) fn product(shape: &[usize]) -> Option<u64> {
     shape.iter().try_fold(1_u64, |product, &side| product.checked_mul(side as u64))
 }
 
+/// Checks the numbers of one model call.
+///
+/// # Errors
+/// What is too much, in words.
+pub(crate) fn batch(images: usize, shape: [usize; 3]) -> Result<(), String> {
+    let numbers = product(&shape).and_then(|one| one.checked_mul(images as u64));
+    if numbers.is_some_and(|numbers| numbers <= NUMBERS_OF_A_BATCH) {
+        return Ok(());
+    }
+    let most = grouped(NUMBERS_OF_A_BATCH);
+    Err(format!("{images} images of {shape:?} in one model call are more than {most} numbers"))
+}
+
 /// Digits in groups of three: `10,000,000`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -88,4 +115,53 @@ pub(crate) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_limit() {
+        let text = include_str!("../docs/limits.md");
+        for (path, most) in REQUESTS {
+            let row = format!("| `{path}` | {}", grouped(most));
+            assert!(text.contains(&row), "{row}");
+        }
+        let all = [
+            PIXELS,
+            NUMBERS,
+            NUMBERS_OF_A_BATCH,
+            NUMBERS_OF_A_CELL,
+            AXES as u64,
+            CELLS as u64,
+            CELLS_OF_ALL_PROFILES as u64,
+            VALUES_OF_ALL_CELLS as u64,
+            KEYS as u64,
+            SIDE_POINTS,
+            SHOWN,
+            KEPT,
+            DOWNLOAD,
+        ];
+        for most in all {
+            assert!(text.contains(&grouped(most)), "{most}");
+        }
+        assert_eq!([MANIFEST >> 20, JSON >> 20, TEXT >> 20, UNFOLDED >> 30], [1, 4, 16, 1]);
+        assert_eq!(UNFOLDED_TIMES, 32);
+    }
+
+    #[test]
+    fn products_do_not_overflow() {
+        assert_eq!(product(&[3, 8, 8]), Some(192));
+        assert_eq!(product(&[1 << 32, 1 << 31, 2]), None);
+        assert!(batch(1_000_000, [3, 8, 8]).is_ok());
+        assert!(batch(50_000, [3, 64, 64]).is_ok());
+        let problem = batch(1_000_000, [3, 256, 256]).unwrap_err();
+        assert!(problem.contains("more than 4,294,967,296 numbers"), "{problem}");
+        assert!(batch(usize::MAX, [usize::MAX; 3]).is_err());
+        assert_eq!(
+            ["1", "12", "123", "1,234", "12,345,678"],
+            [1, 12, 123, 1234, 12_345_678].map(grouped)
+        );
+    }
 }

@@ -267,6 +267,24 @@ fn check_place(path: &Path) -> Result<()> {
     }
 }
 
+/// Reads the number of a flag, at most so large.
+fn whole(most: u64) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone {
+    move |text: &str| {
+        let number: u64 = text.parse().map_err(|_| {
+            // Digits alone that do not fit are no misspelling.
+            if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("it is at most {}", limits::grouped(most))
+            } else {
+                "it is a whole number, 0 or more".to_owned()
+            }
+        })?;
+        match usize::try_from(number) {
+            Ok(fitting) if number <= most => Ok(fitting),
+            _ => Err(format!("it is at most {}", limits::grouped(most))),
+        }
+    }
+}
+
 /// Where to compute.
 #[derive(Debug, Args)]
 struct Compute {

@@ -29,6 +29,7 @@ mod source;
 mod split;
 mod unfold;
 mod value_range;
+pub(crate) mod web;
 mod writer;
 
 pub use error::{Error, Missing, Result};

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
+    time::{Duration, Instant},
 };
 
 use crate::networks::reading::Remark;
@@ -162,6 +163,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     let provenance = (!todo.is_empty()).then(|| begin(plan, options, all_inputs, &planned, &sink));
     let provenance = RefCell::new(provenance);
     let mut limits = Limits::default();
+    let mut pace = Pace::default();
     for (done, &index) in todo.iter().enumerate() {
         let cell = &plan.cells[index];
         models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
@@ -187,6 +189,7 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
         let outcome = job.timed(&options.hardware);
         if matches!(outcome, Err(Error::Interrupted)) {
             progress.finish();
+            pace.catch_up(|| show_so_far(&show, &sink, options))?;
         }
         let (record, timing) = outcome?;
         if options.verbose > 0 {
@@ -196,9 +199,10 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
             progress.line(&format!("     {}", cell.spec.canonical_json()));
         }
         sink.append(index, &record, timing)?;
-        show.write_tables(&sink)?;
-        html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
-        progress.table(&show.terminal(&sink.records()));
+        pace.keep(|| {
+            progress.table(&show.terminal(&sink.records()));
+            show_so_far(&show, &sink, options)
+        })?;
     }
     progress.finish();
     let strips: Vec<PathBuf> =
@@ -216,6 +220,42 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> Result<String> {
     draw(&show, &sink, &strips)?;
     html::write(&outline::read(&options.folder, options.registry)?, &options.folder)?;
     Ok(show.summary(&sink.records()))
+}
+
+/// When tables and the report are written: not after every cell where many short ones end in a row, for
+/// both have a row for each.
+#[derive(Default)]
+struct Pace {
+    last: Option<(Instant, Duration)>,
+    behind: bool,
+}
+
+impl Pace {
+    /// How much longer computing takes than showing what was computed.
+    const FACTOR: u32 = 10;
+
+    /// Shows a cell's end, if it is time.
+    fn keep(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
+        let due = self.last.is_none_or(|(end, took)| end.elapsed() >= Self::FACTOR * took);
+        self.behind = !due;
+        if due {
+            let begin = Instant::now();
+            show()?;
+            self.last = Some((Instant::now(), begin.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Shows what is not shown yet.
+    fn catch_up(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
+        if std::mem::take(&mut self.behind) { show() } else { Ok(()) }
+    }
+}
+
+/// Writes the tables and the report.
+fn show_so_far(show: &Show<'_>, sink: &Sink, options: &Options<'_>) -> Result<()> {
+    show.write_tables(sink)?;
+    html::write(&outline::read(&options.folder, options.registry)?, &options.folder)
 }
 
 /// The keys of the reference solutions that some cells ask for.

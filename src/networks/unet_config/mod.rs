@@ -402,7 +402,7 @@ mod tests {
             "model/config.json describes a network that is not supported:\n  \
              `act_fn` is \"gelu\"; supported: \"silu\" or \"swish\"\n  \
              `class_embed_type` is \"timestep\"; supported: null\n  \
-             `in_channels` is -1; supported: a positive integer\n  \
+             `in_channels` is -1; supported: an integer from 1 to 65536\n  \
              `down_block_types` is [\"SkipDownBlock2D\"]; supported: a list of \"DownBlock2D\" and \
              \"AttnDownBlock2D\"\n  \
              `colour`, 3, is not a known field"

@@ -22,6 +22,7 @@ use crate::{
     core::{self, Denoiser, Solver},
     error::{Error, Result},
     hardware::Hardware,
+    limits,
     networks::{
         checkpoint::Which,
         compile::{self, Order, Source, default_python},
@@ -174,6 +175,9 @@ impl<'a> Models<'a> {
                  (--shape 3,32,32), or `sample_size` in its config.json",
                 spec.model.source
             ))
+        })?;
+        limits::batch(spec.batch.min(spec.samples), shape).map_err(|problem| {
+            Error::input(format!("{}: {problem}: take a smaller `batch`", spec.model.source))
         })?;
         let device = self.hardware.device();
         let kind = match spec.state {
