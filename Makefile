@@ -32,6 +32,7 @@ cuda:                         ## and the CUDA libraries for --device cuda
 check: setup                  ## format, lints and docs, with the harness and without
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/outside/Cargo.toml
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --no-default-features

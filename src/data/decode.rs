@@ -51,6 +51,10 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
         ImageError::Unsupported(error) => refuse(format!(
             "it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel"
         )),
+        ImageError::Limits(_) => refuse(format!(
+            "decoding it takes more memory than {} pixels do, the most that are read",
+            limits::PIXELS
+        )),
         error => refuse(format!(
             "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
              name"

@@ -88,10 +88,10 @@ pub enum Error {
         /// The image.
         height: u32,
     },
-    /// An image that would be too large once it is resized.
+    /// An image that would be too large while it is resized.
     #[error(
-        "resize-crop makes {width} x {height} pixels of an image this narrow; at most {} are made: \
-         take center-crop, or leave it out",
+        "resizing an image this narrow takes {width} x {height} pixels on the way, and at most {} \
+         are held: take center-crop, or leave it out",
         limits::PIXELS
     )]
     TooLarge {
