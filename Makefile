@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: table1 test slurm library setup cuda build check bench compare
+.PHONY: table1 test slurm library setup cuda build check bench compare fuzz
 
 # The committed results are somebody else's measurement: the first call on a machine measures
 # afresh, later ones go on from what this machine has finished.
@@ -35,6 +35,7 @@ cuda:                         ## and the CUDA libraries for --device cuda
 check: setup                  ## format, lints and docs, with the harness and without
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/outside/Cargo.toml
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --no-default-features
@@ -43,6 +44,12 @@ check: setup                  ## format, lints and docs, with the harness and wi
 bench: setup                  ## run every bench, and print the comparison
 	$(CARGO) bench --locked --benches
 	scripts/bench-table
+
+# One target of fuzz/, by cargo-fuzz on stable Rust: `ls fuzz/fuzz_targets`.
+TARGET ?= manifest
+SECONDS ?= 60
+fuzz: setup                   ## look for bytes that break a reader: make fuzz TARGET=pickle SECONDS=1800
+	$(CARGO) fuzz run -s none $(TARGET) -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=8192
 
 # PYTHON has torch, numpy and diffusers; COMPARE="--device cuda --compiled" measures a GPU.
 PYTHON ?= python3

@@ -45,6 +45,8 @@ pub mod error;
 #[cfg(feature = "harness")]
 pub mod hardware;
 #[cfg(feature = "harness")]
+pub(crate) mod limits;
+#[cfg(feature = "harness")]
 pub mod manifest;
 #[cfg(feature = "harness")]
 pub mod measure;
@@ -60,3 +62,8 @@ pub mod results;
 pub mod run;
 #[cfg(feature = "harness")]
 pub mod train;
+
+/// For the targets in `fuzz/` and their test; no part of the interface.
+#[cfg(all(feature = "harness", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;

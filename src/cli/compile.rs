@@ -49,7 +49,7 @@ pub(super) struct Compile {
     out: PathBuf,
 
     /// Images of one model call; fewer cost as much, more are several calls
-    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
 
     /// Compile for any number of images of a call instead

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, builder::PossibleValuesParser};
 
+use crate::cli::whole;
 use crate::cli::{
     Compute, Talk,
     images::{Images, SplitName},
 };
+use crate::limits;
 use crate::{
     data::Split,
     error::{Error, Result},
@@ -67,7 +69,7 @@ pub(super) struct Evaluate {
     measures: Vec<String>,
 
     /// Number of disjoint blocks of the jackknife
-    #[arg(long, default_value_t = DEFAULT_BLOCKS, value_name = "B")]
+    #[arg(long, default_value_t = DEFAULT_BLOCKS, value_name = "B", value_parser = whole(limits::BLOCKS))]
     blocks: usize,
 
     /// Also write the row to this file, with the columns of metrics.csv

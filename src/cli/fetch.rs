@@ -87,16 +87,12 @@ pub(super) fn source(source: &str, talk: &Talk) -> Result<PathBuf> {
 
 fn fetch(model: &HubModel, talk: &Talk) -> Result<PathBuf> {
     let mut bar: Option<Progress> = None;
-    let mut began: Option<String> = None;
     let path = model.fetch(&mut |event| {
         match event {
-            // The client reports the start of a file twice.
-            Event::Begin { file, .. } if began.as_deref() == Some(file) => {}
             Event::Begin { file, size } => {
                 if let Some(done) = bar.take() {
                     done.finish();
                 }
-                began = Some(file.to_owned());
                 let progress = Progress::new(size, talk.mode());
                 progress
                     .cell(&format!("downloading {model}: {file} ({:.1} MB)", size as f64 / 1e6));

@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::{
-    data::{self, sha256},
+    data::{self, file, sha256},
     networks::{
         checkpoint::Which,
         hub::HubModel,
@@ -113,7 +113,8 @@ fn is_safetensors(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))
+    file::read(path)
+        .map_err(|error| Error::input(format!("cannot read {}: {error}", path.display())))
 }
 
 fn model(folder: &Path, files: &[PathBuf]) -> Result<Item> {

@@ -50,6 +50,7 @@ use crate::{
     data::{atomic, file, stdout},
     error::{Error, Result, remedy::sentence},
     hardware::Hardware,
+    limits,
     manifest::{Argument, Manifest},
     metrics,
     networks::reading::Remark,
@@ -256,10 +257,11 @@ fn warn(plan: &Plan, registry: &Registry, talk: &Talk) -> Result<()> {
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
-    let text = file::read_text(path).map_err(|error| {
+    let text = file::read_text(path, limits::MANIFEST).map_err(|error| {
         let why = match error.kind() {
             ErrorKind::IsADirectory => "it is a folder; name the .toml file in it".to_owned(),
             ErrorKind::InvalidData => "it is not UTF-8 text; save it in that encoding".to_owned(),
+            ErrorKind::FileTooLarge => error.to_string(),
             _ => format!("{error}; the manifests that ship with ddim are in experiments/"),
         };
         Error::input(format!("cannot read the manifest {}: {why}", path.display()))
@@ -294,6 +296,24 @@ fn check_place(path: &Path) -> Result<()> {
             "cannot write to the folder {}: {error}; choose another",
             folder.display()
         )),
+    }
+}
+
+/// Reads the number of a flag, at most so large.
+fn whole(most: u64) -> impl Fn(&str) -> std::result::Result<usize, String> + Clone {
+    move |text: &str| {
+        let number: u64 = text.parse().map_err(|_| {
+            // Digits alone that do not fit are no misspelling.
+            if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("it is at most {}", limits::grouped(most))
+            } else {
+                "it is a whole number, 0 or more".to_owned()
+            }
+        })?;
+        match usize::try_from(number) {
+            Ok(fitting) if number <= most => Ok(fitting),
+            _ => Err(format!("it is at most {}", limits::grouped(most))),
+        }
     }
 }
 

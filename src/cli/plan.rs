@@ -101,7 +101,7 @@ fn json(estimate: &Estimate) -> String {
 }
 
 fn human(seconds: f64) -> String {
-    let seconds = Duration::from_secs_f64(seconds).as_secs();
+    let seconds = Duration::from_secs_f64(seconds.clamp(0.0, 1e15)).as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s} s"),
         (0, m, s) => format!("{m} min {s} s"),

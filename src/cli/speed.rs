@@ -9,7 +9,9 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::whole;
 use crate::cli::{Compute, Talk, fetch};
+use crate::limits;
 use crate::{
     error::{Error, Result},
     hardware::{self, Hardware},
@@ -67,7 +69,7 @@ pub(super) struct Speed {
     seconds: f64,
 
     /// Steps S of the batch that the harness's own time is compared with
-    #[arg(long, default_value_t = 20, value_name = "S")]
+    #[arg(long, default_value_t = 20, value_name = "S", value_parser = whole(limits::STEPS))]
     steps: usize,
 
     /// Also time the features of the samples: a classifier's folder or file, or `inception`
@@ -161,6 +163,11 @@ impl Speed {
                 self.model
             ))
         })?;
+        for &batch in &self.batch {
+            let images = usize::try_from(batch).unwrap_or(usize::MAX);
+            limits::batch(images, shape)
+                .map_err(|problem| Error::input(format!("--batch {batch}: {problem}")))?;
+        }
         let bench = Bench {
             network: &network,
             shape,
@@ -216,11 +223,17 @@ impl Speed {
             return Ok(None);
         }
         let shape = <[usize; 3]>::try_from(self.shape.as_slice()).ok();
-        let shape = shape.filter(|shape| !shape.contains(&0));
+        let fits = |shape: &[usize; 3]| {
+            limits::product(shape).is_some_and(|numbers| (1..=limits::NUMBERS).contains(&numbers))
+        };
+        let shape = shape.filter(fits);
         shape.map(Some).ok_or_else(|| {
             let given: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
             let given = given.join(",");
-            Error::input(format!("--shape {given}: give C,H,W, for instance 3,32,32"))
+            Error::input(format!(
+                "--shape {given}: give C,H,W, for instance 3,32,32, of at most {} numbers",
+                limits::grouped(limits::NUMBERS)
+            ))
         })
     }
 

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::whole;
 use crate::cli::{
     Compute, Talk,
     images::{Images, SplitName},
     outputs::is,
 };
+use crate::limits;
 use crate::{
     data::Split,
     error::{Error, Result},
@@ -44,7 +46,7 @@ pub(super) struct Stats {
     features: String,
 
     /// Feature vectors to keep with the mean and covariance, evenly chosen (not in an .npz)
-    #[arg(long, default_value_t = 5000, value_name = "K")]
+    #[arg(long, default_value_t = 5000, value_name = "K", value_parser = whole(limits::KEPT))]
     keep: usize,
 
     /// The reference file to write: .safetensors, or .npz (mu and sigma) for other tools

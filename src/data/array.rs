@@ -73,8 +73,9 @@ enum Found {
 fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
     let file =
         file::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let length = file::length(&file);
     let file = BufReader::new(file);
-    let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file) };
+    let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file, length) };
     let format = |problem| Error::Format { path: path.to_path_buf(), problem };
     let beyond = |problem| Error::Range { path: path.to_path_buf(), problem };
     let floats = |array: ArrayD<f32>| {
@@ -95,8 +96,8 @@ fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
     }
 }
 
-fn from_npy(mut file: BufReader<File>) -> Result<Values, String> {
-    numpy::read(&mut file).map_err(|problem| problem.to_string())
+fn from_npy(mut file: BufReader<File>, length: Option<u64>) -> Result<Values, String> {
+    numpy::read(&mut file, length).map_err(|problem| problem.to_string())
 }
 
 fn from_npz(file: BufReader<File>) -> Result<Values, String> {

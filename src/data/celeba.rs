@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 
-use crate::data::file;
 use crate::data::{Error, Fit, Result, Split, folder};
+use crate::{data::file, limits};
 
 /// The name on the command line and in metadata, and the folder in the cache.
 pub const NAME: &str = "celeba";
@@ -38,8 +38,8 @@ pub(super) fn read(
     fit: Fit,
 ) -> Result<Array4<u8>> {
     let path = folder.join(PARTITION);
-    let text =
-        file::read_text(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let text = file::read_text(&path, limits::TEXT)
+        .map_err(|source| Error::Read { path: path.clone(), source })?;
     let wanted = match split {
         Split::Train => "0",
         Split::Test => "2",

@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::data::file;
-use crate::data::{ImageSet, Split, cifar10_python};
+use crate::data::{ImageSet, Split, cifar10_python, unfold::Unfolding};
 use flate2::read::GzDecoder;
 use ndarray::Array4;
 
@@ -395,7 +395,8 @@ fn from_folder(
 fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Error> {
     let damaged = |source| Cifar10Error::Archive { path: path.to_path_buf(), source };
     let file = file::open(path).map_err(|source| read_error(path, source))?;
-    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    let packed = file::length(&file).unwrap_or(0);
+    let mut archive = tar::Archive::new(Unfolding::new(GzDecoder::new(file), packed));
     let mut found = BTreeMap::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;

@@ -12,15 +12,17 @@
 use std::{
     io::{BufReader, Read, Seek, SeekFrom},
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 use image::{
     ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    codecs::pnm::PnmDecoder,
+    Limits, codecs::pnm::PnmDecoder,
 };
 
 use crate::data::file;
 use crate::data::{Error, Result};
+use crate::limits;
 
 /// The endings of files that are read, in lower case.
 const ENDINGS: [&str; 14] = [
@@ -49,6 +51,10 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
         ImageError::Unsupported(error) => refuse(format!(
             "it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel"
         )),
+        ImageError::Limits(_) => refuse(format!(
+            "decoding it takes more memory than {} pixels do, the most that are read",
+            limits::PIXELS
+        )),
         error => refuse(format!(
             "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
              name"
@@ -74,7 +80,16 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
     {
         return Err(refuse(format!("its largest value is {maximum}: save it with 255")));
     }
+    let mut reader = reader;
+    reader.limits(of_a_decoder());
     let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > limits::PIXELS {
+        return Err(refuse(format!(
+            "it says that it has {width} x {height} pixels; at most {} are read",
+            limits::PIXELS
+        )));
+    }
     match decoder.original_color_type() {
         ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => {
             return Err(refuse(CMYK.to_owned()));
@@ -90,6 +105,8 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
         }
         _ => {}
     }
+    let large = u64::from(width) * u64::from(height) > limits::PIXELS / 16;
+    let _alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let orientation = match format {
         Some(ImageFormat::Tiff) => Some(decoder.orientation().map_err(damaged)?),
         _ => None,
@@ -104,6 +121,16 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
         image.apply_orientation(orientation);
     }
     Ok(to_bytes(image, format))
+}
+
+/// Held while a large image is decoded: on many threads at once, they would take many times the memory.
+static LARGE: Mutex<()> = Mutex::new(());
+
+/// What a decoder may take: four channels of 16 bits for every pixel, and as much for its own work.
+fn of_a_decoder() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(limits::PIXELS * 16);
+    limits
 }
 
 const CMYK: &str = "its colours are CMYK: convert it to RGB first";

@@ -8,18 +8,18 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use ureq::{Agent, Body, http::Response};
-
-use crate::data::hash::{file_md5, file_sha256};
-
-/// How long a server may be silent.
-const SILENCE: Duration = Duration::from_secs(30);
+use crate::{
+    data::{
+        hash::{file_md5, file_sha256},
+        web::{Answer, Cut, Web},
+    },
+    limits,
+};
 
 /// The published checksum of a file, in hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,24 +165,13 @@ pub type Watch<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 /// Fetches files over HTTP and HTTPS.
 #[derive(Clone, Debug)]
 pub struct Downloader {
-    agent: Agent,
+    web: Web,
 }
 
 impl Downloader {
     /// With the proxy that the environment names, if it does.
     pub fn from_env() -> Self {
-        Self::with(Agent::config_builder())
-    }
-
-    fn with(builder: ureq::config::ConfigBuilder<ureq::typestate::AgentScope>) -> Self {
-        let config = builder
-            .http_status_as_error(false)
-            .timeout_connect(Some(SILENCE))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
-            .user_agent(concat!("ddim/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { agent: config.new_agent() }
+        Self { web: Web::from_env() }
     }
 
     /// Fetches a file, continuing a part that an earlier call left.
@@ -210,7 +199,7 @@ impl Downloader {
             // Some network file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        let job = Job { agent: &self.agent, url, checksum, destination, part: &path };
+        let job = Job { web: &self.web, url, checksum, destination, part: &path };
         let mut have = file.metadata().map_err(io_error("read", &path))?.len();
         loop {
             if let Err(error) = job.receive(&mut file, have, watch) {
@@ -241,7 +230,7 @@ impl Downloader {
 }
 
 struct Job<'a> {
-    agent: &'a Agent,
+    web: &'a Web,
     url: &'a str,
     checksum: Checksum<'a>,
     destination: &'a Path,
@@ -256,65 +245,47 @@ impl Job<'_> {
         have: u64,
         watch: &mut Watch<'_>,
     ) -> Result<(), DownloadError> {
-        let Some((response, have)) = self.request(file, have)? else { return Ok(()) };
-        let total = response.body().content_length().map(|rest| have + rest);
+        let Some((answer, have)) = self.request(file, have)? else { return Ok(()) };
+        let body = answer.response.into_body();
+        let total = body.content_length().map(|rest| have.saturating_add(rest));
         let go_on = |flow: ControlFlow<()>| match flow {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(DownloadError::Interrupted),
         };
         go_on(watch(Event::Begin { url: self.url, have, total }))?;
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 16];
-        let mut received = have;
-        let broken = |received, problem: String| DownloadError::Broken {
-            url: self.url.to_owned(),
-            received,
-            total,
-            problem,
-        };
-        loop {
-            let n = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(broken(received, error.to_string())),
-            };
-            file.write_all(&buffer[..n]).map_err(io_error("write", self.part))?;
-            received += n as u64;
-            go_on(watch(Event::Advance(n as u64)))?;
-        }
-        if total.is_some_and(|total| received < total) {
-            return Err(broken(received, "the connection was closed".to_owned()));
-        }
+        let advance = &mut |n| watch(Event::Advance(n));
+        let received = self.web.receive(body, file, (have, total, limits::DOWNLOAD), advance);
+        received.map_err(|cut| match cut {
+            Cut::Broken(received, problem) => {
+                let url = self.url.to_owned();
+                DownloadError::Broken { url, received, total, problem }
+            }
+            Cut::Write(error) => io_error("write", self.part)(error),
+            Cut::Interrupted => DownloadError::Interrupted,
+        })?;
         file.sync_all().map_err(io_error("write", self.part))
     }
 
     /// The answer that begins at the end of the part, and where that is; none if nothing is
     /// missing.
-    fn request(
-        &self,
-        file: &File,
-        have: u64,
-    ) -> Result<Option<(Response<Body>, u64)>, DownloadError> {
-        let mut request = self.agent.get(self.url);
-        if have > 0 {
-            request = request.header("Range", format!("bytes={have}-"));
-        }
-        let response = request.call().map_err(|error| DownloadError::Unreachable {
+    fn request(&self, file: &File, have: u64) -> Result<Option<(Answer, u64)>, DownloadError> {
+        let range = (have > 0).then(|| ("Range", format!("bytes={have}-")));
+        let answer = self.web.get(self.url, range.as_slice());
+        let answer = answer.map_err(|problem| DownloadError::Unreachable {
             url: self.url.to_owned(),
-            problem: error.to_string(),
+            problem,
             checksum: self.checksum.to_string(),
             destination: self.destination.to_path_buf(),
         })?;
-        let range = response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
-        match response.status().as_u16() {
+        let range = answer.header("Content-Range");
+        match answer.status() {
             206 if range.is_some_and(|range| range.starts_with(&format!("bytes {have}-"))) => {
-                Ok(Some((response, have)))
+                Ok(Some((answer, have)))
             }
             // The server does not support ranges: the whole file comes again.
             200 => {
                 file.set_len(0).map_err(io_error("write", self.part))?;
-                Ok(Some((response, 0)))
+                Ok(Some((answer, 0)))
             }
             416 if have > 0 => Ok(None),
             status => Err(DownloadError::Status {
@@ -334,15 +305,17 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Down
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Write},
         net::TcpListener,
         thread::JoinHandle,
+        time::Duration,
     };
 
     use md5::Digest as _;
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::web::tests::direct;
 
     /// What the server does with a request.
     #[derive(Clone, Copy)]
@@ -439,7 +412,7 @@ mod tests {
         fn fetch(&self, url: &str) -> Result<u64, DownloadError> {
             let mut received = 0;
             // Never through a proxy: the server is on this machine.
-            let downloader = Downloader::with(Agent::config_builder().proxy(None));
+            let downloader = Downloader { web: direct() };
             downloader.fetch(url, Checksum::Md5(&self.md5), &self.destination(), &mut |event| {
                 if let Event::Advance(n) = event {
                     received += n;
@@ -517,7 +490,7 @@ mod tests {
     fn the_first_digits_of_a_sha256_are_enough_and_must_be_right() {
         let f = Fixture::new();
         let sha256 = crate::data::sha256(&f.content);
-        let downloader = Downloader::with(Agent::config_builder().proxy(None));
+        let downloader = Downloader { web: direct() };
         let fetch = |digits: &str| {
             let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
             let checksum = Checksum::Sha256Start(digits);
@@ -561,7 +534,7 @@ mod tests {
     fn a_stopped_download_keeps_its_part_and_two_at_once_are_refused() {
         let f = Fixture::new();
         let (url, server) = serve(f.content.clone(), vec![Answer::Whole]);
-        let downloader = Downloader::with(Agent::config_builder().proxy(None));
+        let downloader = Downloader { web: direct() };
         let outcome = downloader.fetch(
             &url,
             Checksum::Md5(&f.md5),

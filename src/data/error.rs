@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::data::{RangeError, cifar10, download};
+use crate::{
+    data::{RangeError, cifar10, download},
+    limits,
+};
 
 /// The result of reading images.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -83,6 +86,18 @@ pub enum Error {
         /// The image.
         width: u32,
         /// The image.
+        height: u32,
+    },
+    /// An image that would be too large while it is resized.
+    #[error(
+        "resizing an image this narrow takes {width} x {height} pixels on the way, and at most {} \
+         are held: take center-crop, or leave it out",
+        limits::PIXELS
+    )]
+    TooLarge {
+        /// The resampled image.
+        width: u32,
+        /// The resampled image.
         height: u32,
     },
     /// Neither a known name nor a path.

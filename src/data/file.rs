@@ -10,6 +10,9 @@ use std::{
     path::Path,
 };
 
+#[cfg(test)]
+use crate::limits;
+
 /// Opens a file for reading.
 ///
 /// # Errors
@@ -29,6 +32,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::other(format!("it is {what}, and no file")))
 }
 
+/// The length of a file; none of a pipe.
+pub(crate) fn length(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len())
+}
+
 /// The bytes of a file.
 ///
 /// # Errors
@@ -39,20 +47,20 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// More than any text that a user writes or a model brings.
-const LONGEST: u64 = 16 << 20;
-
-/// The text of a file of at most 16 MiB.
+/// The text of a file of at most so many bytes, whole mebibytes of [`limits`].
 ///
 /// # Errors
 /// As [`open`], a longer file, and one that is no text.
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        return Err(io::Error::other("it is longer than 16 MiB, which no text of its kind is"));
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let mut bytes = vec![];
+    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let most = most >> 20;
+        let problem = format!("it is longer than {most} MiB, which no text of its kind is");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
-    Ok(text)
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
 }
 
 #[cfg(test)]
@@ -65,7 +73,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!(read(&pipe).unwrap_err().to_string(), "it is a named pipe, and no file");
-        let zero = read_text(Path::new("/dev/zero")).unwrap_err().to_string();
+        let zero = read_text(Path::new("/dev/zero"), limits::TEXT).unwrap_err().to_string();
         assert_eq!(zero, "it is a device, and no file");
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -77,11 +85,16 @@ mod tests {
     fn a_text_has_a_limit_and_bytes_have_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long.toml");
-        let longest = usize::try_from(LONGEST).unwrap();
+        let longest = usize::try_from(limits::TEXT).unwrap();
         fs::write(&path, vec![b'#'; longest]).unwrap();
-        assert_eq!(read_text(&path).unwrap().len(), longest);
+        assert_eq!(read_text(&path, limits::TEXT).unwrap().len(), longest);
         fs::write(&path, vec![b'#'; longest + 1]).unwrap();
-        assert!(read_text(&path).unwrap_err().to_string().contains("16 MiB"));
+        let error = |most| read_text(&path, most).unwrap_err().to_string();
+        assert!(error(limits::TEXT).contains("longer than 16 MiB"));
+        // However long it is, and whatever is in it.
+        fs::write(&path, vec![0xff; longest + 1]).unwrap();
+        assert!(error(limits::MANIFEST).contains("longer than 1 MiB"));
+        assert!(error(2 * limits::TEXT).contains("no text in UTF-8"));
         assert_eq!(read(&path).unwrap().len(), longest + 1);
     }
 }

@@ -11,9 +11,12 @@ use image::{DynamicImage, GenericImageView, GrayImage, RgbImage, imageops};
 use ndarray::{Array4, ArrayView3, Axis};
 use rayon::prelude::*;
 
-use crate::data::{
-    Error, ImageSet, Result,
-    resample::{Filter, resample},
+use crate::{
+    data::{
+        Error, ImageSet, Result,
+        resample::{Filter, resample},
+    },
+    limits,
 };
 
 /// What is done about the size of images.
@@ -151,10 +154,14 @@ impl Fit {
                     u32::try_from(pixels).unwrap_or(u32::MAX)
                 };
                 let (width, height) = (long(width), long(height));
+                within_limits((width, height), image.height())?;
                 let image = resample(&image, width, height, filter);
                 Ok(image.crop_imm(margin(width - side), margin(height - side), side, side))
             }
-            Resize::Squash(side) => Ok(resample(&image, side, side, filter)),
+            Resize::Squash(side) => {
+                within_limits((side, side), height)?;
+                Ok(resample(&image, side, side, filter))
+            }
         }
     }
 
@@ -191,6 +198,15 @@ impl Fit {
 /// Python rounds.
 fn margin(surplus: u32) -> u32 {
     surplus / 2 + u32::from(surplus % 4 == 3)
+}
+
+/// Checks what resampling makes: rows are resampled first, and all of them are held.
+fn within_limits((width, height): (u32, u32), rows: u32) -> Result<()> {
+    let height = height.max(rows);
+    if u64::from(width) * u64::from(height) > limits::PIXELS {
+        return Err(Error::TooLarge { width, height });
+    }
+    Ok(())
 }
 
 fn pad(image: &DynamicImage, side: u32) -> Result<DynamicImage> {

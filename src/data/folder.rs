@@ -67,7 +67,7 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
 /// Reads files, at least one, in their order.
 pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
     let images: Vec<Result<DynamicImage>> =
-        files.par_iter().map(|path| fit.resize(decode(path)?)).collect();
+        files.par_iter().map(|path| named(path, fit.resize(decode(path)?))).collect();
     // In order, so that the message does not depend on which thread was the first.
     let images = images.into_iter().collect::<Result<Vec<_>>>()?;
     let expected = images[0].dimensions();
@@ -80,6 +80,16 @@ pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
     }
     let colour = images.iter().any(|image| image.color().has_color());
     Ok(fit.colour(to_array(&images, colour)))
+}
+
+/// Names the file of an image that is too large to be resized.
+fn named(path: &Path, resized: Result<DynamicImage>) -> Result<DynamicImage> {
+    resized.map_err(|error| match error {
+        Error::TooLarge { .. } => {
+            Error::Format { path: path.to_path_buf(), problem: error.to_string() }
+        }
+        other => other,
+    })
 }
 
 /// What a folder holds.

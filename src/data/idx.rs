@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use ndarray::{Array4, Axis};
 
 use crate::data::file;
-use crate::data::{Error, Result, Split};
+use crate::data::{Error, Result, Split, unfold::Unfolding};
 
 /// Bytes, three axes.
 const IMAGES: u32 = 0x0803;
@@ -128,12 +128,12 @@ fn unpacked(path: &Path) -> Result<Vec<u8>> {
         return Ok(raw);
     }
     let mut bytes = Vec::new();
-    MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes).map_err(|error| {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
+    let mut input = Unfolding::new(MultiGzDecoder::new(raw.as_slice()), raw.len() as u64);
+    input.read_to_end(&mut bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
             refuse("the gzip file is truncated; fetch it again".to_owned())
-        } else {
-            refuse(format!("the gzip file is damaged ({error}); fetch it again"))
         }
+        _ => refuse(format!("the gzip file is damaged ({error}); fetch it again")),
     })?;
     Ok(bytes)
 }

@@ -28,7 +28,9 @@ mod resample;
 mod source;
 mod split;
 pub(crate) mod stdout;
+mod unfold;
 mod value_range;
+pub(crate) mod web;
 mod writer;
 
 pub use error::{Error, Missing, Result};

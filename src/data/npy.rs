@@ -66,7 +66,8 @@ pub fn read_images(path: &Path) -> Result<Array4<f32>, NpyError> {
         path: path.to_path_buf(),
         problem: problem.to_string(),
     };
-    let array = match numpy::read(&mut BufReader::new(file)).map_err(refuse)? {
+    let length = file::length(&file);
+    let array = match numpy::read(&mut BufReader::new(file), length).map_err(refuse)? {
         Values::Single(array) => array,
         #[allow(clippy::cast_possible_truncation, reason = "single precision is asked for")]
         Values::Double(array) => array.mapv(|x| x as f32),

@@ -13,6 +13,8 @@ use ndarray::{ArrayD, ShapeBuilder};
 use py_literal::Value;
 use zip::{ZipArchive, result::ZipError};
 
+use crate::{data::unfold::too_long, limits};
+
 /// The first bytes of an `.npy` file.
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -45,6 +47,9 @@ pub(crate) enum Problem {
          with x.astype(numpy.float32)"
     )]
     Kind(String),
+    /// An array for which there is no memory.
+    #[error("its values take {0} bytes, for which there is not enough memory")]
+    Memory(usize),
     /// No such file, or a part of one.
     #[error("it cannot be read ({0}): it is damaged or no .npy file")]
     Damaged(String),
@@ -72,14 +77,20 @@ impl Values {
     }
 }
 
-/// Reads one array, to the end of the input.
-pub(crate) fn read(input: &mut impl Read) -> Result<Values> {
-    let header = Header::read(input)?;
+/// Reads one array, to the end of the input, of which the length is known or not.
+pub(crate) fn read(input: &mut impl Read, length: Option<u64>) -> Result<Values> {
+    let (header, length) = match length {
+        None => (Header::read(input)?, None),
+        Some(length) => {
+            let mut start = input.by_ref().take(length);
+            (Header::read(&mut start)?, Some(start.limit()))
+        }
+    };
     let values = match header.kind.as_str() {
-        "u1" => Values::Bytes(header.array(input, |[byte]: [u8; 1]| byte)?),
-        "f2" => Values::Single(header.array(input, half)?),
-        "f4" => Values::Single(header.array(input, f32::from_le_bytes)?),
-        "f8" => Values::Double(header.array(input, f64::from_le_bytes)?),
+        "u1" => Values::Bytes(header.array(input, length, |[byte]: [u8; 1]| byte)?),
+        "f2" => Values::Single(header.array(input, length, half)?),
+        "f4" => Values::Single(header.array(input, length, f32::from_le_bytes)?),
+        "f8" => Values::Double(header.array(input, length, f64::from_le_bytes)?),
         _ => return Err(Problem::Kind(header.descr)),
     };
     match input.read(&mut [0]) {
@@ -194,6 +205,7 @@ impl Header {
     fn array<A, const N: usize>(
         &self,
         input: &mut impl Read,
+        length: Option<u64>,
         value: impl Fn([u8; N]) -> A,
     ) -> Result<ArrayD<A>>
     where
@@ -201,8 +213,18 @@ impl Header {
     {
         let count = self.shape.iter().try_fold(1_usize, |n, length| n.checked_mul(*length));
         let total = count.and_then(|n| n.checked_mul(N)).ok_or_else(|| damaged("its shape"))?;
-        // A header may promise what does not come: no more is held than has come.
-        let mut values = Vec::with_capacity((total / N).min(1 << 24));
+        let mut values: Vec<A> = vec![];
+        if let Some(length) = length.filter(|length| *length != total as u64) {
+            let shape = &self.shape;
+            return Err(damaged(format!(
+                "its header says {total} bytes of values, shape {shape:?}, and {length} follow"
+            )));
+        }
+        // Of an unknown length, a header may promise what does not come: no more is held than has.
+        let room = if length.is_some() { total / N } else { (total / N).min(1 << 24) };
+        if values.try_reserve_exact(room).is_err() {
+            return Err(Problem::Memory(total));
+        }
         let mut piece = vec![0; (N << 16).min(total)];
         let mut left = total;
         while left > 0 {
@@ -243,7 +265,11 @@ impl<R: Read + Seek> Npz<R> {
     pub(crate) fn read(&mut self, name: &str) -> std::result::Result<Values, String> {
         let file = format!("{name}.npy");
         let mut file = self.0.by_name(&file).map_err(|error| no_archive(&error))?;
-        read(&mut file).map_err(|problem| format!("`{name}`: {problem}"))
+        let (length, most) = (file.size(), limits::unfolded(file.compressed_size()));
+        if length > most {
+            return Err(format!("`{name}`: {}", too_long(most)));
+        }
+        read(&mut file, Some(length)).map_err(|problem| format!("`{name}`: {problem}"))
     }
 }
 
@@ -268,7 +294,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Values> {
-        super::read(&mut &*bytes)
+        super::read(&mut &*bytes, None)
     }
 
     fn problem(bytes: &[u8]) -> String {

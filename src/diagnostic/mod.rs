@@ -7,6 +7,7 @@
 
 mod peers;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -166,6 +167,9 @@ impl Diagnostic {
     }
 }
 
+/// More problems than anyone reads at once.
+const MOST_SHOWN: usize = 100;
+
 /// All problems found, in the order in which they were written; its `Display` is plain text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -173,12 +177,11 @@ pub struct Diagnostics(Vec<Diagnostic>);
 impl Diagnostics {
     /// Sorts by place and drops repetitions: a wrong value that many cells share is one problem.
     pub fn new(problems: Vec<Diagnostic>) -> Self {
+        let mut known = BTreeSet::new();
         let mut unique: Vec<Diagnostic> = Vec::new();
         for problem in problems {
-            let known = |other: &Diagnostic| {
-                other.place == problem.place && other.message == problem.message
-            };
-            if !unique.iter().any(known) {
+            let end = problem.place.span.as_ref().map(|span| span.end);
+            if known.insert((problem.place.sort_key(), end, problem.message.clone())) {
                 unique.push(problem);
             }
         }
@@ -204,8 +207,12 @@ impl Diagnostics {
     /// The report, each problem with file, line, column and caret; `styled` for a terminal.
     pub fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let reports: Vec<String> =
-            self.0.iter().map(|problem| renderer.render(&[problem.group()])).collect();
+        let shown = self.0.iter().take(MOST_SHOWN);
+        let mut reports: Vec<String> =
+            shown.map(|problem| renderer.render(&[problem.group()])).collect();
+        if let Some(more) = self.0.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            reports.push(format!("and {more} more problems"));
+        }
         reports.join("\n\n")
     }
 }

@@ -18,10 +18,11 @@ pub(crate) mod reader;
 mod renamed;
 mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, suggest};
+use crate::limits;
 use crate::manifest::overlay::Table;
 use crate::networks::placement::Precision;
 use crate::plan::stated::StatedBy;
@@ -30,6 +31,9 @@ pub use argument::{Argument, Given};
 use presentation::Labels;
 use reader::Problems;
 use sweep::SweepAxis;
+
+/// Problems after which no further cell is read.
+const MOST_PROBLEMS: usize = 10_000;
 
 /// The names that depend on the program and the machine: the solvers that a program knows, and the
 /// models on a machine.
@@ -341,8 +345,9 @@ impl Manifest {
         for tree in trees {
             for axis in sweep::read_axes(&tree, &mut Problems::default()) {
                 let known = labels.entry(axis.name).or_default();
+                let mut seen: BTreeSet<String> = known.iter().cloned().collect();
                 for point in axis.points {
-                    if !known.contains(&point.label) {
+                    if seen.insert(point.label.clone()) {
                         known.push(point.label);
                     }
                 }
@@ -368,25 +373,49 @@ impl Manifest {
     ) -> Plan {
         let tree = self.laid_over(overlays);
         let whole = Place::whole(&self.source);
-        let axes = sweep::read_axes(&tree, problems);
+        let axes = Arc::new(sweep::read_axes(&tree, problems));
         report_without_effect(overlays, &axes, problems);
-        let cells: Vec<Cell> = sweep::combinations(&axes, problems)
-            .iter()
-            .enumerate()
-            .map(|(index, values)| {
-                let tree = sweep::cell_tree(&tree, &axes, values);
-                let cell::ReadCell { spec, stated, remarks } =
-                    cell::read(&tree, &whole, vocabulary, problems);
-                let params = axes
-                    .iter()
-                    .zip(values)
-                    .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
-                    .collect();
-                let whole = whole.clone();
-                let places = Places::new(move |path| tree.locate(path, &whole));
-                Cell { index, params, spec, stated, remarks, places }
-            })
-            .collect();
+        // What all cells share is not theirs, and a sweep may be long.
+        let base = Arc::new(tree.without(&cell::SHARED));
+        let mut combinations = sweep::combinations(&axes, problems);
+        problems.cells += combinations.len();
+        let values = combinations.len().saturating_mul(base.count());
+        let too_many = if problems.cells > limits::CELLS_OF_ALL_PROFILES {
+            let (count, most) = (problems.cells, limits::CELLS_OF_ALL_PROFILES);
+            Some((format!("the manifest has {count} cells and more under its profiles"), most))
+        } else if values > limits::VALUES_OF_ALL_CELLS {
+            let message = format!("the cells of the sweep have {values} values together");
+            Some((message, limits::VALUES_OF_ALL_CELLS))
+        } else {
+            None
+        };
+        if let Some((message, most)) = too_many {
+            let help = format!("at most {most} are accepted; split the experiment");
+            let place =
+                tree.get("sweep").map_or_else(|| whole.clone(), |entry| entry.place.clone());
+            problems.push(Diagnostic::error(place, message).help(help));
+            combinations.clear();
+        }
+        let mut cells: Vec<Cell> = Vec::with_capacity(combinations.len());
+        for (index, values) in combinations.into_iter().enumerate() {
+            // Mistakes enough; those of further cells would be the same or too many to read.
+            if problems.list.len() > MOST_PROBLEMS {
+                break;
+            }
+            let tree = sweep::cell_tree(&base, &axes, &values);
+            let cell::ReadCell { spec, stated, remarks } =
+                cell::read(&tree, &whole, vocabulary, problems);
+            let params = axes
+                .iter()
+                .zip(&values)
+                .map(|(axis, &value)| (axis.name.clone(), axis.points[value].label.clone()))
+                .collect();
+            let (whole, base, axes) = (whole.clone(), Arc::clone(&base), Arc::clone(&axes));
+            let places = Places::new(move |path| {
+                sweep::cell_tree(&base, &axes, &values).locate(path, &whole)
+            });
+            cells.push(Cell { index, params, spec, stated, remarks, places });
+        }
         // A cell with problems is full of stand-ins, which resemble each other.
         if problems.list.is_empty() {
             report_duplicates(&axes, &cells, problems);
@@ -399,10 +428,10 @@ impl Manifest {
             name: show.name,
             profile: None,
             axes: axes
-                .into_iter()
+                .iter()
                 .map(|axis| Axis {
-                    name: axis.name,
-                    labels: axis.points.into_iter().map(|point| point.label).collect(),
+                    name: axis.name.clone(),
+                    labels: axis.points.iter().map(|point| point.label.clone()).collect(),
                 })
                 .collect(),
             cells,
@@ -447,8 +476,11 @@ fn not_a_profile(place: &Place) -> Diagnostic {
 
 /// Reports a profile or an argument that sets what the sweep sets in every cell, and so has no effect.
 fn report_without_effect(overlays: &[Table], axes: &[SweepAxis], problems: &mut Problems) {
+    let set: Vec<_> = axes.iter().map(|axis| (axis, axis.always_sets())).collect();
     for (path, entry) in overlays.iter().flat_map(Table::leaves) {
-        let Some(axis) = axes.iter().find(|axis| axis.always_sets(&path)) else { continue };
+        let Some((axis, _)) = set.iter().find(|(_, paths)| paths.contains(path.as_str())) else {
+            continue;
+        };
         problems.push(
             Diagnostic::error(
                 entry.place.clone(),
@@ -482,9 +514,9 @@ fn report_uneven_metrics(cells: &[Cell], problems: &mut Problems) {
 fn report_duplicates(axes: &[SweepAxis], cells: &[Cell], problems: &mut Problems) {
     let mut seen: BTreeMap<String, &Cell> = BTreeMap::new();
     for cell in cells {
-        let json = cell.spec.canonical_json();
-        let Some(&first) = seen.get(&json) else {
-            seen.insert(json, cell);
+        let key = cell.spec.key(&BTreeMap::new());
+        let Some(&first) = seen.get(&key) else {
+            seen.insert(key, cell);
             continue;
         };
         // The axis on which the two differ; the same pair repeats along the other axes.

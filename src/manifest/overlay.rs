@@ -14,6 +14,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::limits;
 
 /// Pairs of values that exclude each other: one laid over the manifest replaces the other.
 const ONE_OF: [[&str; 2]; 3] = [
@@ -79,6 +80,26 @@ impl Node {
             Value::Boolean(flag) => format!("`{flag}`"),
             Value::Datetime(date) => format!("the date `{date}`"),
             Value::Nothing => "an empty value".to_owned(),
+        }
+    }
+
+    /// The number above a limit, if it is one or a list with one.
+    pub(crate) fn beyond(&self, most: u64) -> Option<&Self> {
+        let above = match &self.value {
+            Value::Integer(number) => u64::try_from(*number).is_ok_and(|number| number > most),
+            Value::Float(number) => *number > most as f64,
+            Value::Array(items) => return items.iter().find_map(|item| item.beyond(most)),
+            _ => false,
+        };
+        above.then_some(self)
+    }
+
+    /// The values in it, itself included.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Array(items) => items.iter().map(Self::count).sum(),
+            Value::Table(table) => table.count(),
+            _ => 0,
         }
     }
 
@@ -216,6 +237,17 @@ impl Table {
         }
         let section = path.rsplit_once('.').and_then(|(section, _)| self.lookup(section));
         section.map_or_else(|| whole.clone(), |entry| entry.place.clone())
+    }
+
+    /// The values in it.
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().map(|entry| entry.node.count()).sum()
+    }
+
+    /// The same without these entries.
+    pub(crate) fn without(&self, keys: &[&str]) -> Self {
+        let other = |entry: &&Entry| !keys.contains(&entry.key.as_str());
+        Self(self.0.iter().filter(other).cloned().collect())
     }
 
     /// Removes an entry and returns it.
@@ -436,6 +468,14 @@ fn convert(
 ) -> Table {
     let place =
         |span: std::ops::Range<usize>| Place::new(source, span.start + offset..span.end + offset);
+    if table.len() > limits::KEYS {
+        let message = format!("a section of {} keys", limits::grouped(table.len() as u64));
+        let place = table.iter().next().map_or(0..0, |(key, _)| key.span());
+        let place = Place::new(source, place.start + offset..place.end + offset);
+        let most = limits::grouped(limits::KEYS as u64);
+        problems.push(Diagnostic::error(place, message).help(format!("it may have {most}")));
+        return Table::default();
+    }
     let entries = table.iter().map(|(key, value)| Entry {
         key: key.get_ref().to_string(),
         place: place(key.span()),

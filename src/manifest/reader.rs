@@ -5,6 +5,7 @@
 //! for are unknown, and the suggestions for them are the keys that were asked for.
 
 use crate::diagnostic::{Diagnostic, Place, nearest, suggest};
+use crate::limits;
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::{Kind, known_names};
 
@@ -25,6 +26,8 @@ pub(crate) struct Problems {
     pub(crate) note: Option<String>,
     /// Whether something had the old name of the reference solution.
     pub(crate) renamed: bool,
+    /// Cells read so far, under all profiles.
+    pub(crate) cells: usize,
     /// Every key that was asked for, by its path: the printed reference must list these.
     #[cfg(test)]
     pub(crate) asked: std::collections::BTreeSet<String>,
@@ -209,6 +212,17 @@ impl<'a> Reader<'a> {
     /// A value that may be absent.
     pub(crate) fn get<T: FromNode>(&mut self, key: &str) -> Option<T> {
         let entry = self.entry(key)?;
+        if let Some(most) = limits::most(&self.path(key))
+            && let Some(node) = entry.node.beyond(most)
+        {
+            self.refused.push(key.to_owned());
+            let (path, found) = (self.path(key), node.place.text());
+            let most = limits::grouped(most);
+            let message = format!("`{path}` must be at most {most}, not {found}");
+            let help = "no use is known for more; docs/limits.md lists all limits";
+            self.report(Diagnostic::error(node.place.clone(), message).help(help));
+            return None;
+        }
         match T::from_node(&entry.node) {
             Ok(value) => Some(value),
             Err(wrong) => {

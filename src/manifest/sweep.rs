@@ -1,13 +1,13 @@
 //! `[sweep]`: its axes, and the trees of its cells.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::diagnostic::{Diagnostic, Place};
+use crate::limits;
 use crate::manifest::cell::SHARED;
 use crate::manifest::overlay::{Entry, Node, Table, Value};
 use crate::manifest::reader::Problems;
 use crate::manifest::renamed::renamed;
-
-/// More cells than this are a mistake, not a plan.
-pub(crate) const MOST_CELLS: usize = 10_000;
 
 /// One axis with what each of its values sets.
 #[derive(Debug)]
@@ -25,14 +25,19 @@ pub(crate) struct Point {
     sets: Vec<(String, Place, Node)>,
 }
 
-impl SweepAxis {
-    /// Whether every value of the axis sets this path.
-    pub(crate) fn always_sets(&self, path: &str) -> bool {
-        self.points.iter().all(|point| point.sets.iter().any(|(set, ..)| set == path))
+impl Point {
+    /// The paths that it sets.
+    fn paths(&self) -> BTreeSet<&str> {
+        self.sets.iter().map(|(path, ..)| path.as_str()).collect()
     }
+}
 
-    fn sets(&self, path: &str) -> bool {
-        self.points.iter().any(|point| point.sets.iter().any(|(set, ..)| set == path))
+impl SweepAxis {
+    /// The paths that every value of the axis sets.
+    pub(crate) fn always_sets(&self) -> BTreeSet<&str> {
+        let mut points = self.points.iter().map(Point::paths);
+        let first = points.next().unwrap_or_default();
+        points.fold(first, |all, of_point| &all & &of_point)
     }
 }
 
@@ -47,18 +52,30 @@ pub(crate) fn read_axes(tree: &Table, problems: &mut Problems) -> Vec<SweepAxis>
         );
         return Vec::new();
     };
+    if table.entries().len() > limits::AXES {
+        let message = format!("the sweep has {} axes", table.entries().len());
+        let help = format!("at most {} are accepted", limits::AXES);
+        problems.push(Diagnostic::error(entry.place.clone(), message).help(help));
+        problems.incomplete = true;
+        return Vec::new();
+    }
     let mut axes: Vec<SweepAxis> = Vec::new();
+    let mut set: BTreeMap<String, Place> = BTreeMap::new();
     for entry in table.entries() {
         let Some(axis) = read_axis(entry, problems) else {
             problems.incomplete = true;
             continue;
         };
         check_labels(&axis, problems);
-        for (path, first) in collisions(&axes, &axis) {
+        for path in axis.points.iter().flat_map(Point::paths).collect::<BTreeSet<&str>>() {
+            let Some(first) = set.get(path) else {
+                set.insert(path.to_owned(), axis.place.clone());
+                continue;
+            };
             let message = format!("two axes of the sweep set `{path}`");
             problems.push(
                 Diagnostic::error(axis.place.clone(), message)
-                    .also(first, "the other axis")
+                    .also(first.clone(), "the other axis")
                     .help("put both into one axis of bundles, each with a `label`"),
             );
         }
@@ -157,9 +174,9 @@ fn label_of(node: &Node) -> String {
 }
 
 fn check_labels(axis: &SweepAxis, problems: &mut Problems) {
-    for (index, point) in axis.points.iter().enumerate() {
-        let earlier = axis.points[..index].iter().find(|earlier| earlier.label == point.label);
-        if let Some(earlier) = earlier.filter(|earlier| !earlier.label.is_empty()) {
+    let mut seen: BTreeMap<&str, &Point> = BTreeMap::new();
+    for point in axis.points.iter().filter(|point| !point.label.is_empty()) {
+        if let Some(earlier) = seen.get(point.label.as_str()) {
             let message =
                 format!("the axis `{}` has two entries called `{}`", axis.name, point.label);
             problems.push(
@@ -167,41 +184,30 @@ fn check_labels(axis: &SweepAxis, problems: &mut Problems) {
                     .also(earlier.place.clone(), "the first")
                     .help("labels name the rows and columns of the table: make them different"),
             );
+        } else {
+            seen.insert(&point.label, point);
         }
     }
-}
-
-fn collisions(axes: &[SweepAxis], axis: &SweepAxis) -> Vec<(String, Place)> {
-    let mut paths: Vec<&str> =
-        axis.points.iter().flat_map(|p| p.sets.iter().map(|(path, ..)| path.as_str())).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    paths
-        .into_iter()
-        .filter_map(|path| {
-            let other = axes.iter().find(|other| other.sets(path))?;
-            Some((path.to_owned(), other.place.clone()))
-        })
-        .collect()
 }
 
 /// Which value of each axis a cell takes; the last axis changes fastest.
 ///
 /// If the product is too large, this gives as many cells as the longest axis has values, so that every
-/// value is read once.
+/// value is read once, or none if that is too many as well.
 pub(crate) fn combinations(axes: &[SweepAxis], problems: &mut Problems) -> Vec<Vec<usize>> {
     let lengths: Vec<usize> = axes.iter().map(|axis| axis.points.len()).collect();
     let count = lengths.iter().fold(1_u128, |count, &length| count.saturating_mul(length as u128));
-    if count > MOST_CELLS as u128 {
+    let most = limits::CELLS;
+    if count > most as u128 {
         let factors: Vec<String> = lengths.iter().map(ToString::to_string).collect();
         let message = format!("the sweep has {count} cells ({})", factors.join(" x "));
         if let Some(axis) = axes.last() {
             problems.push(
                 Diagnostic::error(axis.place.clone(), message)
-                    .help(format!("at most {MOST_CELLS} are accepted; split the experiment")),
+                    .help(format!("at most {most} are accepted; split the experiment")),
             );
         }
-        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let longest = lengths.iter().copied().max().filter(|longest| *longest <= most).unwrap_or(0);
         return (0..longest).map(|i| lengths.iter().map(|length| i % length).collect()).collect();
     }
     let mut cells = vec![Vec::new()];

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{BufReader, Cursor},
     path::Path,
 };
@@ -14,6 +13,7 @@ use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use ndarray_npy::NpzWriter;
 
 use crate::data::{
+    file,
     numpy::{self, MAGIC, Npz, Problem},
     pickle::{self, Node},
     sha256,
@@ -29,7 +29,7 @@ const ARRAYS: [&str; 2] = ["mu", "sigma"];
 
 /// Whether a path is such a file by its arrays too, and no archive of images.
 pub(crate) fn is_published_with_moments(path: &Path) -> bool {
-    let archive = || Npz::open(BufReader::new(File::open(path).ok()?)).ok();
+    let archive = || Npz::open(BufReader::new(file::open(path).ok()?)).ok();
     is_published(path)
         && archive().is_some_and(|npz| {
             let names = npz.names();
@@ -92,7 +92,7 @@ pub(crate) fn read(path: &Path, bytes: Vec<u8>) -> Result<Reference, ReferenceEr
 pub(crate) fn instead(bytes: &[u8]) -> Option<String> {
     const SAVE: &str = "save mu and sigma as .npz, numpy.savez(\"FILE.npz\", mu=mu, sigma=sigma)";
     if bytes.starts_with(MAGIC) {
-        return Some(match numpy::read(&mut &*bytes) {
+        return Some(match numpy::read(&mut &*bytes, Some(bytes.len() as u64)) {
             Err(Problem::Objects) => {
                 let pickle = bytes.windows(2).position(|pair| pair[0] == 0x80 && pair[1] < 6);
                 format!("{}: {SAVE}", pickle.map_or(OBJECT, |start| pickled(&bytes[start..])))

@@ -19,7 +19,6 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::data::file;
 use crate::networks::{
     checkpoint::{Checkpoint, Which},
     features::{FeatureError, FeatureExtractor, Head, check_colour, name_of},
@@ -27,6 +26,7 @@ use crate::networks::{
     placement::Layout,
     weights::Weights,
 };
+use crate::{data::file, limits};
 
 /// ImageNet's, which most trainers of CIFAR networks took over.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -88,7 +88,8 @@ impl Classifier {
     pub fn open(folder: &Path, device: Device) -> Result<Self, FeatureError> {
         let failed = |path: &Path, source| FeatureError::Read { path: path.to_owned(), source };
         let (config, weights) = (folder.join("config.json"), folder.join("model.safetensors"));
-        let text = file::read_text(&config).map_err(|error| failed(&config, error))?;
+        let text =
+            file::read_text(&config, limits::JSON).map_err(|error| failed(&config, error))?;
         let bytes = file::read(&weights).map_err(|error| failed(&weights, error))?;
         Self::parse(&name_of(folder), &text, &bytes, folder, device)
     }

@@ -6,20 +6,17 @@
 //! keeps its meaning until another revision is asked for. `HF_ENDPOINT` names another server,
 //! `HF_TOKEN` (or a login) opens what is private, and `HF_HUB_OFFLINE` forbids to ask.
 
+mod client;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use hf_hub::{
-    Cache, Repo, RepoType,
-    api::{
-        Progress,
-        sync::{ApiBuilder, ApiError},
-    },
-};
+use hf_hub::{Cache, Repo, RepoType};
 
+use self::client::{Client, Failure};
 use crate::networks::{
     checkpoint::{CheckpointError, shards},
     files::{AVERAGE_FOLDER, CONFIG, NETWORK_FOLDER, WEIGHTS},
@@ -244,38 +241,38 @@ impl HubModel {
         if is_offline() {
             return Err(HubError::Offline { model: self.clone(), cache: cache.path().clone() });
         }
-        let failed = |error: ApiError| self.failed(&error, cache.path());
-        let mut builder = ApiBuilder::from_env().with_progress(false);
-        if let Ok(token) = std::env::var("HF_TOKEN") {
-            builder = builder.with_token(Some(token.trim().to_owned()));
-        }
-        let api = builder.build().map_err(failed)?;
-        let info = api.repo(self.repo(&self.revision)).info().map_err(failed)?;
-        let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+        let failed = |failure: Failure| self.failed(failure, cache.path());
+        let client = Client::from_env(&cache);
+        let info = client.info(&self.repository, &self.revision).map_err(failed)?;
+        let names: Vec<&str> = info.files.iter().map(String::as_str).collect();
         let mut files = self.choose(&names).ok_or_else(|| self.no_model(&names))?;
         files.extend(self.words().into_iter().filter(|file| names.contains(&file.as_str())));
         // By its commit, so that a push between two files cannot mix two models.
-        let commit = self.repo(&info.sha);
-        let repo = api.repo(commit.clone());
-        let mut get = |file: &str| match cache.repo(commit.clone()).get(file) {
-            Some(path) => Ok(path),
-            None => repo.download_with_progress(file, Watched(watch)).map_err(failed),
+        let folder = self.folder(&cache);
+        let mut get = |file: &str| {
+            let path = folder.join("snapshots").join(&info.sha).join(file);
+            if !path.exists() {
+                client
+                    .fetch((&self.repository, &info.sha, file), &folder, watch)
+                    .map_err(failed)?;
+            }
+            Ok::<PathBuf, HubError>(path)
         };
         for file in files {
             let path = get(&file)?;
             if is_index(&path) {
                 let wrong =
                     |source| HubError::Index { model: self.clone(), source: Box::new(source) };
-                let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let beside = file.rsplit_once('/').map_or("", |(folder, _)| folder);
                 for shard in shards(&path).map_err(wrong)? {
-                    get(&join(folder, &shard))?;
+                    get(&join(beside, &shard))?;
                 }
             }
         }
         cache
             .repo(self.repo(&self.revision))
             .create_ref(&info.sha)
-            .map_err(|error| failed(error.into()))?;
+            .map_err(|error| failed(Failure::Other(error.to_string())))?;
         for file in self.words().iter().filter(|file| !names.contains(&file.as_str())) {
             // As the Hub's own tools note that a file is not there, so that it is not asked for again;
             // without the note it is, and nothing else changes.
@@ -378,19 +375,16 @@ impl HubModel {
         HubError::NoModel { model: self.clone(), found }
     }
 
-    fn failed(&self, error: &ApiError, cache: &Path) -> HubError {
+    fn failed(&self, failure: Failure, cache: &Path) -> HubError {
         let model = self.clone();
-        if let ApiError::RequestError(request) = error
-            && let ureq::Error::StatusCode(status) = **request
-        {
-            match status {
-                // What is private is not told from what is not there.
-                401 | 404 => return HubError::Unknown { model, status },
-                403 => return HubError::Forbidden { model, status },
-                _ => {}
-            }
-        }
-        HubError::Unreachable { model, problem: error.to_string(), cache: cache.to_owned() }
+        let problem = match failure {
+            // What is private is not told from what is not there.
+            Failure::Status(status @ (401 | 404)) => return HubError::Unknown { model, status },
+            Failure::Status(status @ 403) => return HubError::Forbidden { model, status },
+            Failure::Status(status) => format!("it answers with status {status}"),
+            Failure::Other(problem) => problem,
+        };
+        HubError::Unreachable { model, problem, cache: cache.to_owned() }
     }
 }
 
@@ -405,21 +399,6 @@ fn is_offline() -> bool {
 
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// Passes the client's progress on.
-struct Watched<'a, 'b>(&'a mut (dyn FnMut(Event<'_>) + 'b));
-
-impl Progress for Watched<'_, '_> {
-    fn init(&mut self, size: usize, file: &str) {
-        (self.0)(Event::Begin { file, size: size as u64 });
-    }
-
-    fn update(&mut self, size: usize) {
-        (self.0)(Event::Advance(size as u64));
-    }
-
-    fn finish(&mut self) {}
 }
 
 #[cfg(test)]

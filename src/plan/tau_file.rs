@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{file, sha256},
+    limits,
     plan::CellSpec,
 };
 
@@ -124,7 +125,8 @@ impl TauFile {
     /// # Errors
     /// Why it is none, in words that follow its name.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = file::read_text(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let text = file::read_text(path, limits::TEXT)
+            .map_err(|error| format!("cannot be read: {error}"))?;
         let read: Self = toml::from_str(&text).map_err(|error| {
             let line = |at: usize| text[..at].matches('\n').count() + 1;
             let place =

@@ -203,7 +203,7 @@ pub fn read(path: &Path) -> Result<Latents> {
 }
 
 fn from_npy(bytes: &[u8]) -> std::result::Result<ArrayD<f64>, String> {
-    let values = numpy::read(&mut &*bytes).and_then(Values::doubles);
+    let values = numpy::read(&mut &*bytes, Some(bytes.len() as u64)).and_then(Values::doubles);
     values.map_err(|problem| match problem {
         Problem::Kind(kind) => format!(
             "its values are of type {kind}, and latents are floats: save \

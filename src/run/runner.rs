@@ -280,13 +280,18 @@ fn finish(
         progress.line(&format!("note: {line}"));
     }
     let provenance = RefCell::new(provenance);
+    let mut pace = Pace::default();
     for (done, &index) in todo.iter().enumerate() {
         let (cell, route, key) = (&plan.cells[index], &routes[index], &planned[index].key);
         stock.models.want_solutions(&later_solutions(&routes, &todo[done + 1..]));
         progress.cell(&describe(cell, route));
         let note = |note: Note| keep_note(&provenance, &sink, key, note);
         let row = row(cell, route, &mut stock, (options, &progress), (key, &note));
-        let (record, timing) = row.inspect_err(|_| progress.finish())?;
+        let row = row.inspect_err(|_| progress.finish());
+        if matches!(row, Err(Error::Interrupted)) {
+            pace.catch_up(|| show_so_far(&show, &sink, options))?;
+        }
+        let (record, timing) = row?;
         if options.verbose > 0 {
             progress.line(&timing.line(record.status));
         }
@@ -298,10 +303,11 @@ fn finish(
             sink.append(index, &record, timing.clone())?;
             // Only now: at any moment, the rows are in one of the two.
             partial::remove(folder, key)?;
-            show.write_tables(sink)?;
-            html::write(&outline::read(folder, options.registry)?, folder)
+            pace.keep(|| {
+                progress.table(&show.terminal(&sink.records()));
+                show_so_far(&show, sink, options)
+            })
         })?;
-        progress.table(&show.terminal(&sink.records()));
     }
     progress.finish();
     let strips: Vec<PathBuf> = planned.iter().map(|cell| strip_path(folder, &cell.key)).collect();
@@ -427,6 +433,42 @@ fn kept(
         }
     }
     Ok(())
+}
+
+/// When tables and the report are written: not after every cell where many short ones end in a row, for
+/// both have a row for each.
+#[derive(Default)]
+struct Pace {
+    last: Option<(Instant, Duration)>,
+    behind: bool,
+}
+
+impl Pace {
+    /// How much longer computing takes than showing what was computed.
+    const FACTOR: u32 = 10;
+
+    /// Shows a cell's end, if it is time.
+    fn keep(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
+        let due = self.last.is_none_or(|(end, took)| end.elapsed() >= Self::FACTOR * took);
+        self.behind = !due;
+        if due {
+            let begin = Instant::now();
+            show()?;
+            self.last = Some((Instant::now(), begin.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Shows what is not shown yet.
+    fn catch_up(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
+        if std::mem::take(&mut self.behind) { show() } else { Ok(()) }
+    }
+}
+
+/// Writes the tables and the report.
+fn show_so_far(show: &Show<'_>, sink: &Sink, options: &Options<'_>) -> Result<()> {
+    show.write_tables(sink)?;
+    html::write(&outline::read(&options.folder, options.registry)?, &options.folder)
 }
 
 /// The keys of the reference solutions that some cells ask for.

@@ -6,6 +6,8 @@ use clap::Args;
 use ndarray::{Array4, ArrayView3, Axis, stack};
 
 use crate::cli::latents::{Pictures, calls_to_latent, check_latents};
+use crate::cli::whole;
+use crate::limits;
 use crate::{
     cli::{
         Compute, Talk,
@@ -49,7 +51,7 @@ pub(in crate::cli) struct Interpolate {
     pick: Vec<usize>,
 
     /// Images along each side, both ends included
-    #[arg(long, default_value_t = 11, value_name = "N")]
+    #[arg(long, default_value_t = 11, value_name = "N", value_parser = whole(limits::SIDE_POINTS))]
     points: usize,
 
     /// Positions of the images instead of --points, from 0 to 1

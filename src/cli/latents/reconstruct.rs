@@ -6,6 +6,8 @@ use clap::Args;
 use ndarray::{Array4, Axis, concatenate, s};
 
 use crate::cli::latents::{Pictures, calls_to_latent, single};
+use crate::cli::whole;
+use crate::limits;
 use crate::{
     cli::{
         Compute, Talk, check_output,
@@ -58,7 +60,7 @@ pub(in crate::cli) struct Reconstruct {
     inverting: Inverting,
 
     /// Number of images, from the first, that a .png shows
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = whole(limits::SHOWN))]
     show: usize,
 
     /// errors.csv (a row per image, with its file where it has one), pairs.png, x.npy (the

@@ -31,6 +31,24 @@ pub(crate) enum Node {
     Tensor(TensorNode),
 }
 
+impl Node {
+    /// The bytes that it takes when it is made.
+    pub(super) fn bytes(&self) -> usize {
+        let beside = match self {
+            Self::Text(text) | Self::Global(text) | Self::Object(text, _) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Tuple(items) | Self::List(items) => size_of_val(items.as_slice()),
+            Self::Dict(items) => size_of_val(items.as_slice()),
+            Self::Storage(storage) => storage.key.len(),
+            Self::Tensor(TensorNode { storage, shape, strides, .. }) => {
+                storage.key.len() + size_of_val(shape.as_slice()) + size_of_val(strides.as_slice())
+            }
+            Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Opaque => 0,
+        };
+        size_of::<Self>() + beside
+    }
+}
+
 /// A run of numbers outside the pickle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Storage {

@@ -15,8 +15,14 @@ const MOST_STEPS: usize = 1 << 22;
 /// More bytes than the pickle of any checkpoint has: the numbers lie outside of it.
 const MOST_BYTES: u64 = 1 << 28;
 
-/// Longer than any name of a storage or of what Python imports.
+/// More bytes than the values of any checkpoint take here: short opcodes may copy long names.
+const MOST_HELD: usize = 1 << 29;
+
+/// Longer than any name of what Python imports.
 const LONGEST_NAME: usize = 1024;
+
+/// Longer than any name of a storage, a number.
+const LONGEST_KEY: usize = 64;
 
 type Result<T> = std::result::Result<T, PickleError>;
 
@@ -26,6 +32,7 @@ pub(crate) fn parse(input: &mut impl Read) -> Result<Document> {
         input,
         offset: 0,
         steps: 0,
+        held: 0,
         nodes: vec![],
         stack: vec![],
         marks: vec![],
@@ -42,6 +49,8 @@ struct Machine<'a, R> {
     input: &'a mut R,
     offset: u64,
     steps: usize,
+    /// Bytes that the nodes take.
+    held: usize,
     nodes: Vec<Node>,
     stack: Vec<Id>,
     /// Heights of the stack at its open marks.
@@ -139,6 +148,10 @@ impl<R: Read> Machine<'_, R> {
     }
 
     fn push(&mut self, node: Node) -> Result<()> {
+        self.held += node.bytes();
+        if self.held > MOST_HELD {
+            return self.error(format!("its values take more than {MOST_HELD} bytes"));
+        }
         self.nodes.push(node);
         self.put(Id(self.nodes.len() - 1))
     }

@@ -10,6 +10,7 @@ mod task;
 
 use crate::{
     diagnostic::{Diagnostic, Place},
+    limits,
     manifest::{
         Vocabulary,
         overlay::Table,
@@ -67,6 +68,7 @@ pub(crate) fn read(
     root.ensure("batch", batch > 0, "at least 1", "samples per model call, for instance 64");
     let mut written = Written::default();
     let (model, stated) = root.section("model", |r| model::read(r, vocabulary, &mut written));
+    check_size(&mut root, &model, samples, batch);
     let precision = read_precision(&mut root, &model, vocabulary);
     let state = read_state(&mut root, &model);
     let levels = stated.as_ref().map(|stated| &stated.schedule);
@@ -121,6 +123,26 @@ pub(crate) fn read(
         task,
     };
     ReadCell { spec, stated, remarks }
+}
+
+/// Checks the numbers of one model call and of all samples, where the shape is written.
+fn check_size(r: &mut Reader<'_>, model: &ModelSpec, samples: usize, batch: usize) {
+    let shape = model.exact.as_ref().map_or(&model.shape, |exact| &exact.shape);
+    let Some(one) = limits::product(shape).filter(|one| *one <= limits::NUMBERS) else { return };
+    let batch = batch.min(samples);
+    for (key, images, most) in [
+        ("batch", batch, limits::NUMBERS_OF_A_BATCH),
+        ("samples", samples, limits::NUMBERS_OF_A_CELL),
+    ] {
+        let numbers = one.saturating_mul(images as u64);
+        if numbers > most && r.sound(key) {
+            let (numbers, most) = (limits::grouped(numbers), limits::grouped(most));
+            let message = format!("{images} samples of shape {shape:?} are {numbers} numbers");
+            let help = format!("at most {most} are accepted: take a smaller `{key}`");
+            r.report(Diagnostic::error(r.place(key), message).help(help));
+            return;
+        }
+    }
 }
 
 /// Exact-score models always use f64: `state = "f64"` is their default and gives the same key.

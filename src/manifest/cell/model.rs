@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     diagnostic::{Diagnostic, suggest},
+    limits,
     manifest::{
         Kind, Vocabulary, known_names,
         reader::{OneOrMany, Reader},
@@ -138,6 +139,10 @@ fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
     let sized = shape.len() == 3 && shape.iter().all(|&length| length > 0);
     let help = "samples are images of C channels, H x W: `shape = [3, 8, 8]`";
     r.ensure("shape", sized, "three positive lengths", help);
+    let numbers = limits::product(shape);
+    let fits = numbers.is_some_and(|numbers| numbers <= limits::NUMBERS);
+    let rule = format!("of at most {} numbers", limits::grouped(limits::NUMBERS));
+    r.ensure("shape", fits || !sized, &rule, "images of 3 x 8192 x 8192 have fewer");
 }
 
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {

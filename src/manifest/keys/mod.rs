@@ -15,6 +15,7 @@ use std::fmt::{Display, Write as _};
 
 use serde::{Serialize, Serializer};
 
+use crate::limits;
 use crate::manifest::{Kind, Vocabulary, cell, known_names};
 use crate::plan::Rule;
 
@@ -59,6 +60,9 @@ struct Values {
     /// Whether it is a list of these names.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     list: bool,
+    /// The largest number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    most: Option<u64>,
 }
 
 impl Values {
@@ -73,7 +77,10 @@ impl Values {
             names = format!("a list of {names}");
         }
         match (names.is_empty(), self.described.is_empty()) {
-            (true, _) => self.described.to_owned(),
+            (true, _) => match self.most {
+                Some(most) => format!("{}; at most {}", self.described, limits::grouped(most)),
+                None => self.described.to_owned(),
+            },
             (false, true) => names,
             (false, false) => format!("{names}, or {}", self.described),
         }
@@ -153,11 +160,13 @@ impl Key {
         default: Fallback,
         meaning: impl Into<String>,
     ) -> Self {
+        let name = name.into();
+        let path = if section == TOP { name.clone() } else { format!("{section}.{name}") };
         Self {
             manifest: Describes::Experiment,
             section,
-            name: name.into(),
-            values,
+            values: Values { most: limits::most(&path), ..values },
+            name,
             default,
             only_with: String::new(),
             meaning: meaning.into(),

@@ -8,7 +8,7 @@ use super::{Describes, Fallback, Key, TOP, all};
 use crate::{
     core::Schedule,
     diagnostic::{Diagnostics, Place, Source},
-    manifest::{Manifest, Vocabulary, overlay::Table, reader::Problems, sweep::MOST_CELLS},
+    manifest::{Manifest, Vocabulary, overlay::Table, reader::Problems},
     plan::SolverSpec,
     run::{assemble, registry::Registry},
     train::recipe::{Recipe, read},
@@ -440,7 +440,7 @@ fn a_solver_of_ones_own_is_in_the_table_and_every_section_has_its_words() {
     assert!(text.lines().any(|line| line == row));
     assert!(text.contains("`dormand-prince`, `mine` |"));
     // As `[sweep]` says it.
-    assert_eq!(MOST_CELLS, 10_000);
+    assert_eq!(crate::limits::CELLS, 10_000);
     for key in &all {
         let about = super::section(key.manifest, key.section).1;
         let is_experiment = key.manifest == Describes::Experiment;

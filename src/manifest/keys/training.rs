@@ -2,7 +2,7 @@
 
 use super::{
     Fallback::{Described, Is, Needed, Nothing},
-    Key, OFF, REQUIRED, TOP, described, flag, is, is_word, names, schedule, text, words,
+    Key, OFF, REQUIRED, TOP, Values, described, flag, is, is_word, names, schedule, text, words,
 };
 use crate::{data::Split, manifest::cell::PRECISIONS, networks::predicts::Predicts};
 
@@ -29,7 +29,10 @@ pub(super) fn about(section: &str) -> &'static str {
 pub(super) fn keys() -> Vec<Key> {
     // A network that starts from nothing has at least two timesteps to learn, and no folder.
     let schedule = schedule(Is).into_iter().map(|key| match key.name.as_str() {
-        "horizon" => Key { values: described("a whole number, 2 or more"), ..key },
+        "horizon" => {
+            let values = Values { described: "a whole number, 2 or more", ..key.values };
+            Key { values, ..key }
+        }
         _ => key,
     });
     [top(), data(), network(), schedule.collect(), loss(), optimiser(), budget(), watch()].concat()

@@ -34,3 +34,11 @@ pub use self::opened::{Checkpoint, StateDict};
 pub use self::part::{Part, Reason, Role, Unread, Which, kind_name};
 pub(super) use self::parts::is_average;
 pub(super) use self::shards::names as shards;
+
+/// Parses a pickle and looks for weights in it, for `fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn look_into_pickle(bytes: &[u8]) {
+    if let Ok(document) = crate::data::pickle::parse(&mut &*bytes) {
+        let _ = parts::find(&document);
+    }
+}

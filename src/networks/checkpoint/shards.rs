@@ -13,7 +13,6 @@ use std::{
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::data::file;
 use crate::data::{pickle::TensorNode, sha256};
 use crate::networks::checkpoint::{
     archive,
@@ -23,6 +22,7 @@ use crate::networks::checkpoint::{
     parts::{self, Contents},
     single::Single,
 };
+use crate::{data::file, limits};
 
 /// One of the files.
 #[derive(Debug)]
@@ -70,7 +70,9 @@ fn weight_map(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    file::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
+    let text = file::read_text(path, limits::JSON);
+    text.map(String::into_bytes)
+        .map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
 /// The names of the files that an index names, in order.

@@ -174,7 +174,7 @@ impl Numbers for TorchFile {
         let mut source = Source::open(self)?;
         let mut storages: BTreeMap<&str, Tensor> = BTreeMap::new();
         let mut loaded = BTreeMap::new();
-        let mut elements = 0_u64;
+        let (mut elements, mut held) = (0_u64, 0_u64);
         for (name, node) in tensors {
             let wrong = |problem: &str| broken(&self.path, format!("`{name}` {problem}"));
             let count = extent(node).ok_or_else(|| wrong("reaches beyond its storage"))?;
@@ -186,6 +186,11 @@ impl Numbers for TorchFile {
             let storage = match storages.entry(&node.storage.key) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::btree_map::Entry::Vacant(entry) => {
+                    // Records may name the same bytes, each as its own.
+                    held = held.saturating_add(size(node.storage.kind, node.storage.len));
+                    if held > self.bytes {
+                        return Err(wrong("is in a storage for which the file is too short"));
+                    }
                     entry.insert(source.storage(self, &node.storage)?)
                 }
             };

@@ -17,8 +17,8 @@ use std::{
 use serde_json::{Map, Value};
 
 use self::reader::Reader;
-use crate::data::file;
 use crate::networks::{compiled::About, files::NETWORK_FOLDER, predicts::Predicts};
+use crate::{data::file, limits};
 
 /// What diffusers calls a scheduler's configuration.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -319,7 +319,7 @@ impl fmt::Display for SchedulerConfig {
 fn object(path: &Path) -> Result<Map<String, Value>, SchedulerError> {
     let text = match in_package(path) {
         Some(text) => text,
-        None => file::read_text(path)
+        None => file::read_text(path, limits::JSON)
             .map_err(|source| SchedulerError::Read { path: path.to_owned(), source })?,
     };
     let syntax = |message: String| SchedulerError::Syntax { path: path.to_owned(), message };

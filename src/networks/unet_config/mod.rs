@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::reader::{Reader, brief};
-use crate::data::file;
+use crate::{data::file, limits};
 
 /// The architecture of a DDPM UNet (Ho, Jain, Abbeel 2020, appendix B).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -131,7 +131,7 @@ impl UnetConfig {
     /// When the file cannot be read, is no JSON object, or holds a field or a value that the
     /// network does not implement (all of them are listed).
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = file::read_text(path)
+        let text = file::read_text(path, limits::JSON)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }
@@ -402,7 +402,7 @@ mod tests {
             "model/config.json describes a network that is not supported:\n  \
              `act_fn` is \"gelu\"; supported: \"silu\" or \"swish\"\n  \
              `class_embed_type` is \"timestep\"; supported: null\n  \
-             `in_channels` is -1; supported: a positive integer\n  \
+             `in_channels` is -1; supported: an integer from 1 to 65536\n  \
              `down_block_types` is [\"SkipDownBlock2D\"]; supported: a list of \"DownBlock2D\" and \
              \"AttnDownBlock2D\"\n  \
              `colour`, 3, is not a known field"

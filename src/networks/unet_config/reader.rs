@@ -2,7 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use crate::limits;
 use crate::networks::unet_config::{FieldProblem, MOST_LAYERS, MOST_LEVELS, UnetConfig};
+
+/// Numbers of one image.
+#[allow(clippy::cast_possible_wrap, reason = "2^28")]
+const NUMBERS: i64 = limits::NUMBERS as i64;
 
 /// Fields that change nothing when a trained network is run; the last seven are those of diffusers'
 /// `EMAModel`, which writes them beside the network's into `unet_ema/config.json`.
@@ -135,6 +140,12 @@ impl Reader {
                 supported,
             );
         }
+        if let Some(size) = config.sample_size
+            && size * size * config.in_channels.max(config.out_channels) > NUMBERS
+        {
+            let supported = format!("images of at most {NUMBERS} numbers");
+            self.problem("sample_size", size.to_string(), supported);
+        }
         let factor = 1 << (levels - 1);
         if let Some(size) = config.sample_size.filter(|size| size % factor != 0) {
             let supported = format!("a multiple of {factor} for {levels} levels");
@@ -171,12 +182,12 @@ impl Reader {
     }
 
     fn positive(&mut self, field: &str, default: i64) -> i64 {
-        self.take(field, "a positive integer", positive).unwrap_or(default)
+        self.take(field, "an integer from 1 to 65536", positive).unwrap_or(default)
     }
 
     fn optional(&mut self, field: &str, default: Option<i64>) -> Option<i64> {
         let read = |v: &Value| if v.is_null() { Some(None) } else { positive(v).map(Some) };
-        self.take(field, "null or a positive integer", read).unwrap_or(default)
+        self.take(field, "null or an integer from 1 to 65536", read).unwrap_or(default)
     }
 
     fn number(&mut self, field: &str, default: f64) -> f64 {
@@ -202,7 +213,7 @@ impl Reader {
             },
             side => positive(side).map(Some),
         };
-        let supported = "null, a positive integer or a pair of equal ones";
+        let supported = "null, an integer from 1 to 65536 or a pair of equal ones";
         self.take("sample_size", supported, read).flatten()
     }
 
@@ -221,7 +232,7 @@ impl Reader {
             let widths: Option<Vec<i64>> = list.iter().map(positive).collect();
             widths.filter(|w| (1..=MOST_LEVELS).contains(&w.len()))
         };
-        let supported = format!("a list of 1 to {MOST_LEVELS} positive integers");
+        let supported = format!("a list of 1 to {MOST_LEVELS} integers from 1 to 65536");
         self.take("block_out_channels", &supported, read)
             .unwrap_or_else(|| vec![224, 448, 672, 896])
     }
@@ -244,7 +255,7 @@ impl Reader {
 }
 
 fn positive(value: &Value) -> Option<i64> {
-    value.as_i64().filter(|&x| x > 0)
+    value.as_i64().filter(|x| (1..=1 << 16).contains(x))
 }
 
 pub(super) fn brief(value: &Value) -> String {

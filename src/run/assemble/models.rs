@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     hardware::Hardware,
     likelihood::Followed,
+    limits,
     metrics::{self, measure::Measure},
     networks::{
         checkpoint::Which,
@@ -198,6 +199,9 @@ impl<'a> Models<'a> {
                  (--shape 3,32,32), or `sample_size` in its config.json",
                 spec.model.source
             ))
+        })?;
+        limits::batch(spec.batch.min(spec.samples), shape).map_err(|problem| {
+            Error::input(format!("{}: {problem}: take a smaller `batch`", spec.model.source))
         })?;
         let device = self.hardware.device();
         let kind = match spec.state {

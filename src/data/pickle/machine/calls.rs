@@ -4,11 +4,11 @@ use std::io::Read;
 
 use tch::Kind;
 
-use super::{LONGEST_NAME, Machine, Result};
+use super::{LONGEST_KEY, Machine, Result};
 use crate::data::pickle::document::{Id, Node, Storage, TensorNode};
 
-/// More axes than PyTorch allows.
-const MOST_AXES: usize = 64;
+/// More axes than the tensors of networks have.
+const MOST_AXES: usize = 16;
 
 impl<R: Read> Machine<'_, R> {
     /// What a call gives: the few functions of `torch.save` are known, no other is called.
@@ -138,7 +138,7 @@ impl<R: Read> Machine<'_, R> {
                 Some(Node::Global(class)),
                 Some(Node::Text(key)),
                 Some(&Node::Int(len)),
-            ) if what == "storage" && key.len() <= LONGEST_NAME => {
+            ) if what == "storage" && key.len() <= LONGEST_KEY => {
                 let Some(kind) = kind(class) else { return Ok(Node::Object(class.clone(), None)) };
                 let start = match node(5) {
                     Some(Node::Tuple(view)) => {
