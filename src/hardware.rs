@@ -65,18 +65,16 @@ impl Hardware {
         Ok(Self { device, name, threads })
     }
 
-    /// The same, or the processor in the name of a GPU that this machine lacks, to put together what was
-    /// drawn on one: the numbers of samples become metrics on the processor in any case.
+    /// The same, or the processor in the name of a GPU, to put together what was drawn on one: numbers of
+    /// samples become metrics on the processor in any case.
     ///
     /// # Errors
-    /// As [`Hardware::open`].
+    /// As [`Hardware::open`], except that no GPU is asked for.
     pub fn open_to_merge(name: &str, threads: Option<usize>) -> Result<Self> {
-        match Self::open(name, threads) {
-            Err(_) if name == "cuda" || gpu(name).is_some() => {
-                Ok(Self { name: "cuda", ..Self::open("cpu", threads)? })
-            }
-            opened => opened,
+        if name == "cuda" || gpu(name).is_some() {
+            return Ok(Self { name: "cuda", ..Self::open("cpu", threads)? });
         }
+        Self::open(name, threads)
     }
 
     /// Where tensors go.
@@ -91,7 +89,7 @@ impl Hardware {
 
     /// What the user should know of a number format before waiting for it; none if all is well.
     pub fn warning(&self, precision: Precision) -> Option<String> {
-        let slow = precision == Precision::Bf16 && self.device == Device::Cpu;
+        let slow = precision == Precision::Bf16 && self.name == "cpu";
         let info = slow.then(|| std::fs::read_to_string("/proc/cpuinfo").ok()).flatten()?;
         without_bf16(&info).then(|| {
             "bf16 is slower than f32 on this processor, which has no instructions for it (none of \
@@ -174,16 +172,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_none_is_refused_and_one_that_is_elsewhere_lends_its_name() {
+    fn a_device_that_is_none_is_refused_and_a_merge_has_its_name_alone() {
         for name in ["gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:70000", "CPU"] {
             let error = Hardware::open(name, Some(1)).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--device {name}: give cpu, cuda")), "{error}");
             assert!(Hardware::open_to_merge(name, Some(1)).is_err());
         }
-        if Hardware::open("cuda", Some(1)).is_err() {
-            let lent = Hardware::open_to_merge("cuda:3", Some(1)).unwrap();
-            assert_eq!((lent.name(), lent.device()), ("cuda".to_owned(), Device::Cpu));
-        }
+        let lent = Hardware::open_to_merge("cuda:3", Some(1)).unwrap();
+        assert_eq!((lent.name(), lent.device()), ("cuda".to_owned(), Device::Cpu));
         let own = Hardware::open_to_merge("cpu", Some(1)).unwrap();
         assert_eq!((own.name(), own.device()), ("cpu".to_owned(), Device::Cpu));
     }

@@ -543,7 +543,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     ");
     insta::assert_snapshot!(sample(&["--latents", "absent.npy", "--out", "a.npy"]), @"error: cannot read absent.npy: No such file or directory (os error 2)");
     insta::assert_snapshot!(sample(&["--threads", "0", "--out", "a.npy"]), @"error: --threads 0: give a number from 1 to 1024");
-    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: give cpu or cuda");
+    insta::assert_snapshot!(sample(&["--device", "tpu", "--out", "a.npy"]), @"error: --device tpu: give cpu, cuda, or cuda:N for the GPU N");
     insta::assert_snapshot!(
         ddim.fails(2, &["sample", "--model", "./absent", "--out", "a.npy"]), @r#"
     error: model.source = "./absent" does not exist (paths are relative to the folder the command runs in)

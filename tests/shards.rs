@@ -540,6 +540,14 @@ fn devices_of_one_machine_are_shards_and_a_merge() {
     assert_same(&ddim);
     assert!(said.contains("[1/2 cpu] #00") && said.contains("[2/2 cpu] #00"), "{said}");
     assert_eq!(printed, ddim.succeeds(&["run", "m.toml", "--quiet", "--out", "whole"]).trim_end());
+    // A folder of other cells is refused before anything starts.
+    ddim.succeeds(&["run", "m.toml", "--quiet"]);
+    let other = ["run", "m.toml", "--quiet", "--seed", "1"];
+    let refused = ddim.refuses(&[&other[..], &["--devices", "cpu,cpu"]].concat());
+    assert!(refused.contains("results/s holds 3 finished cells with other settings"), "{refused}");
+    assert_eq!(refused, ddim.refuses(&[&other[..], &["--shard", "1/2"]].concat()));
+    let submit = ["submit", "m.toml", "--seed", "1", "--shards", "2", "--print"];
+    assert_eq!(refused, ddim.refuses(&submit));
     // One that fails is named, and the other finishes.
     fs::remove_dir_all(ddim.path("parts")).unwrap();
     fs::create_dir(ddim.path("parts")).unwrap();

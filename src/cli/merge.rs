@@ -19,8 +19,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Makes what `ddim run` makes, to the byte, once shards (`ddim run --shard K/N`) have drawn all samples;\n\
-    until then, it names what is missing. It draws nothing, and needs no GPU.\n\nExamples:\n  \
+    after_help = "Makes what `ddim run` makes, to the byte, once shards (`ddim run --shard K/N`) have drawn\n\
+    all samples; until then, it names what is missing. It draws nothing and needs no GPU.\n\nExamples:\n  \
     ddim merge experiments/table1.toml\n  \
     ddim merge experiments/table1.toml --profile gpu --device cuda"
 )]
@@ -63,7 +63,7 @@ pub(super) fn merge(
     let options = Options {
         registry,
         folder: folder.clone(),
-        hardware: compute.open_to_merge()?,
+        hardware: compute.open_to_merge(plan)?,
         progress: talk.mode(),
         verbose: talk.verbose,
         chosen: out.is_some(),

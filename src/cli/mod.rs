@@ -334,9 +334,12 @@ impl Compute {
         Hardware::open(&self.device, self.threads)
     }
 
-    /// The same, or the processor in its name on a machine that has no such device: enough to put together
-    /// what was drawn on one.
-    fn open_to_merge(&self) -> Result<Hardware> {
+    /// The same, to put together what was drawn on it: the processor in its name, unless a network is
+    /// compiled, whose package is the device's.
+    fn open_to_merge(&self, plan: &Plan) -> Result<Hardware> {
+        if plan.cells.iter().any(|cell| cell.spec.model.compiled) {
+            return self.open();
+        }
         Hardware::open_to_merge(&self.device, self.threads)
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         registry::Registry,
         runner::{self, Options},
         shard::{self, Share},
+        standing::Standing,
     },
     terminal::interruption,
 };
@@ -26,7 +27,7 @@ use crate::{
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \
     ddim run experiments/table1.toml --seed 1 --out results/table1-seed-1\n  \
     ddim run experiments/table1.toml --fresh\n  \
-    ddim run experiments/table1.toml --shard 2/8            draw the second of eight shares\n  \
+    ddim run experiments/table1.toml --shard 2/8\n  \
     ddim run experiments/table1.toml --profile gpu --devices 0,1"
 )]
 pub(super) struct Run {
@@ -110,12 +111,25 @@ impl Run {
     /// One process on each device, and then the merge.
     fn on_devices(&self, plan: &Plan, folder: &Path, registry: &Registry) -> Result<()> {
         let first = Compute { device: self.devices[0].name(), threads: self.compute.threads };
+        let options = Options {
+            registry,
+            folder: folder.to_owned(),
+            hardware: first.open_to_merge(plan)?,
+            progress: self.talk.mode(),
+            verbose: 0,
+            chosen: self.out.is_some(),
+            fresh: false,
+            interrupted: &INTERRUPTED,
+        };
         if plan.cells.iter().any(|cell| cell.spec.model.compiled) {
             // Once, and not by every process.
             compile::packages(plan, first.open()?.device(), &self.talk)?;
         }
-        let experiment = self.experiment.words(&self.experiment.manifest);
-        devices::run(&self.devices, &experiment, folder, self.compute.threads, &self.talk)?;
+        // Refuses a folder of another experiment before anything is drawn.
+        if !Standing::of(plan, &options)?.is_drawn() {
+            let experiment = self.experiment.words(&self.experiment.manifest);
+            devices::run(&self.devices, &experiment, folder, self.compute.threads, &self.talk)?;
+        }
         merge::merge(plan, registry, &self.experiment, self.out.as_deref(), &first, &self.talk)
     }
 }

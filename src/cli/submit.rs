@@ -36,9 +36,10 @@ enum Engine {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Writes two scripts into the results folder and submits an array of jobs, one task for each shard, and a\n\
-    job that merges them. The same command again submits what is not finished and not in the queue, and\n\
-    every task goes on where it was stopped. What follows `--` goes to sbatch, for both jobs.\n\nExamples:\n  \
+    after_help = "Writes two scripts into the results folder and submits an array of jobs, one task for each\n\
+    shard, and a job that merges them. The same command again submits what is neither finished nor\n\
+    in the queue, and every task goes on where it was stopped. What follows `--` goes to sbatch, for\n\
+    both jobs. A task has as many threads as CPUs, unless --threads says how many.\n\nExamples:\n  \
     ddim submit experiments/table1.toml --shards 8 -- --cpus-per-task=4 --time=1:00:00\n  \
     ddim submit experiments/table1.toml --profile gpu --device cuda --shards 8 -- --gres=gpu:1\n  \
     ddim submit experiments/table1.toml --shards 8 --print\n  \
@@ -110,7 +111,7 @@ impl Submit {
         let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
         let jobs = self.jobs(&plan, &folder)?;
         jobs.check().map_err(said)?;
-        let hardware = self.compute.open_to_merge()?;
+        let hardware = self.compute.open_to_merge(&plan)?;
         compile::packages(&plan, hardware.device(), &self.talk)?;
         let options = Options {
             registry,

@@ -358,9 +358,9 @@ mod tests {
         insta::assert_snapshot!(merge.lines().last().unwrap(), @r#"exec /home/me/ddim merge 'a b.toml' --set samples=4 --threads "${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}""#);
         let shards: Vec<Shard> =
             Shard::all(8).filter(|shard| [1, 2, 3, 5, 8].contains(&shard.number())).collect();
-        insta::assert_snapshot!(shell::line(&jobs.array(&shards)), @"sbatch --parsable --job-name=ddim-table1-8bd1a5d9-8 '--output=/data/my results/100 %%/t/slurm/shard-%a-%A.out' --array=1-3,5,8 --partition=gpu --gres=gpu:1 '/data/my results/100 %/t/slurm/shard.sh'");
+        insta::assert_snapshot!(shell::line(&jobs.array(&shards)), @"sbatch --parsable --job-name=ddim-table1-6b95e8f0-8 '--output=/data/my results/100 %%/t/slurm/shard-%a-%A.out' --array=1-3,5,8 --partition=gpu --gres=gpu:1 '/data/my results/100 %/t/slurm/shard.sh'");
         let after = ["12".to_owned(), "9_2".to_owned()];
-        insta::assert_snapshot!(shell::line(&jobs.merge(&after)), @"sbatch --parsable --job-name=ddim-table1-8bd1a5d9-merge '--output=/data/my results/100 %%/t/slurm/merge-%j.out' --dependency=afterok:12:9_2 --kill-on-invalid-dep=yes --partition=gpu --gres=gpu:1 '/data/my results/100 %/t/slurm/merge.sh'");
+        insta::assert_snapshot!(shell::line(&jobs.merge(&after)), @"sbatch --parsable --job-name=ddim-table1-6b95e8f0-merge '--output=/data/my results/100 %%/t/slurm/merge-%j.out' --dependency=afterok:12:9_2 --kill-on-invalid-dep=yes --partition=gpu --gres=gpu:1 '/data/my results/100 %/t/slurm/merge.sh'");
         let fixed = Jobs { threads: Some(4), ..jobs };
         assert!(fixed.scripts()[0].1.contains(" --threads 4 --shard"));
     }

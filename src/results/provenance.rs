@@ -336,7 +336,7 @@ mod tests {
         fs::write(path_of(dir.path(), Shard::new(1, 3).unwrap()), "{").unwrap();
         let (all, lines) = here().with_shards(dir.path(), |key| key.starts_with('0'));
         let names: Vec<&String> = all.shards.keys().collect();
-        assert_eq!((names.len(), &*names[1], &*names[11]), (12, &"2/12".into(), &"12/12".into()));
+        assert_eq!((names.len(), names[1].as_str(), names[11].as_str()), (12, "2/12", "12/12"));
         assert_eq!(all.shards["2/12"]["commit"], "def");
         assert_eq!(all.shards["2/12"].get("command"), None);
         assert_eq!(all.smaller_batches.len(), 1);

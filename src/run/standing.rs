@@ -20,7 +20,7 @@ use crate::{
     },
     run::{
         assemble::{Route, instruments},
-        runner::{Options, Prepared, layout},
+        runner::{Options, Prepared, layout, refuse_to_replace},
     },
 };
 
@@ -108,9 +108,14 @@ impl Standing {
     /// Reads what there is in the folder of a plan, and changes nothing.
     ///
     /// # Errors
-    /// Problems of the manifest, weights or reference, and files that cannot be read.
+    /// Problems of the manifest, weights or reference, files that cannot be read, and a folder of other cells
+    /// that was not chosen.
     pub fn of(plan: &Plan, options: &Options<'_>) -> Result<Self> {
-        Self::read(plan, &mut Prepared::new(plan, options)?, &options.folder)
+        let mut prepared = Prepared::new(plan, options)?;
+        if !options.chosen {
+            refuse_to_replace(&options.folder, &prepared.planned)?;
+        }
+        Self::read(plan, &mut prepared, &options.folder)
     }
 
     pub(super) fn read(plan: &Plan, prepared: &mut Prepared<'_>, folder: &Path) -> Result<Self> {
