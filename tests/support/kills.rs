@@ -44,7 +44,7 @@ pub fn ended_at_random(
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = variable("DDIM_KILL_SEED").unwrap_or(u64::from(clock.subsec_nanos()));
     let wanted = variable("DDIM_KILLS").unwrap_or(kills);
-    println!("DDIM_KILL_SEED={seed} DDIM_KILLS={wanted}");
+    eprintln!("DDIM_KILL_SEED={seed} DDIM_KILLS={wanted}");
     let longest = u64::try_from(longest.as_millis()).unwrap().max(200);
     let begun = Instant::now();
     let (mut chance, mut ends, mut starts, mut rounds) = (Chance(seed), [0_u64; 3], 0, 0);
@@ -77,7 +77,7 @@ pub fn ended_at_random(
         }
         check();
     }
-    println!(
+    eprintln!(
         "{ends:?} times ended by KILL, INT, TERM, {halves} of them inside of something; {starts} starts, \
          {rounds} came through in {:.0} s, none differs",
         begun.elapsed().as_secs_f64()
