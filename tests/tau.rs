@@ -122,16 +122,16 @@ fn the_same_settings_choose_the_same_bytes_and_other_errors_other_timesteps() {
     assert_eq!(lists(&ddim.read("tau.toml")), lists(&first));
     choose(&ddim, &[]);
     assert_eq!(text(&ddim.read("tau.toml")), text(&first));
-    let scaled = timesteps(&ddim, 1);
+    let scaled = timesteps(&ddim, 0);
     choose(&ddim, &["--objective", "local"]);
-    let local = timesteps(&ddim, 1);
+    let local = timesteps(&ddim, 0);
     choose(&ddim, &["--objective", "carried"]);
-    let carried = timesteps(&ddim, 1);
-    // What is made early shrinks on the way, by 1 / sqrt(1 + 4 sigma^2) on these data and by
-    // 1 / sqrt(1 + sigma^2) on those of unit variance: it costs less if that counts.
-    let total = |list: &[f64]| list.iter().sum::<f64>();
-    assert!(total(&scaled) < total(&local), "{scaled:?} {local:?}");
-    assert!(total(&carried) < total(&local), "{carried:?} {local:?}");
+    let carried = timesteps(&ddim, 0);
+    assert!(scaled != local && scaled != carried && local != carried, "{scaled:?} {local:?}");
+    // What counts at the end of the path chooses the best end of the path.
+    let schedule = linear();
+    let [best, one, other] = [&carried, &scaled, &local].map(|list| error(&schedule, list));
+    assert!(best < one && best < other, "{best} {one} {other}");
 }
 
 #[test]
@@ -188,19 +188,79 @@ fn what_a_file_lacks_is_refused_at_its_line() {
     let ddim = Ddim::new();
     choose(&ddim, &[]);
     ddim.write("m.toml", MANIFEST.replace("[3, 6]", "[3, 7]"));
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
-    ddim.write("m.toml", MANIFEST.replace("\"grid.steps\" = [3, 6]", "\"grid.calls\" = [3, 6]"));
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: tau.toml has no timesteps for S = 7, only for S = 3, 6
+      --> m.toml:31:20
+       |
+    31 | "grid.steps" = [3, 7]
+       |                    ^
+       |
+       = help: choose one of these, or have `ddim tau` choose timesteps for this S too
+    "#);
+    let calls = MANIFEST.replace("grid.steps\" = [3, 6]", "grid.calls\" = [3]");
+    let calls = calls.replace("columns = \"grid.steps\"", "columns = \"grid.calls\"");
+    ddim.write("m.toml", calls);
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: tau.toml has timesteps for some S, and none for a number of calls
+      --> m.toml:31:17
+       |
+    31 | "grid.calls" = [3]
+       |                 ^
+       |
+       = help: give `steps`: DDIM makes one call a step
+    "#);
     let text = String::from_utf8(ddim.read("tau.toml")).unwrap();
     ddim.write("m.toml", MANIFEST);
     ddim.write("tau.toml", text.replace("steps = 3", "steps = 4"));
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: tau.toml lists 3 timesteps as those of S = 4
+      --> m.toml:27:38
+       |
+    27 |     { label = "chosen", "grid.tau" = "tau.toml" },
+       |                                      ^^^^^^^^^^
+       |
+       = help: `ddim tau 5,10,20 --model MODEL --out FILE.toml` writes such a file
+    "#);
     ddim.write("tau.toml", text.replace("[999, ", "[1000, "));
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: the timestep 1000 does not lie between 0 and 999
+      --> m.toml:27:38
+       |
+    27 |     { label = "chosen", "grid.tau" = "tau.toml" },
+       |                                      ^^^^^^^^^^
+       |
+       = help: timesteps count from 0; the clean end is not listed but chosen by `grid.end`
+    "#);
     ddim.write("tau.toml", "name = \"a manifest\"\n");
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: tau.toml is no file of `ddim tau`, line 1: unknown field `name`, expected one of `chosen_for`, `settings`, `tau`
+      --> m.toml:27:38
+       |
+    27 |     { label = "chosen", "grid.tau" = "tau.toml" },
+       |                                      ^^^^^^^^^^
+       |
+       = help: `ddim tau 5,10,20 --model MODEL --out FILE.toml` writes such a file
+    "#);
     std::fs::remove_file(ddim.path("tau.toml")).unwrap();
-    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "m.toml"]), @r#"
+    error: tau.toml cannot be read: No such file or directory (os error 2)
+      --> m.toml:27:38
+       |
+    27 |     { label = "chosen", "grid.tau" = "tau.toml" },
+       |                                      ^^^^^^^^^^
+       |
+       = help: `ddim tau 5,10,20 --model MODEL --out FILE.toml` writes such a file
+    "#);
+}
+
+#[test]
+fn candidates_may_be_listed() {
+    let ddim = Ddim::new();
+    let listed = ["--tau", "999,700,400,100,0", "--samples", "8", "--out", "tau.toml"];
+    ddim.succeeds(&[&["tau", "3,5"], &GAUSSIAN[..], &listed].concat());
+    assert_eq!(timesteps(&ddim, 1), [999.0, 700.0, 400.0, 100.0, 0.0]);
+    let three = timesteps(&ddim, 0);
+    assert!(three.len() == 3 && three.iter().all(|t| timesteps(&ddim, 1).contains(t)));
 }
 
 #[test]
@@ -210,13 +270,13 @@ fn what_no_timesteps_can_be_chosen_for_is_refused() {
         ddim.fails(2, &[&["tau", s], &GAUSSIAN[..], &["--steps", "10"], more].concat())
     };
     let out = ["--out", "tau.toml"];
-    insta::assert_snapshot!(refused("5", &["--out", "tau.txt"]), @"");
-    insta::assert_snapshot!(refused("5,11", &out), @"");
-    insta::assert_snapshot!(refused("0", &out), @"");
-    insta::assert_snapshot!(refused("5,5", &out), @"");
-    insta::assert_snapshot!(refused("5", &[&out[..], &["--solver", "heun"]].concat()), @"");
-    insta::assert_snapshot!(refused("5", &[&out[..], &["--eta", "1"]].concat()), @"");
-    insta::assert_snapshot!(refused("5", &[&out[..], &["--end", "first-level"]].concat()), @"");
+    insta::assert_snapshot!(refused("5", &["--out", "tau.txt"]), @r#"error: --out tau.txt: timesteps are written as .toml; give a name that ends in it"#);
+    insta::assert_snapshot!(refused("5,11", &out), @r#"error: S = 11: choose from 1 to 10, the number of candidates (--steps)"#);
+    insta::assert_snapshot!(refused("0", &out), @r#"error: S = 0: choose from 1 to 10, the number of candidates (--steps)"#);
+    insta::assert_snapshot!(refused("5,5", &out), @r#"error: S = 5 is named twice"#);
+    insta::assert_snapshot!(refused("5", &[&out[..], &["--solver", "heun"]].concat()), @r#"error: timesteps are chosen for ddim with eta = 0: leave --solver and --eta out"#);
+    insta::assert_snapshot!(refused("5", &[&out[..], &["--eta", "1"]].concat()), @r#"error: timesteps are chosen for ddim with eta = 0: leave --solver and --eta out"#);
+    insta::assert_snapshot!(refused("5", &[&out[..], &["--end", "first-level"]].concat()), @r#"error: timesteps are chosen for grids that end clean: leave --end out"#);
     assert!(!ddim.path("tau.toml").exists());
 }
 
@@ -257,5 +317,13 @@ fn a_curvature_is_that_of_the_closed_form_and_bounds_a_step_of_ddim() {
     let (top, rest) = head.split_once("[model]").unwrap();
     let noisy = fine.replace("\"heun\"", "\"ddpm\"");
     ddim.write("c.toml", format!("{top}{noisy}[model]{rest}"));
-    insta::assert_snapshot!(ddim.fails(2, &["check", "c.toml"]), @"");
+    insta::assert_snapshot!(ddim.fails(2, &["check", "c.toml"]), @r#"
+    error: `ddpm` draws noise, and `curvature` is of smooth paths
+      --> c.toml:17:12
+       |
+    17 | measures = ["curvature"]
+       |            ^^^^^^^^^^^^^
+       |
+       = help: take a method without noise, or measure something else
+    "#);
 }

@@ -201,7 +201,11 @@ impl Setting {
     /// The arguments for a grid of candidates, where the flags name none.
     pub(super) fn grid_or(&self, tau: &str, steps: usize) -> Vec<Argument> {
         let tau = self.tau.is_none().then(|| Argument::flag("--tau", "grid.tau", tau));
-        let free = self.steps.is_none() && self.calls.is_none();
+        // A list says itself how many there are.
+        let listed = self.tau.as_deref().is_some_and(|tau| {
+            tau.trim_start_matches('[').starts_with(|first: char| first.is_ascii_digit())
+        });
+        let free = self.steps.is_none() && self.calls.is_none() && !listed;
         let steps = free.then(|| Argument::flag("--steps", "grid.steps", steps));
         tau.into_iter().chain(steps).collect()
     }

@@ -13,10 +13,10 @@ use crate::{
     core::{self, KeyedNoise, Level, cheapest},
     error::{Error, Result},
     manifest::Argument,
-    plan::tau_file::{Chosen, ChosenFor, Objective, Settings, TauFile},
+    plan::tau_file::{Chosen, Objective, Settings, TauFile},
     results::sink,
     run::{
-        assemble::{Route, step_cost_calls},
+        assemble::{Route, chosen_for_cell, step_cost_calls},
         registry::Registry,
         runner,
     },
@@ -140,7 +140,7 @@ impl Tau {
             Ok(Chosen { steps, cost, timesteps })
         };
         let file = TauFile {
-            chosen_for: ChosenFor::of(spec, bench.weights.as_deref()),
+            chosen_for: chosen_for_cell(spec, bench.weights.as_deref()),
             settings: Settings {
                 objective,
                 samples: spec.samples,

@@ -5,16 +5,12 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::{
-    data::{file, sha256},
-    limits,
-    plan::CellSpec,
-};
+use crate::{data::file, limits};
 
 /// What the sum over steps that was made smallest is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
     /// The error of each step at its own end, in x-bar.
@@ -81,23 +77,6 @@ pub struct Chosen {
 }
 
 impl ChosenFor {
-    /// The model and the schedule of a cell; `weights` is the hash of a network's.
-    ///
-    /// # Panics
-    /// Never: a cell has string keys and finite numbers.
-    pub fn of(spec: &CellSpec, weights: Option<&str>) -> Self {
-        let model = &spec.model;
-        Self {
-            model: model.source.clone(),
-            sha256: match (&model.exact, weights) {
-                (Some(exact), _) => sha256(format!("{} {}", model.source, json(exact)).as_bytes()),
-                (None, weights) => weights.unwrap_or_default().to_owned(),
-            },
-            clip: model.clip_x0.then(|| model.clip_range.to_string()),
-            schedule: json(&spec.schedule),
-        }
-    }
-
     /// In what a cell's model and schedule differ from these, as a sentence; none if in nothing. Names do
     /// not count: a folder may have been moved.
     pub fn differs(&self, cell: &Self) -> Option<String> {
@@ -113,10 +92,6 @@ impl ChosenFor {
         };
         Some(format!("these timesteps were chosen for {what}"))
     }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("invariant: plain data serialises")
 }
 
 impl TauFile {

@@ -236,7 +236,7 @@ fn grid() -> Vec<Key> {
     vec![
         key(
             "tau",
-            kinds(&spacings()).or("a falling list of timesteps").or("a `.toml` file of `ddim tau`"),
+            kinds(&spacings()).or("a falling list of timesteps, or a `.toml` file of `ddim tau`"),
             REQUIRED,
             "Which noise levels are visited.",
         ),
@@ -362,6 +362,10 @@ fn about_option(option: &str) -> (&'static str, &'static str) {
         "churn_min" => ("a number", "The lowest sigma at which noise is added."),
         "churn_max" => ("a number", "The highest sigma at which noise is added."),
         "churn_std" => ("a number, 0 or more", "Factor on the standard deviation of that noise."),
+        "lambda" => (
+            "a number, 0 or more",
+            "How much noise the reverse SDE has: 0 is its ODE, 1 the variance-exploding SDE itself.",
+        ),
         "rtol" => ("a number above 0", "The relative tolerance of the adaptive steps."),
         "atol" => ("a number above 0", "The absolute tolerance of the adaptive steps."),
         "lower_order_final" => {

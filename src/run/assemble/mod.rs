@@ -18,7 +18,7 @@ pub use crate::measure::samples::Samples;
 pub use denoiser::instruments;
 pub use files::{hub_model, missing_files, to_download, weights_path};
 pub(crate) use files::{precision, scheduler_of, stated};
-pub use models::{Models, order};
+pub use models::{Models, chosen_for_cell, order};
 pub use route::{Route, remedy, warning};
 pub use sampler::{Carried, Coded, Costs, Sampler, Way, single, step_cost_calls};
 pub use vocabulary::vocabulary;

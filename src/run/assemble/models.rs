@@ -7,6 +7,7 @@ use std::{
 };
 
 use ndarray::Ix4;
+use serde::Serialize;
 use tch::Tensor;
 
 use crate::run::assemble::{
@@ -20,6 +21,7 @@ use crate::run::assemble::{
 use crate::{
     backends::{array::Array, torch},
     core::{self, Denoiser, Divergent, Solver},
+    data::sha256,
     error::{Error, Result},
     hardware::Hardware,
     likelihood::Followed,
@@ -32,7 +34,7 @@ use crate::{
         placement::{Placement, Precision},
         reading::Remark,
     },
-    plan::{self, CellSpec, MetricsSpec, tau_file::ChosenFor},
+    plan::{self, CellSpec, ExactSpec, MetricsSpec, tau_file::ChosenFor},
     run::{registry::Registry, solution::Known},
 };
 
@@ -60,6 +62,29 @@ pub fn order(spec: &CellSpec, device: tch::Device) -> Result<Option<Order>> {
         inductor: serde_json::Map::new(),
         python: default_python(),
     }))
+}
+
+/// The model and the schedule of a cell, as a file of timesteps names them; `weights` is the hash of a
+/// network's.
+///
+/// # Panics
+/// Never: a cell has string keys and finite numbers.
+pub fn chosen_for_cell(spec: &CellSpec, weights: Option<&str>) -> ChosenFor {
+    let model = &spec.model;
+    let numbers = |exact: &ExactSpec| format!("{} {}", model.source, json(exact));
+    ChosenFor {
+        model: model.source.clone(),
+        sha256: match (&model.exact, weights) {
+            (Some(exact), _) => sha256(numbers(exact).as_bytes()),
+            (None, weights) => weights.unwrap_or_default().to_owned(),
+        },
+        clip: model.clip_x0.then(|| model.clip_range.to_string()),
+        schedule: json(&spec.schedule),
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("invariant: plain data serialises")
 }
 
 /// The measures of a path's curvature that a cell asks for.
@@ -150,7 +175,7 @@ impl<'a> Models<'a> {
     fn chosen_for_another(&mut self, spec: &CellSpec) -> Result<Option<String>> {
         let Some(chosen_for) = &spec.grid.chosen_for else { return Ok(None) };
         let weights = self.weights_sha256(spec)?;
-        Ok(chosen_for.differs(&ChosenFor::of(spec, weights.as_deref())))
+        Ok(chosen_for.differs(&chosen_for_cell(spec, weights.as_deref())))
     }
 
     /// The sampler of a cell.
