@@ -208,7 +208,7 @@ fn what_has_no_bound_is_refused() {
     // An eta of 0 draws no noise: that is the ODE, which has a likelihood and no parts.
     assert!(refuses(&["--eta", "0", "--variance", "learned"]).contains("cannot be used with"));
     for (flags, why) in [
-        (&["--solver", "edm"][..], "draws noise, and no ODE has its samples"),
+        (&["--solver", "edm"][..], "edm adds noise and cannot run from clean to noisy"),
         (&["--solver", "ddim", "--eta", "1"], "with this noise has no bound: only `ddpm` has one"),
         (&["--ode", "--clip-x0"], "a clipped x0 bends the flow"),
         (&["--ode", "--trace", "half"], "--trace half: known here: exact, rademacher, gaussian"),
@@ -457,7 +457,7 @@ fn the_ode_is_asked_for_by_a_flag_or_a_solver_and_prints_its_bits() {
     };
     // The model is the data's own distribution, up to the rounding to bytes.
     assert!(number(&ode, "beyond the truth").abs() < 5e-3, "{ode}");
-    let probed = said(&["--ode", "--trace", "gaussian", "--probes", "3"]);
+    let probed = said(&["--ode", "--trace", "gaussian", "--probes", "64"]);
     assert!(
         (number(&probed, "bits per dimension") - number(&ode, "bits per dimension")).abs() < 0.3
     );
@@ -518,7 +518,7 @@ fn bits_are_a_task_of_a_manifest() {
             &["solver.kind=heun", "likelihood.trace=gaussian", "likelihood.probes=0"],
             "from 1 to 255",
         ),
-        (&["solver.kind=edm"], "draws noise, and no ODE has its samples"),
+        (&["solver.kind=edm"], "edm adds noise and cannot run from clean to noisy"),
         (&["grid.end=first-level"], "the last step must go to the image itself"),
         (&["images.source=solution"], "the reference solution has no bytes to code"),
         (&["task=sample"], "`images` does not apply to this task"),

@@ -931,14 +931,6 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
     assert_eq!(loss("kind = \"vlb\"\ntimesteps = \"uniform\""), (Vlb, false, 6));
     let lines = "kind = \"vlb\"\nweight_cap = 2.0\nvlb_weight = 0";
     assert_snapshot!(problems_with("loss", lines), @r#"
-    error: `loss.vlb_weight` must be positive, not `0`
-      --> small.toml:16:14
-       |
-    16 | vlb_weight = 0
-       |              ^
-       |
-       = help: the paper's is 0.001: a larger one lets the bound disturb the shared layers
-
     error: `loss.weight_cap` does not apply to this kind of loss
       --> small.toml:15:14
        |
@@ -948,16 +940,16 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
        |              ^^^
        |
        = help: it belongs to `simple` and `hybrid`; remove it, or choose such a `kind`
+
+    error: `loss.vlb_weight` must be positive, not `0`
+      --> small.toml:16:14
+       |
+    16 | vlb_weight = 0
+       |              ^
+       |
+       = help: the paper's is 0.001: a larger one lets the bound disturb the shared layers
     "#);
     assert_snapshot!(problems_with("loss", "timesteps = \"importance\"\nvlb_weight = 0.5"), @r#"
-    error: `loss.vlb_weight` does not apply to this kind of loss
-      --> small.toml:15:14
-       |
-    15 | vlb_weight = 0.5
-       |              ^^^
-       |
-       = help: it belongs to `hybrid`; remove it, or choose such a `kind`
-
     error: `loss.timesteps` does not apply to this kind of loss
       --> small.toml:14:13
        |
@@ -965,6 +957,14 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
        |             ^^^^^^^^^^^^
        |
        = help: it belongs to `hybrid` and `vlb`; remove it, or choose such a `kind`
+
+    error: `loss.vlb_weight` does not apply to this kind of loss
+      --> small.toml:15:14
+       |
+    15 | vlb_weight = 0.5
+       |              ^^^
+       |
+       = help: it belongs to `hybrid`; remove it, or choose such a `kind`
     "#);
     assert_snapshot!(problems_with("network", "widen = true"), @r#"
     error: `network.widen` widens the network of `network.start`, and there is none
