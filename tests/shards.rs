@@ -674,7 +674,7 @@ fn the_same_command_submits_what_is_neither_finished_nor_in_the_queue() {
         let keep = |word: &&str| {
             ["sbatch", "scancel"].contains(word)
                 || ["--array", "--dependency", "--time"].iter().any(|name| word.starts_with(name))
-                || word.ends_with(".sh")
+                || Path::new(word).extension().is_some_and(|ending| ending == "sh")
                 || word.parse::<u64>().is_ok()
         };
         let line = |line: &str| {

@@ -91,7 +91,8 @@ pub(super) fn run(
     talk: &Talk,
 ) -> Result<()> {
     let failed = |problem: String| Error::Failed(format!("--devices: {problem}"));
-    Shard::new(1, devices.len()).map_err(|problem| failed(problem.clone()))?;
+    Shard::new(1, devices.len())
+        .map_err(|problem| Error::input(format!("--devices: {problem}")))?;
     let program = std::env::current_exe()
         .map_err(|error| failed(format!("cannot find this program: {error}")))?;
     let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -121,6 +121,11 @@ impl Standing {
     pub(super) fn read(plan: &Plan, prepared: &mut Prepared<'_>, folder: &Path) -> Result<Self> {
         let rows = sink::finished(folder, &prepared.columns, &prepared.planned)?;
         let turns = turns(&prepared.routes);
+        let running = lock::running(folder)?;
+        // What is being written looks cut off.
+        let is_busy = |remark: &&String| {
+            running.iter().any(|shard| remark.contains(&format!("-{}.f32: ", shard.tag())))
+        };
         let mut remarks = vec![];
         let mut cells = vec![];
         for (cell, row) in plan.cells.iter().zip(rows) {
@@ -131,7 +136,8 @@ impl Standing {
                 Some(_) => None,
                 None => Some(Rows::read(folder, layout, false)?),
             };
-            remarks.extend(found.iter().flat_map(Rows::remarks).cloned());
+            let said = found.iter().flat_map(Rows::remarks).filter(|remark| !is_busy(remark));
+            remarks.extend(said.cloned());
             cells.push(CellStanding {
                 name: name(cell),
                 row,
@@ -148,7 +154,6 @@ impl Standing {
         let drew = files.iter().filter_map(|file| file.shard);
         let ran = provenance::of_shards(folder).into_iter().map(|(shard, _)| shard);
         let counts = drew.chain(ran).map(Shard::count).collect();
-        let running = lock::running(folder)?;
         Ok(Self { folder: folder.to_owned(), cells, running, counts, strange, remarks })
     }
 
