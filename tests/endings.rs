@@ -244,7 +244,7 @@ fn a_model_that_never_returns_is_left_by_one_signal_or_at_once_by_two() {
     let mut child = endless(&ddim);
     signal(&child, "INT");
     let mut lines =
-        BufReader::new(child.stderr.take().unwrap()).lines().map_while(|line| line.ok());
+        BufReader::new(child.stderr.take().unwrap()).lines().map_while(std::result::Result::ok);
     assert!(lines.any(|line| line.ends_with("once more leaves at once")));
     signal(&child, "TERM");
     let rest: Vec<String> = lines.collect();
@@ -525,10 +525,8 @@ fn numbers_that_no_run_writes_are_refused_and_nothing_is_drawn_from_them() {
     assert!(said.contains("metrics.csv:3: column `key`: another row has the same key"), "{said}");
     // The remedy.
     let rest = right.lines().enumerate().filter(|(i, _)| *i != 1);
-    ddim.write(
-        "results/long/metrics.csv",
-        rest.map(|(_, line)| format!("{line}\n")).collect::<String>(),
-    );
+    let rest: Vec<&str> = rest.map(|(_, line)| line).collect();
+    ddim.write("results/long/metrics.csv", rest.join("\n") + "\n");
     ddim.succeeds(&run);
     assert_eq!(ddim.text("results/long/metrics.csv"), right);
 
@@ -581,8 +579,8 @@ fn what_diverges_is_named_by_solver_step_level_and_sample_and_the_sweep_goes_on(
     assert_eq!(provenance()["diverged"][&row[1][..16]], at);
     assert!(partial(&ddim.path("results/p")).is_none());
     // It stays there when another cell is measured again.
-    let first: String = metrics.lines().take(2).map(|line| format!("{line}\n")).collect();
-    ddim.write("results/p/metrics.csv", first);
+    let first: Vec<&str> = metrics.lines().take(2).collect();
+    ddim.write("results/p/metrics.csv", first.join("\n") + "\n");
     ddim.succeeds(&["run", "m.toml", "--quiet"]);
     assert_eq!(ddim.text("results/p/metrics.csv"), metrics);
     assert_eq!(provenance()["diverged"][&row[1][..16]], at);

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Writes metrics.csv, timing.csv, tables, plots, samples, the manifest as run, provenance.json, and\n\
-    report.html, which shows everything. Ctrl-C finishes the batch and keeps it; the same command continues.\n\nExamples:\n  \
+    report.html, which shows everything. Ctrl-C keeps finished batches; the same command continues.\n\nExamples:\n  \
     ddim run experiments/table1.toml\n  \
     ddim run experiments/table1.toml --profile full -v\n  \
     ddim run experiments/table1.toml --set samples=1024 --out results/table1-1024\n  \

@@ -683,7 +683,7 @@ mod tests {
     fn a_file_of_six_columns_a_metric_is_read_and_loses_nothing() {
         let old = "cell,key,status,param.eta,S,levels,calls,N,fd,fd.corrected,fd.se,fd.low,fd.high,\
                    fd.leave_out,kid,kid.corrected,kid.se,kid.low,kid.high,kid.leave_out\n\
-                   0,a,done,0,10,10,10,64,46.5,46.375,0.625,38.4,54.3,46.0 47.25,2.5,,,,,\n\
+                   0,a,done,0,10,10,10,64,46.5,46.375,0.625,38.43362203989082,54.31637796010918,46.0 47.25,2.5,,,,,\n\
                    3,b,diverged,1,10,10,10,64,,,,,,,,,,,,\n";
         let (columns, rows) = read(old.as_bytes()).unwrap();
         assert_eq!(columns.metrics, ["fd", "kid"]);
