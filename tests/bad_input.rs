@@ -858,7 +858,7 @@ fn what_is_no_file_of_latents_is_refused() {
     assert_snapshot!(ddim.refuses_flags(&["--latents", "flat.npy", "--out", "a.npy"]), @"error: flat.npy: its shape is [2, 192]; latents are [N, C, H, W]");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "u8.npy", "--out", "a.npy"]), @"error: u8.npy: its values are of type |u1, and latents are floats: save x.astype(numpy.float32), if these are the x_T that are meant");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "text.npy", "--out", "a.npy"]), @"error: text.npy: it cannot be read (it ends too early): it is damaged or no .npy file");
-    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: half.npy: it cannot be read (it ends too early): it is damaged or no .npy file");
+    assert_snapshot!(ddim.refuses_flags(&["--latents", "half.npy", "--out", "a.npy"]), @"error: half.npy: it cannot be read (its header says 1536 bytes of values, shape [2, 3, 8, 8], and 704 follow): it is damaged or no .npy file");
     assert_snapshot!(ddim.refuses_flags(&["--latents", "folder.npy", "--out", "a.npy"]), @"error: cannot read folder.npy: Is a directory (os error 21)");
 }
 

@@ -451,8 +451,8 @@ fn what_is_no_file_is_no_reference_no_features_and_no_list() {
     ndarray_npy::WriteNpyExt::write_npy(&images, &mut npy).unwrap();
     ddim.write("x.npy", npy);
     for arguments in [
-        &["evaluate", "x.npy", "--reference", "pipe.npz"][..],
-        &["evaluate", "x.npy", "--reference", "/dev/zero"],
+        &["evaluate", "x.npy", "--blocks", "2", "--reference", "pipe.npz"][..],
+        &["evaluate", "x.npy", "--blocks", "2", "--reference", "/dev/zero"],
         &["stats", "--data", "x.npy", "--features", "pipe.pth", "--out", "r"],
         &[
             "stats",
