@@ -375,14 +375,14 @@ fn a_trace_is_the_sum_of_the_slopes() {
         };
         let sum =
             |values: &ArrayD<f64>, sample: usize| values.index_axis(ndarray::Axis(0), sample).sum();
-        for sample in 0..2 {
+        for (sample, trace) in traces.iter().enumerate() {
             let each = (0..16).map(|k| {
                 let unit = ArrayD::from_shape_fn(x.raw_dim(), |at| {
                     f64::from(u8::from(4 * at[2] + at[3] == k))
                 });
                 sum(&slope(&unit), sample)
             });
-            approx::assert_relative_eq!(each.sum::<f64>(), traces[sample], max_relative = 1e-6);
+            approx::assert_relative_eq!(each.sum::<f64>(), *trace, max_relative = 1e-6);
         }
         // Of v, the identity's part is exact whatever the probe.
         if which < 2 {
@@ -397,9 +397,8 @@ fn a_trace_is_the_sum_of_the_slopes() {
 fn a_networks_trace_is_the_slope_of_what_it_predicts() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/fashion-mnist");
     let network = Network::open(&folder, &Wanted::default()).unwrap();
-    let values: Vec<f32> =
-        fill::normal("bits/network", 2 * 784).into_iter().map(|z| z as f32).collect();
-    let x = tch::Tensor::from_slice(&values).reshape([2, 1, 28, 28]);
+    let values = fill::normal("bits/network", 2 * 784);
+    let x = tch::Tensor::from_slice(&values).reshape([2, 1, 28, 28]).to_kind(tch::Kind::Float);
     let signs: Vec<f32> = values.iter().map(|z| if *z > 0.1 { 1.0 } else { -1.0 }).collect();
     let z = tch::Tensor::from_slice(&signs).reshape([2, 1, 28, 28]);
     let at: At = support::linear().level(400.0).unwrap().into();

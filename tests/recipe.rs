@@ -911,6 +911,8 @@ fn the_weight_of_the_loss_is_that_of_eps() {
 
 #[test]
 fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
+    use ddim::train::settings::DenoiserLossKind::{Hybrid, Simple, Vlb};
+
     let loss = |lines: &str| {
         let recipe = right(&with(DENOISER, "loss", lines), &[]);
         let LearnerSpec::Denoiser(spec) = recipe.learner else { panic!("it is a denoiser") };
@@ -920,7 +922,6 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
             spec.network.config(3, 32, spec.loss.learns_range()).out_channels,
         )
     };
-    use ddim::train::settings::DenoiserLossKind::{Hybrid, Simple, Vlb};
     assert_eq!(loss(""), (Simple, false, 3));
     assert_eq!(loss("kind = \"hybrid\""), (Hybrid(0.001), false, 6));
     assert_eq!(

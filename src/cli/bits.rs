@@ -32,12 +32,12 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints the variational bound on the negative log-likelihood of byte images, with its standard error\n\
-    over images, and its parts: that of x_T, which no model can change, those of the steps, and that of\n\
-    the bytes. Each step is one term and one model call. The solver is ddpm: with an eta above 0, or with\n\
-    variance sigma-hat or learned [default: learned if the model's folder says so, else eta 1].\n\n\
-    A solver that draws no noise follows the probability-flow ODE from the images, spread over their bins, to\n\
-    noise, and has a likelihood: the trace of the network's Jacobian is estimated along random directions,\n\
-    a backward pass each. --ode is such a solver with adaptive steps.\n\n\
+    over images, and its parts: of x_T, which no model can change, of the steps, and of the bytes. Each\n\
+    step is one term and one model call. The solver is ddpm: with an eta above 0, or with variance\n\
+    sigma-hat or learned [default: learned if the model's folder says so, else eta 1].\n\n\
+    A solver that draws no noise follows the probability-flow ODE from images, spread over their bins,\n\
+    to noise, and has a likelihood: the trace of the network's Jacobian is estimated along random\n\
+    directions, a backward pass each. --ode is such a solver with adaptive steps.\n\n\
     Examples:\n  \
     ddim bits cifar10 --range 0..64 --model models/cifar10-small --steps 100\n  \
     ddim bits fashion-mnist --range 0..16 --model models/fashion-mnist-learned --ode\n  \

@@ -161,7 +161,7 @@ mod tests {
 
     /// Values of a fixed pattern in [-size, size].
     fn values(seed: usize, size: f64) -> Vec<f64> {
-        (0..2 * 2 * 4 * 4).map(|i| size * (1.7 * i as f64 + seed as f64).sin()).collect()
+        (0..2 * 2 * 4 * 4).map(|i| size * (1.7 * f64::from(i) + seed as f64).sin()).collect()
     }
 
     fn tensor(values: &[f64]) -> Tensor {

@@ -210,7 +210,7 @@ fn bent(metrics: &MetricsSpec) -> Option<&'static str> {
 fn costless(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
     let Task::Bits(BitsSpec { trace, .. }) = &cell.spec.task else { return None };
     let solver = &cell.spec.solver;
-    let Ok(Route { grid, order, .. }) = route else { return None };
+    let Ok(Route { grid, .. }) = route else { return None };
     if trace.is_none() {
         if solver.kind != BOUNDED {
             let message =
@@ -221,11 +221,6 @@ fn costless(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
         let error = VariationalBound::admits(grid, Registry::variance(solver)).err()?;
         let help = "the bound is on byte images, by way of all steps";
         return Some(Diagnostic::error(cell.locate("grid"), error.to_string()).help(help));
-    }
-    if order.is_none() {
-        let message = format!("`{}` draws noise, and no ODE has its samples", solver.kind);
-        let help = "take `ddpm`, which has a variational bound, or a method that draws no noise";
-        return Some(Diagnostic::error(cell.locate("solver.kind"), message).help(help));
     }
     if cell.spec.model.clip_x0 {
         let message = "a clipped x0 bends the flow, whose likelihood is then unknown";
