@@ -119,7 +119,7 @@ impl Run {
             verbose: 0,
             chosen: self.out.is_some(),
             fresh: false,
-            interrupted: &INTERRUPTED,
+            interrupted: &interruption::INTERRUPTED,
         };
         if plan.cells.iter().any(|cell| cell.spec.model.compiled) {
             // Once, and not by every process.
