@@ -299,7 +299,9 @@ mod tests {
                 let result = std::panic::catch_unwind(|| target(bytes));
                 assert!(result.is_ok(), "{name} panics at {}", bytes.escape_ascii());
             };
-            seeds.iter().for_each(|bytes| run(bytes));
+            for bytes in &seeds {
+                run(bytes);
+            }
             let mut dice = Dice(u64::from(u32::from_be_bytes(*b"ddim")));
             for _ in 0..500 {
                 let (seed, other) = (dice.below(seeds.len()), dice.below(seeds.len()));
