@@ -11,6 +11,7 @@ use std::{fmt::Write as _, fs, io::Write as _, process::Command};
 use ddim::{
     diagnostic::Diagnostics,
     manifest::{Argument, Manifest, Vocabulary},
+    networks::checkpoint::Checkpoint,
     plan::Plan,
     run::{assemble, registry::Registry, runner},
     train::recipe::Recipe,
@@ -363,7 +364,7 @@ fn what_unfolds_without_end_takes_no_memory() {
         assert!(error.contains(&said) || error.contains(beyond), "{error}");
     }
     // Columns that would become thousands of times as wide.
-    let column = ["P5 1 2000000 255\n".as_bytes(), &[0; 2_000_000]].concat();
+    let column = ["P5 1 2000000 255\n".as_bytes(), &vec![0; 2_000_000]].concat();
     fs::remove_file(ddim.path("images/a.png")).unwrap();
     ddim.write("images/a.pgm", column);
     for mode in ["resize-crop:4096", "squash:4096"] {
@@ -433,6 +434,67 @@ fn what_a_file_claims_is_compared_with_its_length() {
     ddim.write("x.ckpt", [&legacy[..], &pickle].concat());
     let error = within(&ddim, SMALL, &["inspect", "x.ckpt"]);
     assert!(error.contains("pickle: it") && error.contains(" more than "), "{error}");
+}
+
+/// An archive of stored records, and where the central directory has the entry of each.
+fn archive(records: &[(&str, Vec<u8>)]) -> (Vec<u8>, Vec<usize>) {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, content) in records {
+        writer.start_file(*name, stored).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    let bytes = writer.finish().unwrap().into_inner();
+    let entries = bytes.windows(4).enumerate().filter(|(_, four)| four == b"PK\x01\x02");
+    let entries = entries.map(|(place, _)| place).collect();
+    (bytes, entries)
+}
+
+#[test]
+fn records_that_share_their_bytes_are_no_larger_than_the_file() {
+    // Ten tensors of 25,000 numbers each; the records of nine are said to be that of the first.
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for key in 0..10 {
+        pickle.extend(format!("X\x02\0\0\0w{key}ctorch._utils\n_rebuild_tensor_v2\n(").bytes());
+        pickle.extend(b"(X\x07\0\0\0storagectorch\nFloatStorage\n");
+        pickle.extend(format!("X\x01\0\0\0{key}X\x03\0\0\0cpuM").bytes());
+        pickle.extend(25_000_u16.to_le_bytes());
+        pickle.extend(b"tQK\0(M");
+        pickle.extend(25_000_u16.to_le_bytes());
+        pickle.extend(b"t(K\x01ttR");
+    }
+    pickle.extend(b"u.");
+    let names: Vec<String> = (0..10).map(|key| format!("x/data/{key}")).collect();
+    let mut records = vec![("x/data.pkl", pickle)];
+    records.extend(names.iter().map(|name| (name.as_str(), vec![0])));
+    records[1].1 = vec![0; 100_000];
+    let (mut bytes, entries) = archive(&records);
+    let first = bytes[entries[1]..entries[1] + 46].to_vec();
+    for &entry in &entries[2..] {
+        // The checksum, both lengths, and the place of the record.
+        for field in [16..28, 42..46] {
+            bytes[entry + field.start..entry + field.end].copy_from_slice(&first[field]);
+        }
+    }
+    let ddim = Ddim::new();
+    ddim.write("x.pt", bytes);
+    let file = Checkpoint::open(&ddim.path("x.pt")).unwrap();
+    let error = file.load(&file.parts[0]).unwrap_err().to_string();
+    assert!(error.contains("is in a storage for which the file is too short"), "{error}");
+}
+
+#[test]
+fn an_archive_says_how_long_its_arrays_are_and_is_not_believed() {
+    let ddim = Ddim::new();
+    let (mut bytes, entries) = archive(&[("arr_0.npy", vec![0; 1000])]);
+    // 4 GB, in a compressed record of 1000 bytes.
+    bytes[entries[0] + 24..entries[0] + 28].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
+    ddim.write("x.npz", bytes);
+    let features = repository("models/cifar10-features");
+    let arguments = ["stats", "--data", "x.npz", "--features", features.as_str(), "--out", "r"];
+    let error = within(&ddim, SMALL, &arguments);
+    assert!(error.contains("`arr_0`: it unfolds to more than 1073741824 bytes"), "{error}");
 }
 
 #[test]

@@ -684,3 +684,32 @@ fn inputs(
     }
     Ok(inputs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_to_show_is_shown_less_often_and_at_the_latest_in_the_end() {
+        let shown = std::cell::Cell::new(0);
+        let show = || {
+            shown.set(shown.get() + 1);
+            Ok(())
+        };
+        let mut pace = Pace::default();
+        pace.keep(show).unwrap();
+        pace.catch_up(show).unwrap();
+        assert_eq!(shown.get(), 1, "the first is shown, and nothing is left");
+        pace.last = Some((Instant::now(), Duration::from_secs(3600)));
+        pace.keep(show).unwrap();
+        assert_eq!(shown.get(), 1);
+        pace.catch_up(show).unwrap();
+        pace.catch_up(show).unwrap();
+        assert_eq!(shown.get(), 2, "once");
+        pace.last = Some((Instant::now(), Duration::ZERO));
+        pace.keep(show).unwrap();
+        assert_eq!(shown.get(), 3);
+        let error = || Err(Error::Interrupted);
+        assert!(pace.keep(error).is_err());
+    }
+}
