@@ -267,7 +267,7 @@ impl<R: Read + Seek> Npz<R> {
         let mut file = self.0.by_name(&file).map_err(|error| no_archive(&error))?;
         let (length, most) = (file.size(), limits::unfolded(file.compressed_size()));
         if length > most {
-            return Err(format!("`{name}`: {}", too_long(most)));
+            return Err(format!("`{name}`: {}: save it with numpy.savez", too_long(most)));
         }
         read(&mut file, Some(length)).map_err(|problem| format!("`{name}`: {problem}"))
     }
