@@ -61,7 +61,7 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
         )),
     };
     let file = BufReader::new(file::open(path).map_err(read)?);
-    let reader = ImageReader::new(file).with_guessed_format().map_err(read)?;
+    let mut reader = ImageReader::new(file).with_guessed_format().map_err(read)?;
     let format = reader.format();
     if format == Some(ImageFormat::Jpeg) {
         let jpeg = Jpeg::look_at(path).map_err(read)?;
@@ -80,7 +80,6 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
     {
         return Err(refuse(format!("its largest value is {maximum}: save it with 255")));
     }
-    let mut reader = reader;
     reader.limits(of_a_decoder());
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();

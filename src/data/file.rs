@@ -47,7 +47,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a file of at most so many bytes, whole mebibytes of [`limits`].
+/// The text of a file of at most so many bytes, a whole number of mebibytes.
 ///
 /// # Errors
 /// As [`open`], a longer file, and one that is no text.

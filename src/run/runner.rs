@@ -709,6 +709,7 @@ mod tests {
         pace.last = Some((Instant::now(), Duration::ZERO));
         pace.keep(show).unwrap();
         assert_eq!(shown.get(), 3);
+        pace.last = None;
         let error = || Err(Error::Interrupted);
         assert!(pace.keep(error).is_err());
     }
