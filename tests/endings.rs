@@ -295,6 +295,8 @@ fn calls(ddim: &Ddim) -> BTreeMap<&'static str, Vec<String>> {
     );
     let calls = [
         ("run", "run m.toml".to_owned()),
+        ("merge", "merge m.toml".to_owned()),
+        ("submit", "submit m.toml --shards 2 --print".to_owned()),
         ("plan", "plan m.toml".to_owned()),
         ("check", "check m.toml".to_owned()),
         ("train", "train t.toml --fresh --threads 1".to_owned()),
@@ -304,6 +306,7 @@ fn calls(ddim: &Ddim) -> BTreeMap<&'static str, Vec<String>> {
         ("reconstruct", format!("reconstruct images/1.png {exact} {few}")),
         ("interpolate", format!("interpolate --seeds 1,2 {exact} {few} --points 3 --out -")),
         ("bits", format!("bits images/1.png {exact} {few} --variance sigma-hat")),
+        ("tau", format!("tau 2 {exact} --steps 4 --samples 2 --out tau.toml")),
         ("speed", format!("speed --model {model} --batch 1 --seconds 0.01 --rounds 3 --steps 1")),
         ("stats", format!("stats --data images --features {features} --out r.safetensors")),
         ("table", "table results/long".to_owned()),

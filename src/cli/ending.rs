@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::{cli::Verb, error::Error, results::record::ResultsError};
+use crate::{cli::Verb, cluster::shell, error::Error, results::record::ResultsError};
 
 /// What an interruption leaves of a verb's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,17 +69,7 @@ pub(super) fn interrupted(kept: Kept) -> Error {
 
 /// The command that continues what one began: the same, without a flag that begins anew.
 fn again(arguments: impl Iterator<Item = OsString>) -> String {
-    let words = arguments.map(|word| word.to_string_lossy().into_owned());
-    words.filter(|word| word != "--fresh").map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell reads it.
-fn quoted(word: String) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word;
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell::line(&arguments.filter(|word| word != "--fresh").collect::<Vec<_>>())
 }
 
 #[cfg(test)]

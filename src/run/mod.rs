@@ -5,6 +5,8 @@ pub mod estimate;
 mod job;
 pub mod latents;
 pub mod outline;
+mod pace;
+mod prepared;
 pub mod registry;
 pub mod runner;
 pub mod shard;

@@ -6,40 +6,36 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
-use crate::networks::reading::Remark;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     error::{Error, Result},
     hardware::Hardware,
-    measure::{features::Extractors, instruments::Instruments},
     plan::{
-        Cell, CellSpec, Inversion, MetricsSpec, Plan, Task,
+        Cell, Inversion, Plan, Task,
         outline::{FILE, Outline},
     },
-    report::{
-        html,
-        overview::{Show, columns},
-    },
+    report::{html, overview::Show},
     results::{
         folder::{MANIFEST, PROVENANCE, strip_path},
         leftovers,
-        partial::{self, Layout, Partial},
+        partial::{self, Partial},
         provenance::Provenance,
-        record::{Columns, Record, Status, read_csv},
+        record::{Record, Status, read_csv},
         shard::Shard,
         sink::{Planned, Sink, Timing},
     },
     run::{
-        assemble::{Models, NUMERICS, Route, instruments},
-        job::{self, Job, Limits, is_divergence},
+        assemble::{Route, instruments},
+        job::{self, is_divergence},
         outline,
+        pace::Pace,
+        prepared::{Prepared, Stock, later_solutions, layout},
         registry::Registry,
         standing::Standing,
         tasks::Pictures,
@@ -77,7 +73,11 @@ pub fn check(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
 }
 
 /// As [`check`]; the pictures it reads are kept for the run.
-fn check_with(plan: &Plan, registry: &Registry, pictures: &mut Pictures) -> Result<Vec<Route>> {
+pub(super) fn check_with(
+    plan: &Plan,
+    registry: &Registry,
+    pictures: &mut Pictures,
+) -> Result<Vec<Route>> {
     let encodes = |cell: &&Cell| matches!(cell.spec.task, Task::Reconstruct(_));
     let inverts = plan.cells.iter().filter(|cell| !encodes(cell));
     let inverts = inverts.filter(|cell| cell.spec.solver.inversion != Inversion::Current);
@@ -119,100 +119,6 @@ fn check_and_also(
     let mut seen = std::collections::BTreeSet::new();
     problems.retain(|problem| seen.insert(Diagnostics::new(vec![problem.clone()]).render(false)));
     if problems.is_empty() { Ok(routes) } else { Err(Error::Manifest(Diagnostics::new(problems))) }
-}
-
-/// A plan with what is read before its first cell.
-pub(super) struct Prepared<'a> {
-    pub(super) routes: Vec<Route>,
-    pub(super) stock: Stock<'a>,
-    pub(super) planned: Vec<Planned>,
-    pub(super) inputs: BTreeMap<String, String>,
-    pub(super) outline: Outline,
-    pub(super) columns: Columns,
-}
-
-/// What cells share: models, extractors and images, each read once.
-pub(super) struct Stock<'a> {
-    pub(super) models: Models<'a>,
-    pub(super) extractors: Extractors,
-    pictures: Pictures,
-    limits: Limits,
-}
-
-impl<'a> Prepared<'a> {
-    /// Checks a plan, and reads what decides its cells' keys.
-    ///
-    /// # Errors
-    /// Problems of the manifest, weights or reference.
-    pub(super) fn new(plan: &Plan, options: &Options<'a>) -> Result<Self> {
-        let mut pictures = Pictures::default();
-        let routes = check_with(plan, options.registry, &mut pictures)?;
-        if options.progress != Mode::Quiet {
-            pictures.notes().for_each(|note| eprintln!("{note}"));
-        }
-        let mut models = Models::new(options.hardware.clone(), options.registry);
-        let mut extractors = Extractors::new(options.hardware.clone());
-        let (planned, inputs) =
-            planned(plan, &mut models, &mut extractors, &mut pictures, &options.hardware)?;
-        let outline = outline::outline(plan, &routes);
-        let columns = Columns {
-            axes: plan.axes.iter().map(|axis| axis.name.clone()).collect(),
-            metrics: columns(&outline),
-        };
-        let stock = Stock { models, extractors, pictures, limits: Limits::default() };
-        Ok(Self { routes, stock, planned, inputs, outline, columns })
-    }
-
-    /// Says how models were read, and with `-v` what was read.
-    pub(super) fn say(&mut self, plan: &Plan, options: &Options<'_>) -> Result<()> {
-        let Stock { models, extractors, pictures, .. } = &mut self.stock;
-        say_remarks(plan, models, options)?;
-        if options.verbose > 0 {
-            say_read(plan, models, extractors, pictures, &options.hardware)?;
-        }
-        Ok(())
-    }
-}
-
-impl Stock<'_> {
-    /// Draws what is missing of a cell; returns what diverged, if a sample did.
-    pub(super) fn draw(
-        &mut self,
-        cell: &Cell,
-        instruments: &Instruments,
-        partial: &mut Partial,
-        missing: &[Range<usize>],
-        (options, progress): (&Options<'_>, &Progress),
-        (key, note): (&str, &dyn Fn(String) -> Result<()>),
-    ) -> Result<Option<String>> {
-        let job = Job {
-            cell,
-            key,
-            sampler: self.models.sampler(&cell.spec)?,
-            limit: self.limits.of(cell),
-            instruments,
-            extractors: &self.extractors,
-            images: self.pictures.of(&cell.spec)?,
-            folder: &options.folder,
-            threads: options.hardware.threads(),
-            progress,
-            interrupted: options.interrupted,
-            note,
-            noted: RefCell::default(),
-        };
-        job.draw(partial, missing)
-    }
-
-    /// Draws the strip of a cell again if its file is gone.
-    pub(super) fn restore_strip(
-        &mut self,
-        cell: &Cell,
-        path: &Path,
-        stop: &AtomicBool,
-    ) -> Result<()> {
-        let (limit, images) = (self.limits.of(cell), self.pictures.of(&cell.spec)?);
-        job::draw_strip(cell, path, &mut self.models, images.as_deref(), (&limit, stop))
-    }
 }
 
 /// Runs what is not yet done of a plan, and returns the table and the claims for a terminal. Batches that
@@ -384,12 +290,6 @@ pub(super) fn said_of(cell: &Cell, diverged: &str) -> String {
     format!("#{:02}  diverged: {diverged}", cell.index)
 }
 
-/// What decides which rows a cell's files may hold.
-pub(super) fn layout<'a>(cell: &Cell, key: &'a str, instruments: &Instruments) -> Layout<'a> {
-    let CellSpec { batch, samples, .. } = cell.spec;
-    Layout { key, width: instruments.width(), batch, samples }
-}
-
 /// Writes what was run, and how it is shown.
 fn write_plan(sink: &Sink, plan: &Plan, outline: &Outline) -> Result<()> {
     sink.write(MANIFEST, plan.text.as_bytes())?;
@@ -435,46 +335,10 @@ fn kept(
     Ok(())
 }
 
-/// When tables and the report are written: not after every cell where many short ones end in a row, for
-/// both have a row for each.
-#[derive(Default)]
-struct Pace {
-    last: Option<(Instant, Duration)>,
-    behind: bool,
-}
-
-impl Pace {
-    /// How much longer computing takes than showing what was computed.
-    const FACTOR: u32 = 10;
-
-    /// Shows a cell's end, if it is time.
-    fn keep(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
-        let due = self.last.is_none_or(|(end, took)| end.elapsed() >= Self::FACTOR * took);
-        self.behind = !due;
-        if due {
-            let begin = Instant::now();
-            show()?;
-            self.last = Some((Instant::now(), begin.elapsed()));
-        }
-        Ok(())
-    }
-
-    /// Shows what is not shown yet.
-    fn catch_up(&mut self, show: impl FnOnce() -> Result<()>) -> Result<()> {
-        if std::mem::take(&mut self.behind) { show() } else { Ok(()) }
-    }
-}
-
 /// Writes the tables and the report.
 fn show_so_far(show: &Show<'_>, sink: &Sink, options: &Options<'_>) -> Result<()> {
     show.write_tables(sink)?;
     html::write(&outline::read(&options.folder, options.registry)?, &options.folder)
-}
-
-/// The keys of the reference solutions that some cells ask for.
-pub(super) fn later_solutions(routes: &[Route], cells: &[usize]) -> BTreeSet<String> {
-    let keys = cells.iter().filter_map(|&cell| routes[cell].solution.as_ref());
-    keys.map(|(key, _)| key.clone()).collect()
 }
 
 /// Removes what the run before left of cells that there are no longer.
@@ -591,126 +455,4 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
         cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
     let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
     format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
-}
-
-/// Prints once for each model how it was read: warnings unless `--quiet`, the rest with `-v`.
-fn say_remarks(plan: &Plan, models: &mut Models<'_>, options: &Options<'_>) -> Result<()> {
-    let mut said = BTreeSet::new();
-    for cell in &plan.cells {
-        let source = &cell.spec.model.source;
-        for Remark { text, warning } in models.remarks(&cell.spec)? {
-            let wanted =
-                if warning { options.progress != Mode::Quiet } else { options.verbose > 0 };
-            let label = if warning { "warning: " } else { "" };
-            let line = format!("{label}{source}: {text}");
-            if wanted && said.insert(line.clone()) {
-                eprintln!("{line}");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Prints the hash of each file once.
-fn say_read(
-    plan: &Plan,
-    models: &mut Models<'_>,
-    extractors: &mut Extractors,
-    pictures: &mut Pictures,
-    hardware: &Hardware,
-) -> Result<()> {
-    let mut said = BTreeSet::new();
-    for cell in &plan.cells {
-        let inputs = inputs(cell, models, extractors, pictures, hardware)?;
-        let networks = cell.spec.metrics.iter().flat_map(MetricsSpec::networks);
-        let files = networks.flat_map(|(at, features, reference)| {
-            let reference = reference.map(|reference| (format!("{at}reference"), reference));
-            [(format!("{at}features"), features)].into_iter().chain(reference)
-        });
-        let weights = ("weights".to_owned(), cell.spec.model.source.as_str());
-        for (role, source) in [weights].into_iter().chain(files) {
-            if let Some(hash) = inputs.get(&role) {
-                let line = format!("read {role} {source} {hash}");
-                if said.insert(line.clone()) {
-                    eprintln!("{line}");
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The cells with their keys, and the hashes behind all of them, by role.
-///
-/// # Errors
-/// Weights, an extractor or a reference that cannot be read.
-pub fn planned(
-    plan: &Plan,
-    models: &mut Models<'_>,
-    extractors: &mut Extractors,
-    pictures: &mut Pictures,
-    hardware: &Hardware,
-) -> Result<(Vec<Planned>, BTreeMap<String, String>)> {
-    let mut all_inputs = BTreeMap::new();
-    let mut planned = vec![];
-    for cell in &plan.cells {
-        let inputs = inputs(cell, models, extractors, pictures, hardware)?;
-        planned.push(Planned { key: cell.spec.key(&inputs), params: cell.params.clone() });
-        all_inputs.extend(inputs);
-        let package = models.package_sha256(&cell.spec)?;
-        all_inputs.extend(package.map(|hash| ("package".to_owned(), hash)));
-    }
-    Ok((planned, all_inputs))
-}
-
-/// The hashes that belong in a cell's key, by role.
-fn inputs(
-    cell: &Cell,
-    models: &mut Models<'_>,
-    extractors: &mut Extractors,
-    pictures: &mut Pictures,
-    hardware: &Hardware,
-) -> Result<BTreeMap<String, String>> {
-    let mut inputs = BTreeMap::from([
-        ("numerics".to_owned(), NUMERICS.to_owned()),
-        ("device".to_owned(), hardware.name()),
-    ]);
-    if let Some(hash) = models.weights_sha256(&cell.spec)? {
-        inputs.insert("weights".to_owned(), hash);
-    }
-    inputs.extend(extractors.hashes(&cell.spec)?);
-    if let Some(images) = pictures.of(&cell.spec)? {
-        inputs.insert("images".to_owned(), images.sha256.clone());
-    }
-    Ok(inputs)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_takes_long_to_show_is_shown_less_often_and_at_the_latest_in_the_end() {
-        let shown = std::cell::Cell::new(0);
-        let show = || {
-            shown.set(shown.get() + 1);
-            Ok(())
-        };
-        let mut pace = Pace::default();
-        pace.keep(show).unwrap();
-        pace.catch_up(show).unwrap();
-        assert_eq!(shown.get(), 1, "the first is shown, and nothing is left");
-        pace.last = Some((Instant::now(), Duration::from_secs(3600)));
-        pace.keep(show).unwrap();
-        assert_eq!(shown.get(), 1);
-        pace.catch_up(show).unwrap();
-        pace.catch_up(show).unwrap();
-        assert_eq!(shown.get(), 2, "once");
-        pace.last = Some((Instant::now(), Duration::ZERO));
-        pace.keep(show).unwrap();
-        assert_eq!(shown.get(), 3);
-        pace.last = None;
-        let error = || Err(Error::Interrupted);
-        assert!(pace.keep(error).is_err());
-    }
 }

@@ -16,9 +16,8 @@ use crate::{
     },
     run::{
         assemble::instruments,
-        runner::{
-            Options, Prepared, describe, later_solutions, layout, refuse_to_replace, said_of,
-        },
+        prepared::{Prepared, later_solutions, layout},
+        runner::{Options, describe, refuse_to_replace, said_of},
         standing::turns,
     },
     terminal::progress::Progress,

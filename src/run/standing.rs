@@ -20,7 +20,8 @@ use crate::{
     },
     run::{
         assemble::{Route, instruments},
-        runner::{Options, Prepared, layout, refuse_to_replace},
+        prepared::{Prepared, layout},
+        runner::{Options, refuse_to_replace},
     },
 };
 
