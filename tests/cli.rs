@@ -530,7 +530,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --solver hoin
       |          ^^^^
       |
-      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, dormand-prince
+      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, gddim, euler-maruyama, dormand-prince
     "#);
     insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @r"
     error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most
@@ -571,7 +571,7 @@ fn the_shipped_manifests_are_right_and_the_paper_profile_says_what_it_lacks() {
         if manifest.extension().is_some_and(|extension| extension == "toml") {
             let output = ddim(&["check", &manifest.display().to_string()]);
             let text = String::from_utf8_lossy(&output.stderr);
-            if ["table1-celeba", "table3-lsun"]
+            if ["table1-celeba", "table3-lsun", "nll", "nll-ode"]
                 .iter()
                 .any(|name| manifest.ends_with(format!("{name}.toml")))
             {

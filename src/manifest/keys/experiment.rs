@@ -136,7 +136,7 @@ fn top() -> Vec<Key> {
         key(
             "noise",
             names(NOISES.map(|(name, _)| name)),
-            is("own"),
+            is_word("own"),
             "What a method that draws noise draws for the images of an arc: for each its own, or for \
              all of an arc the same.",
         )
