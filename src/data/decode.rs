@@ -74,6 +74,9 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
             ));
         }
     }
+    if format == Some(ImageFormat::Png) && has_torn_palette(path).map_err(read)? {
+        return Err(refuse("its palette is damaged: fetch it again".to_owned()));
+    }
     if format == Some(ImageFormat::Pnm)
         && let Some(maximum) = pnm_maximum(path).map_err(read)?
         && ![1, 255, 65535].contains(&maximum)
@@ -205,6 +208,24 @@ impl Jpeg {
     }
 }
 
+/// Whether a PNG's palette is not one of at most 256 whole colours, which its decoder takes for granted.
+fn has_torn_palette(path: &Path) -> std::io::Result<bool> {
+    let mut file = BufReader::new(file::open(path)?);
+    file.seek(SeekFrom::Start(8))?;
+    // Chunks: four bytes of length, four of kind, the content, and a checksum.
+    let mut head = [0; 8];
+    while file.read_exact(&mut head).is_ok() {
+        let [a, b, c, d, kind @ ..] = head;
+        let length = u32::from_be_bytes([a, b, c, d]);
+        match &kind {
+            b"PLTE" if !length.is_multiple_of(3) || length > 3 * 256 => return Ok(true),
+            b"IDAT" => break,
+            _ => file.seek_relative(i64::from(length) + 4)?,
+        }
+    }
+    Ok(false)
+}
+
 /// The maximum in the header of a PNM; none if the header is not understood.
 fn pnm_maximum(path: &Path) -> std::io::Result<Option<u32>> {
     let decoder = PnmDecoder::new(BufReader::new(file::open(path)?));
@@ -238,6 +259,29 @@ mod tests {
             std::fs::write(&path, &whole[..end]).unwrap();
             let error = decode(&path).unwrap_err().to_string();
             assert!(error.contains("its end marker is missing"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_png_with_a_torn_palette_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("torn.png");
+        let whole = std::fs::read(golden().join("palette.png")).unwrap();
+        let start = whole.windows(4).position(|four| four == b"PLTE").unwrap();
+        let length = u32::from_be_bytes(whole[start - 4..start].try_into().unwrap()) as usize;
+        // Found by fuzzing: the decoder reads three bytes where one is left.
+        for colours in [length - 2, length - 1, 3 * 257] {
+            let mut chunk = b"PLTE".to_vec();
+            chunk.extend(std::iter::repeat_n(7, colours));
+            let mut crc = flate2::Crc::new();
+            crc.update(&chunk);
+            let count = u32::try_from(colours).unwrap().to_be_bytes();
+            let rest = &whole[start + 4 + length + 4..];
+            let before = &whole[..start - 4];
+            let file = [before, &count, &chunk, &crc.sum().to_be_bytes(), rest].concat();
+            std::fs::write(&path, file).unwrap();
+            let error = decode(&path).unwrap_err().to_string();
+            assert!(error.contains("its palette is damaged"), "{error}");
         }
     }
 
