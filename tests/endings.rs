@@ -571,7 +571,7 @@ fn what_diverges_is_named_by_solver_step_level_and_sample_and_the_sweep_goes_on(
     let (_, said) = ddim.says(&["run", "m.toml"]);
     let at = "ddim diverged at step 2, from t = 250 to t = 0: in sample 1 (counted from 0) the model's \
               output is not finite";
-    assert!(said.contains(&format!("\n     {at}\n")), "{said}");
+    assert!(said.contains(&format!("\n#00  diverged: {at}\n")), "{said}");
     let metrics = ddim.text("results/p/metrics.csv");
     let (_, row) = table(&metrics);
     assert_eq!(row[2], "diverged");

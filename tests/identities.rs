@@ -573,7 +573,7 @@ fn a_state_that_is_no_longer_finite_names_solver_and_step() {
     }
     let grid = Grid::new(&linear(), &Tau::LEADING, 4, End::Clean).unwrap();
     let error = integrate(&Heun, &Broken, &NoNoise, &grid, x_t(1), |_, _, _| Ok(())).unwrap_err();
-    insta::assert_snapshot!(error, @"heun diverged at step 1, from t = 500 to t = 250: the state is not finite");
+    insta::assert_snapshot!(error, @"heun diverged at step 1, from t = 500 to t = 250: in sample 0 (counted from 0) the state is not finite");
 }
 
 #[test]
