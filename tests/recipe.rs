@@ -949,6 +949,17 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
        |              ^
        |
        = help: the paper's is 0.001: a larger one lets the bound disturb the shared layers
+
+    error: `loss.vlb_weight` does not apply to this kind of loss
+      --> small.toml:16:14
+       |
+    14 | kind = "vlb"
+       |        ----- chosen here
+    15 | weight_cap = 2.0
+    16 | vlb_weight = 0
+       |              ^
+       |
+       = help: it belongs to `hybrid`; remove it, or choose such a `kind`
     "#);
     assert_snapshot!(problems_with("loss", "timesteps = \"importance\"\nvlb_weight = 0.5"), @r#"
     error: `loss.timesteps` does not apply to this kind of loss
