@@ -113,7 +113,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     let speed = |more: &[&str]| ddim.fails(2, &[&["speed", "--model", &model], more].concat());
     insta::assert_snapshot!(speed(&["--precision", "f16"]), @"error: --precision f16: give f32 or bf16");
     insta::assert_snapshot!(speed(&["--seconds", "0"]), @"error: --seconds 0: give a number above 0, up to 600");
-    insta::assert_snapshot!(speed(&["--shape", "3,32"]), @"error: --shape 3,32: give C,H,W, for instance 3,32,32");
+    insta::assert_snapshot!(speed(&["--shape", "3,32"]), @"error: --shape 3,32: give C,H,W, for instance 3,32,32, of at most 268,435,456 numbers");
     insta::assert_snapshot!(speed(&["--shape", "3,30,30"]), @"error: [repository]/models/cifar10-small: images of shape [3, 30, 30] do not go through the network, which takes [3, H, W] with H and W multiples of 4");
     insta::assert_snapshot!(speed(&["--device", "tpu"]), @"error: --device tpu: give cpu, cuda, or cuda:N for the GPU N");
     insta::assert_snapshot!(speed(&["--paced", "--batch", "2,3"]), @"error: --paced takes one --batch");
