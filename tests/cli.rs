@@ -22,8 +22,8 @@ use ddim::{
     },
     run::{
         assemble::{Models, vocabulary},
+        prepared::planned,
         registry::Registry,
-        runner::planned,
         tasks::Pictures,
     },
 };

@@ -6,7 +6,7 @@ mod job;
 pub mod latents;
 pub mod outline;
 mod pace;
-mod prepared;
+pub mod prepared;
 pub mod registry;
 pub mod runner;
 pub mod shard;
