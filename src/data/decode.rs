@@ -86,6 +86,9 @@ pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
     reader.limits(of_a_decoder());
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(refuse(format!("it has no pixels: it says {width} x {height}")));
+    }
     if u64::from(width) * u64::from(height) > limits::PIXELS {
         return Err(refuse(format!(
             "it says that it has {width} x {height} pixels; at most {} are read",
@@ -260,6 +263,20 @@ mod tests {
             let error = decode(&path).unwrap_err().to_string();
             assert!(error.contains("its end marker is missing"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_image_without_pixels_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none.pbm");
+        // Found by fuzzing: a crop of it had no rows to go through.
+        for sides in ["46 0", "0 46", "0 0"] {
+            std::fs::write(&path, format!("P4 {sides} ")).unwrap();
+            assert!(decode(&path).is_err(), "{sides}");
+        }
+        std::fs::write(&path, "P4 46 0\nx").unwrap();
+        let error = decode(&path).unwrap_err().to_string();
+        assert!(error.contains("it has no pixels: it says 46 x 0"), "{error}");
     }
 
     #[test]
