@@ -986,14 +986,6 @@ fn a_loss_has_only_its_own_keys_and_the_papers_choices() {
       |         ^^^^
       |
       = help: remove it: a new network has the channels that its loss needs
-
-    error: `network.widen` makes room for a variance, and this loss learns none
-     --> small.toml:8:9
-      |
-    8 | widen = true
-      |         ^^^^
-      |
-      = help: `loss.kind = "hybrid"` learns one, or remove `widen`
     "#);
 }
 
