@@ -40,7 +40,11 @@ pub(crate) fn remove_shards(path: &Path) -> Result<(), ResultsError> {
     provenance::of_shards(path).into_iter().try_for_each(|(_, file)| delete(file))
 }
 
-fn delete(path: PathBuf) -> Result<(), ResultsError> {
+/// Deletes a file; one that is gone already is no error.
+///
+/// # Errors
+/// A file that cannot be deleted.
+pub(crate) fn delete(path: PathBuf) -> Result<(), ResultsError> {
     match fs::remove_file(&path) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
             Err(ResultsError::Io { path, action: "remove", source })

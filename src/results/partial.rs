@@ -25,7 +25,7 @@ use std::{
 use ndarray::{Array2, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use crate::results::{folder::KEY, record::ResultsError, shard::Shard};
+use crate::results::{folder::KEY, leftovers, record::ResultsError, shard::Shard};
 
 /// The parts of a file's name around the start of its cell's key, and the shard that follows it.
 pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
@@ -416,15 +416,7 @@ impl Partial {
 /// # Errors
 /// A file that cannot be deleted; one that is gone already is none.
 pub fn remove(folder: &Path, key: &str) -> Result<(), ResultsError> {
-    for (path, _) in files(folder, key) {
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                return Err(ResultsError::Io { path, action: "remove", source });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    files(folder, key).into_iter().try_for_each(|(path, _)| leftovers::delete(path))
 }
 
 /// Whether there is a file of a cell, given by its key or the start of one.

@@ -321,7 +321,11 @@ fn is_complete(columns: &Columns, record: &Record) -> bool {
         || columns.metrics.iter().all(|metric| record.metrics.contains_key(metric))
 }
 
-fn create(folder: &Path) -> Result<(), ResultsError> {
+/// Makes a results folder, if it is not there.
+///
+/// # Errors
+/// A path where there can be none.
+pub(crate) fn create(folder: &Path) -> Result<(), ResultsError> {
     fs::create_dir_all(folder).map_err(|source| ResultsError::Folder {
         path: folder.to_owned(),
         problem: if folder.is_file() { "it is a file".into() } else { source.to_string() },

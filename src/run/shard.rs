@@ -1,6 +1,6 @@
 //! Draws the samples of one shard of a plan, and leaves the rest to the others and to a merge.
 
-use std::{cell::RefCell, collections::BTreeSet, fs};
+use std::{cell::RefCell, collections::BTreeSet};
 
 use crate::{
     error::Result,
@@ -10,7 +10,6 @@ use crate::{
         lock::Lock,
         partial::{Partial, Work},
         provenance::{self, Provenance, unix_time},
-        record::ResultsError,
         shard::Shard,
         sink::{self, write_atomically},
     },
@@ -45,10 +44,7 @@ pub fn run(plan: &Plan, options: &Options<'_>, shard: Shard) -> Result<Share> {
     if !options.chosen {
         refuse_to_replace(folder, &planned)?;
     }
-    fs::create_dir_all(folder).map_err(|source| ResultsError::Folder {
-        path: folder.clone(),
-        problem: if folder.is_file() { "it is a file".into() } else { source.to_string() },
-    })?;
+    sink::create(folder)?;
     let _lock = Lock::of_shard(folder, shard)?;
     let finished = sink::finished(folder, &columns, &planned)?;
 
