@@ -313,6 +313,8 @@ fn what_unfolds_without_end_takes_no_memory() {
     let ddim = Ddim::new();
     let features = repository("models/cifar10-features");
     let stats = |data: &str| {
+    assert!(error.contains("unpack it with gunzip"), "{error}");
+    assert!(!error.contains("damaged") && !error.contains("fetch it"), "{error}");
         within(&ddim, SMALL, &["stats", "--data", data, "--features", &features, "--out", "r"])
     };
     // 16 MiB of zeros in 16 KiB, a hundred times.

@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -119,6 +121,27 @@ impl Ddim {
         let after = tree(self.folder());
         let changed = |path: &&PathBuf| before.get(*path) != after.get(*path);
         let changed: Vec<_> = before.keys().chain(after.keys()).filter(changed).collect();
+    /// Runs what must work, and returns the most main memory that it had, in bytes.
+    pub fn peak(&self, arguments: &[&str]) -> u64 {
+        let mut child = self.command().args(arguments).stdout(Stdio::null()).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut most = 0;
+        let ended = loop {
+            // Gone from the file of one that has ended.
+            let found = fs::read_to_string(&status).unwrap_or_default();
+            let peak = found.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+            most = peak.map_or(most, |peak| peak.parse::<u64>().unwrap() << 10);
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        assert!(ended.success(), "{arguments:?}: {ended}");
+        assert!(most > 0, "{status} was not read");
+        most
+    }
+
         assert!(changed.is_empty(), "{arguments:?} changed {changed:?}");
         stderr
     }
