@@ -87,6 +87,21 @@ impl Ddim {
         command
     }
 
+    /// The program in a shell that does something before it.
+    pub fn after(&self, words: &str) -> Command {
+        let mut shell = Command::new("bash");
+        let program = self.command();
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let script = format!("{words} && exec \"$@\"");
+        shell.current_dir(self.folder()).args(["-c", &script, "bash"]).arg(program.get_program());
+        shell
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
     }
@@ -106,21 +121,6 @@ impl Ddim {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs what must fail with an exit code, print no data and change no file; returns the message.
-    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let before = tree(self.folder());
-        let output = self.run(arguments);
-        let stderr = self.plain(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        // One message, or all problems of a manifest, each with its place.
-        let starts = stderr.lines().filter(|line| line.starts_with("error: ")).count();
-        let places = stderr.lines().filter(|line| line.trim_start().starts_with("-->")).count();
-        assert!(starts == 1 || starts == places, "{starts} messages: {stderr}");
-        let after = tree(self.folder());
-        let changed = |path: &&PathBuf| before.get(*path) != after.get(*path);
-        let changed: Vec<_> = before.keys().chain(after.keys()).filter(changed).collect();
     /// Runs what must work, and returns the most main memory that it had, in bytes.
     pub fn peak(&self, arguments: &[&str]) -> u64 {
         let mut child = self.command().args(arguments).stdout(Stdio::null()).spawn().unwrap();
@@ -142,6 +142,21 @@ impl Ddim {
         most
     }
 
+    /// Runs what must fail with an exit code, print no data and change no file; returns the message.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let before = tree(self.folder());
+        let output = self.run(arguments);
+        let stderr = self.plain(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed data");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        // One message, or all problems of a manifest, each with its place.
+        let starts = stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        let places = stderr.lines().filter(|line| line.trim_start().starts_with("-->")).count();
+        assert!(starts == 1 || starts == places, "{starts} messages: {stderr}");
+        let after = tree(self.folder());
+        let changed = |path: &&PathBuf| before.get(*path) != after.get(*path);
+        let changed: Vec<_> = before.keys().chain(after.keys()).filter(changed).collect();
         assert!(changed.is_empty(), "{arguments:?} changed {changed:?}");
         stderr
     }
