@@ -389,13 +389,20 @@ fn a_folder_that_is_deleted_during_a_run_is_written_again() {
     );
     same(&outcome(&folder), &whole);
 
-    // Its finished batches alone.
+    // Its finished batches alone: with the next one they are there again, and a kill loses none.
     fs::remove_dir_all(&folder).unwrap();
     let mut child = start(ddim.command().args(RUN));
     until(&mut child, || partial(&folder).is_some());
-    fs::remove_file(partial(&folder).unwrap()).unwrap();
-    let (status, said) = ended(child);
-    assert_eq!(status, Some(0), "{said}");
+    let batches = partial(&folder).unwrap();
+    let length = || fs::metadata(&batches).map_or(0, |found| found.len());
+    let before = length();
+    fs::remove_file(&batches).unwrap();
+    until(&mut child, || length() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(length() > before);
+    let said = ddim.says(&RUN).1;
+    assert!(!said.contains("damaged at byte"), "{said}");
     same(&outcome(&folder), &whole);
 
     // A file in its place is one message, and the next start goes on.
@@ -412,13 +419,6 @@ fn a_folder_that_is_deleted_during_a_run_is_written_again() {
     same(&outcome(&folder), &whole);
 }
 
-#[test]
-fn the_lock_of_a_run_dies_with_it() {
-    let (ddim, whole) = undisturbed(LONG);
-    let folder = ddim.path("r");
-    let mut child = start(ddim.command().args(RUN));
-    until(&mut child, || partial(&folder).is_some());
-    let second = ddim.run(&[&RUN[..], &["--quiet"]].concat());
 /// Runs the program where no file can be longer than so many KiB, which must fail by that; returns what it
 /// said.
 fn on_a_full_disk(ddim: &Ddim, most: u64, arguments: &[&str]) -> String {
@@ -506,6 +506,13 @@ fn what_has_no_room_on_a_full_disk_is_named_and_leaves_nothing() {
     ");
 }
 
+#[test]
+fn the_lock_of_a_run_dies_with_it() {
+    let (ddim, whole) = undisturbed(LONG);
+    let folder = ddim.path("r");
+    let mut child = start(ddim.command().args(RUN));
+    until(&mut child, || partial(&folder).is_some());
+    let second = ddim.run(&[&RUN[..], &["--quiet"]].concat());
     assert_eq!(second.status.code(), Some(1));
     let said = ddim.plain(&second.stderr);
     let expected = format!("error: r is in use by another run (process {}", child.id());
