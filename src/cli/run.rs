@@ -65,6 +65,9 @@ pub(super) struct Run {
 
 impl Run {
     #[allow(clippy::print_stdout, reason = "the table is this command's data")]
+        if self.shard.is_some() {
+            devices::follow_parent()?;
+        }
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
         let plan = self.experiment.plan(registry)?;
         let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
