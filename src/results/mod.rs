@@ -4,6 +4,7 @@ pub mod date;
 pub mod evaluation;
 pub mod folder;
 pub(crate) mod leftovers;
+pub(crate) mod listing;
 pub mod lock;
 pub mod partial;
 pub mod provenance;

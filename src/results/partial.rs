@@ -26,7 +26,7 @@ use std::{
 use ndarray::{Array2, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use crate::results::{folder::KEY, leftovers, record::ResultsError, shard::Shard};
+use crate::results::{folder::KEY, leftovers, listing, record::ResultsError, shard::Shard};
 
 /// The parts of a file's name around the start of its cell's key, and the shard that follows it.
 pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
@@ -473,17 +473,12 @@ pub(crate) struct Found {
 
 /// All files of rows in a folder, in no order.
 pub(crate) fn all(folder: &Path) -> impl Iterator<Item = Found> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let name = name.to_str()?.strip_prefix(NAME[0])?.strip_suffix(NAME[1])?;
+    listing::between(folder, NAME).filter_map(|(name, path)| {
         let (key, shard) = match name.split_once('-') {
             Some((key, tag)) => (key, Some(Shard::of_tag(tag)?)),
-            None => (name, None),
+            None => (name.as_str(), None),
         };
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let is_key = key.len() == KEY && key.bytes().all(is_digit);
-        is_key.then(|| Found { path: entry.path(), key: key.to_owned(), shard })
+        listing::is_key(key).then(|| Found { path, key: key.to_owned(), shard })
     })
 }
 
