@@ -9,5 +9,6 @@ pub mod lock;
 pub mod partial;
 pub mod provenance;
 pub mod record;
+pub(crate) mod row;
 pub mod shard;
 pub mod sink;
