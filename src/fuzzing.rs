@@ -197,7 +197,7 @@ pub fn latents(bytes: &[u8]) {
 /// The layout of MNIST, gzipped or not.
 pub fn idx(bytes: &[u8]) {
     file("t10k-images-idx3-ubyte", bytes, |path| {
-        drop(idx::open(path).map(|(images, _)| all(&images)))
+        drop(idx::open(path).map(|(images, _)| all(&images)));
     });
 }
 

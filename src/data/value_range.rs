@@ -265,7 +265,7 @@ mod tests {
 
     /// What is found of images that are shown in one part or in several, and they in [-1, 1].
     fn signed(
-        images: Array4<f32>,
+        images: &Array4<f32>,
         stated: Option<ValueRange>,
     ) -> Result<(Array4<f32>, String), RangeError> {
         let survey = |parts: &[ArrayView4<'_, f32>]| {
@@ -289,7 +289,7 @@ mod tests {
         Array4::from_shape_fn((4, 1, 32, 32), |(n, _, y, x)| value(n * 1024 + y * 32 + x))
     }
 
-    fn verdict(images: Array4<f32>, stated: Option<&str>) -> String {
+    fn said_of(images: &Array4<f32>, stated: Option<&str>) -> String {
         let stated = stated.map(|range| range.parse().unwrap());
         match signed(images, stated) {
             Ok((_, note)) => note,
@@ -306,13 +306,13 @@ mod tests {
     #[test]
     fn samples_in_minus_one_to_one_may_overshoot() {
         for images in [folded(-1.0, 1.0), folded(-1.05, 1.1), normal(0.1, 0.5), normal(0.3, 0.5)] {
-            let said = verdict(images, None);
+            let said = said_of(&images, None);
             assert!(said.contains("taken as [-1, 1]"), "{said}");
         }
         // Dark images, as digits on black.
         let mut dark = Array4::from_elem((2, 1, 32, 32), -0.99);
         dark.slice_mut(ndarray::s![.., .., 10..13, ..]).fill(1.02);
-        let said = verdict(dark, None);
+        let said = said_of(&dark, None);
         assert!(said.ends_with("taken as [-1, 1]; 9.4 % lie beyond"), "{said}");
     }
 
@@ -331,7 +331,7 @@ mod tests {
             (folded(-128.0, 127.0), Likely::Normalised),
             (folded(-0.5, 0.5), Likely::Half),
         ] {
-            match signed(images, None) {
+            match signed(&images, None) {
                 Err(RangeError::Unlikely { likely, .. }) => assert_eq!(likely, expected),
                 other => panic!("{expected:?}: {other:?}"),
             }
@@ -340,15 +340,15 @@ mod tests {
 
     #[test]
     fn what_is_stated_is_taken_unless_it_cannot_be() {
-        let (images, note) = signed(folded(0.0, 1.0), Some("0,1".parse().unwrap())).unwrap();
+        let (images, note) = signed(&folded(0.0, 1.0), Some("0,1".parse().unwrap())).unwrap();
         assert!(note.ends_with("taken as [0, 1]"), "{note}");
         assert!(images.iter().any(|x| *x <= -1.0) && images.iter().any(|x| *x >= 1.0));
         let bytes = Array4::from_elem((1, 1, 2, 2), 255.0);
-        assert!(signed(bytes, Some(ValueRange::BYTES)).unwrap().0.iter().all(|x| *x >= 1.0));
+        assert!(signed(&bytes, Some(ValueRange::BYTES)).unwrap().0.iter().all(|x| *x >= 1.0));
         // An unclamped one keeps its overshoot, which is counted.
-        let said = verdict(normal(0.5, 0.3), Some("0,1"));
+        let said = said_of(&normal(0.5, 0.3), Some("0,1"));
         assert!(said.contains("9.6 % lie beyond"), "{said}");
-        let said = verdict(folded(0.0, 255.0), Some("0,1"));
+        let said = said_of(&folded(0.0, 255.0), Some("0,1"));
         assert!(said.contains("lie beyond [0, 1], the range that is stated"), "{said}");
         for text in ["1,0", "0", "a,b", "0,0", "0,inf", "nan,1"] {
             assert!(text.parse::<ValueRange>().is_err(), "{text}");
