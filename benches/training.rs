@@ -7,7 +7,7 @@ use std::path::Path;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ddim::{
     core::Schedule,
-    data::ImageSet,
+    data::HeldSet,
     networks::{placement::Precision, predicts::Predicts, unet_config::UnetConfig},
     train::{
         batch::Feed,
@@ -24,7 +24,7 @@ const BATCH: usize = 32;
 fn step(criterion: &mut Criterion) {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/cifar10-small/config.json");
     let network = UnetConfig::read(&config).expect("invariant: the network is committed");
-    let set = ImageSet {
+    let set = HeldSet {
         images: ndarray::Array4::from_shape_fn((256, 3, 32, 32), |(n, c, h, w)| {
             u8::try_from((31 * n + 7 * c + 5 * h + 3 * w) % 256).unwrap_or(0)
         }),
@@ -32,7 +32,6 @@ fn step(criterion: &mut Criterion) {
         name: "ramps".to_owned(),
         split: "all".to_owned(),
         excluded: [].into(),
-        files: vec![],
         notes: vec![],
         hashes_classes: false,
     };

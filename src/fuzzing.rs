@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
-    data::{Fit, Split, array, cifar10, folder, idx, npy},
+    data::{Fit, Images, Split, array, cifar10, folder, idx, npy},
     manifest::{Argument, Manifest, Vocabulary},
     measure::{reference::Reference, reference_files},
     networks::{
@@ -152,8 +152,13 @@ pub fn safetensors(bytes: &[u8]) {
     file("weights.safetensors", bytes, weights);
 }
 
+/// Reads what could be opened.
+fn all(images: &impl Images) {
+    drop(images.read(0..images.shape()[0]));
+}
+
 fn arrays(path: &Path) {
-    let _ = array::read(path, None);
+    drop(array::open(path, None).map(|(images, _)| all(&images)));
     let _ = array::read_floats(path, "0,1".parse().ok());
     let _ = npy::read_images(path);
     if reference_files::is_statistics(path) {
@@ -191,7 +196,9 @@ pub fn latents(bytes: &[u8]) {
 
 /// The layout of MNIST, gzipped or not.
 pub fn idx(bytes: &[u8]) {
-    file("t10k-images-idx3-ubyte", bytes, |path| drop(idx::read(path)));
+    file("t10k-images-idx3-ubyte", bytes, |path| {
+        drop(idx::open(path).map(|(images, _)| all(&images)));
+    });
 }
 
 /// What says how a network is built and what it was trained for, by the first byte: `c`, `config.json`;
@@ -228,7 +235,7 @@ pub fn image(bytes: &[u8]) {
     };
     let fit = Fit { resize: resize.parse().unwrap_or_default(), ..Fit::default() };
     file("images/image.png", bytes, |path| {
-        let _ = folder::read(path.parent().unwrap_or(path), None, fit);
+        drop(folder::open(path.parent().unwrap_or(path), None, fit).map(|set| all(&set.images)));
     });
 }
 
@@ -236,7 +243,8 @@ pub fn image(bytes: &[u8]) {
 /// otherwise, an archive.
 pub fn cifar10(bytes: &[u8]) {
     let (which, bytes) = choice(bytes);
-    let read = |path: &Path| drop(cifar10::read(path, Split::Test, None));
+    let read =
+        |path: &Path| drop(cifar10::open(path, Split::Test, None).map(|set| all(&set.images)));
     let of_folder = |path: &Path| read(path.parent().unwrap_or(path));
     match which {
         b'b' => file("binary/test_batch.bin", bytes, of_folder),

@@ -12,6 +12,8 @@ pub(crate) const JSON: u64 = 4 << 20;
 pub(crate) const TEXT: u64 = 16 << 20;
 /// Pixels of one image, as it is stored and once it is resized: 8192 x 8192.
 pub(crate) const PIXELS: u64 = 1 << 26;
+/// Bytes of a JPEG, which is read whole: four for each pixel.
+pub(crate) const JPEG: u64 = PIXELS * 4;
 /// Bytes to which any compressed data may unfold.
 pub(crate) const UNFOLDED: u64 = 1 << 30;
 /// How many times their own length larger ones may unfold to.
@@ -130,6 +132,7 @@ mod tests {
         }
         let all = [
             PIXELS,
+            JPEG,
             NUMBERS,
             NUMBERS_OF_A_BATCH,
             NUMBERS_OF_A_CELL,

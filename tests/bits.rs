@@ -484,6 +484,35 @@ kind = "ddpm"
 "#;
 
 #[test]
+fn a_plan_counts_the_backward_passes_of_a_networks_trace() {
+    let ddim = Ddim::new();
+    let source = support::program::repository("models/cifar10-small");
+    let text =
+        BITS.replace("images = { source = \"draws\" }\n", "images = { source = \"x.npy\" }\n");
+    let text = text.split("[model]").next().unwrap().replace("\"bits\", \"bits-gap\"", "\"bits\"");
+    let text = format!(
+        "{text}[model]\nsource = {source:?}\n[solver]\nkind = \"heun\"\n[likelihood]\ntrace = \"rademacher\"\n\
+         [sweep]\n\"likelihood.probes\" = [1, 3]\n"
+    );
+    fs::write(ddim.path("b.toml"), text.replace("linspace", "leading")).unwrap();
+    let images = ndarray::Array4::<u8>::from_elem((8, 3, 32, 32), 9);
+    ndarray_npy::write_npy(ddim.path("x.npy"), &images).unwrap();
+    let plan: serde_json::Value =
+        serde_json::from_str(&ddim.succeeds(&["plan", "b.toml", "--json"])).unwrap();
+    let number = |cell: usize, what: &str| plan["cells"][cell][what].as_u64().unwrap();
+    let calls = number(0, "calls");
+    assert!(calls > 20 && number(1, "calls") == calls);
+    assert_eq!([number(0, "backward_passes"), number(1, "backward_passes")], [calls, 3 * calls]);
+    let said = ddim.succeeds(&["plan", "b.toml"]);
+    assert!(said.contains(&format!("{calls} calls with a backward pass each x 8")), "{said}");
+    assert!(said.contains(&format!("{calls} calls with 3 backward passes each x 8")), "{said}");
+    // The Jacobian of an exact score has a formula.
+    let exact = BITS.replace("\"ddpm\"", "\"heun\"");
+    fs::write(ddim.path("e.toml"), exact + "[likelihood]\ntrace = \"gaussian\"\n").unwrap();
+    assert!(!ddim.succeeds(&["plan", "e.toml"]).contains("backward"));
+}
+
+#[test]
 fn bits_are_a_task_of_a_manifest() {
     let ddim = Ddim::new();
     let sweep = "[sweep]\nmethod = [{ label = \"bound\" }, \

@@ -333,7 +333,8 @@ fn cifar10_of_python_is_that_of_the_binary_version() {
     let python = stats("10_batches-py", "python.safetensors");
     assert_eq!((python.origin.dataset.as_str(), python.origin.images), ("cifar10", 10));
     // The same images as records, and in the archive under its name.
-    let set = cifar10::read(&ddim.path("10_batches-py"), Split::Train, None).unwrap();
+    let set =
+        cifar10::open(&ddim.path("10_batches-py"), Split::Train, None).unwrap().held().unwrap();
     assert_eq!(set.classes, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
     fs::create_dir(ddim.path("bin")).unwrap();
     for (k, rows) in (1..).zip((0..10).step_by(2)) {

@@ -389,13 +389,20 @@ fn a_folder_that_is_deleted_during_a_run_is_written_again() {
     );
     same(&outcome(&folder), &whole);
 
-    // Its finished batches alone.
+    // Its finished batches alone: with the next one they are there again, and a kill loses none.
     fs::remove_dir_all(&folder).unwrap();
     let mut child = start(ddim.command().args(RUN));
     until(&mut child, || partial(&folder).is_some());
-    fs::remove_file(partial(&folder).unwrap()).unwrap();
-    let (status, said) = ended(child);
-    assert_eq!(status, Some(0), "{said}");
+    let batches = partial(&folder).unwrap();
+    let length = || fs::metadata(&batches).map_or(0, |found| found.len());
+    let before = length();
+    fs::remove_file(&batches).unwrap();
+    until(&mut child, || length() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(length() > before);
+    let said = ddim.says(&RUN).1;
+    assert!(!said.contains("damaged at byte"), "{said}");
     same(&outcome(&folder), &whole);
 
     // A file in its place is one message, and the next start goes on.
@@ -410,6 +417,93 @@ fn a_folder_that_is_deleted_during_a_run_is_written_again() {
     fs::remove_file(&folder).unwrap();
     ddim.succeeds(&RUN);
     same(&outcome(&folder), &whole);
+}
+
+/// Runs the program where no file can be longer than so many KiB, which must fail by that; returns what it
+/// said.
+fn on_a_full_disk(ddim: &Ddim, most: u64, arguments: &[&str]) -> String {
+    let mut command = ddim.after(&format!("trap '' XFSZ && ulimit -f {most}"));
+    let output = command.args(arguments).output().unwrap();
+    let said = ddim.plain(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+    // What is measured is printed, whether it can be written to a file or not.
+    assert_eq!(output.stdout.is_empty(), arguments[0] != "evaluate", "{arguments:?}");
+    said.lines().filter(|line| line.starts_with("error: ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_full_disk_is_one_message_and_what_was_finished_goes_on_to_the_same_bytes() {
+    let (ddim, whole) = undisturbed(&LONG.replace("240", "960"));
+    let run = [&RUN[..], &["--quiet"]].concat();
+    // Room for some batches of the first cell.
+    let said = on_a_full_disk(&ddim, 24, &run);
+    let file = partial(&ddim.path("r")).unwrap();
+    let said = said.replace(file.file_name().unwrap().to_str().unwrap(), "partial-KEY.f32");
+    assert_snapshot!(said, @"error: cannot write r/partial-KEY.f32: File too large (os error 27); what is finished is kept: when that is mended, the same command (without --fresh) continues");
+    ddim.succeeds(&run);
+    same(&outcome(&ddim.path("r")), &whole);
+}
+
+#[test]
+fn a_training_on_a_full_disk_goes_on_to_the_same_bytes() {
+    let ddim = Ddim::new();
+    let images = ndarray::Array4::<u8>::from_shape_fn((64, 1, 8, 8), |(n, _, y, x)| {
+        u8::try_from((n * 3 + y * 8 + x) % 251).unwrap()
+    });
+    ndarray_npy::write_npy(ddim.path("x.npy"), &images).unwrap();
+    ddim.write(
+        "t.toml",
+        "name = \"t\"\ntask = \"denoiser\"\nbatch = 4\n[data]\nsource = \"x.npy\"\n[network]\n\
+         channels = [8, 8]\nlayers = 1\nattention = [1]\ngroups = 4\n[optimiser]\nrate = 1e-3\nwarmup = 8\n\
+         [budget]\nimages = 64\n[watch]\nlog = 8\nsamples = 1\nsteps = 1\ncheckpoint = 0.001\n",
+    );
+    let train = |out: &'static str| ["train", "t.toml", "--threads", "1", "--quiet", "--out", out];
+    ddim.succeeds(&train("whole"));
+    let said = on_a_full_disk(&ddim, 24, &train("r"));
+    assert_snapshot!(said, @"error: cannot write r/checkpoints/000000000004.safetensors: File too large (os error 27); what is finished is kept: when that is mended, the same command (without --fresh) continues");
+    ddim.succeeds(&train("r"));
+    for name in ["model/diffusion_pytorch_model.safetensors", "loss.csv"] {
+        assert!(ddim.read(&format!("r/{name}")) == ddim.read(&format!("whole/{name}")), "{name}");
+    }
+}
+
+#[test]
+fn what_has_no_room_on_a_full_disk_is_named_and_leaves_nothing() {
+    let ddim = Ddim::new();
+    let features = repository("models/cifar10-features");
+    let images = ndarray::Array4::<u8>::from_shape_fn((70, 3, 32, 32), |(n, c, y, x)| {
+        u8::try_from((n * n + c * 40 + y * 8 + x * n) % 251).unwrap()
+    });
+    ndarray_npy::write_npy(ddim.path("x.npy"), &images).unwrap();
+    let exact = "sample --model gaussian --mean 0 --std 1 --shape 3,32,32 --steps 2 --quiet --samples 70 --batch 8";
+    let stats = format!("stats --data x.npy --features {features} --quiet");
+    let evaluate = format!(
+        "evaluate x.npy --features {features} --blocks 32 --quiet --reference {features}/cifar10-train.safetensors"
+    );
+    let mut said = vec![];
+    for (words, most, out) in [
+        (exact, 64, "--out y.npy"),
+        (exact, 0, "--out folder"),
+        (exact, 4, "--out grid.png"),
+        (&stats, 16, "--out r.safetensors"),
+        (&stats, 16, "--out r.npz"),
+        (&evaluate, 0, "--csv y.csv"),
+    ] {
+        let arguments: Vec<&str> = words.split(' ').chain(out.split(' ')).collect();
+        said.push(on_a_full_disk(&ddim, most, &arguments));
+        let left = ddim.names();
+        assert_eq!(left, ["x.npy"], "{arguments:?}");
+    }
+    let remedy = "; nothing was written: make room, or name another place, and start again";
+    assert!(said.iter().all(|said| said.ends_with(remedy)), "{said:?}");
+    assert_snapshot!(said.join("\n").replace(remedy, ""), @r"
+    error: cannot write y.npy: File too large (os error 27)
+    error: cannot write folder: File too large (os error 27)
+    error: cannot write grid.png: File too large (os error 27)
+    error: cannot write r.safetensors: File too large (os error 27)
+    error: cannot write r.npz: File too large (os error 27)
+    error: cannot write y.csv: File too large (os error 27)
+    ");
 }
 
 #[test]

@@ -264,17 +264,7 @@ fn refused_batch(ddim: &Ddim, write: &mut impl FnMut(u64) -> String) {
 /// Runs the program with this much memory, in KiB, to take or to map, and returns what it says of its
 /// failure.
 fn within(ddim: &Ddim, memory: u64, arguments: &[&str]) -> String {
-    let mut shell = Command::new("bash");
-    let program = ddim.command().get_program().to_owned();
-    for (name, value) in ddim.command().get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell.current_dir(ddim.folder());
-    shell.arg("-c").arg(format!("ulimit -v {memory} && exec \"$@\"")).arg("bash");
-    let done = shell.arg(program).args(arguments).output().unwrap();
+    let done = ddim.after(&format!("ulimit -v {memory}")).args(arguments).output().unwrap();
     let message = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(2), "{arguments:?}: {message}");
     message
@@ -323,6 +313,8 @@ fn what_unfolds_without_end_takes_no_memory() {
     ddim.write("train-images-idx3-ubyte.gz", &bomb);
     let error = stats("train-images-idx3-ubyte.gz");
     assert!(error.contains("it unfolds to more than 1073741824 bytes"), "{error}");
+    assert!(error.contains("unpack it with gunzip"), "{error}");
+    assert!(!error.contains("damaged") && !error.contains("fetch it"), "{error}");
     // An archive whose one file is as long.
     let mut header = [0_u8; 512];
     header[..14].copy_from_slice(b"test_batch.bin");

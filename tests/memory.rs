@@ -1,4 +1,5 @@
-//! What happens when there is no memory for a batch, by programs that LibTorch refuses it to.
+//! What happens when there is no memory for a batch, by programs that LibTorch refuses it to; and that no
+//! set of images takes more memory than a batch of it.
 
 #![cfg(feature = "harness")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -7,7 +8,8 @@ mod support;
 
 use std::{
     cell::RefCell,
-    fs,
+    fs::{self, File},
+    io::Write as _,
     path::Path,
     sync::{
         Arc,
@@ -30,8 +32,14 @@ use ddim::{
     solvers::Euler,
     terminal::progress::Mode,
 };
+use flate2::{Compression, write::GzEncoder};
+use image::RgbImage;
 use ndarray::{Array4, s};
-use support::{golden, program::Ddim};
+use ndarray_npy::NpzWriter;
+use support::{
+    golden,
+    program::{Ddim, repository},
+};
 use tch::{Kind, TchError, Tensor};
 
 /// Computes the same as `eps.pt`, and has no memory for more than three images.
@@ -298,4 +306,82 @@ fn features_without_memory_for_all_images_are_computed_in_parts() {
     // The next images are asked for in parts at once.
     features(&means, images.slice(s![..4, .., .., ..]), false, &place).unwrap();
     assert_eq!((means.0.take(), place.most()), (vec![2, 2], Some(2)));
+}
+
+/// Bytes of an image as it is stored.
+const STORED: usize = 3 * 256 * 256;
+
+/// `n` images of 3 x 256 x 256.
+fn bytes(n: usize) -> Array4<u8> {
+    Array4::from_shape_fn((n, 3, 256, 256), |(i, c, y, x)| {
+        u8::try_from((i * 7 + (c + 1) * y + x * (i % 5)) & 0xff).unwrap()
+    })
+}
+
+/// Writes `n` images in a layout, and returns their name.
+fn write(ddim: &Ddim, layout: &str, n: usize) -> String {
+    let name = format!("{n}{layout}");
+    let path = ddim.path(&name);
+    match layout {
+        ".npy" => ndarray_npy::write_npy(path, &bytes(n)).unwrap(),
+        "-floats.npy" => {
+            let quarter = bytes(n).slice_move(s![.., .., ..128, ..128]);
+            ndarray_npy::write_npy(path, &quarter.mapv(|x| f32::from(x) / 127.5 - 1.0)).unwrap();
+        }
+        ".npz" => {
+            let mut npz = NpzWriter::new_compressed(File::create(path).unwrap());
+            npz.add_array("arr_0", &bytes(n)).unwrap();
+            npz.finish().unwrap();
+        }
+        "-ubyte.gz" => {
+            let mut file = GzEncoder::new(File::create(path).unwrap(), Compression::fast());
+            let sides = [0x0803, u32::try_from(n).unwrap(), 768, 256];
+            file.write_all(&sides.map(u32::to_be_bytes).concat()).unwrap();
+            file.write_all(bytes(n).as_slice().unwrap()).unwrap();
+            file.finish().unwrap();
+        }
+        "-folder" => {
+            fs::create_dir(&path).unwrap();
+            for (i, image) in bytes(n).outer_iter().enumerate() {
+                let bytes = image.permuted_axes([1, 2, 0]).iter().copied().collect();
+                let image = RgbImage::from_raw(256, 256, bytes).unwrap();
+                image.save(path.join(format!("{i:05}.png"))).unwrap();
+            }
+        }
+        _ => panic!("{layout}"),
+    }
+    name
+}
+
+#[test]
+fn no_set_of_images_takes_more_memory_than_a_batch_of_it() {
+    // More than a batch, whose memory both have in common.
+    const FEW: usize = 300;
+    const MANY: usize = 900;
+    // Half of what the others would take, were they held; the allocator's mood takes a fifth.
+    let most = ((MANY - FEW) * STORED / 2) as u64;
+    let ddim = Ddim::new();
+    let features = repository("models/cifar10-features");
+    let flags = ["--features", &features, "--resize", "squash:32", "--rgb", "--threads", "1"];
+    for layout in [".npy", "-floats.npy", ".npz", "-ubyte.gz", "-folder"] {
+        let sets = [FEW, MANY].map(|n| write(&ddim, layout, n));
+        let stats = ["stats", "--out", "r.safetensors", "--quiet", "--data"];
+        let evaluate = ["evaluate", "--reference", "r.safetensors", "--blocks", "4", "--quiet"];
+        // Both read in one way; once is enough.
+        let verbs =
+            if layout == ".npy" { vec![&stats[..], &evaluate[..]] } else { vec![&stats[..]] };
+        for verb in verbs {
+            let [few, many] =
+                [0, 1].map(|i: usize| ddim.peak(&[verb, &[sets[i].as_str()], &flags].concat()));
+            eprintln!("{} of {layout}: {few} bytes, and {many}", verb[0]);
+            assert!(many < few + most, "{layout}: {few} bytes, and {many} with {MANY} images");
+        }
+        for set in sets.map(|set| ddim.path(&set)) {
+            if set.is_dir() {
+                fs::remove_dir_all(set).unwrap();
+            } else {
+                fs::remove_file(set).unwrap();
+            }
+        }
+    }
 }

@@ -592,6 +592,29 @@ fn an_interruption_reaches_every_device() {
     assert!(!ddim.path("parts/.lock-1of2").exists() && !ddim.path("parts/.lock-2of2").exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_end_with_the_process_that_started_them_and_keep_their_batches() {
+    let ddim = with_whole(&long());
+    let arguments = ["run", "m.toml", "--threads", "1", "--devices", "cpu,cpu", "--out", "parts"];
+    let mut command = ddim.command();
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let is_there = |tag: &str, name: &str| ddim.path(&format!("parts/{name}{tag}")).exists();
+    wait_for("two shards", || {
+        ["1of2", "2of2"].iter().all(|tag| is_there(&format!("{tag}.json"), "provenance-"))
+    });
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    // Nobody is there to read what they say, and nobody signals them but the system.
+    drop(child);
+    wait_for("the end of both", || !["1of2", "2of2"].iter().any(|tag| is_there(tag, ".lock-")));
+    assert!(!partials(&ddim).is_empty());
+    assert!(!ddim.path("parts/metrics.csv").exists());
+    ddim.succeeds(&arguments);
+    assert_same(&ddim);
+}
+
 #[test]
 fn scripts_for_slurm_are_printed_and_without_slurm_nothing_is_submitted() {
     let ddim = Ddim::new();

@@ -6,7 +6,7 @@
 mod support;
 
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
 };
 
@@ -104,6 +104,27 @@ fn a_script_sets_the_pace_by_lines() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!((lines[0], lines.len()), ("ready", 3), "{said}");
     assert!(lines[1..].iter().all(|line| line.parse::<f64>().unwrap() > 0.0), "{said}");
+}
+
+#[test]
+fn one_signal_ends_the_wait_for_a_line() {
+    let model = small();
+    let mut paced: Command = command();
+    paced.args(["speed", "--model", &model, "--batch", "2", "--paced", "--seconds", "0.01"]);
+    paced.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = paced.spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "ready\n");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    // Its stdin stays open, and says nothing.
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.ends_with("error: interrupted; nothing was written\n"), "{said}");
 }
 
 #[test]

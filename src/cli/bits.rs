@@ -119,7 +119,7 @@ impl Bits {
         let progress = Progress::new(calls * n as u64, self.talk.mode());
         let mut all = Costs { numbers: BTreeMap::new(), calls };
         for (first, rows) in bench.batches(n) {
-            let x0 = as_bytes(pictures.rows(first..first + rows), &pictures.name())?;
+            let x0 = as_bytes(pictures.rows(first..first + rows)?, &pictures.name())?;
             let parts = bench.in_parts(first..first + rows, &progress, |part, watch| {
                 let noise = KeyedNoise { seed: bench.spec().seed, first: part.start as u64 };
                 let rows = s![part.start - first..part.end - first, .., .., ..];

@@ -19,6 +19,9 @@ use crate::{
     terminal::interruption,
 };
 
+/// Tells a shard's process which one started it.
+const PARENT: &str = "DDIM_DEVICES_PARENT";
+
 /// How often the processes are looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -78,6 +81,31 @@ impl Drop for Processes {
     }
 }
 
+/// In a process that [`run`] started: ends with the one that started it, as by SIGTERM, however that ends.
+///
+/// The system does this by the thread that started this process, the main one, and on Linux alone.
+///
+/// # Errors
+/// It has ended already.
+pub(super) fn follow_parent() -> Result<()> {
+    let Some(parent) = std::env::var(PARENT).ok().and_then(|id| id.parse::<i32>().ok()) else {
+        return Ok(());
+    };
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| {
+            Error::Failed(format!("--devices: cannot follow process {parent}: {error}"))
+        })?;
+        if getppid().map(|found| found.as_raw_nonzero().get()) != Some(parent) {
+            let problem = "the process that started this shard has ended";
+            return Err(Error::Failed(format!("--devices: {problem}; the same command continues")));
+        }
+    }
+    let _ = parent;
+    Ok(())
+}
+
 /// Draws a shard on each device and waits for all; what they print on stderr comes out here, each line with
 /// its device. Ctrl-C reaches all of them.
 ///
@@ -105,6 +133,7 @@ pub(super) fn run(
         command.args(["--threads", &threads.to_string()]);
         command.args(talk.quiet.then_some("--quiet"));
         command.args((0..talk.verbose).map(|_| "-v"));
+        command.env(PARENT, std::process::id().to_string());
         // A group of its own: Ctrl-C comes from this process alone, and once.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = command.spawn();

@@ -2,7 +2,12 @@
 
 use std::ffi::OsString;
 
-use crate::{cli::Verb, cluster::shell, error::Error, results::record::ResultsError};
+use crate::{
+    cli::Verb,
+    cluster::shell,
+    error::{Error, remedy},
+    results::record::ResultsError,
+};
 
 /// What an interruption leaves of a verb's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +19,18 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    /// What to do about a results folder that cannot be written any more.
+    /// What to do about a file that cannot be written any more.
     pub(super) fn remedy(self, error: &Error) -> Option<&'static str> {
         let Error::Results(results) = error else { return None };
-        let unwritten = matches!(results.downcast_ref()?, ResultsError::Io { action: "write", .. });
-        (unwritten && self == Self::Finished).then_some(
-            "what is finished is kept: when that is mended, the same command (without --fresh) continues",
-        )
+        let ResultsError::Io { action: "write", source, .. } = results.downcast_ref()? else {
+            return None;
+        };
+        match self {
+            Self::Finished => Some(
+                "what is finished is kept: when that is mended, the same command (without --fresh) continues",
+            ),
+            Self::Nothing => remedy::unwritten(source),
+        }
     }
 }
 

@@ -120,14 +120,15 @@ impl Evaluate {
             blocks: self.blocks,
         };
         let evaluation = evaluate(&images, &ruler, self.compute.open()?, self.talk.mode())?;
-        if let Some(path) = &self.csv {
-            sink::write_atomically(path, &evaluation::csv(&evaluation))?;
-            self.talk.say(|| format!("wrote {}", path.display()));
-        }
+        // First, so that a file without room does not take it away.
         if self.json {
             println!("{:#}", evaluation.json());
         } else {
             print!("{evaluation}");
+        }
+        if let Some(path) = &self.csv {
+            sink::write_atomically(path, &evaluation::csv(&evaluation))?;
+            self.talk.say(|| format!("wrote {}", path.display()));
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Images {
         self.value_range
     }
 
-    /// Reads the whole of a set by its name or path, resized as the flags say.
+    /// Finds the whole of a set by its name or path, resized as the flags say.
     pub(super) fn load_whole(
         &self,
         data: &str,
@@ -130,7 +130,7 @@ impl Images {
         read(&Request { exclude: None, ..self.request(data, default_split) }, talk)
     }
 
-    /// Reads a set by its name or path.
+    /// Finds a set by its name or path.
     pub(super) fn load(
         &self,
         data: &str,
@@ -177,14 +177,14 @@ impl Images {
     }
 }
 
-/// Reads a set and prints its notes.
+/// Finds a set and prints its notes.
 fn read(request: &Request<'_>, talk: &Talk) -> Result<ImageSet> {
     let places = Places::from_env();
     let set = fetch::shown(talk, |watch| data::load(request, &places, watch))?;
     set.notes.iter().for_each(|note| talk.say(|| note.clone()));
     talk.note(|| {
         let excluded: usize = set.excluded.values().sum();
-        format!("read {} images ({excluded} left out) {}", set.len(), set.sha256())
+        format!("found {} images ({excluded} left out)", set.len())
     });
     Ok(set)
 }

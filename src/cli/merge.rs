@@ -4,17 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, Talk};
+use crate::cli::{Compute, Experiment, Talk, options};
 use crate::{
     cluster::shell,
     error::Result,
     plan::Plan,
     results::shard::Shard,
-    run::{
-        registry::Registry,
-        runner::{self, Options},
-    },
-    terminal::interruption,
+    run::{registry::Registry, runner},
 };
 
 #[derive(Debug, Args)]
@@ -59,24 +55,14 @@ pub(super) fn merge(
     compute: &Compute,
     talk: &Talk,
 ) -> Result<()> {
-    let folder = out.map_or_else(|| plan.default_folder(), Path::to_owned);
-    let options = Options {
-        registry,
-        folder: folder.clone(),
-        hardware: compute.open_to_merge(plan)?,
-        progress: talk.mode(),
-        verbose: talk.verbose,
-        chosen: out.is_some(),
-        fresh: false,
-        interrupted: &interruption::INTERRUPTED,
-    };
+    let options = options(plan, registry, out, compute.open_to_merge(plan)?, talk);
     let draw = |shard: Option<Shard>| {
         let shard = shard.map(|shard| vec!["--shard".into(), shard.to_string().into()]);
         command_of("run", experiment, out, compute, shard.unwrap_or_default())
     };
     let summary = runner::merge(plan, &options, &draw)?;
     println!("{}", summary.trim_end());
-    talk.say(|| format!("wrote {}", folder.display()));
+    talk.say(|| format!("wrote {}", options.folder.display()));
     Ok(())
 }
 

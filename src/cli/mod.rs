@@ -56,7 +56,7 @@ use crate::{
     networks::reading::Remark,
     plan::Plan,
     results::record::ResultsError,
-    run::{assemble, registry::Registry},
+    run::{assemble, registry::Registry, runner::Options},
     terminal::{self, interruption, progress},
     train::recipe::Recipe,
 };
@@ -341,6 +341,26 @@ impl Compute {
             return self.open();
         }
         Hardware::open_to_merge(&self.device, self.threads)
+    }
+}
+
+/// How a plan is run by these flags, in the folder of `--out` or its own.
+fn options<'a>(
+    plan: &Plan,
+    registry: &'a Registry,
+    out: Option<&Path>,
+    hardware: Hardware,
+    talk: &Talk,
+) -> Options<'a> {
+    Options {
+        registry,
+        folder: out.map_or_else(|| plan.default_folder(), Path::to_owned),
+        hardware,
+        progress: talk.mode(),
+        verbose: talk.verbose,
+        chosen: out.is_some(),
+        fresh: false,
+        interrupted: &interruption::INTERRUPTED,
     }
 }
 

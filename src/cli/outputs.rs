@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::cli::{Talk, check_output, check_place};
 use crate::{
     data::{ArrayWriter, Element, STDOUT, atomic, stdout},
-    error::{Error, Result},
+    error::{Error, Result, remedy},
     report::image_grid::{self, Canvas, Layout},
     results::sink,
     run::assemble::single,
@@ -194,7 +194,8 @@ fn folder_beside(path: &Path) -> Result<TempDir> {
 
 /// A place that could be written to before the images were computed.
 fn unwritten(path: &Path, error: &io::Error) -> Error {
-    Error::Failed(format!("cannot write {}: {error}", path.display()))
+    let fact = format!("cannot write {}: {error}", path.display());
+    Error::Failed(remedy::sentence(&fact, remedy::unwritten(error)))
 }
 
 pub(super) fn failed(path: &Path, error: &dyn std::error::Error) -> Error {

@@ -1,10 +1,10 @@
 //! `ddim run`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Compute, Experiment, Talk, compile, devices, fetch, merge, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, devices, fetch, merge, options, warn};
 use crate::{
     error::Result,
     plan::Plan,
@@ -15,7 +15,6 @@ use crate::{
         shard::{self, Share},
         standing::Standing,
     },
-    terminal::interruption,
 };
 
 #[derive(Debug, Args)]
@@ -66,8 +65,10 @@ pub(super) struct Run {
 impl Run {
     #[allow(clippy::print_stdout, reason = "the table is this command's data")]
     pub(super) fn run(&self, registry: &Registry) -> Result<()> {
+        if self.shard.is_some() {
+            devices::follow_parent()?;
+        }
         let plan = self.experiment.plan(registry)?;
-        let folder = self.out.clone().unwrap_or_else(|| plan.default_folder());
         if self.download {
             fetch::inputs(&plan, &self.talk)?;
         }
@@ -76,20 +77,13 @@ impl Run {
         let plan = self.experiment.complete(plan, registry, &self.talk)?;
         warn(&plan, registry, &self.talk)?;
         if !self.devices.is_empty() {
-            return self.on_devices(&plan, &folder, registry);
+            return self.on_devices(&plan, registry);
         }
         let hardware = self.compute.open()?;
         compile::packages(&plan, hardware.device(), &self.talk)?;
-        let options = Options {
-            registry,
-            folder: folder.clone(),
-            hardware,
-            progress: self.talk.mode(),
-            verbose: self.talk.verbose,
-            chosen: self.out.is_some(),
-            fresh: self.fresh,
-            interrupted: &interruption::INTERRUPTED,
-        };
+        let options = options(&plan, registry, self.out.as_deref(), hardware, &self.talk);
+        let options = Options { fresh: self.fresh, ..options };
+        let folder = &options.folder;
         if let Some(shard) = self.shard {
             let Share { drawn, found } = shard::run(&plan, &options, shard)?;
             self.talk.say(|| {
@@ -109,18 +103,12 @@ impl Run {
     }
 
     /// One process on each device, and then the merge.
-    fn on_devices(&self, plan: &Plan, folder: &Path, registry: &Registry) -> Result<()> {
+    fn on_devices(&self, plan: &Plan, registry: &Registry) -> Result<()> {
         let first = Compute { device: self.devices[0].name(), threads: self.compute.threads };
-        let options = Options {
-            registry,
-            folder: folder.to_owned(),
-            hardware: first.open_to_merge(plan)?,
-            progress: self.talk.mode(),
-            verbose: 0,
-            chosen: self.out.is_some(),
-            fresh: false,
-            interrupted: &interruption::INTERRUPTED,
-        };
+        let out = self.out.as_deref();
+        let options = options(plan, registry, out, first.open_to_merge(plan)?, &self.talk);
+        // The processes say what is to be said.
+        let options = Options { verbose: 0, ..options };
         if plan.cells.iter().any(|cell| cell.spec.model.compiled) {
             // Once, and not by every process.
             compile::packages(plan, first.open()?.device(), &self.talk)?;
@@ -128,8 +116,9 @@ impl Run {
         // Refuses a folder of another experiment before anything is drawn.
         if !Standing::of(plan, &options)?.is_drawn() {
             let experiment = self.experiment.words(&self.experiment.manifest);
-            devices::run(&self.devices, &experiment, folder, self.compute.threads, &self.talk)?;
+            let threads = self.compute.threads;
+            devices::run(&self.devices, &experiment, &options.folder, threads, &self.talk)?;
         }
-        merge::merge(plan, registry, &self.experiment, self.out.as_deref(), &first, &self.talk)
+        merge::merge(plan, registry, &self.experiment, out, &first, &self.talk)
     }
 }

@@ -3,7 +3,9 @@
 use std::{
     fmt::{self, Display, Formatter},
     io::BufRead,
-    time::Instant,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -29,6 +31,9 @@ use crate::{
     },
     terminal::interruption,
 };
+
+/// How often a wait for a line looks for a signal.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 #[command(
@@ -260,11 +265,27 @@ impl Speed {
         };
         let warm = bench.warm(usize::try_from(batch).unwrap_or(usize::MAX))?;
         println!("ready");
-        for line in std::io::stdin().lock().lines() {
-            line.map_err(|error| Error::input(format!("--paced: cannot read stdin: {error}")))?;
-            println!("{:.4}", batch as f64 / warm.seconds_per_call()?);
+        // On a thread of its own: a signal does not end the wait for a line.
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            let mut lines = std::io::stdin().lock().lines();
+            while lines.next().is_some_and(|line| send.send(line).is_ok()) {}
+        });
+        loop {
+            match lines.recv_timeout(LOOK) {
+                Ok(line) => {
+                    line.map_err(|error| {
+                        Error::input(format!("--paced: cannot read stdin: {error}"))
+                    })?;
+                    println!("{:.4}", batch as f64 / warm.seconds_per_call()?);
+                }
+                Err(RecvTimeoutError::Timeout) if interruption::is_asked() => {
+                    return Err(Error::Stopped);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

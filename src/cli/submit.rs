@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Compute, Experiment, Talk, compile, fetch, merge, warn};
+use crate::cli::{Compute, Experiment, Talk, compile, fetch, merge, options, warn};
 use crate::{
     cluster::{
         shell,
@@ -20,12 +20,7 @@ use crate::{
         record::Status,
         shard::{MOST, Shard},
     },
-    run::{
-        registry::Registry,
-        runner::{self, Options},
-        standing::Standing,
-    },
-    terminal::interruption,
+    run::{registry::Registry, runner, standing::Standing},
 };
 
 /// The scheduler of a cluster.
@@ -113,16 +108,7 @@ impl Submit {
         jobs.check().map_err(said)?;
         let hardware = self.compute.open_to_merge(&plan)?;
         compile::packages(&plan, hardware.device(), &self.talk)?;
-        let options = Options {
-            registry,
-            folder: folder.clone(),
-            hardware,
-            progress: self.talk.mode(),
-            verbose: self.talk.verbose,
-            chosen: self.out.is_some(),
-            fresh: false,
-            interrupted: &interruption::INTERRUPTED,
-        };
+        let options = options(&plan, registry, self.out.as_deref(), hardware, &self.talk);
         let standing = Standing::of(&plan, &options)?;
         if self.status {
             let queue = jobs.queue();

@@ -93,7 +93,8 @@ impl Train {
     fn images(&self, recipe: &Recipe) -> Result<Images> {
         let load = |request: &Request<'_>| {
             let places = Places::from_env();
-            fetch::shown(&self.talk, |watch| data::load(request, &places, watch))
+            let set = fetch::shown(&self.talk, |watch| data::load(request, &places, watch))?;
+            Result::Ok(set.held()?)
         };
         let set = load(&recipe.data.request(None, self.download))?;
         set.notes.iter().for_each(|note| self.talk.say(|| note.clone()));

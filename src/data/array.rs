@@ -10,22 +10,39 @@
 //! - Of an `.npz` with several arrays, `arr_0` holds the images (`arr_1` has the labels in files of
 //!   class-conditional samples).
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
-use ndarray::{Array4, ArrayD, Axis, Ix4};
+use ndarray::{Array4, ArrayD, Axis, Ix4, Slice};
 
 use crate::data::file;
 use crate::data::{
-    Error, RangeError, Result, ValueRange,
-    numpy::{self, Npz, Values},
-    to_u8, value_range,
+    Error, Images, RangeError, Result, ValueRange,
+    content::Content,
+    numpy::{self, Rows, Values},
+    to_u8,
+    value_range::Survey,
 };
 
-/// The images of an array file.
+/// Values that are surveyed at once.
+const PART: usize = 1 << 22;
+
+/// The images of an array file, which are read from it each time; floats are rounded to bytes.
+pub struct Arrays {
+    path: PathBuf,
+    rows: Rows,
+    shape: [usize; 4],
+    /// Of floats, the values of black and white.
+    range: ValueRange,
+}
+
+/// Images in [-1, 1], in memory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Images<A> {
+pub struct Floats {
     /// `[N, C, H, W]`.
-    pub images: Array4<A>,
+    pub images: Array4<f32>,
     /// What was found of the range of floats; none of bytes.
     pub note: Option<String>,
 }
@@ -39,101 +56,149 @@ fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending))
 }
 
-/// Reads images; floats are in the range that is stated, or in [-1, 1].
+/// Opens images, and says what was found of the range of floats, which are all read for it; they are
+/// in the range that is stated, or in [-1, 1].
 ///
 /// # Errors
 /// A file that cannot be read, is damaged, or whose type, shape or values are not those of images.
-pub fn read(path: &Path, range: Option<ValueRange>) -> Result<Images<u8>> {
-    match open(path, range)? {
-        Found::Bytes(images) => Ok(Images { images, note: None }),
-        Found::Floats(images, note) => Ok(Images { images: images.mapv(to_u8), note: Some(note) }),
+pub fn open(path: &Path, range: Option<ValueRange>) -> Result<(Arrays, Option<String>)> {
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let format = |problem| Error::Format { path: path.to_path_buf(), problem };
+    let beyond = |problem| Error::Range { path: path.to_path_buf(), problem };
+    let file = file::open(path).map_err(read)?;
+    let rows = if has_ending(path, "npz") {
+        numpy::open_member(file, images_of).map_err(format)?
+    } else {
+        let content = Content::plain(file).map_err(read)?;
+        let length = content.length().map_err(read)?;
+        Rows::open(content, length).map_err(|problem| format(problem.to_string()))?
+    };
+    let shape = images_shape(rows.shape()).map_err(format)?;
+    let mut arrays = Arrays {
+        path: path.to_path_buf(),
+        rows,
+        shape,
+        range: range.unwrap_or(ValueRange::SIGNED),
+    };
+    if arrays.rows.is_bytes() {
+        return match range {
+            Some(stated) if stated != ValueRange::BYTES => {
+                Err(beyond(RangeError::Bytes { stated }))
+            }
+            _ => Ok((arrays, None)),
+        };
     }
+    let [n, c, h, w] = shape;
+    let mut survey = Survey::new(n * c * h * w, range);
+    let at_once = (PART / (c * h * w)).max(1);
+    for first in (0..n).step_by(at_once) {
+        let part = arrays.stored(first..(first + at_once).min(n))?;
+        survey.show(part.view()).map_err(beyond)?;
+    }
+    let (range, note) = survey.verdict().map_err(beyond)?;
+    arrays.range = range;
+    Ok((arrays, Some(format!("{}: {note}", path.display()))))
 }
 
 /// Reads images in [-1, 1] without rounding floats to bytes.
 ///
 /// # Errors
-/// As [`read`].
-pub fn read_floats(path: &Path, range: Option<ValueRange>) -> Result<Images<f32>> {
-    match open(path, range)? {
-        Found::Bytes(images) => {
-            let images = images.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-            Ok(Images { images, note: None })
+/// As [`open`].
+pub fn read_floats(path: &Path, range: Option<ValueRange>) -> Result<Floats> {
+    let (arrays, note) = open(path, range)?;
+    let mut images = Array4::zeros(arrays.shape);
+    let [n, c, h, w] = arrays.shape;
+    let at_once = (PART / (c * h * w)).max(1);
+    for first in (0..n).step_by(at_once) {
+        let positions = first..(first + at_once).min(n);
+        let part = arrays.signed(positions.clone())?;
+        images.slice_axis_mut(Axis(0), Slice::from(positions)).assign(&part);
+    }
+    Ok(Floats { images, note })
+}
+
+impl Arrays {
+    /// Images as stored, in single precision.
+    #[allow(clippy::cast_possible_truncation, reason = "images are of single precision")]
+    fn stored(&self, positions: Range<usize>) -> Result<Array4<f32>> {
+        Ok(match self.values(positions)? {
+            Values::Bytes(array) => self.channels_first(array).mapv(f32::from),
+            Values::Single(array) => self.channels_first(array),
+            Values::Double(array) => self.channels_first(array.mapv(|x| x as f32)),
+        })
+    }
+
+    /// Images in [-1, 1].
+    fn signed(&self, positions: Range<usize>) -> Result<Array4<f32>> {
+        let bytes = self.rows.is_bytes();
+        Ok(self
+            .stored(positions)?
+            .mapv_into(|x| if bytes { x / 127.5 - 1.0 } else { self.range.to_signed(x) }))
+    }
+
+    fn values(&self, positions: Range<usize>) -> Result<Values> {
+        self.rows.read(positions).map_err(|problem| Error::Format {
+            path: self.path.clone(),
+            problem: problem.to_string(),
+        })
+    }
+
+    fn channels_first<A: Clone>(&self, array: ArrayD<A>) -> Array4<A> {
+        let array = if array.ndim() == 3 { array.insert_axis(Axis(1)) } else { array };
+        let array = array.into_dimensionality::<Ix4>().expect("invariant: three or four axes");
+        let last = array.shape()[1..] != self.shape[1..];
+        let array = if last { array.permuted_axes([0, 3, 1, 2]) } else { array };
+        // Most arrays are in order, and large.
+        if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() }
+    }
+}
+
+impl Images for Arrays {
+    fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    fn read(&self, positions: Range<usize>) -> Result<Array4<u8>> {
+        if self.rows.is_bytes()
+            && let Values::Bytes(array) = self.values(positions.clone())?
+        {
+            return Ok(self.channels_first(array));
         }
-        Found::Floats(images, note) => Ok(Images { images, note: Some(note) }),
+        Ok(self.signed(positions)?.mapv(to_u8))
     }
 }
 
-enum Found {
-    Bytes(Array4<u8>),
-    /// In [-1, 1], and what was found of their range.
-    Floats(Array4<f32>, String),
-}
-
-fn open(path: &Path, range: Option<ValueRange>) -> Result<Found> {
-    let file =
-        file::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    let length = file::length(&file);
-    let file = BufReader::new(file);
-    let values = if has_ending(path, "npz") { from_npz(file) } else { from_npy(file, length) };
-    let format = |problem| Error::Format { path: path.to_path_buf(), problem };
-    let beyond = |problem| Error::Range { path: path.to_path_buf(), problem };
-    let floats = |array: ArrayD<f32>| {
-        let images = channels_first(array).map_err(format)?;
-        let (images, note) = value_range::signed(images, range).map_err(beyond)?;
-        Ok(Found::Floats(images, format!("{}: {note}", path.display())))
-    };
-    match values.map_err(format)? {
-        Values::Bytes(array) => match range {
-            Some(stated) if stated != ValueRange::BYTES => {
-                Err(beyond(RangeError::Bytes { stated }))
-            }
-            _ => channels_first(array).map(Found::Bytes).map_err(format),
-        },
-        Values::Single(array) => floats(array),
-        #[allow(clippy::cast_possible_truncation, reason = "images are of single precision")]
-        Values::Double(array) => floats(array.mapv(|x| x as f32)),
+/// Which array of an archive holds the images.
+fn images_of(names: &[String]) -> Result<String, String> {
+    match names {
+        [] => Err("it holds no array".to_owned()),
+        [only] => Ok(only.clone()),
+        several if several.iter().any(|name| name == "arr_0") => Ok("arr_0".to_owned()),
+        several => Err(format!(
+            "it holds the arrays {}, and none is called arr_0: save the images alone",
+            several.join(", ")
+        )),
     }
 }
 
-fn from_npy(mut file: BufReader<File>, length: Option<u64>) -> Result<Values, String> {
-    numpy::read(&mut file, length).map_err(|problem| problem.to_string())
-}
-
-fn from_npz(file: BufReader<File>) -> Result<Values, String> {
-    let mut npz = Npz::open(file)?;
-    let names = npz.names();
-    let name = match names.as_slice() {
-        [] => return Err("it holds no array".to_owned()),
-        [only] => only,
-        several if several.iter().any(|name| name == "arr_0") => "arr_0",
-        several => {
+/// The shape of images `[N, C, H, W]` in an array of that shape.
+fn images_shape(shape: &[usize]) -> Result<[usize; 4], String> {
+    let (n, [a, b, c]) = match *shape {
+        [n, h, w] => (n, [1, h, w]),
+        [n, a, b, c] => (n, [a, b, c]),
+        _ => {
             return Err(format!(
-                "it holds the arrays {}, and none is called arr_0: save the images alone",
-                several.join(", ")
+                "its shape is {shape:?}; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]"
             ));
         }
-    };
-    npz.read(name)
-}
-
-fn channels_first<A: Clone>(array: ArrayD<A>) -> Result<Array4<A>, String> {
-    let shape = array.shape().to_vec();
-    let array = if shape.len() == 3 { array.insert_axis(Axis(1)) } else { array };
-    let Ok(array) = array.into_dimensionality::<Ix4>() else {
-        return Err(format!(
-            "its shape is {shape:?}; images are [N, C, H, W], [N, H, W, C], or grey [N, H, W]"
-        ));
     };
     if shape.contains(&0) {
         return Err(format!("its shape is {shape:?}: it holds no images"));
     }
-    let is_colour = |axis: usize| [1, 3].contains(&array.shape()[axis]);
-    match (shape.len() == 3 || is_colour(1), shape.len() == 4 && is_colour(3)) {
-        // Most arrays are in order, and large.
-        (true, false) if array.is_standard_layout() => Ok(array),
-        (true, false) => Ok(array.as_standard_layout().into_owned()),
-        (false, true) => Ok(array.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned()),
+    let is_colour = |length: usize| [1, 3].contains(&length);
+    match (is_colour(a), shape.len() == 4 && is_colour(c)) {
+        (true, false) => Ok([n, a, b, c]),
+        (false, true) => Ok([n, c, a, b]),
         (true, true) => Err(format!(
             "its shape is {shape:?}: both axis 1 and the last could be the channels; images this \
              narrow are not read from arrays, save them as PNG"
@@ -147,7 +212,7 @@ fn channels_first<A: Clone>(array: ArrayD<A>) -> Result<Array4<A>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::fs::File;
 
     use ndarray::{Array2, Array3};
     use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
@@ -166,11 +231,19 @@ mod tests {
 
     fn refusal<A: WritableElement, D: ndarray::Dimension>(array: &ndarray::Array<A, D>) -> String {
         let dir = TempDir::new().unwrap();
-        read(&save(&dir, array), None).unwrap_err().to_string()
+        open(&save(&dir, array), None).err().unwrap().to_string()
     }
 
+    /// All images; those of each position read alone must be the same.
     fn pixels(path: &Path) -> Array4<u8> {
-        read(path, None).unwrap().images
+        let images = open(path, None).unwrap().0;
+        let n = images.shape()[0];
+        let all = images.read(0..n).unwrap();
+        for i in (0..n).rev() {
+            let one = images.read(i..i + 1).unwrap();
+            assert_eq!(one.index_axis(Axis(0), 0), all.index_axis(Axis(0), i));
+        }
+        all
     }
 
     #[test]
@@ -202,14 +275,29 @@ mod tests {
         npz.add_array("arr_1", &ndarray::array![1_i64, 2]).unwrap();
         npz.finish().unwrap();
         assert_eq!(pixels(&path), Array4::from_elem((2, 3, 4, 4), 5));
+        // A flipped bit of what is packed is seen before the first image is.
+        let whole = std::fs::read(&path).unwrap();
+        let at = whole.windows(9).position(|name| name == b"arr_0.npy").unwrap() + 20;
+        let mut torn = whole.clone();
+        torn[at] ^= 1;
+        std::fs::write(&path, torn).unwrap();
+        assert!(
+            open(&path, None).err().unwrap().to_string().contains("`arr_0`: it cannot be read")
+        );
+        // Not packed, as numpy.savez writes it.
+        let mut npz = NpzWriter::new(File::create(&path).unwrap());
+        npz.add_array("arr_0", &images.mapv(|byte| f32::from(byte) / 127.5 - 1.0)).unwrap();
+        npz.finish().unwrap();
+        let stated = open(&path, Some(ValueRange::SIGNED)).unwrap().0;
+        assert_eq!(stated.read(1..2).unwrap(), Array4::from_elem((1, 3, 4, 4), 5));
         let mut npz = NpzWriter::new(File::create(&path).unwrap());
         npz.add_array("a", &images).unwrap();
         npz.add_array("b", &images).unwrap();
         npz.finish().unwrap();
-        let error = read(&path, None).unwrap_err().to_string();
+        let error = open(&path, None).err().unwrap().to_string();
         assert!(error.contains("the arrays a, b, and none is called arr_0"), "{error}");
         std::fs::write(&path, "no zip").unwrap();
-        assert!(read(&path, None).unwrap_err().to_string().contains("no .npz file"));
+        assert!(open(&path, None).err().unwrap().to_string().contains("no .npz file"));
     }
 
     #[test]
@@ -228,12 +316,12 @@ mod tests {
         }
         let dir = TempDir::new().unwrap();
         let bytes = save(&dir, &Array4::<u8>::zeros((1, 3, 4, 4)));
-        let error = read(&bytes, "0,1".parse().ok()).unwrap_err().to_string();
+        let error = open(&bytes, "0,1".parse().ok()).err().unwrap().to_string();
         assert!(error.contains("bytes, whose range is [0, 255], not [0, 1] as stated"));
-        assert!(read(&bytes, Some(ValueRange::BYTES)).is_ok());
+        assert!(open(&bytes, Some(ValueRange::BYTES)).is_ok());
         let path = save(&dir, &Array4::<u8>::zeros((2, 3, 8, 8)));
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(read(&path, None).unwrap_err().to_string().contains("it is damaged"));
+        assert!(open(&path, None).err().unwrap().to_string().contains("it is damaged"));
     }
 }

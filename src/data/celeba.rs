@@ -6,9 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ndarray::Array4;
-
-use crate::data::{Error, Fit, Result, Split, folder};
+use crate::data::{Error, Fit, Result, Split, folder::Files};
 use crate::{data::file, limits};
 
 /// The name on the command line and in metadata, and the folder in the cache.
@@ -26,17 +24,12 @@ pub fn below(root: &Path) -> Option<PathBuf> {
         .find(|folder| folder.join(IMAGES).is_dir() && folder.join(PARTITION).is_file())
 }
 
-/// Reads the images of a split, at most `limit`, each resized on its way in: `[N, C, H, W]`.
+/// Finds the images of a split, at most `limit`, each resized on its way in: `[N, C, H, W]`.
 ///
 /// # Errors
 /// A partition that is malformed or has no image of the split, or images that are missing or
 /// cannot be read.
-pub(super) fn read(
-    folder: &Path,
-    split: Split,
-    limit: Option<usize>,
-    fit: Fit,
-) -> Result<Array4<u8>> {
+pub(super) fn open(folder: &Path, split: Split, limit: Option<usize>, fit: Fit) -> Result<Files> {
     let path = folder.join(PARTITION);
     let text = file::read_text(&path, limits::TEXT)
         .map_err(|source| Error::Read { path: path.clone(), source })?;
@@ -63,7 +56,7 @@ pub(super) fn read(
         return Err(Error::Empty { path, problem });
     }
     files.truncate(limit.unwrap_or(usize::MAX));
-    folder::read_files(&files, fit)
+    Files::new(files, fit)
 }
 
 #[cfg(test)]
@@ -74,6 +67,17 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::Images;
+
+    fn read(
+        folder: &Path,
+        split: Split,
+        limit: Option<usize>,
+        fit: Fit,
+    ) -> Result<ndarray::Array4<u8>> {
+        let images = open(folder, split, limit, fit)?;
+        images.read(0..images.shape()[0])
+    }
 
     #[test]
     fn the_partition_decides_which_images_are_read_and_the_crop_fits_them() {

@@ -5,19 +5,28 @@
 //! `test_batch.bin` is the test split, 10,000 records each in the official set. In the Python version
 //! the names have no ending, and each file pickles the same images in the same order. The folder of
 //! these files, a folder that holds it (or the archive) under its official name, and the `.tar.gz`
-//! itself are all read as they are; nothing is unpacked to disk.
+//! itself are all read as they are; nothing is unpacked to disk. Records of the binary files are read where
+//! they lie; of an archive and of the Python version one file at a time is in memory.
 //!
 //! Some copies of the set hold images that are not the official bytes. An exclusion list leaves
 //! them out, and the number left out is kept with the images and reported wherever they are counted.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io::{self, Read},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use ndarray::Array4;
 
 use crate::data::file;
-use crate::data::{ImageSet, Split, cifar10_python, unfold::Unfolding};
-use flate2::read::GzDecoder;
-use ndarray::Array4;
+use crate::data::{
+    ImageSet, Images, Result as DataResult, Split, cifar10_python,
+    content::{Content, Packing},
+    unfold,
+};
 
 /// Folder of the batch files in the official archive.
 const FOLDER: &str = "cifar-10-batches-bin";
@@ -30,6 +39,8 @@ const CHANNELS: usize = 3;
 const SIDE: usize = 32;
 const PIXELS: usize = CHANNELS * SIDE * SIDE;
 const RECORD: usize = 1 + PIXELS;
+/// Records of which the labels are read at once.
+const AT_ONCE: usize = 1000;
 const CLASSES: u8 = 10;
 
 /// The two layouts.
@@ -108,8 +119,13 @@ pub enum Cifar10Error {
     },
     /// An archive is damaged or is not one.
     #[error(
-        "cannot unpack {}: {source}; it is damaged or no .tar.gz, download it again",
-        path.display()
+        "cannot unpack {}: {source}; {}",
+        path.display(),
+        if source.kind() == unfold::TOO_LONG {
+            "unpack it with tar if it is what it should be, and give its folder"
+        } else {
+            "it is damaged or no .tar.gz, download it again"
+        }
     )]
     Archive {
         /// The archive.
@@ -250,7 +266,7 @@ impl Exclusions {
     }
 }
 
-/// Reads a split, with its classes, from the folder of the batch files, a folder around it, or the
+/// Opens a split, with its classes, in the folder of the batch files, a folder around it, or the
 /// archive.
 ///
 /// Any whole number of records per file is accepted, so that small sets of the same layout can
@@ -259,21 +275,22 @@ impl Exclusions {
 /// # Errors
 /// A path without the set, a file that is missing, truncated or of another layout, or an
 /// exclusion list that does not fit the images.
-pub fn read(
+pub fn open(
     path: &Path,
     split: Split,
     exclude: Option<&Exclusions>,
 ) -> Result<ImageSet, Cifar10Error> {
-    let files = match locate(path, split)? {
-        Source::Folder(folder, layout) => from_folder(&folder, layout, split)?,
-        Source::Archive(archive) => from_archive(&archive, split)?,
+    let (place, files) = match locate(path, split)? {
+        Source::Folder(folder, layout) => in_folder(&folder, layout, split)?,
+        Source::Archive(archive) => in_archive(&archive, split)?,
     };
     let mut all = Collected::default();
-    for (name, path, bytes) in files {
-        all.add(name, &path, &bytes, exclude)?;
+    for (index, file) in files.iter().enumerate() {
+        all.add(index, file, exclude)?;
     }
-    let Collected { pixels, classes, excluded } = all;
-    let images = to_images(classes.len(), pixels);
+    let Collected { positions, classes, excluded } = all;
+    let paths = files.into_iter().map(|file| file.path).collect();
+    let images = Batches { place, paths, positions, held: RefCell::new(None) };
     let split = split.name().to_owned();
     let set = ImageSet::of(images, "cifar10".to_owned());
     Ok(ImageSet { classes, hashes_classes: true, split, excluded, ..set })
@@ -290,9 +307,17 @@ pub fn is_at(path: &Path) -> bool {
     [Split::Train, Split::Test].into_iter().any(|split| locate(path, split).is_ok())
 }
 
+/// A batch file: its name in the binary version, its path, and the labels of its records.
+struct BatchFile {
+    name: &'static str,
+    path: PathBuf,
+    labels: Vec<u8>,
+}
+
 #[derive(Default)]
 struct Collected {
-    pixels: Vec<u8>,
+    /// Of each image, the index of its file and that of its record.
+    positions: Vec<(usize, usize)>,
     classes: Vec<u8>,
     excluded: BTreeMap<String, usize>,
 }
@@ -300,29 +325,23 @@ struct Collected {
 impl Collected {
     fn add(
         &mut self,
-        name: &str,
-        path: &Path,
-        bytes: &[u8],
+        file: usize,
+        BatchFile { name, path, labels }: &BatchFile,
         exclude: Option<&Exclusions>,
     ) -> Result<(), Cifar10Error> {
-        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
-            return Err(Cifar10Error::Length { path: path.to_path_buf(), bytes: bytes.len() });
-        }
-        let records = bytes.len() / RECORD;
         let mut left_out = exclude.map(|list| list.of(name)).unwrap_or_default();
         let mismatch =
             |index: usize, entry: &Entry, found: String| Cifar10Error::ExclusionMismatch {
                 path: exclude.map(|list| list.path.clone()).unwrap_or_default(),
                 line: entry.line,
-                file: name.to_owned(),
+                file: (*name).to_owned(),
                 index,
                 label: entry.label,
                 found,
             };
-        for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
-            let label = record[0];
+        for (index, &label) in labels.iter().enumerate() {
             if label >= CLASSES {
-                return Err(Cifar10Error::Label { path: path.to_path_buf(), index, label });
+                return Err(Cifar10Error::Label { path: path.clone(), index, label });
             }
             if let Some(entry) = left_out.remove(&index) {
                 if entry.label != label {
@@ -332,13 +351,121 @@ impl Collected {
                 continue;
             }
             self.classes.push(label);
-            self.pixels.extend_from_slice(&record[1..]);
+            self.positions.push((file, index));
         }
         if let Some((&index, entry)) = left_out.first_key_value() {
+            let records = labels.len();
             return Err(mismatch(index, entry, format!("only {records} images, none")));
         }
         Ok(())
     }
+}
+
+/// Where records are.
+enum Place {
+    /// In files of their own.
+    Folder(Layout, Vec<Content>),
+    /// In an archive's members, at these places in the order of the archive.
+    Archive(PathBuf, Content, Vec<(usize, Layout)>),
+}
+
+/// The images of a split, which are read from their files each time.
+struct Batches {
+    place: Place,
+    /// Of each file.
+    paths: Vec<PathBuf>,
+    /// Of each image, the index of its file and that of its record.
+    positions: Vec<(usize, usize)>,
+    /// The records of the last file that could not be read in part.
+    held: RefCell<Option<(usize, Vec<u8>)>>,
+}
+
+impl Images for Batches {
+    fn shape(&self) -> [usize; 4] {
+        [self.positions.len(), CHANNELS, SIDE, SIDE]
+    }
+
+    fn read(&self, positions: Range<usize>) -> DataResult<Array4<u8>> {
+        let wanted = &self.positions[positions];
+        let mut pixels = Vec::with_capacity(wanted.len() * PIXELS);
+        for of_file in wanted.chunk_by(|a, b| a.0 == b.0) {
+            let ((file, first), (_, last)) = (of_file[0], of_file[of_file.len() - 1]);
+            let records = self.records(file, first..last + 1)?;
+            for (_, index) in of_file {
+                let record = (index - first) * RECORD;
+                pixels.extend_from_slice(&records[record + 1..record + RECORD]);
+            }
+        }
+        Ok(Array4::from_shape_vec((wanted.len(), CHANNELS, SIDE, SIDE), pixels)
+            .expect("invariant: a record of pixels for each image"))
+    }
+}
+
+impl Batches {
+    /// Some records of a file.
+    fn records(&self, file: usize, records: Range<usize>) -> Result<Vec<u8>, Cifar10Error> {
+        if let Place::Folder(Layout::Binary, files) = &self.place {
+            return plain_records(&self.paths[file], &files[file], records);
+        }
+        let mut held = self.held.borrow_mut();
+        if held.as_ref().is_none_or(|(other, _)| *other != file) {
+            // Before the next one is read.
+            *held = None;
+            *held = Some((file, self.whole(file)?));
+        }
+        let whole = held.as_ref().map_or(&[][..], |(_, whole)| whole);
+        Ok(whole[records.start * RECORD..records.end * RECORD].to_vec())
+    }
+
+    /// All records of a file.
+    fn whole(&self, file: usize) -> Result<Vec<u8>, Cifar10Error> {
+        let path = &self.paths[file];
+        match &self.place {
+            Place::Folder(layout, files) => layout.records(path, all_bytes(path, &files[file])?),
+            Place::Archive(archive, content, members) => {
+                let (at, layout) = members[file];
+                let mut bytes = vec![];
+                let mut unpacked = tar::Archive::new(content.reader());
+                let read = unpacked.entries().and_then(|mut entries| {
+                    let member = entries.nth(at).ok_or(io::ErrorKind::UnexpectedEof)?;
+                    member?.read_to_end(&mut bytes)
+                });
+                let damaged = |source| Cifar10Error::Archive { path: archive.clone(), source };
+                read.map_err(damaged)?;
+                layout.records(path, bytes)
+            }
+        }
+    }
+}
+
+/// Some records of a binary file.
+fn plain_records(
+    path: &Path,
+    content: &Content,
+    records: Range<usize>,
+) -> Result<Vec<u8>, Cifar10Error> {
+    let at = (records.start * RECORD) as u64;
+    content.bytes(at, records.len() * RECORD).map_err(|source| read_error(path, source))
+}
+
+fn all_bytes(path: &Path, content: &Content) -> Result<Vec<u8>, Cifar10Error> {
+    let mut bytes = vec![];
+    content.reader().read_to_end(&mut bytes).map_err(|source| read_error(path, source))?;
+    Ok(bytes)
+}
+
+/// The labels of records.
+fn labels(records: &[u8]) -> impl Iterator<Item = u8> {
+    records.iter().step_by(RECORD).copied()
+}
+
+/// Makes sure that a file holds whole records, and at least one.
+fn check_length(path: &Path, bytes: u64) -> Result<(), Cifar10Error> {
+    if bytes > 0 && bytes.is_multiple_of(RECORD as u64) {
+        return Ok(());
+    }
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    Err(Cifar10Error::Length { path: path.to_path_buf(), bytes })
 }
 
 enum Source {
@@ -367,38 +494,50 @@ fn locate(path: &Path, split: Split) -> Result<Source, Cifar10Error> {
     Err(Cifar10Error::NotFound { path: path.to_path_buf(), file })
 }
 
-/// Its name in the binary version, its path, and its records.
-type BatchFile = (&'static str, PathBuf, Vec<u8>);
-
-fn from_folder(
+fn in_folder(
     folder: &Path,
     layout: Layout,
     split: Split,
-) -> Result<Vec<BatchFile>, Cifar10Error> {
-    let read = |&file: &&'static str| {
-        let path = folder.join(layout.name(file));
-        match file::read(&path) {
-            Ok(bytes) => {
-                let records = layout.records(&path, bytes)?;
-                Ok((file, path, records))
-            }
+) -> Result<(Place, Vec<BatchFile>), Cifar10Error> {
+    let (mut contents, mut files) = (vec![], vec![]);
+    for &name in split.files() {
+        let path = folder.join(layout.name(name));
+        let content = match file::open(&path).and_then(Content::plain) {
+            Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = layout.name(file);
-                Err(Cifar10Error::MissingFile { path: folder.to_path_buf(), file })
+                let file = layout.name(name);
+                return Err(Cifar10Error::MissingFile { path: folder.to_path_buf(), file });
             }
-            Err(source) => Err(read_error(&path, source)),
+            Err(source) => return Err(read_error(&path, source)),
+        };
+        let mut found = vec![];
+        if layout == Layout::Binary {
+            let length = content.length().map_err(|source| read_error(&path, source))?;
+            check_length(&path, length)?;
+            let n = usize::try_from(length).unwrap_or(usize::MAX) / RECORD;
+            for first in (0..n).step_by(AT_ONCE) {
+                let some = plain_records(&path, &content, first..(first + AT_ONCE).min(n))?;
+                found.extend(labels(&some));
+            }
+        } else {
+            let records = layout.records(&path, all_bytes(&path, &content)?)?;
+            check_length(&path, records.len() as u64)?;
+            found.extend(labels(&records));
         }
-    };
-    split.files().iter().map(read).collect()
+        contents.push(content);
+        files.push(BatchFile { name, path, labels: found });
+    }
+    Ok((Place::Folder(layout, contents), files))
 }
 
-fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Error> {
+fn in_archive(path: &Path, split: Split) -> Result<(Place, Vec<BatchFile>), Cifar10Error> {
     let damaged = |source| Cifar10Error::Archive { path: path.to_path_buf(), source };
     let file = file::open(path).map_err(|source| read_error(path, source))?;
-    let packed = file::length(&file).unwrap_or(0);
-    let mut archive = tar::Archive::new(Unfolding::new(GzDecoder::new(file), packed));
+    let length = file.metadata().map_err(|source| read_error(path, source))?.len();
+    let content =
+        Content::part(file, 0, length, Packing::Gzip).map_err(|source| read_error(path, source))?;
     let mut found = BTreeMap::new();
-    for entry in archive.entries().map_err(damaged)? {
+    for (at, entry) in tar::Archive::new(content.reader()).entries().map_err(damaged)?.enumerate() {
         let mut entry = entry.map_err(damaged)?;
         let inner = entry.path().map_err(damaged)?.into_owned();
         let Some(name) = inner.file_name().and_then(|name| name.to_str()) else { continue };
@@ -406,25 +545,25 @@ fn from_archive(path: &Path, split: Split) -> Result<Vec<BatchFile>, Cifar10Erro
             let file = split.files().iter().find(|file| layout.name(file) == name);
             file.map(|&file| (layout, file))
         };
-        if let Some((layout, file)) = of(Layout::Binary).or_else(|| of(Layout::Python)) {
+        if let Some((layout, name)) = of(Layout::Binary).or_else(|| of(Layout::Python)) {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(damaged)?;
-            let inner = path.join(inner);
-            let records = layout.records(&inner, bytes)?;
-            found.insert(file, (file, inner, records));
+            let path = path.join(inner);
+            let records = layout.records(&path, bytes)?;
+            check_length(&path, records.len() as u64)?;
+            let labels = labels(&records).collect();
+            found.insert(name, ((at, layout), BatchFile { name, path, labels }));
         }
     }
-    let take = |&file: &&'static str| {
-        found
+    let (mut members, mut files) = (vec![], vec![]);
+    for &file in split.files() {
+        let (member, batch) = found
             .remove(file)
-            .ok_or_else(|| Cifar10Error::MissingFile { path: path.to_path_buf(), file })
-    };
-    split.files().iter().map(take).collect()
-}
-
-fn to_images(n: usize, pixels: Vec<u8>) -> Array4<u8> {
-    Array4::from_shape_vec((n, CHANNELS, SIDE, SIDE), pixels)
-        .expect("invariant: one record of pixels per label")
+            .ok_or_else(|| Cifar10Error::MissingFile { path: path.to_path_buf(), file })?;
+        members.push(member);
+        files.push(batch);
+    }
+    Ok((Place::Archive(path.to_path_buf(), content, members), files))
 }
 
 fn read_error(path: &Path, source: io::Error) -> Cifar10Error {
@@ -442,6 +581,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::HeldSet;
 
     fn plane(i: usize) -> u8 {
         u8::try_from(i % 251).unwrap()
@@ -479,6 +619,14 @@ mod tests {
         Exclusions::read(&path)
     }
 
+    fn read(
+        path: &Path,
+        split: Split,
+        exclude: Option<&Exclusions>,
+    ) -> Result<HeldSet, Cifar10Error> {
+        open(path, split, exclude).map(|set| set.held().unwrap())
+    }
+
     #[test]
     fn folder_parent_folder_and_archive_hold_the_same_set() {
         let dir = TempDir::new().unwrap();
@@ -490,7 +638,15 @@ mod tests {
         for split in [Split::Train, Split::Test] {
             let set = read(&inner, split, None).unwrap();
             for path in [dir.path(), &archive, elsewhere.path()] {
-                assert_eq!(read(path, split, None).unwrap(), set);
+                let same = read(path, split, None).unwrap();
+                assert_eq!((same.images, same.classes), (set.images.clone(), set.classes.clone()));
+                // In any order, over the ends of files.
+                let again = open(path, split, None).unwrap().images;
+                let n = set.len();
+                for positions in [n - 1..n, 0..1, n / 2..n, 1..n / 2 + 1] {
+                    let expected = set.images.slice(ndarray::s![positions.clone(), .., .., ..]);
+                    assert_eq!(again.read(positions).unwrap(), expected);
+                }
             }
         }
     }
@@ -522,7 +678,7 @@ mod tests {
             set.images.index_axis(ndarray::Axis(0), 2),
             whole.images.index_axis(ndarray::Axis(0), 3)
         );
-        assert_ne!(set.sha256(), whole.sha256());
+        assert_ne!(set.sha256().unwrap(), whole.sha256().unwrap());
     }
 
     #[test]
@@ -530,7 +686,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         write_set(dir.path());
         let set = read(dir.path(), Split::Test, None).unwrap();
-        assert_eq!(set.sha256(), crate::data::sha256(&batch(7)));
+        assert_eq!(set.sha256().unwrap(), crate::data::sha256(&batch(7)));
     }
 
     #[test]
@@ -602,7 +758,8 @@ mod tests {
             assert_eq!(counts, [n / 10; 10]);
             let kept = read(&path, split, list.as_ref()).unwrap();
             assert_eq!(kept.len() + kept.excluded.values().sum::<usize>(), n);
-            eprintln!("{} {} {:?} {}", split.name(), kept.len(), kept.excluded, set.sha256());
+            let hash = set.sha256().unwrap();
+            eprintln!("{} {} {:?} {hash}", split.name(), kept.len(), kept.excluded);
             // The published mean of the training images: 0.4914, 0.4822, 0.4465 of 255.
             let mean = set.images.mapv(f64::from).mean_axis(ndarray::Axis(0)).unwrap() / 255.0;
             for (channel, expected) in mean.outer_iter().zip([0.4914, 0.4822, 0.4465]) {

@@ -10,14 +10,14 @@
 //! which Pillow cuts off at 255, and a PNM whose maximum is not 1, 255 or 65535.
 
 use std::{
-    io::{BufReader, Read, Seek, SeekFrom},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use image::{
     ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader,
-    Limits, codecs::pnm::PnmDecoder,
+    Limits, codecs::pnm::PnmDecoder, metadata::Orientation,
 };
 
 use crate::data::file;
@@ -39,93 +39,156 @@ pub(super) fn is_image(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
+/// What is known of an image before its pixels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// Width and height.
+    pub(super) size: (u32, u32),
+    pub(super) has_colour: bool,
+}
+
+/// Looks at an image without decoding its pixels.
+///
+/// # Errors
+/// As [`decode`], but for damage and transparency among the pixels.
+pub(super) fn look(path: &Path) -> Result<Outline> {
+    let Opened { decoder, orientation, .. } = Opened::new(path)?;
+    let (width, height) = decoder.dimensions();
+    let turned = matches!(
+        orientation,
+        Some(
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        )
+    );
+    let size = if turned { (height, width) } else { (width, height) };
+    Ok(Outline { size, has_colour: decoder.color_type().has_color() })
+}
+
 /// One image, grey or in colour, of 8 bits a channel.
 ///
 /// # Errors
 /// A file that is damaged or of another format, whatever its name, or colours that have no one
 /// answer.
 pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
-    let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let read = |source| Error::Read { path: path.to_path_buf(), source };
-    let damaged = |error: ImageError| match error {
-        ImageError::Unsupported(error) => refuse(format!(
-            "it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel"
-        )),
-        ImageError::Limits(_) => refuse(format!(
-            "decoding it takes more memory than {} pixels do, the most that are read",
-            limits::PIXELS
-        )),
-        error => refuse(format!(
-            "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
-             name"
-        )),
-    };
-    let file = BufReader::new(file::open(path).map_err(read)?);
-    let mut reader = ImageReader::new(file).with_guessed_format().map_err(read)?;
-    let format = reader.format();
-    if format == Some(ImageFormat::Jpeg) {
-        let jpeg = Jpeg::look_at(path).map_err(read)?;
-        if jpeg.is_cmyk {
-            return Err(refuse(CMYK.to_owned()));
-        }
-        if !jpeg.is_whole {
-            return Err(refuse(
-                "it is cut off: its end marker is missing, and the rest would be grey".to_owned(),
-            ));
-        }
-    }
-    if format == Some(ImageFormat::Png) && has_torn_palette(path).map_err(read)? {
-        return Err(refuse("its palette is damaged: fetch it again".to_owned()));
-    }
-    if format == Some(ImageFormat::Pnm)
-        && let Some(maximum) = pnm_maximum(path).map_err(read)?
-        && ![1, 255, 65535].contains(&maximum)
-    {
-        return Err(refuse(format!("its largest value is {maximum}: save it with 255")));
-    }
-    reader.limits(of_a_decoder());
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let Opened { decoder, format, orientation } = Opened::new(path)?;
     let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(refuse(format!("it has no pixels: it says {width} x {height}")));
-    }
-    if u64::from(width) * u64::from(height) > limits::PIXELS {
-        return Err(refuse(format!(
-            "it says that it has {width} x {height} pixels; at most {} are read",
-            limits::PIXELS
-        )));
-    }
-    match decoder.original_color_type() {
-        ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => {
-            return Err(refuse(CMYK.to_owned()));
-        }
-        ExtendedColorType::L16 | ExtendedColorType::La16 => {
-            return Err(refuse(
-                "it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits"
-                    .to_owned(),
-            ));
-        }
-        ExtendedColorType::Rgb32F | ExtendedColorType::Rgba32F => {
-            return Err(refuse("its values are floats: save it with 8 bits a channel".to_owned()));
-        }
-        _ => {}
-    }
     let large = u64::from(width) * u64::from(height) > limits::PIXELS / 16;
     let _alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-    let orientation = match format {
-        Some(ImageFormat::Tiff) => Some(decoder.orientation().map_err(damaged)?),
-        _ => None,
-    };
-    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(path, error))?;
     if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] != u8::MAX) {
-        return Err(refuse(
-            "it has transparent pixels: flatten it onto a background first".to_owned(),
-        ));
+        let problem = "it has transparent pixels: flatten it onto a background first".to_owned();
+        return Err(Error::Format { path: path.to_path_buf(), problem });
     }
     if let Some(orientation) = orientation {
         image.apply_orientation(orientation);
     }
     Ok(to_bytes(image, format))
+}
+
+fn damaged(path: &Path, error: ImageError) -> Error {
+    let problem = match error {
+        ImageError::Unsupported(error) => {
+            format!("it is of a kind that is not read ({error}): save it as PNG, 8 bits a channel")
+        }
+        ImageError::Limits(_) => format!(
+            "decoding it takes more memory than {} pixels do, the most that are read",
+            limits::PIXELS
+        ),
+        error => format!(
+            "it cannot be decoded ({error}): it is damaged, or none of {FORMATS} in spite of its \
+             name"
+        ),
+    };
+    Error::Format { path: path.to_path_buf(), problem }
+}
+
+/// An image whose header was read.
+struct Opened<D> {
+    decoder: D,
+    format: Option<ImageFormat>,
+    /// Of a TIFF, what Pillow turns it by.
+    orientation: Option<Orientation>,
+}
+
+impl Opened<()> {
+    fn new(path: &Path) -> Result<Opened<impl ImageDecoder>> {
+        let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
+        let read = |source| Error::Read { path: path.to_path_buf(), source };
+        let file = file::open(path).map_err(read)?;
+        let length = file::length(&file);
+        let reader = ImageReader::new(BufReader::new(file)).with_guessed_format();
+        let mut reader = reader.map_err(read)?;
+        let format = reader.format();
+        if format == Some(ImageFormat::Jpeg) {
+            // Its decoder holds the whole file.
+            if length.is_none_or(|length| length > limits::JPEG) {
+                return Err(refuse(format!(
+                    "it is a JPEG of more than {} bytes, which no image of {} pixels takes: save it \
+                     again, without what is not image",
+                    limits::JPEG,
+                    limits::PIXELS
+                )));
+            }
+            let jpeg = Jpeg::look_at(path).map_err(read)?;
+            if jpeg.is_cmyk {
+                return Err(refuse(CMYK.to_owned()));
+            }
+            if !jpeg.is_whole {
+                return Err(refuse(
+                    "it is cut off: its end marker is missing, and the rest would be grey"
+                        .to_owned(),
+                ));
+            }
+        }
+        if format == Some(ImageFormat::Png) && has_torn_palette(path).map_err(read)? {
+            return Err(refuse("its palette is damaged: fetch it again".to_owned()));
+        }
+        if format == Some(ImageFormat::Pnm)
+            && let Some(maximum) = pnm_maximum(path).map_err(read)?
+            && ![1, 255, 65535].contains(&maximum)
+        {
+            return Err(refuse(format!("its largest value is {maximum}: save it with 255")));
+        }
+        reader.limits(of_a_decoder());
+        let mut decoder = reader.into_decoder().map_err(|error| damaged(path, error))?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(refuse(format!("it has no pixels: it says {width} x {height}")));
+        }
+        if u64::from(width) * u64::from(height) > limits::PIXELS {
+            return Err(refuse(format!(
+                "it says that it has {width} x {height} pixels; at most {} are read",
+                limits::PIXELS
+            )));
+        }
+        match decoder.original_color_type() {
+            ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => {
+                return Err(refuse(CMYK.to_owned()));
+            }
+            ExtendedColorType::L16 | ExtendedColorType::La16 => {
+                return Err(refuse(
+                    "it is grey of 16 bits, which Pillow cuts off at 255: save it with 8 bits"
+                        .to_owned(),
+                ));
+            }
+            ExtendedColorType::Rgb32F | ExtendedColorType::Rgba32F => {
+                return Err(refuse(
+                    "its values are floats: save it with 8 bits a channel".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+        let orientation = match format {
+            Some(ImageFormat::Tiff) => {
+                Some(decoder.orientation().map_err(|error| damaged(path, error))?)
+            }
+            _ => None,
+        };
+        Ok(Opened { decoder, format, orientation })
+    }
 }
 
 /// Held while a large image is decoded: on many threads at once, they would take many times the memory.
@@ -189,9 +252,7 @@ impl Jpeg {
             match byte[0] {
                 // Start of a scan: numbers follow, in which 0xff stands before 0 alone.
                 0xda => {
-                    let mut numbers = vec![];
-                    file.read_to_end(&mut numbers)?;
-                    jpeg.is_whole = numbers.windows(2).any(|pair| pair == [0xff, 0xd9]);
+                    jpeg.is_whole = has_end(&mut file)?;
                     return Ok(jpeg);
                 }
                 0xc4 | 0xc8 | 0xcc => {}
@@ -208,6 +269,21 @@ impl Jpeg {
             file.seek_relative(rest)?;
         }
         Ok(jpeg)
+    }
+}
+
+/// Whether the two bytes of the end marker are among those that follow.
+fn has_end(file: &mut impl BufRead) -> std::io::Result<bool> {
+    let mut before = 0;
+    loop {
+        let piece = file.fill_buf()?;
+        let Some(&last) = piece.last() else { return Ok(false) };
+        if before == 0xff && piece[0] == 0xd9 || piece.windows(2).any(|pair| pair == [0xff, 0xd9]) {
+            return Ok(true);
+        }
+        before = last;
+        let length = piece.len();
+        file.consume(length);
     }
 }
 
@@ -266,6 +342,33 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_jpeg_is_found_across_the_pieces_in_which_it_is_read() {
+        let found =
+            |bytes: &[u8], piece| has_end(&mut BufReader::with_capacity(piece, bytes)).unwrap();
+        for piece in 1..6 {
+            assert!(found(&[1, 2, 0xff, 0xd9, 3], piece) && found(&[0xff, 0xd9], piece));
+            assert!(!found(&[0xff, 0, 0xd9, 0xff], piece) && !found(&[0xd9, 0xff], piece));
+            assert!(!found(&[], piece));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_is_longer_than_any_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long.jpg");
+        std::fs::copy(golden().join("rgb.jpg"), &path).unwrap();
+        // What follows the end of an image is not looked at.
+        let extend = |length| {
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        };
+        extend(limits::JPEG);
+        assert!(look(&path).is_ok());
+        extend(limits::JPEG + 1);
+        let error = decode(&path).unwrap_err().to_string();
+        assert!(error.contains("it is a JPEG of more than 268435456 bytes"), "{error}");
+    }
+
+    #[test]
     fn an_image_without_pixels_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.pbm");
@@ -319,6 +422,10 @@ mod tests {
             };
             let size: Vec<u32> = serde_json::from_value(pillow["size"].clone()).unwrap();
             assert_eq!(<[u32; 2]>::from(image.dimensions()), *size, "{name}");
+            let outline = look(&golden().join(name)).unwrap();
+            let decoded = decode(&golden().join(name)).unwrap();
+            assert_eq!(outline.size, image.dimensions(), "{name}");
+            assert_eq!(outline.has_colour, decoded.color().has_color(), "{name}");
             let bytes: Vec<u8> = serde_json::from_value(pillow["rgb"].clone()).unwrap();
             let off = image.as_raw().iter().zip(&bytes).map(|(a, b)| a.abs_diff(*b)).max();
             // Two decoders of a lossy format need not agree to the bit.

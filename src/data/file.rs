@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::Path,
 };
 
@@ -35,6 +35,36 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 /// The length of a file; none of a pipe.
 pub(crate) fn length(file: &File) -> Option<u64> {
     file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len())
+}
+
+/// What tells a file that was written to from what it was: its length, and when it last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file as it is now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self { length: found.len(), changed: (found.mtime(), found.mtime_nsec()) })
+    }
+
+    /// Makes sure that a file is as it was.
+    ///
+    /// # Errors
+    /// One that is not: what was read of it before and what would be read now are of two files.
+    pub(crate) fn check(&self, file: &File) -> io::Result<()> {
+        if *self == Self::of(file)? {
+            return Ok(());
+        }
+        let problem = "it changed while it was being read; once nothing writes to it, start again";
+        Err(io::Error::other(problem))
+    }
 }
 
 /// The bytes of a file.

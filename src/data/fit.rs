@@ -5,7 +5,7 @@
 //! the published reference statistics of resized sets were made of; a JPEG decodes to bytes that
 //! may differ by one from those of another decoder.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, path::Path, str::FromStr};
 
 use image::{DynamicImage, GenericImageView, GrayImage, RgbImage, imageops};
 use ndarray::{Array4, ArrayView3, Axis};
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::{
     data::{
-        Error, ImageSet, Result,
+        Error, ImageSet, Images, Result, Stored,
         resample::{Filter, resample},
     },
     limits,
@@ -123,59 +123,69 @@ impl Fit {
         self.filter.unwrap_or_else(|| self.resize.default_filter())
     }
 
-    /// Resizes one image; channels are left alone.
-    pub(super) fn resize(self, image: DynamicImage) -> Result<DynamicImage> {
-        let (width, height) = image.dimensions();
-        let filter = self.filter();
+    /// The size, width and height, to which an image of another is resized.
+    pub(super) fn size(self, (width, height): (u32, u32)) -> Result<(u32, u32)> {
         match self.resize {
-            Resize::None => Ok(image),
-            Resize::Celeba(side) if (width, height) == CELEBA => {
-                let (left, top, edge) = FACE;
-                Ok(resample(&image.crop_imm(left, top, edge, edge), side, side, filter))
-            }
+            Resize::None => Ok((width, height)),
+            Resize::Celeba(side) if (width, height) == CELEBA => Ok((side, side)),
             Resize::Celeba(_) => Err(Error::Celeba { width, height }),
+            Resize::Pad(side) if width > side || height > side => {
+                Err(Error::Pad { side, width, height })
+            }
+            Resize::ResizeCrop(side) if (width, height) != (side, side) => {
+                within_limits(longer(side, (width, height)), height)?;
+                Ok((side, side))
+            }
+            Resize::Squash(side) if (width, height) != (side, side) => {
+                within_limits((side, side), height)?;
+                Ok((side, side))
+            }
             Resize::Pad(side)
             | Resize::CenterCrop(side)
             | Resize::ResizeCrop(side)
-            | Resize::Squash(side)
-                if (width, height) == (side, side) =>
-            {
-                Ok(image)
+            | Resize::Squash(side) => Ok((side, side)),
+        }
+    }
+
+    /// Resizes one image; channels are left alone.
+    pub(super) fn resize(self, image: DynamicImage) -> Result<DynamicImage> {
+        let (width, height) = image.dimensions();
+        if self.size((width, height))? == (width, height) {
+            return Ok(image);
+        }
+        let filter = self.filter();
+        Ok(match self.resize {
+            Resize::None => image,
+            Resize::Celeba(side) => {
+                let (left, top, edge) = FACE;
+                resample(&image.crop_imm(left, top, edge, edge), side, side, filter)
             }
             Resize::Pad(side) => pad(&image, side),
             Resize::CenterCrop(side) => {
                 let edge = width.min(height);
                 let (left, top) = ((width - edge) / 2, (height - edge) / 2);
-                Ok(resample(&image.crop_imm(left, top, edge, edge), side, side, filter))
+                resample(&image.crop_imm(left, top, edge, edge), side, side, filter)
             }
             Resize::ResizeCrop(side) => {
-                let long = |edge: u32| {
-                    let pixels = u64::from(side) * u64::from(edge) / u64::from(width.min(height));
-                    u32::try_from(pixels).unwrap_or(u32::MAX)
-                };
-                let (width, height) = (long(width), long(height));
-                within_limits((width, height), image.height())?;
+                let (width, height) = longer(side, (width, height));
                 let image = resample(&image, width, height, filter);
-                Ok(image.crop_imm(margin(width - side), margin(height - side), side, side))
+                image.crop_imm(margin(width - side), margin(height - side), side, side)
             }
-            Resize::Squash(side) => {
-                within_limits((side, side), height)?;
-                Ok(resample(&image, side, side, filter))
-            }
-        }
+            Resize::Squash(side) => resample(&image, side, side, filter),
+        })
     }
 
-    /// Resizes and colours a set, and adds to its name what was done.
+    /// Resizes and colours a set, image by image as they are read, and adds to its name what is done.
     pub(super) fn apply(self, mut set: ImageSet) -> Result<ImageSet> {
+        let [c, h, w] = set.shape();
+        let mut shape = [if self.rgb { 3 } else { c }, h, w];
         if self.resize != Resize::None {
-            let views: Vec<_> = set.images.outer_iter().collect();
-            let resized: Vec<DynamicImage> = views
-                .into_par_iter()
-                .map(|image| self.resize(to_image(image)))
-                .collect::<Result<_>>()?;
-            set.images = to_array(&resized, set.images.len_of(Axis(1)) == 3);
+            let (width, height) = self.size((side(w), side(h)))?;
+            shape[1..].copy_from_slice(&[height as usize, width as usize]);
         }
-        set.images = self.colour(set.images);
+        if shape != [c, h, w] {
+            set.images = Stored::new(Fitted { of: set.images, fit: self, shape });
+        }
         set.name += &self.to_string();
         Ok(set)
     }
@@ -194,6 +204,47 @@ impl Fit {
     }
 }
 
+/// Images that are changed as they are read.
+struct Fitted {
+    of: Stored,
+    fit: Fit,
+    shape: [usize; 3],
+}
+
+impl Images for Fitted {
+    fn shape(&self) -> [usize; 4] {
+        let [c, h, w] = self.shape;
+        [self.of.shape()[0], c, h, w]
+    }
+
+    fn read(&self, positions: Range<usize>) -> Result<Array4<u8>> {
+        let images = self.of.read(positions)?;
+        if images.shape()[2..] == self.shape[1..] {
+            return Ok(self.fit.colour(images));
+        }
+        let views: Vec<_> = images.outer_iter().collect();
+        let fit = self.fit;
+        let resized = views.into_par_iter().map(|image| fit.resize(to_image(image)));
+        let resized: Vec<DynamicImage> = resized.collect::<Result<_>>()?;
+        let [_, h, w] = self.shape;
+        let size = (images.len_of(Axis(1)), h, w);
+        Ok(fit.colour(to_array(&resized, size)))
+    }
+
+    fn file(&self, position: usize) -> Option<&Path> {
+        self.of.file(position)
+    }
+}
+
+/// An image's size once its shorter side is resampled to `side`.
+fn longer(side: u32, (width, height): (u32, u32)) -> (u32, u32) {
+    let long = |edge: u32| {
+        let pixels = u64::from(side) * u64::from(edge) / u64::from(width.min(height));
+        u32::try_from(pixels).unwrap_or(u32::MAX)
+    };
+    (long(width), long(height))
+}
+
 /// What is cut off before the centre: half of the surplus, and half a pixel to the even side, as
 /// Python rounds.
 fn margin(surplus: u32) -> u32 {
@@ -209,21 +260,22 @@ fn within_limits((width, height): (u32, u32), rows: u32) -> Result<()> {
     Ok(())
 }
 
-fn pad(image: &DynamicImage, side: u32) -> Result<DynamicImage> {
+fn pad(image: &DynamicImage, side: u32) -> DynamicImage {
     let (width, height) = image.dimensions();
-    if width > side || height > side {
-        return Err(Error::Pad { side, width, height });
-    }
     let (left, top) = (i64::from((side - width) / 2), i64::from((side - height) / 2));
     let mut frame = DynamicImage::new(side, side, image.color());
     imageops::replace(&mut frame, image, left, top);
-    Ok(frame)
+    frame
+}
+
+/// A number of pixels in a row or column.
+fn side(pixels: usize) -> u32 {
+    u32::try_from(pixels).unwrap_or(u32::MAX)
 }
 
 /// An image `[C, H, W]` of one or three channels.
 fn to_image(image: ArrayView3<'_, u8>) -> DynamicImage {
     let (channels, h, w) = image.dim();
-    let side = |pixels: usize| u32::try_from(pixels).expect("invariant: read as an image");
     let bytes: Vec<u8> = image.permuted_axes([1, 2, 0]).iter().copied().collect();
     let whole = "invariant: a byte for every channel and pixel";
     if channels == 1 {
@@ -233,20 +285,17 @@ fn to_image(image: ArrayView3<'_, u8>) -> DynamicImage {
     }
 }
 
-/// Images of one size as an array of three channels, or of one if none of them is in colour.
-pub(super) fn to_array(images: &[DynamicImage], colour: bool) -> Array4<u8> {
-    let (width, height) = images.first().map_or((0, 0), GenericImageView::dimensions);
-    let channels = if colour { 3 } else { 1 };
-    let shape = (images.len(), height as usize, width as usize, channels);
-    let mut bytes = Vec::with_capacity(shape.0 * shape.1 * shape.2 * shape.3);
+/// Images of one size as an array of so many channels, 1 or 3, height and width.
+pub(super) fn to_array(images: &[DynamicImage], (c, h, w): (usize, usize, usize)) -> Array4<u8> {
+    let mut bytes = Vec::with_capacity(images.len() * c * h * w);
     for image in images {
-        if colour {
+        if c == 3 {
             bytes.extend_from_slice(&image.to_rgb8());
         } else {
             bytes.extend_from_slice(&image.to_luma8());
         }
     }
-    Array4::from_shape_vec(shape, bytes)
+    Array4::from_shape_vec((images.len(), h, w, c), bytes)
         .expect("invariant: images of one size")
         .permuted_axes([0, 3, 1, 2])
         .as_standard_layout()
@@ -264,17 +313,25 @@ mod tests {
         ImageSet::of(images, "digits".into())
     }
 
+    fn pixels(set: ImageSet) -> Array4<u8> {
+        let said = set.images.shape();
+        let images = set.held().unwrap().images;
+        assert_eq!(images.shape(), said);
+        images
+    }
+
     #[test]
     fn padding_keeps_every_pixel_and_is_black_around_them() {
         let fit = Fit { resize: "pad:32".parse().unwrap(), rgb: true, ..Fit::default() };
         let set = fit.apply(digits()).unwrap();
         assert_eq!((set.shape(), set.name.as_str()), ([3, 32, 32], "digits pad:32 rgb"));
+        let (images, digits) = (pixels(set), pixels(digits()));
         for c in 0..3 {
-            let inner = set.images.slice(ndarray::s![.., c, 2..30, 2..30]);
-            assert_eq!(inner, digits().images.index_axis(Axis(1), 0));
+            let inner = images.slice(ndarray::s![.., c, 2..30, 2..30]);
+            assert_eq!(inner, digits.index_axis(Axis(1), 0));
         }
         let total = |images: &Array4<u8>| images.iter().map(|&x| u64::from(x)).sum::<u64>();
-        assert_eq!(total(&set.images), 3 * total(&digits().images));
+        assert_eq!(total(&images), 3 * total(&digits));
     }
 
     #[test]
@@ -286,7 +343,7 @@ mod tests {
             let set = ImageSet::of(Array4::from_elem((1, 3, 10, 20), 77), "x".into());
             let set = fit.apply(set).unwrap();
             assert_eq!((set.shape(), set.name.as_str()), ([3, 8, 8], name));
-            assert!(set.images.iter().all(|&byte| byte == 77));
+            assert!(pixels(set).iter().all(|&byte| byte == 77));
         }
     }
 
@@ -295,7 +352,7 @@ mod tests {
         let images = Array4::from_shape_fn((1, 1, 4, 8), |(_, _, _, x)| u8::try_from(x).unwrap());
         let fit = Fit { resize: Resize::CenterCrop(4), ..Fit::default() };
         let set = fit.apply(ImageSet::of(images, "x".into())).unwrap();
-        assert_eq!(set.images.slice(ndarray::s![0, 0, 0, ..]).to_vec(), [2, 3, 4, 5]);
+        assert_eq!(pixels(set).slice(ndarray::s![0, 0, 0, ..]).to_vec(), [2, 3, 4, 5]);
     }
 
     /// Byte ((11 x^2 + 29 y^2 + 17 x y + 91 c) div 64) mod 256.
@@ -309,7 +366,7 @@ mod tests {
     /// The first six bytes in the order [y, x, c], and the sum of each byte times its position.
     fn fingerprint(set: &ImageSet) -> (Vec<u8>, u64) {
         let bytes: Vec<u8> =
-            set.images.view().permuted_axes([0, 2, 3, 1]).iter().copied().collect();
+            pixels(set.clone()).view().permuted_axes([0, 2, 3, 1]).iter().copied().collect();
         let sum = bytes.iter().zip(1_u64..).map(|(&byte, i)| u64::from(byte) * i).sum();
         (bytes[..6].to_vec(), sum)
     }
@@ -337,7 +394,12 @@ mod tests {
 
     #[test]
     fn nothing_asked_for_is_nothing_done() {
-        assert_eq!(Fit::default().apply(digits()).unwrap(), digits());
+        let set = Fit::default().apply(digits()).unwrap();
+        assert_eq!((set.name.as_str(), pixels(set.clone())), ("digits", pixels(digits())));
+        // One image of several is the same as among them.
+        let fit = Fit { resize: "squash:9".parse().unwrap(), rgb: true, ..Fit::default() };
+        let set = fit.apply(slopes(7, 11)).unwrap();
+        assert_eq!(set.images.read(0..1).unwrap(), pixels(set));
     }
 
     #[test]

@@ -8,36 +8,38 @@
 use std::{
     collections::BTreeMap,
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, GenericImageView};
+use image::DynamicImage;
 use ndarray::Array4;
 use rayon::prelude::*;
 
 use crate::data::{
-    Error, Fit, Result,
-    decode::{FORMATS, decode, is_image},
+    Error, Fit, Images, Result,
+    decode::{FORMATS, Outline, decode, is_image, look},
+    file::{self, Stamp},
     fit::to_array,
 };
 
+/// Files that are looked at at once.
+const LOOKED_AT: usize = 4096;
+
 /// The images of a folder.
-#[derive(Clone, Debug, PartialEq)]
 pub struct Folder {
-    /// `[N, C, H, W]`.
-    pub images: Array4<u8>,
-    /// Their files, in the same order.
-    pub files: Vec<PathBuf>,
+    /// `[N, C, H, W]`, each resized on its way in.
+    pub images: Files,
     /// What was passed over, a line each; none if everything is an image.
     pub notes: Vec<String>,
 }
 
-/// Reads the images of a folder, at most `limit`, each resized on its way in.
+/// Finds the images of a folder, at most `limit`.
 ///
 /// # Errors
 /// A folder without images, a file that is not what its name says, or files of several sizes once
 /// resized; the first such file is named.
-pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
+pub fn open(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
     let mut found = Listing::default();
     found.list(folder, &mut vec![])?;
     let Listing { mut files, others, loops } = found;
@@ -61,29 +63,78 @@ pub fn read(folder: &Path, limit: Option<usize>, fit: Fit) -> Result<Folder> {
     }));
     files.sort();
     files.truncate(limit.unwrap_or(usize::MAX));
-    Ok(Folder { images: read_files(&files, fit)?, files, notes })
+    Ok(Folder { images: Files::new(files, fit)?, notes })
 }
 
-/// Reads files, at least one, in their order.
-pub(super) fn read_files(files: &[PathBuf], fit: Fit) -> Result<Array4<u8>> {
-    let images: Vec<Result<DynamicImage>> =
-        files.par_iter().map(|path| named(path, fit.resize(decode(path)?))).collect();
-    // In order, so that the message does not depend on which thread was the first.
-    let images = images.into_iter().collect::<Result<Vec<_>>>()?;
-    let expected = images[0].dimensions();
-    for (path, image) in files.iter().zip(&images) {
-        let found = image.dimensions();
-        if found != expected {
-            let (path, first) = (path.clone(), files[0].clone());
-            return Err(Error::Sizes { path, found, first, expected });
+/// Images that have a file each, which is decoded each time it is asked for.
+pub struct Files {
+    paths: Vec<PathBuf>,
+    stamps: Vec<Stamp>,
+    fit: Fit,
+    shape: [usize; 3],
+}
+
+impl Files {
+    /// Looks at files, at least one, without decoding their pixels.
+    pub(super) fn new(paths: Vec<PathBuf>, fit: Fit) -> Result<Self> {
+        let (mut stamps, mut expected, mut has_colour) = (vec![], None, fit.rgb);
+        for some in paths.chunks(LOOKED_AT) {
+            let seen: Vec<_> = some.par_iter().map(|path| outline(path, fit)).collect();
+            // In order, so that the message does not depend on which thread was the first.
+            for (path, seen) in some.iter().zip(seen) {
+                let (outline, stamp) = seen?;
+                let (found, expected) = (outline.size, *expected.get_or_insert(outline.size));
+                if found != expected {
+                    let (path, first) = (path.clone(), paths[0].clone());
+                    return Err(Error::Sizes { path, found, first, expected });
+                }
+                has_colour |= outline.has_colour;
+                stamps.push(stamp);
+            }
         }
+        let (width, height) = expected.expect("invariant: there is a file");
+        let shape = [if has_colour { 3 } else { 1 }, height as usize, width as usize];
+        Ok(Self { paths, stamps, fit, shape })
     }
-    let colour = images.iter().any(|image| image.color().has_color());
-    Ok(fit.colour(to_array(&images, colour)))
+}
+
+impl Images for Files {
+    fn shape(&self) -> [usize; 4] {
+        let [c, h, w] = self.shape;
+        [self.paths.len(), c, h, w]
+    }
+
+    fn read(&self, positions: Range<usize>) -> Result<Array4<u8>> {
+        let [c, h, w] = self.shape;
+        let one = |position: usize| -> Result<DynamicImage> {
+            let path = &self.paths[position];
+            let image = named(path, self.fit.resize(decode(path)?))?;
+            let failed = |source| Error::Read { path: path.clone(), source };
+            self.stamps[position].check(&file::open(path).map_err(failed)?).map_err(failed)?;
+            Ok(image)
+        };
+        let images: Vec<Result<DynamicImage>> = positions.into_par_iter().map(one).collect();
+        // In order, as above.
+        let images = images.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(to_array(&images, (c, h, w)))
+    }
+
+    fn file(&self, position: usize) -> Option<&Path> {
+        self.paths.get(position).map(PathBuf::as_path)
+    }
+}
+
+/// What an image will be once it is resized, and what tells whether it is still the same.
+fn outline(path: &Path, fit: Fit) -> Result<(Outline, Stamp)> {
+    let failed = |source| Error::Read { path: path.to_path_buf(), source };
+    let stamp = file::open(path).and_then(|file| Stamp::of(&file)).map_err(failed)?;
+    let outline = look(path)?;
+    let size = named(path, fit.size(outline.size))?;
+    Ok((Outline { size, ..outline }, stamp))
 }
 
 /// Names the file of an image that is too large to be resized.
-fn named(path: &Path, resized: Result<DynamicImage>) -> Result<DynamicImage> {
+fn named<T>(path: &Path, resized: Result<T>) -> Result<T> {
     resized.map_err(|error| match error {
         Error::TooLarge { .. } => {
             Error::Format { path: path.to_path_buf(), problem: error.to_string() }
@@ -166,8 +217,13 @@ mod tests {
         image.save(path).unwrap();
     }
 
+    fn read(dir: &Path, limit: Option<usize>, fit: Fit) -> Result<Array4<u8>> {
+        let images = open(dir, limit, fit)?.images;
+        images.read(0..images.shape()[0])
+    }
+
     fn images(dir: &Path, limit: Option<usize>, fit: Fit) -> Array4<u8> {
-        read(dir, limit, fit).unwrap().images
+        read(dir, limit, fit).unwrap()
     }
 
     #[test]
@@ -179,11 +235,12 @@ mod tests {
         for name in ["f.avif", "sub/g.AVIF", "h.txt", "README", ".hidden.txt"] {
             fs::write(dir.path().join(name), "no image").unwrap();
         }
-        let read = read(dir.path(), None, Fit::default()).unwrap();
-        assert_eq!((read.images.dim().0, read.files.len()), (5, 5));
-        assert!(read.files[4].ends_with("sub/d.tif"));
+        let found = open(dir.path(), None, Fit::default()).unwrap();
+        assert_eq!(found.images.shape()[0], 5);
+        assert!(found.images.file(4).unwrap().ends_with("sub/d.tif"));
+        assert_eq!(found.images.file(5), None);
         let expected = ": passed over 4 of 9 files: 2 .avif, 1 without an ending, 1 .txt";
-        assert_eq!(read.notes, [format!("{}{expected}", dir.path().display())]);
+        assert_eq!(found.notes, [format!("{}{expected}", dir.path().display())]);
     }
 
     #[cfg(unix)]
@@ -201,8 +258,8 @@ mod tests {
         // A link to the folder that it lies in, and one to a folder further up.
         symlink(".", dir.path().join("set/self")).unwrap();
         symlink("../../set", dir.path().join("real/deep/up")).unwrap();
-        let set = read(&dir.path().join("set"), None, Fit::default()).unwrap();
-        assert_eq!((set.images.dim().0, set.notes.len()), (4, 2), "{:?}", set.notes);
+        let set = open(&dir.path().join("set"), None, Fit::default()).unwrap();
+        assert_eq!((set.images.shape()[0], set.notes.len()), (4, 2), "{:?}", set.notes);
         assert!(set.notes.iter().all(|note| note.ends_with("a folder that it lies in")));
         // A link to nowhere is named, not passed over.
         symlink("nowhere.png", dir.path().join("set/gone.png")).unwrap();
@@ -218,6 +275,7 @@ mod tests {
         }
         fs::write(dir.path().join("README.md"), "no image").unwrap();
         fs::write(dir.path().join(".hidden.png"), "no image").unwrap();
+        let images_of_two = images(dir.path(), Some(2), Fit::default());
         let images = images(dir.path(), None, Fit::default());
         assert_eq!(images.dim(), (3, 3, 4, 4));
         assert_eq!(
@@ -225,16 +283,16 @@ mod tests {
             [10, 20, 30]
         );
         assert_eq!(images[[1, 1, 0, 3]], 3);
-        assert_eq!(read(dir.path(), Some(2), Fit::default()).unwrap().images.dim().0, 2);
+        assert_eq!(images_of_two.dim().0, 2);
     }
 
     #[test]
     fn grey_stays_grey_until_one_image_is_in_colour() {
         let dir = TempDir::new().unwrap();
         GrayImage::from_pixel(4, 4, Luma([7])).save(dir.path().join("a.png")).unwrap();
-        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().images.dim(), (1, 1, 4, 4));
+        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().dim(), (1, 1, 4, 4));
         let rgb = Fit { rgb: true, ..Fit::default() };
-        assert_eq!(read(dir.path(), None, rgb).unwrap().images, Array4::from_elem((1, 3, 4, 4), 7));
+        assert_eq!(read(dir.path(), None, rgb).unwrap(), Array4::from_elem((1, 3, 4, 4), 7));
         colour(dir.path(), "b.jpg", 4, 200);
         let images = images(dir.path(), None, Fit::default());
         assert_eq!(images.dim(), (2, 3, 4, 4));
@@ -248,14 +306,28 @@ mod tests {
         for (name, side) in [("a.png", 8), ("b.png", 8), ("c.png", 6), ("d.png", 5)] {
             colour(dir.path(), name, side, 1);
         }
-        let error = read(dir.path(), None, Fit::default()).unwrap_err();
+        let error = open(dir.path(), None, Fit::default()).err().unwrap();
         assert!(
             matches!(&error, Error::Sizes { path, found: (6, 6), expected: (8, 8), .. }
             if path.ends_with("c.png")),
             "{error}"
         );
         let fit = Fit { resize: Resize::CenterCrop(4), ..Fit::default() };
-        assert_eq!(read(dir.path(), None, fit).unwrap().images.dim(), (4, 3, 4, 4));
+        assert_eq!(read(dir.path(), None, fit).unwrap().dim(), (4, 3, 4, 4));
+    }
+
+    #[test]
+    fn an_image_that_changed_since_it_was_found_is_refused() {
+        let dir = TempDir::new().unwrap();
+        for name in ["a.png", "b.png"] {
+            colour(dir.path(), name, 4, 1);
+        }
+        let found = open(dir.path(), None, Fit::default()).unwrap().images;
+        assert!(found.read(0..2).is_ok());
+        colour(dir.path(), "b.png", 5, 1);
+        assert!(found.read(0..1).is_ok());
+        let error = found.read(0..2).unwrap_err().to_string();
+        assert!(error.contains("b.png") && error.contains("it changed while"), "{error}");
     }
 
     #[test]
@@ -270,6 +342,6 @@ mod tests {
         let error = read(dir.path(), None, Fit::default()).unwrap_err().to_string();
         assert!(error.contains("a.png: it has transparent pixels"), "{error}");
         RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])).save(dir.path().join("a.png")).unwrap();
-        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().images.dim(), (1, 3, 2, 2));
+        assert_eq!(read(dir.path(), None, Fit::default()).unwrap().dim(), (1, 3, 2, 2));
     }
 }

@@ -7,21 +7,31 @@
 
 use std::{
     io::{self, Read},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use flate2::read::MultiGzDecoder;
-use ndarray::{Array4, Axis};
+use ndarray::Array4;
 
-use crate::data::file;
-use crate::data::{Error, Result, Split, unfold::Unfolding};
+use crate::data::{
+    Error, Images, Result, Split,
+    content::{Content, Packing},
+    unfold,
+};
 
 /// Bytes, three axes.
 const IMAGES: u32 = 0x0803;
 /// Bytes, one axis.
 const LABELS: u32 = 0x0801;
-const HEADER: usize = 16;
-const LABELS_HEADER: usize = 8;
+const HEADER: u64 = 16;
+const LABELS_HEADER: u64 = 8;
+
+/// The images of a file, which are read from it each time.
+pub struct Idx {
+    path: PathBuf,
+    content: Content,
+    shape: [usize; 4],
+}
 
 /// The file of a split's images, without `.gz`.
 pub fn images_file(split: Split) -> &'static str {
@@ -31,17 +41,17 @@ pub fn images_file(split: Split) -> &'static str {
     }
 }
 
-/// Reads images `[N, 1, H, W]`, and their classes where the file of labels lies beside them: the one
-/// named `labels-idx1` where theirs says `images-idx3`.
+/// Opens images `[N, 1, H, W]`, and reads their classes where the file of labels lies beside them: the
+/// one named `labels-idx1` where theirs says `images-idx3`.
 ///
 /// # Errors
 /// A file that cannot be read, is truncated, has bytes left over, or holds something else; another
 /// number of labels than of images.
-pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
-    let images = read_images(path)?;
+pub fn open(path: &Path) -> Result<(Idx, Vec<u8>)> {
+    let images = open_images(path)?;
     let Some(beside) = labels_beside(path) else { return Ok((images, vec![])) };
     let classes = read_labels(&beside)?;
-    let n = images.len_of(Axis(0));
+    let n = images.shape[0];
     if classes.len() == n {
         return Ok((images, classes));
     }
@@ -54,6 +64,21 @@ pub fn read(path: &Path) -> Result<(Array4<u8>, Vec<u8>)> {
     Err(Error::Format { path: beside, problem })
 }
 
+impl Images for Idx {
+    fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    fn read(&self, positions: Range<usize>) -> Result<Array4<u8>> {
+        let [_, c, h, w] = self.shape;
+        let at = HEADER + (positions.start * h * w) as u64;
+        let bytes = self.content.bytes(at, positions.len() * h * w);
+        let bytes = bytes.map_err(|error| failed(&self.path, &self.content, error))?;
+        let shape = (positions.len(), c, h, w);
+        Ok(Array4::from_shape_vec(shape, bytes).expect("invariant: a byte for every pixel"))
+    }
+}
+
 /// The file of labels that belongs to one of images, gzipped or not.
 fn labels_beside(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
@@ -63,10 +88,10 @@ fn labels_beside(images: &Path) -> Option<PathBuf> {
     files.into_iter().find(|file| file.is_file())
 }
 
-fn read_images(path: &Path) -> Result<Array4<u8>> {
+fn open_images(path: &Path) -> Result<Idx> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let bytes = unpacked(path)?;
-    match word(&bytes, 0) {
+    let (content, length, start) = opened(path, HEADER)?;
+    match word(&start, 0) {
         Some(IMAGES) => {}
         Some(LABELS) => {
             return Err(refuse(
@@ -74,13 +99,13 @@ fn read_images(path: &Path) -> Result<Array4<u8>> {
                     .to_owned(),
             ));
         }
-        found => return Err(refuse(foreign(found, &bytes, "images", IMAGES))),
+        found => return Err(refuse(foreign(found, length, "images", IMAGES))),
     }
-    let (Some(n), Some(h), Some(w)) = (word(&bytes, 1), word(&bytes, 2), word(&bytes, 3)) else {
+    let (Some(n), Some(h), Some(w)) = (word(&start, 1), word(&start, 2), word(&start, 3)) else {
         return Err(refuse("it ends within its header; fetch it again".to_owned()));
     };
-    let pixels = bytes.len() - HEADER;
-    if u128::from(n) * u128::from(h) * u128::from(w) != pixels as u128 {
+    let pixels = length - HEADER;
+    if u128::from(n) * u128::from(h) * u128::from(w) != u128::from(pixels) {
         return Err(refuse(format!(
             "its header says {n} images of {h} x {w}, but {pixels} bytes of pixels follow: it is \
              truncated or damaged; fetch it again"
@@ -89,53 +114,65 @@ fn read_images(path: &Path) -> Result<Array4<u8>> {
     if pixels == 0 {
         return Err(refuse(format!("it holds no pixels ({n} images of {h} x {w})")));
     }
-    let shape = (n as usize, 1, h as usize, w as usize);
-    Array4::from_shape_vec(shape, bytes[HEADER..].to_vec())
-        .map_err(|error| refuse(error.to_string()))
+    let shape = [n as usize, 1, h as usize, w as usize];
+    Ok(Idx { path: path.to_path_buf(), content, shape })
 }
 
 fn read_labels(path: &Path) -> Result<Vec<u8>> {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let bytes = unpacked(path)?;
-    match (word(&bytes, 0), word(&bytes, 1)) {
-        (Some(LABELS), Some(n)) if bytes.len() - LABELS_HEADER == n as usize => {
-            Ok(bytes[LABELS_HEADER..].to_vec())
+    let (content, length, start) = opened(path, LABELS_HEADER)?;
+    match (word(&start, 0), word(&start, 1)) {
+        (Some(LABELS), Some(n)) if length - LABELS_HEADER == u64::from(n) => {
+            content.bytes(LABELS_HEADER, n as usize).map_err(|error| failed(path, &content, error))
         }
         (Some(LABELS), Some(n)) => Err(refuse(format!(
             "its header says {n} labels, but {} follow: it is truncated or damaged; fetch it again",
-            bytes.len() - LABELS_HEADER
+            length - LABELS_HEADER
         ))),
         (Some(LABELS), None) => Err(refuse("it ends within its header; fetch it again".to_owned())),
-        (found, _) => Err(refuse(foreign(found, &bytes, "labels", LABELS))),
+        (found, _) => Err(refuse(foreign(found, length, "labels", LABELS))),
     }
 }
 
+/// A file, the number of its bytes, and as many of the first as a header has.
+fn opened(path: &Path, header: u64) -> Result<(Content, u64, Vec<u8>)> {
+    let read = |source| Error::Read { path: path.to_path_buf(), source };
+    let content = Content::open(path).map_err(read)?;
+    let mut start = vec![];
+    let length = content
+        .length()
+        .and_then(|length| content.reader().take(header).read_to_end(&mut start).map(|_| length))
+        .map_err(|error| failed(path, &content, error))?;
+    Ok((content, length, start))
+}
+
 /// What a file is that does not start as it should.
-fn foreign(found: Option<u32>, bytes: &[u8], what: &str, magic: u32) -> String {
+fn foreign(found: Option<u32>, length: u64, what: &str, magic: u32) -> String {
     let found = found.map_or_else(
-        || format!("has {} bytes", bytes.len()),
+        || format!("has {length} bytes"),
         |magic| format!("starts with 0x{magic:08x}"),
     );
     format!("it {found}, where a file of idx {what} starts with 0x{magic:08x}")
 }
 
-/// A file's bytes, without gzip around them.
-fn unpacked(path: &Path) -> Result<Vec<u8>> {
+/// Why bytes of a file are not read.
+fn failed(path: &Path, content: &Content, error: io::Error) -> Error {
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
-    let raw =
-        file::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    if !raw.starts_with(&[0x1f, 0x8b]) {
-        return Ok(raw);
-    }
-    let mut bytes = Vec::new();
-    let mut input = Unfolding::new(MultiGzDecoder::new(raw.as_slice()), raw.len() as u64);
-    input.read_to_end(&mut bytes).map_err(|error| match error.kind() {
+    match error.kind() {
+        _ if content.packing() == Packing::None => {
+            Error::Read { path: path.to_path_buf(), source: error }
+        }
         io::ErrorKind::UnexpectedEof => {
             refuse("the gzip file is truncated; fetch it again".to_owned())
         }
-        _ => refuse(format!("the gzip file is damaged ({error}); fetch it again")),
-    })?;
-    Ok(bytes)
+        unfold::TOO_LONG => refuse(format!(
+            "{error}: unpack it with gunzip if it is what it should be, and give the unpacked file"
+        )),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            refuse(format!("the gzip file is damaged ({error}); fetch it again"))
+        }
+        _ => Error::Read { path: path.to_path_buf(), source: error },
+    }
 }
 
 /// The i-th number of four bytes.
@@ -145,9 +182,7 @@ fn word(bytes: &[u8], i: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use std::io::Write;
+    use std::{fs, io::Write};
 
     use flate2::{Compression, write::GzEncoder};
     use tempfile::TempDir;
@@ -171,7 +206,8 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("images");
         fs::write(&path, bytes).unwrap();
-        Ok(read(&path)?.0)
+        let images = open(&path)?.0;
+        images.read(0..images.shape()[0])
     }
 
     #[test]
@@ -179,16 +215,16 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let images = dir.path().join("t10k-images-idx3-ubyte.gz");
         fs::write(&images, gzip(&file(IMAGES, [3, 2, 5]))).unwrap();
-        assert!(read(&images).unwrap().1.is_empty());
+        assert!(open(&images).unwrap().1.is_empty());
         // Those of the other split are not theirs.
         fs::write(dir.path().join("train-labels-idx1-ubyte"), b"").unwrap();
-        assert!(read(&images).unwrap().1.is_empty());
+        assert!(open(&images).unwrap().1.is_empty());
         let labels = |n: u8, values: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, n], values].concat();
         let path = dir.path().join("t10k-labels-idx1-ubyte");
         fs::write(&path, labels(3, &[7, 0, 9])).unwrap();
-        assert_eq!(read(&images).unwrap().1, [7_u8, 0, 9]);
+        assert_eq!(open(&images).unwrap().1, [7_u8, 0, 9]);
         fs::write(&path, gzip(&labels(3, &[7, 0, 9]))).unwrap();
-        assert_eq!(read(&images).unwrap().1, [7_u8, 0, 9]);
+        assert_eq!(open(&images).unwrap().1, [7_u8, 0, 9]);
         for (bytes, expected) in [
             (labels(2, &[7, 0]), "it holds 2 labels and"),
             (labels(3, &[7, 0]), "says 3 labels, but 2 follow"),
@@ -196,7 +232,7 @@ mod tests {
             (file(IMAGES, [3, 1, 1]), "where a file of idx labels starts with 0x00000801"),
         ] {
             fs::write(&path, bytes).unwrap();
-            let error = read(&images).unwrap_err().to_string();
+            let error = open(&images).err().unwrap().to_string();
             assert!(
                 error.contains("t10k-labels-idx1-ubyte") && error.contains(expected),
                 "{error}"
@@ -211,6 +247,22 @@ mod tests {
         assert_eq!(images.dim(), (3, 1, 2, 5));
         assert_eq!(images[[2, 0, 1, 3]], 2 * 10 + 5 + 3);
         assert_eq!(read_bytes(&gzip(&bytes)).unwrap(), images);
+    }
+
+    #[test]
+    fn any_images_are_read_alone_and_in_any_order() {
+        let bytes = file(IMAGES, [40, 3, 2]);
+        let whole = read_bytes(&bytes).unwrap();
+        let dir = TempDir::new().unwrap();
+        for (name, bytes) in [("plain", bytes.clone()), ("gzipped", gzip(&bytes))] {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let images = open(&path).unwrap().0;
+            for positions in [5..9, 9..40, 0..1, 38..39, 7..7] {
+                let expected = whole.slice(ndarray::s![positions.clone(), .., .., ..]);
+                assert_eq!(images.read(positions).unwrap(), expected, "{name}");
+            }
+        }
     }
 
     #[test]

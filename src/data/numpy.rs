@@ -7,13 +7,23 @@
 //! # References
 //! `numpy/lib/_format_impl.py` of NumPy.
 
-use std::io::{self, Read, Seek};
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek},
+    ops::Range,
+};
 
-use ndarray::{ArrayD, ShapeBuilder};
+use ndarray::{ArrayD, Axis, ShapeBuilder, Slice};
 use py_literal::Value;
-use zip::{ZipArchive, result::ZipError};
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
-use crate::{data::unfold::too_long, limits};
+use crate::{
+    data::{
+        content::{Content, Packing},
+        unfold::too_long,
+    },
+    limits,
+};
 
 /// The first bytes of an `.npy` file.
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -50,6 +60,9 @@ pub(crate) enum Problem {
     /// An array for which there is no memory.
     #[error("its values take {0} bytes, for which there is not enough memory")]
     Memory(usize),
+    /// What was there when the array was opened, and cannot be read now.
+    #[error("it cannot be read: {0}")]
+    Read(io::Error),
     /// No such file, or a part of one.
     #[error("it cannot be read ({0}): it is damaged or no .npy file")]
     Damaged(String),
@@ -64,6 +77,16 @@ impl Values {
             Self::Bytes(array) => array.shape(),
             Self::Single(array) => array.shape(),
             Self::Double(array) => array.shape(),
+        }
+    }
+
+    /// A range of the first axis.
+    fn rows(&self, rows: Range<usize>) -> Self {
+        let slice = Slice::from(rows);
+        match self {
+            Self::Bytes(array) => Self::Bytes(array.slice_axis(Axis(0), slice).to_owned()),
+            Self::Single(array) => Self::Single(array.slice_axis(Axis(0), slice).to_owned()),
+            Self::Double(array) => Self::Double(array.slice_axis(Axis(0), slice).to_owned()),
         }
     }
 
@@ -86,17 +109,63 @@ pub(crate) fn read(input: &mut impl Read, length: Option<u64>) -> Result<Values>
             (Header::read(&mut start)?, Some(start.limit()))
         }
     };
-    let values = match header.kind.as_str() {
-        "u1" => Values::Bytes(header.array(input, length, |[byte]: [u8; 1]| byte)?),
-        "f2" => Values::Single(header.array(input, length, half)?),
-        "f4" => Values::Single(header.array(input, length, f32::from_le_bytes)?),
-        "f8" => Values::Double(header.array(input, length, f64::from_le_bytes)?),
-        _ => return Err(Problem::Kind(header.descr)),
-    };
+    let values = header.array(input, length, header.shape.clone())?;
     match input.read(&mut [0]) {
         Ok(0) => Ok(values),
         Ok(_) => Err(damaged("it continues past its last value")),
         Err(error) => Err(broken(&error)),
+    }
+}
+
+/// An array that stays in its file, of which rows are read: a range of its first axis.
+pub(super) struct Rows {
+    header: Header,
+    content: Content,
+    /// Where the values begin.
+    start: u64,
+    /// All values, if those of a row are not together: of an array in Fortran's order.
+    whole: Option<Values>,
+}
+
+impl Rows {
+    /// Opens an array of so many bytes, to the end of the content.
+    pub(super) fn open(content: Content, length: u64) -> Result<Self> {
+        let mut input = content.reader().take(length);
+        let header = Header::read(&mut input)?;
+        let left = input.limit();
+        if !["u1", "f2", "f4", "f8"].contains(&header.kind.as_str()) {
+            return Err(Problem::Kind(header.descr));
+        }
+        header.check(left)?;
+        let together = !header.fortran && !header.shape.is_empty();
+        let whole = if together {
+            None
+        } else {
+            Some(header.array(&mut input, Some(left), header.shape.clone())?)
+        };
+        Ok(Self { start: length - left, header, content, whole })
+    }
+
+    /// Lengths of the axes.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.header.shape
+    }
+
+    /// Whether its values are bytes.
+    pub(super) fn is_bytes(&self) -> bool {
+        self.header.kind == "u1"
+    }
+
+    /// The rows of a range, all of which must be there.
+    pub(super) fn read(&self, rows: Range<usize>) -> Result<Values> {
+        if let Some(whole) = &self.whole {
+            return Ok(whole.rows(rows));
+        }
+        let shape = [&[rows.len()], &self.header.shape[1..]].concat();
+        let row = self.header.shape[1..].iter().product::<usize>() * self.header.width();
+        let at = self.start + (rows.start * row) as u64;
+        let bytes = self.content.bytes(at, rows.len() * row).map_err(Problem::Read)?;
+        self.header.array(&mut bytes.as_slice(), None, shape)
     }
 }
 
@@ -202,24 +271,62 @@ impl Header {
         Ok(Self { descr, kind, big_endian, fortran: *fortran, shape })
     }
 
-    fn array<A, const N: usize>(
+    /// Bytes of a value of a known type.
+    fn width(&self) -> usize {
+        match self.kind.as_str() {
+            "u1" => 1,
+            "f2" => 2,
+            "f4" => 4,
+            _ => 8,
+        }
+    }
+
+    /// Makes sure that the values are as many as the bytes that follow are for.
+    fn check(&self, length: u64) -> Result<()> {
+        let total = self.total(&self.shape)?;
+        if total as u64 == length {
+            return Ok(());
+        }
+        let shape = &self.shape;
+        Err(damaged(format!(
+            "its header says {total} bytes of values, shape {shape:?}, and {length} follow"
+        )))
+    }
+
+    /// The bytes of an array of this type.
+    fn total(&self, shape: &[usize]) -> Result<usize> {
+        let count = shape.iter().try_fold(1_usize, |n, length| n.checked_mul(*length));
+        count.and_then(|n| n.checked_mul(self.width())).ok_or_else(|| damaged("its shape"))
+    }
+
+    /// The values of an array of that shape, whose bytes come next; if `length` is known, nothing else.
+    fn array(
         &self,
         input: &mut impl Read,
         length: Option<u64>,
+        shape: Vec<usize>,
+    ) -> Result<Values> {
+        Ok(match self.kind.as_str() {
+            "u1" => Values::Bytes(self.values(input, length, shape, |[byte]: [u8; 1]| byte)?),
+            "f2" => Values::Single(self.values(input, length, shape, half)?),
+            "f4" => Values::Single(self.values(input, length, shape, f32::from_le_bytes)?),
+            "f8" => Values::Double(self.values(input, length, shape, f64::from_le_bytes)?),
+            _ => return Err(Problem::Kind(self.descr.clone())),
+        })
+    }
+
+    fn values<A: Clone, const N: usize>(
+        &self,
+        input: &mut impl Read,
+        length: Option<u64>,
+        shape: Vec<usize>,
         value: impl Fn([u8; N]) -> A,
-    ) -> Result<ArrayD<A>>
-    where
-        A: Clone,
-    {
-        let count = self.shape.iter().try_fold(1_usize, |n, length| n.checked_mul(*length));
-        let total = count.and_then(|n| n.checked_mul(N)).ok_or_else(|| damaged("its shape"))?;
-        let mut values: Vec<A> = vec![];
-        if let Some(length) = length.filter(|length| *length != total as u64) {
-            let shape = &self.shape;
-            return Err(damaged(format!(
-                "its header says {total} bytes of values, shape {shape:?}, and {length} follow"
-            )));
+    ) -> Result<ArrayD<A>> {
+        let total = self.total(&shape)?;
+        if let Some(length) = length {
+            self.check(length)?;
         }
+        let mut values: Vec<A> = vec![];
         // Of an unknown length, a header may promise what does not come: no more is held than has.
         let room = if length.is_some() { total / N } else { (total / N).min(1 << 24) };
         if values.try_reserve_exact(room).is_err() {
@@ -239,8 +346,7 @@ impl Header {
                 value(bytes)
             }));
         }
-        let shape = self.shape.clone().set_f(self.fortran);
-        let array = ArrayD::from_shape_vec(shape, values);
+        let array = ArrayD::from_shape_vec(shape.set_f(self.fortran), values);
         let array = array.map_err(|error| damaged(error.to_string()))?;
         Ok(if self.fortran { array.as_standard_layout().into_owned() } else { array })
     }
@@ -265,12 +371,45 @@ impl<R: Read + Seek> Npz<R> {
     pub(crate) fn read(&mut self, name: &str) -> std::result::Result<Values, String> {
         let file = format!("{name}.npy");
         let mut file = self.0.by_name(&file).map_err(|error| no_archive(&error))?;
-        let (length, most) = (file.size(), limits::unfolded(file.compressed_size()));
-        if length > most {
-            return Err(format!("`{name}`: {}: save it with numpy.savez", too_long(most)));
-        }
+        let length = file.size();
+        within_limits(name, length, file.compressed_size())?;
         read(&mut file, Some(length)).map_err(|problem| format!("`{name}`: {problem}"))
     }
+}
+
+/// Opens one array of an archive, whose checksum is compared first. `choose` is shown the names.
+pub(super) fn open_member(
+    file: File,
+    choose: impl FnOnce(&[String]) -> std::result::Result<String, String>,
+) -> std::result::Result<Rows, String> {
+    let of_system = |error: io::Error| format!("it cannot be read ({error})");
+    // The archive's reader moves the file's position, and the other reads without one.
+    let mut npz = Npz::open(BufReader::new(file.try_clone().map_err(of_system)?))?;
+    let name = choose(&npz.names())?;
+    let within = |problem: Problem| format!("`{name}`: {problem}");
+    let mut member = npz.0.by_name(&format!("{name}.npy")).map_err(|error| no_archive(&error))?;
+    let (length, packed) = (member.size(), member.compressed_size());
+    within_limits(&name, length, packed)?;
+    let (start, packing) = match member.compression() {
+        CompressionMethod::Stored => (member.data_start(), Packing::None),
+        CompressionMethod::Deflated => (member.data_start(), Packing::Deflate),
+        other => return Err(format!("`{name}`: it is compressed by {other}: use numpy.savez")),
+    };
+    let found = io::copy(&mut member, &mut io::sink()).map_err(|error| within(broken(&error)))?;
+    if found != length {
+        return Err(within(damaged("it ends too early")));
+    }
+    drop(member);
+    let content = Content::part(file, start, packed, packing).map_err(of_system)?;
+    Rows::open(content, length).map_err(within)
+}
+
+fn within_limits(name: &str, length: u64, packed: u64) -> std::result::Result<(), String> {
+    let most = limits::unfolded(packed);
+    if length > most {
+        return Err(format!("`{name}`: {}: save it with numpy.savez", too_long(most)));
+    }
+    Ok(())
 }
 
 fn no_archive(error: &ZipError) -> String {

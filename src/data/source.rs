@@ -241,7 +241,10 @@ pub struct Request<'a> {
     pub download: bool,
 }
 
-/// Finds and reads an image set.
+/// Finds an image set, whose images are read part by part when they are asked for.
+///
+/// What can be known without them is checked: headers, lengths, sizes, the checksums of packed data,
+/// and the range of floats.
 ///
 /// # Errors
 /// A set that is not here or not known, images that cannot be read or do not belong together, or a
@@ -287,7 +290,7 @@ fn celeba_by_name(request: &Request<'_>, places: &Places) -> Result<ImageSet> {
         });
     };
     let split = request.split.unwrap_or(request.default_split);
-    let images = celeba::read(&folder, split, request.limit, request.fit)?;
+    let images = celeba::open(&folder, split, request.limit, request.fit)?;
     let set = ImageSet::of(images, format!("{}{}", celeba::NAME, request.fit));
     Ok(ImageSet { split: split.name().to_owned(), ..set })
 }
@@ -298,12 +301,12 @@ fn finish(request: &Request<'_>, set: ImageSet) -> Result<ImageSet> {
 
 fn cifar10(request: &Request<'_>, path: &Path, split: Split) -> Result<ImageSet> {
     let exclude = request.exclude.map(Exclusions::read).transpose()?;
-    Ok(cifar10::read(path, split, exclude.as_ref())?)
+    Ok(cifar10::open(path, split, exclude.as_ref())?)
 }
 
 fn idx(request: &Request<'_>, path: &Path, name: String) -> Result<ImageSet> {
     no_exclusions(request)?;
-    let (images, classes) = idx::read(path)?;
+    let (images, classes) = idx::open(path)?;
     Ok(ImageSet { classes, ..ImageSet::of(images, name) })
 }
 
@@ -351,10 +354,10 @@ fn in_folder(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     }
     no_exclusions(request)?;
     no_splits(request)?;
-    // Resized file by file: large images need not all be in memory at once.
-    let folder::Folder { images, files, notes } = folder::read(path, request.limit, request.fit)?;
+    // Each is resized on its own, whatever size it has.
+    let folder::Folder { images, notes } = folder::open(path, request.limit, request.fit)?;
     let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
-    Ok(ImageSet { files, notes, ..set })
+    Ok(ImageSet { notes, ..set })
 }
 
 fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
@@ -365,16 +368,14 @@ fn in_file(request: &Request<'_>, path: &Path) -> Result<ImageSet> {
     if decode::is_image(path) {
         no_exclusions(request)?;
         no_splits(request)?;
-        let files = vec![path.to_path_buf()];
-        let images = folder::read_files(&files, request.fit)?;
-        let set = ImageSet::of(images, format!("{}{}", name_of(path), request.fit));
-        return Ok(ImageSet { files, ..set });
+        let images = folder::Files::new(vec![path.to_path_buf()], request.fit)?;
+        return Ok(ImageSet::of(images, format!("{}{}", name_of(path), request.fit)));
     }
     let refuse = |problem: String| Error::Format { path: path.to_path_buf(), problem };
     no_exclusions(request)?;
     no_splits(request)?;
     let set = if array::is_array(path) {
-        let array::Images { images, note } = array::read(path, request.value_range)?;
+        let (images, note) = array::open(path, request.value_range)?;
         ImageSet { notes: note.into_iter().collect(), ..ImageSet::of(images, name_of(path)) }
     } else if looks_like_idx(path) {
         idx(request, path, name_of(path))?
@@ -416,7 +417,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::Resize;
+    use crate::data::{Images, Resize};
 
     fn request(data: &str) -> Request<'_> {
         Request {
@@ -523,6 +524,7 @@ mod tests {
         let fit = Fit { resize: Resize::Pad(4), rgb: true, ..Fit::default() };
         let request = Request { limit: Some(2), fit, ..request(&path) };
         let set = load_from(&request, &Places::default()).unwrap();
-        assert_eq!((set.images.dim(), set.name.as_str()), ((2, 3, 4, 4), "x-ubyte pad:4 rgb"));
+        assert_eq!((set.images.shape(), set.name.as_str()), ([2, 3, 4, 4], "x-ubyte pad:4 rgb"));
+        assert!(set.images.read(1..2).unwrap().iter().all(|byte| [0, 9].contains(byte)));
     }
 }

@@ -4,6 +4,9 @@ use std::io::{self, Read};
 
 use crate::limits;
 
+/// The kind of error that tells data that unfold to too much from damaged ones.
+pub(super) const TOO_LONG: io::ErrorKind = io::ErrorKind::FileTooLarge;
+
 /// Reads compressed data up to a limit.
 pub(super) struct Unfolding<R> {
     input: R,
@@ -24,7 +27,7 @@ impl<R: Read> Read for Unfolding<R> {
         let n = self.input.read(buffer)?;
         match self.left.checked_sub(n as u64) {
             Some(left) => self.left = left,
-            None => return Err(io::Error::other(too_long(self.most))),
+            None => return Err(io::Error::new(TOO_LONG, too_long(self.most))),
         }
         Ok(n)
     }

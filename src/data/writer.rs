@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    fs::File,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -37,7 +38,9 @@ pub enum Element {
 #[derive(Debug)]
 pub struct ArrayWriter {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    unfinished: NamedTempFile,
+    /// The same file, without its name, which would be part of every error.
+    file: BufWriter<File>,
     hash: Sha256,
     element: Element,
     shape: [usize; 4],
@@ -98,9 +101,12 @@ impl ArrayWriter {
     ) -> Result<Self, NpyError> {
         let file =
             if path.as_os_str() == STDOUT { NamedTempFile::new() } else { atomic::beside(path) };
-        let file = file.map_err(|source| io_error("write", path, source))?;
+        let failed = |source| io_error("write", path, source);
+        let unfinished = file.map_err(failed)?;
+        let file = unfinished.as_file().try_clone().map_err(failed)?;
         let mut writer = Self {
             path: path.to_path_buf(),
+            unfinished,
             file: BufWriter::new(file),
             hash: Sha256::new(),
             element,
@@ -142,7 +148,7 @@ impl ArrayWriter {
         let path = &self.path;
         let failed = |source: io::Error| io_error("write", path, source);
         self.file.flush().map_err(failed)?;
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
+        let file = self.unfinished;
         if path.as_os_str() == STDOUT {
             to_stdout(&file).map_err(|source| io_error("write", Path::new("stdout"), source))?;
         } else {

@@ -99,10 +99,11 @@ impl From<crate::data::Error> for Error {
 
 impl From<NpyError> for Error {
     fn from(error: NpyError) -> Self {
-        match error {
-            NpyError::Io { action: "write", .. } | NpyError::Write { .. } => {
-                Self::Failed(error.to_string())
+        match &error {
+            NpyError::Io { action: "write", source, .. } => {
+                Self::Failed(remedy::sentence(&error.to_string(), remedy::unwritten(source)))
             }
+            NpyError::Write { .. } => Self::Failed(error.to_string()),
             other => Self::Input(other.to_string()),
         }
     }

@@ -3,7 +3,7 @@
 //! Those rooms state facts, for they serve programs too; here a fact gets its remedy, by the variant
 //! of the error and never by its text.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use crate::{
     data::{self, INCEPTION, Likely, RangeError},
@@ -24,6 +24,20 @@ pub(crate) fn sentence(fact: &str, remedy: Option<&str>) -> String {
         Some(remedy) if fact.ends_with('?') => format!("{fact} {remedy}"),
         Some(remedy) => format!("{fact}; {remedy}"),
         None => fact.to_owned(),
+    }
+}
+
+/// What to do about a file that cannot be written, for a command that keeps nothing of its work.
+pub(crate) fn unwritten(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
+            Some("nothing was written: make room, or name another place, and start again")
+        }
+        K::ReadOnlyFilesystem | K::PermissionDenied => {
+            Some("nothing was written: name a place that can be written to")
+        }
+        _ => None,
     }
 }
 

@@ -116,7 +116,7 @@ pub fn evaluate(
         let of = stats::of(other, &*with.extractor, DEFAULT_SUBSET, &place, mode)?;
         with.reference = Some(Rc::new(Loaded::new(of, String::new())));
     }
-    let features = set_features(set, &*with.extractor, &place, mode)?;
+    let (features, sha256_of_set) = set_features(set, &*with.extractor, &place, mode)?;
     let mut metrics = with.metrics(features.view())?;
     let metrics = ruler.measures.iter().filter_map(|&measure| {
         let (column, value) =
@@ -133,7 +133,7 @@ pub fn evaluate(
     let inputs = [
         with.extractor.sha256(),
         origin.map_or("", |origin| &origin.dataset_sha256),
-        &set.sha256(),
+        &sha256_of_set,
         &format!("blocks {blocks}"),
         NUMERICS,
     ];

@@ -12,6 +12,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use safetensors::SafeTensorError;
 use serde::{Deserialize, Serialize};
 
+use crate::error::remedy;
 use crate::metrics::{self, Moments};
 
 /// The version of the layout that this build reads and writes.
@@ -339,6 +340,11 @@ impl Reference {
 
 impl From<ReferenceError> for crate::error::Error {
     fn from(error: ReferenceError) -> Self {
-        Self::Input(error.to_string())
+        match &error {
+            ReferenceError::Io { action: "write", source, .. } => {
+                Self::Failed(remedy::sentence(&error.to_string(), remedy::unwritten(source)))
+            }
+            _ => Self::Input(error.to_string()),
+        }
     }
 }

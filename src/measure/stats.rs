@@ -4,7 +4,10 @@ use std::path::Path;
 
 use ndarray::{Array2, s};
 
-use crate::{data::ImageSet, networks::features::FeatureExtractor};
+use crate::{
+    data::{ImageSet, Images},
+    networks::features::FeatureExtractor,
+};
 use crate::{
     error::{Error, Result},
     hardware::Hardware,
@@ -19,6 +22,9 @@ use crate::{
 };
 
 const BATCH: usize = 250;
+
+/// The most numbers of a batch; beyond it, fewer images are one.
+const NUMBERS: usize = 1 << 28;
 
 /// Computes the features of a set and writes their moments, with `keep` of them, to a file.
 ///
@@ -50,11 +56,11 @@ pub(crate) fn of(
     place: &Place,
     mode: Mode,
 ) -> Result<Reference> {
-    let all = set_features(set, extractor, place, mode)?;
+    let (all, dataset_sha256) = set_features(set, extractor, place, mode)?;
     let origin = Origin {
         extractor: describe(extractor),
         dataset: set.name.clone(),
-        dataset_sha256: set.sha256(),
+        dataset_sha256,
         split: set.split.clone(),
         images: set.len(),
         excluded: set.excluded.clone(),
@@ -63,27 +69,32 @@ pub(crate) fn of(
     Ok(Reference::new(all.view(), keep, origin)?)
 }
 
-/// The features of a set `[N, D]`.
+/// The features of a set `[N, D]`, and the SHA-256 of the images that they are of, which are read batch by
+/// batch.
 pub(crate) fn set_features(
     set: &ImageSet,
     extractor: &dyn FeatureExtractor,
     place: &Place,
     mode: Mode,
-) -> Result<Array2<f32>> {
+) -> Result<(Array2<f32>, String)> {
     check_shape(set, extractor)?;
     let progress = Progress::new(set.len() as u64, mode);
     progress.cell(&format!("features of {} images", set.len()));
     let mut all = Array2::zeros((set.len(), extractor.dim()));
-    for first in (0..set.len()).step_by(BATCH) {
+    let mut hasher = set.hasher();
+    let numbers: usize = set.shape().iter().product();
+    let batch = BATCH.min(NUMBERS / numbers.max(1)).max(1);
+    for first in (0..set.len()).step_by(batch) {
         if interruption::is_asked() {
             progress.finish();
             return Err(Error::Stopped);
         }
-        let rows = BATCH.min(set.len() - first);
-        let batch = set.images.slice(s![first..first + rows, .., .., ..]);
+        let rows = batch.min(set.len() - first);
+        let images = set.images.read(first..first + rows)?;
+        hasher.update(&images);
         // To the range of samples: both sides of a distance take one road.
-        let batch = batch.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
-        let features = features(extractor, batch.view(), true, place)?;
+        let images = images.mapv(|byte| f32::from(byte) / 127.5 - 1.0);
+        let features = features(extractor, images.view(), true, place)?;
         all.slice_mut(s![first..first + rows, ..]).assign(&features);
         if let Some(line) = place.news() {
             progress.line(&line);
@@ -91,7 +102,7 @@ pub(crate) fn set_features(
         progress.advance(rows as u64);
     }
     progress.finish();
-    Ok(all)
+    Ok((all, hasher.finish()))
 }
 
 /// A network would take images of another size and describe something else.

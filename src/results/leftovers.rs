@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::results::{folder, partial, provenance, record::ResultsError, sink::Planned};
+use crate::results::{folder, listing, partial, provenance, record::ResultsError, sink::Planned};
 
 /// Deletes the strips of cells that are not planned, what there is of unfinished cells and of the shards
 /// that drew it, and the files that are in `before` but not in `now`.
@@ -24,11 +24,12 @@ pub(crate) fn remove(
 ) -> Result<(), ResultsError> {
     let keep: Vec<PathBuf> =
         planned.iter().map(|cell| folder::strip_path(path, &cell.key)).collect();
-    let strips = called_by_key(&path.join(folder::STRIPS), folder::STRIP);
+    let strips = listing::between(&path.join(folder::STRIPS), folder::STRIP)
+        .filter_map(|(key, strip)| listing::is_key(&key).then_some(strip));
     let partials = partial::all(path).map(|file| file.path);
     let shards = provenance::of_shards(path).into_iter().map(|(_, path)| path);
     let named = before.iter().filter(|name| !now.contains(name)).map(|name| path.join(name));
-    let strips = strips.into_iter().filter(|strip| !keep.contains(strip));
+    let strips = strips.filter(|strip| !keep.contains(strip));
     strips.chain(partials).chain(shards).chain(named).try_for_each(delete)
 }
 
@@ -51,20 +52,6 @@ pub(crate) fn delete(path: PathBuf) -> Result<(), ResultsError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The files of a folder whose names have the start of a key between the two given parts.
-fn called_by_key(folder: &Path, [before, after]: [&str; 2]) -> Vec<PathBuf> {
-    let is_called = |name: &str| {
-        let key = name.strip_prefix(before).and_then(|name| name.strip_suffix(after));
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        key.is_some_and(|key| key.len() == folder::KEY && key.bytes().all(is_digit))
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().to_str().is_some_and(is_called))
-        .map(|entry| entry.path())
-        .collect()
 }
 
 #[cfg(test)]

@@ -12,10 +12,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::results::{date, record::ResultsError, shard::Shard};
+use crate::results::{date, listing, record::ResultsError, shard::Shard};
 
-/// The lock of a run, and the start of those of its shards.
+/// The lock of a run.
 const NAME: &str = ".lock";
+
+/// The parts of the name of a shard's around the shard.
+const OF_SHARD: [&str; 2] = [".lock-", ""];
 
 /// How long a lock is asked for again that somebody may only be looking at.
 const LOOKED_AT: [Duration; 3] = [Duration::from_millis(20); 3];
@@ -47,7 +50,7 @@ impl Lock {
     /// # Errors
     /// Another process has it, or the whole folder, or it cannot be written.
     pub fn of_shard(folder: &Path, shard: Shard) -> Result<Self, ResultsError> {
-        let name = format!("{NAME}-{}", shard.tag());
+        let name = OF_SHARD.join(&shard.tag());
         let lock = Self::take(folder, &name, &format!("shard {shard}: "))?;
         match owner(&folder.join(NAME))? {
             Some(owner) => Err(refused(folder, &owner)),
@@ -128,16 +131,7 @@ pub fn host() -> Option<String> {
 
 /// The locks of shards in a folder, held or left behind.
 fn shards(folder: &Path) -> Vec<(Shard, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut shards: Vec<_> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let tag = name.to_str()?.strip_prefix(NAME)?.strip_prefix('-')?;
-            Some((Shard::of_tag(tag)?, entry.path()))
-        })
-        .collect();
-    shards.sort();
-    shards
+    listing::of_shards(folder, OF_SHARD)
 }
 
 /// Who holds a lock; none if it is free.

@@ -19,13 +19,14 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write},
     ops::Range,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use ndarray::{Array2, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use crate::results::{folder::KEY, leftovers, record::ResultsError, shard::Shard};
+use crate::results::{folder::KEY, leftovers, listing, record::ResultsError, shard::Shard};
 
 /// The parts of a file's name around the start of its cell's key, and the shard that follows it.
 pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
@@ -295,6 +296,8 @@ impl Rows {
 pub struct Partial {
     path: PathBuf,
     file: File,
+    /// The folder that the file was opened in.
+    folder: (u64, u64),
     sum: [u8; SUM],
     rows: Rows,
     /// The end of the samples written of a batch that is not whole.
@@ -333,10 +336,12 @@ impl Partial {
             rows.remarks.truncate(own);
         }
         let error = |source| ResultsError::Io { path: path.clone(), action: "write", source };
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+        let file =
+            OpenOptions::new().create(true).read(true).write(true).truncate(false).open(&path);
         let mut file = file.map_err(error)?;
         file.set_len(length).and_then(|()| file.seek(SeekFrom::End(0))).map_err(error)?;
-        let mut partial = Self { path, file, sum, rows, open: None };
+        let folder = identity(folder).map_err(error)?;
+        let mut partial = Self { path, file, folder, sum, rows, open: None };
         if length == 0 {
             let header = layout.header();
             partial.write(&header)?;
@@ -403,12 +408,38 @@ impl Partial {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ResultsError> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
-        written.map_err(|source| ResultsError::Io {
+        written.and_then(|()| self.revive()).map_err(|source| ResultsError::Io {
             path: self.path.clone(),
             action: "write",
             source,
         })
     }
+
+    /// Writes the file again if somebody deleted it: this process still has what was in it. Not into another
+    /// folder of that name, nor over another file.
+    fn revive(&mut self) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let is_gone = self.file.metadata()?.nlink() == 0;
+        if !is_gone || identity(folder).ok() != Some(self.folder) {
+            return Ok(());
+        }
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&self.path);
+        let mut file = match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            file => file?,
+        };
+        self.file.rewind()?;
+        io::copy(&mut self.file, &mut file)?;
+        file.sync_data()?;
+        self.file = file;
+        Ok(())
+    }
+}
+
+/// What a folder is, whatever its name.
+fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::metadata(folder)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Deletes all files of a finished cell.
@@ -442,17 +473,12 @@ pub(crate) struct Found {
 
 /// All files of rows in a folder, in no order.
 pub(crate) fn all(folder: &Path) -> impl Iterator<Item = Found> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let name = name.to_str()?.strip_prefix(NAME[0])?.strip_suffix(NAME[1])?;
+    listing::between(folder, NAME).filter_map(|(name, path)| {
         let (key, shard) = match name.split_once('-') {
             Some((key, tag)) => (key, Some(Shard::of_tag(tag)?)),
-            None => (name, None),
+            None => (name.as_str(), None),
         };
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let is_key = key.len() == KEY && key.bytes().all(is_digit);
-        is_key.then(|| Found { path: entry.path(), key: key.to_owned(), shard })
+        listing::is_key(key).then(|| Found { path, key: key.to_owned(), shard })
     })
 }
 

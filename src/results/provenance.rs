@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::results::{
     date,
     folder::{KEY, PROVENANCE},
+    listing,
     lock::host,
     shard::Shard,
 };
@@ -276,16 +277,7 @@ pub fn path_of(folder: &Path, shard: Shard) -> PathBuf {
 
 /// The files of shards in a folder, in order.
 pub fn of_shards(folder: &Path) -> Vec<(Shard, PathBuf)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut shards: Vec<_> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let tag = name.to_str()?.strip_prefix(OF_SHARD[0])?.strip_suffix(OF_SHARD[1])?;
-            Some((Shard::of_tag(tag)?, entry.path()))
-        })
-        .collect();
-    shards.sort();
-    shards
+    listing::of_shards(folder, OF_SHARD)
 }
 
 /// What is kept of what a shard noted down.

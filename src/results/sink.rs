@@ -19,9 +19,8 @@ use crate::{
         date,
         folder::{MANIFEST, STRIPS},
         lock::Lock,
-        record::{
-            Columns, Record, ResultsError, Row, Status, csv_bytes, read_csv, read_lines, to_csv,
-        },
+        record::{Columns, Record, ResultsError, Status, csv_bytes, read_csv, read_lines, to_csv},
+        row::Row,
     },
 };
 

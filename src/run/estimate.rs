@@ -1,16 +1,17 @@
 //! What an experiment will cost: its cells, their model calls, and the time they take here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
+use ndarray::Array4;
 use serde::Serialize;
 
 use crate::core::{KeyedNoise, Tau};
 use crate::{
     error::Result,
     hardware::Hardware,
-    plan::{CellSpec, GridSpec, Plan, SolverSpec, Solves, Task},
+    plan::{BitsSpec, CellSpec, GridSpec, Plan, SolverSpec, Solves, Task},
     run::{
-        assemble::{Models, Route},
+        assemble::{Coded, Models, Route},
         registry::Registry,
     },
     solvers::Variance,
@@ -63,6 +64,8 @@ pub struct CellCost {
     pub dropped: usize,
     /// Model calls per sample.
     pub calls: u64,
+    /// Backward passes of the network per sample; their time is part of the calls'.
+    pub backward_passes: u64,
     /// Whether calls and seconds are lower bounds, because the method chooses its own steps.
     pub at_least: bool,
     /// Seconds of model calls.
@@ -106,8 +109,13 @@ impl<'a> Estimator<'a> {
         let mut solutions: BTreeMap<&str, SolutionCost> = BTreeMap::new();
         for (cell, route) in plan.cells.iter().zip(routes) {
             let spec = &cell.spec;
-            let per_call = self.per_call(spec)?;
-            let seconds = |calls: u64, samples: usize| per_call * calls as f64 * samples as f64;
+            let traced = match &spec.task {
+                Task::Bits(bits) if route.backward > 0 => Some(bits),
+                _ => None,
+            };
+            let seconds = |per_call: f64, calls: u64, samples: usize| {
+                per_call * calls as f64 * samples as f64
+            };
             cells.push(CellCost {
                 index: cell.index,
                 params: cell.params.iter().cloned().collect(),
@@ -116,8 +124,9 @@ impl<'a> Estimator<'a> {
                 levels: route.grid.distinct(),
                 dropped: route.grid.dropped(),
                 calls: route.calls,
+                backward_passes: route.calls * route.backward,
                 at_least: chooses_its_steps(&spec.solver),
-                seconds: seconds(route.calls, spec.samples),
+                seconds: seconds(self.per_call(spec, traced)?, route.calls, spec.samples),
             });
             if let Some((key, calls)) = route.solution.as_ref().filter(|(_, calls)| *calls > 0) {
                 let at_least = spec.solution.as_ref().is_some_and(|solution| {
@@ -128,7 +137,7 @@ impl<'a> Estimator<'a> {
                 let solution = solutions.entry(key).or_insert(none);
                 solution.cells += 1;
                 solution.samples = solution.samples.max(spec.samples);
-                solution.seconds = seconds(*calls, solution.samples);
+                solution.seconds = seconds(self.per_call(spec, None)?, *calls, solution.samples);
             }
         }
         let solutions: Vec<SolutionCost> = solutions.into_values().collect();
@@ -165,9 +174,11 @@ impl<'a> Estimator<'a> {
         self.models.weights_sha256(spec)
     }
 
-    /// Seconds per sample and model call.
-    fn per_call(&mut self, spec: &CellSpec) -> Result<f64> {
-        let key = format!("{:?} {:?} {:?} {}", spec.model, spec.precision, spec.state, spec.batch);
+    /// Seconds per sample and model call, with the backward passes that a trace takes.
+    fn per_call(&mut self, spec: &CellSpec, traced: Option<&BitsSpec>) -> Result<f64> {
+        let CellSpec { model, precision, state, batch, .. } = spec;
+        let trace = traced.and_then(|bits| bits.trace.as_ref());
+        let key = format!("{model:?} {precision:?} {state:?} {batch} {trace:?}");
         if let Some(&seconds) = self.seconds.get(&key) {
             return Ok(seconds);
         }
@@ -177,15 +188,24 @@ impl<'a> Estimator<'a> {
             solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
             metrics: None,
             solution: None,
-            task: Task::Sample,
+            task: traced.map_or(Task::Sample, |bits| Task::Bits(bits.clone())),
             ..spec.clone()
         };
         let sampler = self.models.sampler(&one_call)?;
+        let [c, h, w] = sampler.shape();
         let mut time = |rows: usize| -> Result<f64> {
             let noise = KeyedNoise { seed: spec.seed, first: 0 };
-            let samples = sampler.sample(noise, rows, &mut |_| Ok(()))?;
-            self.calls += samples.calls;
-            Ok(samples.time.as_secs_f64() / rows as f64)
+            let (calls, time) = if let Some(trace) = trace {
+                let grey = Coded::Images(Array4::zeros((rows, c, h, w)));
+                let clock = Instant::now();
+                let costs = sampler.bits(grey, Some(trace), noise, &mut |_| Ok(()))?;
+                (costs.calls, clock.elapsed())
+            } else {
+                let samples = sampler.sample(noise, rows, &mut |_| Ok(()))?;
+                (samples.calls, samples.time)
+            };
+            self.calls += calls;
+            Ok(time.as_secs_f64() / rows as f64)
         };
         let most = spec.batch.min(spec.samples);
         let first = time(most.min(FIRST))?;

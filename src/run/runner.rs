@@ -454,5 +454,11 @@ pub fn describe(cell: &Cell, route: &Route) -> String {
     let params: Vec<String> =
         cell.params.iter().map(|(axis, label)| format!("{axis}: {label}")).collect();
     let place = if params.is_empty() { "one cell".to_owned() } else { params.join("  ") };
-    format!("#{:02}  {place}  {} calls x {}", cell.index, route.calls, cell.spec.samples)
+    let backward = match route.backward {
+        0 => String::new(),
+        1 => " with a backward pass each".to_owned(),
+        n => format!(" with {n} backward passes each"),
+    };
+    let (calls, samples) = (route.calls, cell.spec.samples);
+    format!("#{:02}  {place}  {calls} calls{backward} x {samples}", cell.index)
 }

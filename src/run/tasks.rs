@@ -10,7 +10,7 @@ use ndarray::{Array4, Axis, s};
 
 use crate::{
     core::{self, KeyedNoise, slerp},
-    data::{self, Fit, ImageSet, KNOWN, Known, Places, Request, Split},
+    data::{self, Fit, ImageSet, Images, KNOWN, Known, Places, Request, Split},
     metrics::{self, LatentStatistics, mean_squared_error, measure::Measure},
 };
 use crate::{
@@ -38,7 +38,7 @@ const RUN: &str = "`ddim run --download`";
 /// Called with the model calls per sample so far; returning an error stops the work.
 pub type Observe<'a> = dyn FnMut(u64) -> core::Result<()> + 'a;
 
-/// Image sets that cells encode, each read and hashed once.
+/// Image sets that cells encode, each found and hashed once, and read batch by batch.
 #[derive(Default)]
 pub struct Pictures(BTreeMap<String, Rc<Encoded>>);
 
@@ -100,7 +100,7 @@ impl Pictures {
                 spec.samples
             )));
         }
-        let encoded = Rc::new(Encoded { sha256: set.sha256(), set });
+        let encoded = Rc::new(Encoded { sha256: set.sha256()?, set });
         self.0.insert(key, Rc::clone(&encoded));
         Ok(Some(encoded))
     }
@@ -160,7 +160,7 @@ fn levels(
     Encoded { set, .. }: &Encoded,
     (first, rows): (usize, usize),
 ) -> core::Result<Array4<f64>> {
-    let bytes = set.images.slice(s![first..first + rows, .., .., ..]);
+    let bytes = set.images.read(first..first + rows).map_err(core::Error::model)?;
     let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
     check_shape(sampler.shape(), &images)?;
     Ok(images)

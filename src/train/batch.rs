@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::train::{order::Order, settings::Augmentation};
 use crate::{
     core::{Draw, KeyedNoise, generator},
-    data::ImageSet,
+    data::HeldSet,
 };
 
 const CHOICES: Draw = Draw::Training { sub: 3 };
@@ -57,7 +57,7 @@ impl Batch {
 /// Where batches come from.
 #[derive(Clone, Debug)]
 pub struct Feed<'a> {
-    set: &'a ImageSet,
+    set: &'a HeldSet,
     seed: u64,
     batch: usize,
     augmentation: Augmentation,
@@ -72,7 +72,7 @@ impl<'a> Feed<'a> {
     /// # Panics
     /// If the set is empty.
     pub fn new(
-        set: &'a ImageSet,
+        set: &'a HeldSet,
         (seed, batch): (u64, usize),
         augmentation: Augmentation,
         horizon: usize,
@@ -154,15 +154,14 @@ mod tests {
     use super::*;
 
     /// Images of one channel whose bytes say image, row and column.
-    fn set() -> ImageSet {
+    fn set() -> HeldSet {
         let byte = |(n, _, h, w): (usize, usize, usize, usize)| 100 + 20 * n + 5 * h + w;
-        ImageSet {
+        HeldSet {
             images: Array4::from_shape_fn((6, 1, 4, 4), |at| u8::try_from(byte(at)).unwrap()),
             classes: (0..6).collect(),
             name: "bytes".to_owned(),
             split: "all".to_owned(),
             excluded: [].into(),
-            files: vec![],
             notes: vec![],
             hashes_classes: false,
         }

@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -85,6 +87,21 @@ impl Ddim {
         command
     }
 
+    /// The program in a shell that does something before it.
+    pub fn after(&self, words: &str) -> Command {
+        let mut shell = Command::new("bash");
+        let program = self.command();
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let script = format!("{words} && exec \"$@\"");
+        shell.current_dir(self.folder()).args(["-c", &script, "bash"]).arg(program.get_program());
+        shell
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
     }
@@ -102,6 +119,27 @@ impl Ddim {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", self.plain(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must work, and returns the most main memory that it had, in bytes.
+    pub fn peak(&self, arguments: &[&str]) -> u64 {
+        let mut child = self.command().args(arguments).stdout(Stdio::null()).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut most = 0;
+        let ended = loop {
+            // Gone from the file of one that has ended.
+            let found = fs::read_to_string(&status).unwrap_or_default();
+            let peak = found.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+            most = peak.map_or(most, |peak| peak.parse::<u64>().unwrap() << 10);
+            if let Some(ended) = child.try_wait().unwrap() {
+                break ended;
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        assert!(ended.success(), "{arguments:?}: {ended}");
+        assert!(most > 0, "{status} was not read");
+        most
     }
 
     /// Runs what must fail with an exit code, print no data and change no file; returns the message.

@@ -87,12 +87,12 @@ impl Encode {
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;
         let shape @ [c, h, w] = bench.sampler.shape();
         pictures.check_shape(shape)?;
-        let images = Some((pictures.name(), pictures.sha256()));
+        let images = Some((pictures.name(), pictures.sha256()?));
         let origin = Origin::new(&bench.plan, bench.spec(), bench.weights.clone(), images);
         let mut out = LatentsWriter::create(&self.out, [n, c, h, w], bench.state(), origin)?;
         let progress = Progress::new(calls * n as u64, self.talk.mode());
         for (first, rows) in bench.batches(n) {
-            let x = pictures.rows(first..first + rows);
+            let x = pictures.rows(first..first + rows)?;
             out.append(bench.carry(Way::Encode, &x, first, &progress)?.view())?;
         }
         progress.finish();

@@ -184,7 +184,7 @@ impl Interpolate {
         let calls = calls_to_latent(&plan.cells[0].spec, registry)?;
         let bench = open(plan)?;
         pictures.check_shape(bench.sampler.shape())?;
-        let x: Vec<Array4<f64>> = picked.iter().map(|&i| pictures.rows(i..i + 1)).collect();
+        let x = picked.iter().map(|&i| pictures.rows(i..i + 1)).collect::<Result<Vec<_>>>()?;
         let views: Vec<ArrayView3<'_, f64>> = x.iter().map(|x| x.index_axis(Axis(0), 0)).collect();
         let x = stack(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
         let progress = Progress::new(calls * picked.len() as u64, self.talk.mode());

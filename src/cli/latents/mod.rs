@@ -18,17 +18,17 @@ use crate::cli::{
     images::{Images, SplitName},
 };
 use crate::{
-    data::{ImageSet, Split, array},
+    data::{ImageSet, Images as _, Split, array},
     error::{Error, Result},
     plan::CellSpec,
     run::{assemble::Route, registry::Registry},
 };
 
-/// Images in memory, in the range they were stored in.
+/// Images in the range they were stored in.
 pub(super) enum Pictures {
-    /// 0 to 255.
+    /// 0 to 255, read when they are asked for.
     Bytes(ImageSet),
-    /// -1 to 1, not rounded, so that encoding samples starts from their exact values.
+    /// -1 to 1, not rounded, so that encoding samples starts from their exact values; in memory.
     Floats {
         images: Array4<f32>,
         name: String,
@@ -50,7 +50,7 @@ impl Pictures {
             let path = Path::new(data);
             let set = if path.is_file() && array::is_array(path) && images.as_stored() {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let array::Images { images: floats, note } =
+                let array::Floats { images: floats, note } =
                     array::read_floats(path, images.value_range())?;
                 if let Some(note) = note {
                     talk.say(|| note);
@@ -77,8 +77,8 @@ impl Pictures {
                 size(other.shape())
             )));
         }
-        let parts: Vec<Array4<f32>> =
-            sets.iter().map(|set| set.rows(0..set.len()).mapv(single)).collect();
+        let part = |set: &Self| Ok(set.rows(0..set.len())?.mapv(single));
+        let parts: Vec<Array4<f32>> = sets.iter().map(part).collect::<Result<_>>()?;
         let views: Vec<_> = parts.iter().map(Array4::view).collect();
         let images =
             concatenate(Axis(0), &views).map_err(|error| Error::input(error.to_string()))?;
@@ -108,7 +108,7 @@ impl Pictures {
     /// The file of an image; none for an image in an array or a data set.
     fn file(&self, index: usize) -> Option<&Path> {
         match self {
-            Self::Bytes(set) => set.files.get(index).map(PathBuf::as_path),
+            Self::Bytes(set) => set.images.file(index),
             Self::Floats { files, .. } => files.get(index)?.as_deref(),
         }
     }
@@ -138,9 +138,9 @@ impl Pictures {
         }
     }
 
-    fn sha256(&self) -> String {
-        match self {
-            Self::Bytes(set) => set.sha256(),
+    fn sha256(&self) -> Result<String> {
+        Ok(match self {
+            Self::Bytes(set) => set.sha256()?,
             Self::Floats { images, .. } => {
                 let mut hash = Sha256::new();
                 hash.update(format!("{:?}\n", images.shape()));
@@ -149,17 +149,18 @@ impl Pictures {
                 }
                 format!("{:x}", hash.finalize())
             }
-        }
+        })
     }
 
     /// Some of the images in [-1, 1].
-    pub(super) fn rows(&self, rows: Range<usize>) -> Array4<f64> {
-        match self {
-            Self::Bytes(set) => {
-                set.images.slice(s![rows, .., .., ..]).mapv(|byte| f64::from(byte) / 127.5 - 1.0)
-            }
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Result<Array4<f64>> {
+        Ok(match self {
+            Self::Bytes(set) => set.images.read(rows)?.mapv(|byte| f64::from(byte) / 127.5 - 1.0),
             Self::Floats { images, .. } => images.slice(s![rows, .., .., ..]).mapv(f64::from),
-        }
+        })
     }
 
     /// Refuses images of another size, which a network would accept and distort.

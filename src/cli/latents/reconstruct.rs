@@ -116,7 +116,7 @@ impl Reconstruct {
         let mut rows = vec![];
         let mut shown: Vec<Array4<f64>> = vec![];
         for (first, count) in bench.batches(n) {
-            let x = pictures.rows(first..first + count);
+            let x = pictures.rows(first..first + count)?;
             let z = bench.carry(Way::Encode, &x, first, &progress)?;
             let latents = z.outer_iter().map(LatentStatistics::of).collect::<Vec<_>>();
             let back = bench.carry(Way::Decode, &z, first, &progress)?;
@@ -136,7 +136,7 @@ impl Reconstruct {
                 let views: Vec<_> = shown.iter().map(Array4::view).collect();
                 let back =
                     concatenate(Axis(0), &views).map_err(|error| outputs::failed(path, &error))?;
-                let x = pictures.rows(0..back.shape()[0]);
+                let x = pictures.rows(0..back.shape()[0])?;
                 triptych(&x, &back).map_err(|error| outputs::failed(path, &error))?
             };
             sink::write_atomically(path, &bytes)?;

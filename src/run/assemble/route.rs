@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     likelihood::VariationalBound,
     networks::{predicts::Predicts, torchscript::ScriptError},
-    plan::{BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, Task},
+    plan::{BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, Task, TraceSpec},
     run::registry::Registry,
 };
 
@@ -19,6 +19,9 @@ pub struct Route {
     pub grid: Grid,
     /// Model calls per sample.
     pub calls: u64,
+    /// Backward passes of the network with each of them: one for each direction along which the trace of
+    /// an ODE's likelihood is estimated, otherwise none.
+    pub backward: u64,
     /// The solver's order of convergence; absent for one that draws noise.
     pub order: Option<u32>,
     /// A key of the reference solution, equal for cells that share it, and its calls per sample.
@@ -35,7 +38,7 @@ impl Route {
         let solver = Registry::inverse(&spec.solver, solver)?;
         let grid = grid.reversed();
         let calls = count_nfe(&*solver, &grid)?;
-        Ok(Self { grid, calls, order: solver.order(), solution: None })
+        Ok(Self { grid, calls, backward: 0, order: solver.order(), solution: None })
     }
 
     /// The route of a cell.
@@ -57,7 +60,7 @@ impl Route {
         };
         let solution = AnySolution::of(spec, registry, &grid)?;
         let solution = solution.map(|solution| solution.cost()).transpose()?;
-        Ok(Self { grid, calls, order: solver.order(), solution })
+        Ok(Self { grid, calls, backward: backward(spec), order: solver.order(), solution })
     }
 
     /// The route of a planned cell, its problem reported where the manifest wrote the cause.
@@ -121,6 +124,18 @@ impl Route {
             });
             Box::new(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
         })
+    }
+}
+
+/// Backward passes with each model call; the Jacobian of an exact-score model has a formula.
+fn backward(spec: &CellSpec) -> u64 {
+    match spec.task {
+        Task::Bits(BitsSpec { trace: Some(TraceSpec { kind: Some(_), probes }), .. })
+            if spec.model.exact.is_none() =>
+        {
+            u64::from(probes)
+        }
+        _ => 0,
     }
 }
 

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use crate::{
     core::{self, KeyedNoise, Tau},
-    data::ImageSet,
+    data::HeldSet,
     error::{Error, Result},
     hardware::{Hardware, memory::Limit},
     measure::features::Extractors,
@@ -47,7 +47,7 @@ pub(crate) struct Examiner<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) hardware: &'a Hardware,
     /// Images to test a classifier on.
-    pub(crate) test: Option<&'a ImageSet>,
+    pub(crate) test: Option<&'a HeldSet>,
     pub(crate) interrupted: &'a std::sync::atomic::AtomicBool,
 }
 

@@ -32,7 +32,7 @@ use self::{
     store::{Checkpoint, Diary, Store},
 };
 use crate::{
-    data::{ImageSet, atomic},
+    data::{HeldSet, atomic},
     networks::{
         checkpoint::Which, files::ModelFiles, open_error::OpenError, unet_config::UnetConfig,
         weights::Weights,
@@ -80,12 +80,12 @@ pub struct Options<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
-/// The images of a training.
+/// The images of a training, in memory: every step takes some from anywhere.
 pub struct Images {
     /// Those that are learned from.
-    pub set: ImageSet,
+    pub set: HeldSet,
     /// Those that a classifier is tested on.
-    pub test: Option<ImageSet>,
+    pub test: Option<HeldSet>,
 }
 
 /// Trains a recipe, or continues where it stopped; returns the closing summary.
@@ -105,7 +105,7 @@ pub fn train(recipe: &Recipe, images: &Images, options: &Options<'_>) -> Result<
     for part in ["", "model", "samples", "checkpoints"] {
         atomic::sweep(&options.folder.join(part));
     }
-    let data = images.set.sha256();
+    let data = images.set.sha256()?;
     let hash = start.as_ref().map(|(_, hash)| hash.as_str());
     let store =
         Store::new(&options.folder, identity::identity(&settings, recipe.watch.log, &data, hash));

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use crate::train::job::{exam::Exam, store::Diary};
 use crate::{
-    data::{ImageSet, sha256},
+    data::{HeldSet, sha256},
     error::{Error, Result},
     networks::{
         classifier::Architecture,
@@ -81,7 +81,7 @@ pub(crate) fn failed(error: impl std::fmt::Display) -> Error {
 pub(crate) struct Card<'a> {
     pub(crate) name: &'a str,
     pub(crate) settings: &'a Settings,
-    pub(crate) set: &'a ImageSet,
+    pub(crate) set: &'a HeldSet,
     pub(crate) start: Option<String>,
     pub(crate) diary: &'a Diary,
     pub(crate) columns: &'a [String],
@@ -186,7 +186,7 @@ impl Card<'_> {
     }
 
     fn data(&self) -> String {
-        let ImageSet { name, split, excluded, .. } = self.set;
+        let HeldSet { name, split, excluded, .. } = self.set;
         let left_out: usize = excluded.values().sum();
         let left_out = if left_out > 0 { format!(", {left_out} left out") } else { String::new() };
         let augmentation = self.settings.augmentation;
