@@ -323,6 +323,14 @@ blocks = 2
             assert_relative_eq!(number(&own[0], name), number(&free[0], name), max_relative = 1e-6);
         }
         assert!(number(&free[0], "objective-excess") < 1e-20);
+        // Its own data has the exact score, which one slope for all levels is not.
+        let shared = rows(&ddim, &[&linear[..], &["model.shared=one"]].concat());
+        assert!(number(&shared[0], "objective-excess") > 0.1);
+        assert!(number(&shared[0], "objective-off").abs() < 0.2 * number(&shared[0], "objective"));
+        // A plan times it without a J_sigma to fit to.
+        let fitted = ["plan", "objective.toml", "--set", "model.shared=exact"];
+        let fitted = fitted.into_iter().chain(linear.iter().flat_map(|set| ["--set", set]));
+        ddim.succeeds(&fitted.collect::<Vec<_>>());
         let metrics = ddim.succeeds(&["metrics"]);
         assert!(metrics.contains("objective-gap"), "{metrics}");
     }
@@ -370,6 +378,7 @@ blocks = 2
             (&["model.shared=one"], "`model.shared` does not apply to gaussian"),
             (&["task=sample", "images="], "is measured where `task = \"objective\"`"),
             (&["task=bits"], "`objective` is measured where"),
+            (&["task=reconstruct"], "this task draws no images"),
         ] {
             let sets = sets.iter().flat_map(|set| ["--set", set]);
             let check = ["check", "objective.toml"].into_iter().chain(sets);

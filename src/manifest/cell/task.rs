@@ -114,6 +114,11 @@ fn read_images(root: &mut Reader<'_>, help: &str, drawn: &[Kind]) -> ImagesSpec 
             ImagesSpec::SOLUTION.clone_into(&mut source);
         }
         let exclude = r.get("exclude");
+        if drawn.is_empty() && distributions().iter().any(|kind| kind.name == source) {
+            let message = format!("this task draws no images, from a {source} or anything else");
+            let help = "name a data set, or `solution`; `bits` and `objective` take draws";
+            r.report(Diagnostic::error(r.place("source"), message).help(help));
+        }
         let other = Kind::new(source.clone(), &[]);
         let kind = drawn.iter().find(|kind| kind.name == source).unwrap_or(&other);
         let exact = model::read_numbers(r, &source, Some(kind), drawn);

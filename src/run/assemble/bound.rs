@@ -43,7 +43,8 @@ pub(crate) struct Bound<S: State> {
     pub(crate) flow: Arc<dyn Solver<Followed<S>>>,
     /// The model, without what clips it.
     pub(crate) divergent: Rc<dyn Divergent<State = S>>,
-    /// The data that images are drawn from, if it is known: the model's own unless the cell names another.
+    /// The data that images are drawn from, with its exact score, if it is known: the model's own unless the
+    /// cell names another.
     pub(crate) data: Option<Rc<dyn ExactModel>>,
     /// The model itself, if it may be linear in x.
     pub(crate) linear: Option<Rc<dyn ExactModel>>,

@@ -201,7 +201,7 @@ impl<'a> Models<'a> {
             return Ok(Box::new(Bound {
                 flow: Arc::clone(&solver) as Arc<dyn Solver<Followed<Array>>>,
                 divergent: Rc::clone(&known) as Rc<dyn Divergent<State = Array>>,
-                data: Some(drawn.unwrap_or_else(|| Rc::clone(&known))),
+                data: Some(drawn.map_or_else(|| data(exact), Ok)?),
                 linear: Some(Rc::clone(&known)),
                 solver: solver as Arc<dyn Solver<Array>>,
                 variance,
