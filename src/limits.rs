@@ -57,7 +57,7 @@ pub(crate) const BLOCKS: u64 = 1_000;
 pub(crate) const STEPS: u64 = 1_000_000;
 
 /// The largest number for a key of a manifest, by its path, and for the flag that sets it.
-const REQUESTS: [(&str, u64); 23] = [
+const REQUESTS: [(&str, u64); 24] = [
     ("samples", 10_000_000),
     ("batch", 1_000_000),
     ("points", 10_000),
@@ -66,6 +66,7 @@ const REQUESTS: [(&str, u64); 23] = [
     ("grid.steps", STEPS),
     ("grid.calls", 10_000_000),
     ("solver.iterations", 10_000),
+    ("objective.term", STEPS),
     ("metrics.blocks", BLOCKS),
     ("solution.steps", STEPS),
     ("solution.calls", 10_000_000),

@@ -595,6 +595,33 @@ fn below_compares_with_one_row_in_every_column() {
 }
 
 #[test]
+fn a_value_or_a_difference_lies_between_two_numbers_or_not() {
+    let between = |ends: [f64; 2], other: Option<&str>, columns: &[&str]| {
+        verdict_on_orders(|claim| {
+            claim.check = ClaimCheck::Between;
+            claim.between = Some(ends);
+            claim.other = other.map(String::from);
+            claim.columns = columns.iter().copied().map(String::from).collect();
+        })
+    };
+    // 5 / S^2: 0.05, 0.0125 and 0.003125, and 1 / S is 0.1, 0.05 and 0.025.
+    let all = ["10", "20", "40"];
+    let (verdict, reason) = between([0.0, 0.1], None, &all);
+    assert_eq!(verdict, Verdict::Holds);
+    insta::assert_snapshot!(reason, @"`second` at 40 is 0.00313 [0.00273, 0.00352], asked for 0 to 0.1; of 3 columns this one leaves the least room");
+    assert_eq!(between([-0.1, 0.0], Some("first"), &all).0, Verdict::Holds);
+    let (verdict, reason) = between([-0.03, 0.0], Some("first"), &all);
+    assert_eq!(verdict, Verdict::Fails);
+    assert!(reason.starts_with("`second` at 10 minus `first` at 10 is -0.05"), "{reason}");
+    assert!(reason.ends_with("asked for -0.03 to 0"), "{reason}");
+    // An end inside the interval decides nothing.
+    assert_eq!(between([0.05, 1.0], None, &["10"]).0, Verdict::Undecided);
+    assert_eq!(between([0.0, 0.1], None, &["10", "80"]).0, Verdict::NotRun);
+    assert_eq!(between([1.0, 2.0], None, &["10", "80"]).0, Verdict::Fails);
+    assert_eq!(between([0.0, 0.1], Some("third"), &["10"]).0, Verdict::NotRun);
+}
+
+#[test]
 fn equal_cells_are_undecided() {
     let cells = [Some(metric(10.0, 1.0)), Some(metric(10.0, 1.0))];
     assert_eq!(verdict(ClaimCheck::Lowest, "a", &cells).0, Verdict::Undecided);

@@ -149,7 +149,7 @@ fn what_belongs_to_another_task_is_refused() {
     1 | --set images.source=solution
       |       ^^^^^^
       |
-      = help: it belongs to `task = "reconstruct"` and `task = "bits"`; remove it, or choose that
+      = help: it belongs to `task = "reconstruct"` and `task = "bits"` and `task = "objective"`; remove it, or choose that
     "#);
     insta::assert_snapshot!(wrong(ROUND_TRIP, &["points=5"]), @r#"
     error: `points` does not apply to this task

@@ -111,7 +111,12 @@ impl Bits {
         let mut plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let trace = self.trace(&plan.cells[0].spec)?;
         // The images are the command's own: no cell reads them.
-        let own = ImagesSpec { source: ImagesSpec::DRAWS.to_owned(), split: None, exclude: None };
+        let own = ImagesSpec {
+            source: ImagesSpec::DRAWS.to_owned(),
+            split: None,
+            exclude: None,
+            exact: None,
+        };
         plan.cells[0].spec.task = Task::Bits(BitsSpec { images: own, trace });
         let calls = runner::check_encoding(&plan, registry)?[0].calls;
         let bench = Bench::open(plan, &self.compute, registry, &self.talk)?;

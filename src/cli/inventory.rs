@@ -241,6 +241,9 @@ pub fn exact_scores(names: impl IntoIterator<Item = String>) -> Vec<Item> {
         "gaussian" => "One Gaussian: the score and the flow map are known exactly.",
         "mixture" => "A mixture of Gaussians: the score is known exactly.",
         "dirac" => "A single point: a Gaussian of width zero.",
+        "linear" => {
+            "The best model of one Gaussian that is linear in x, with free or shared weights."
+        }
         _ => "An exact score.",
     };
     let item = |name: String| Item {

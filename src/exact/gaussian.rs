@@ -79,21 +79,23 @@ impl Divergent for Gaussian {
         at: At,
         trace: &Trace<'_, Array>,
     ) -> Result<(Array, Vec<f64>)> {
-        let eps = self.predict(x, at)?;
-        // The Jacobian is this times the identity.
         let scale = at.asked.std() / self.variance(at.asked);
-        let of = |sample: usize| {
-            let squares =
-                |z: &Array| z.index_axis(Axis(0), sample).iter().map(|z| z * z).sum::<f64>();
-            let n = trace.probes.len();
-            let norm = match n {
-                0 => trace.dimensions as f64,
-                _ => trace.probes.iter().map(squares).sum::<f64>() / n as f64,
-            };
-            scale * norm
-        };
-        Ok((eps, (0..x.len_of(Axis(0))).map(of).collect()))
+        Ok((self.predict(x, at)?, trace_of_linear(scale, x, trace)))
     }
+}
+
+/// The trace for each sample of a Jacobian that is a number times the identity.
+pub(super) fn trace_of_linear(scale: f64, x: &Array, trace: &Trace<'_, Array>) -> Vec<f64> {
+    let of = |sample: usize| {
+        let squares = |z: &Array| z.index_axis(Axis(0), sample).iter().map(|z| z * z).sum::<f64>();
+        let n = trace.probes.len();
+        let norm = match n {
+            0 => trace.dimensions as f64,
+            _ => trace.probes.iter().map(squares).sum::<f64>() / n as f64,
+        };
+        scale * norm
+    };
+    (0..x.len_of(Axis(0))).map(of).collect()
 }
 
 impl ExactModel for Gaussian {
@@ -106,6 +108,11 @@ impl ExactModel for Gaussian {
             let normal: f64 = StandardNormal.sample(generator);
             *x = self.mean + self.std * normal;
         }
+    }
+
+    fn linear(&self, level: Level) -> Option<[f64; 2]> {
+        let scale = level.std() / self.variance(level);
+        Some([scale, -scale * level.signal() * self.mean])
     }
 }
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     backends::array::Array,
-    core::{Divergent, Draw, generator},
+    core::{Divergent, Draw, Level, generator},
     exact::Component,
 };
 
@@ -16,6 +16,11 @@ pub trait ExactModel: Divergent<State = Array> {
 
     /// Fills `sample` with one draw $x_0$ of the data.
     fn draw(&self, generator: &mut ChaCha8Rng, sample: &mut [f64]);
+
+    /// a and b of $\epsilon(x) = a x + b$ at a noisy level, of a model that is linear in x.
+    fn linear(&self, _level: Level) -> Option<[f64; 2]> {
+        None
+    }
 }
 
 /// Draws of a model's data, `[samples, elements]`: row i only depends on the seed and i.

@@ -24,12 +24,13 @@ use crate::{
 pub(crate) const COLUMNS: [&str; 3] = ["S", "levels", "calls"];
 
 /// How a claim can be checked.
-pub(crate) const CHECKS: [(&str, ClaimCheck); 5] = [
+pub(crate) const CHECKS: [(&str, ClaimCheck); 6] = [
     ("lowest", ClaimCheck::Lowest),
     ("highest", ClaimCheck::Highest),
     ("decreases", ClaimCheck::Decreases),
     ("below", ClaimCheck::Below),
     ("order", ClaimCheck::Order),
+    ("between", ClaimCheck::Between),
 ];
 
 /// What an order of convergence is fitted against.
@@ -219,7 +220,7 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     let text: String = r.need("text", "the sentence, as a reader would say it");
     let source = r.get("source").unwrap_or_else(|| OWN_CLAIM.to_owned());
     if r.entry("check").is_none() {
-        r.missing("check", "one of lowest, highest, decreases, below, order");
+        r.missing("check", "one of lowest, highest, decreases, below, order, between");
     }
     let check = r.choice("check", &CHECKS);
     let row: String = r.need("row", "the label of the row the sentence is about");
@@ -232,9 +233,15 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
         let help = "list the labels of the columns, in order";
         r.report(Diagnostic::error(r.place("columns"), message).help(help));
     }
-    let other = belongs(r, "other", check, ClaimCheck::Below, "the label of the row to be below");
-    let help = "the least and the largest order: `between = [1.9, 2.1]`";
-    let ends: Option<Vec<f64>> = belongs(r, "between", check, ClaimCheck::Order, help);
+    let help = "the label of the row to be below";
+    let other = belongs(r, "other", check, (&[ClaimCheck::Below], &[ClaimCheck::Between]), help);
+    let help = if check == Some(ClaimCheck::Between) {
+        "the least and the largest value: `between = [-0.01, 0.01]`"
+    } else {
+        "the least and the largest order: `between = [1.9, 2.1]`"
+    };
+    let owners = [ClaimCheck::Order, ClaimCheck::Between];
+    let ends: Option<Vec<f64>> = belongs(r, "between", check, (&owners, &[]), help);
     let between = ends.as_deref().and_then(|ends| <[f64; 2]>::try_from(ends).ok());
     r.ensure("between", between.is_some_and(|[a, b]| a < b), "two rising numbers", help);
     if check == Some(ClaimCheck::Order) && !fitted {
@@ -254,19 +261,19 @@ fn read_claim(r: &mut Reader<'_>, fitted: bool) -> ClaimSpec {
     }
 }
 
-/// A key that one check needs and that the others do not have.
+/// A key that some checks need, that others may have, and that the rest does not have.
 fn belongs<T: FromNode>(
     r: &mut Reader<'_>,
     key: &str,
     check: Option<ClaimCheck>,
-    owner: ClaimCheck,
+    (need, may): (&[ClaimCheck], &[ClaimCheck]),
     help: &str,
 ) -> Option<T> {
     let given = r.entry(key).is_some();
-    if check == Some(owner) && !given {
+    if check.is_some_and(|check| need.contains(&check)) && !given {
         r.missing(key, help);
     }
-    if given && check.is_some_and(|check| check != owner) {
+    if given && check.is_some_and(|check| !need.contains(&check) && !may.contains(&check)) {
         let problem = Diagnostic::error(
             r.place(key),
             format!("`{}` does not apply to this check", r.path(key)),

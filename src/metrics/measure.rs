@@ -11,7 +11,7 @@ use crate::metrics::{FrechetReference, Jackknife, KidReference, Result};
 pub struct Measure {
     /// Its name.
     pub name: &'static str,
-    /// What is measured: `sample`, `reconstruct`, `interpolate` or `bits`.
+    /// What is measured: `sample`, `reconstruct`, `interpolate`, `bits` or `objective`.
     pub task: &'static str,
     /// How it is computed, and from what.
     pub of: Of,

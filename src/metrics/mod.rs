@@ -28,6 +28,7 @@ pub mod measure;
 mod median;
 mod moment_errors;
 mod moments;
+mod objective;
 mod path;
 mod precision_recall;
 mod rank;
@@ -52,6 +53,10 @@ pub use line::{Line, LineErrors};
 pub use mean::Mean;
 pub use moment_errors::{COVARIANCE_ERROR, MEAN_ERROR, covariance_error, mean_error};
 pub use moments::Moments;
+pub use objective::{
+    OBJECTIVE, OBJECTIVE_EXCESS, OBJECTIVE_GAMMA, OBJECTIVE_GAP, OBJECTIVE_LOSS,
+    OBJECTIVE_LOSS_OFF, OBJECTIVE_OFF,
+};
 pub use path::{FEATURE_PATH_LENGTH, PATH_ENDS, PATH_JUMP, PATH_LENGTH, path};
 pub use precision_recall::{NEIGHBOURS, PRECISION, RECALL, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     data::Split,
-    likelihood::Probe,
+    likelihood::{Probe, Terms, Weights},
     networks::{placement::Precision, predicts::Predicts},
     plan::{
         grid::{GridSpec, ScheduleSpec},
@@ -134,11 +134,16 @@ pub enum ExactKind {
     Mixture,
     /// A single point.
     Dirac,
+    /// The best model of one Gaussian that is linear in x; its score is exact unless weights are shared.
+    Linear,
 }
 
 impl ExactKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gaussian, Self::Mixture, Self::Dirac];
+    pub const ALL: [Self; 4] = [Self::Gaussian, Self::Mixture, Self::Dirac, Self::Linear];
+
+    /// Those that data can be drawn from by their own name.
+    pub const DATA: [Self; 3] = [Self::Gaussian, Self::Mixture, Self::Dirac];
 
     /// Its name in manifests.
     pub fn name(self) -> &'static str {
@@ -146,6 +151,7 @@ impl ExactKind {
             Self::Gaussian => "gaussian",
             Self::Mixture => "mixture",
             Self::Dirac => "dirac",
+            Self::Linear => "linear",
         }
     }
 
@@ -155,6 +161,7 @@ impl ExactKind {
             Self::Gaussian => &["shape", "mean", "std"],
             Self::Mixture => &["shape", "mean", "std", "weights"],
             Self::Dirac => &["shape", "mean"],
+            Self::Linear => &["shape", "mean", "std", "shared"],
         }
     }
 }
@@ -165,7 +172,8 @@ pub struct ExactSpec {
     /// Which of them; its name is the model's source.
     #[serde(skip)]
     pub kind: ExactKind,
-    /// Shape of one sample.
+    /// Shape of one sample; empty for data, which has the model's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shape: Vec<usize>,
     /// Means.
     pub mean: Vec<f64>,
@@ -173,6 +181,10 @@ pub struct ExactSpec {
     pub std: Vec<f64>,
     /// Weights of a mixture, as written; empty means equal ones.
     pub weights: Vec<f64>,
+    /// The gamma that a linear model whose weights are the same at all levels is fitted to; absent where
+    /// each level has its own.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_weights")]
+    pub shared: Option<Weights>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
@@ -295,6 +307,51 @@ pub enum Task {
     Interpolate(ArcSpec),
     /// Says how likely images are.
     Bits(BitsSpec),
+    /// Takes the variational objective and the weighted loss on images.
+    Objective(ObjectiveSpec),
+}
+
+/// What `task = "objective"` sums, and on what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObjectiveSpec {
+    /// `[images]`.
+    #[serde(flatten)]
+    pub images: ImagesSpec,
+    /// The weights gamma.
+    #[serde(serialize_with = "weights")]
+    pub weights: Weights,
+    /// The t of the only term; absent if all are summed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub term: Option<usize>,
+}
+
+impl ObjectiveSpec {
+    /// The terms that are summed.
+    pub fn terms(&self) -> Terms {
+        self.term.map_or(Terms::All, Terms::One)
+    }
+}
+
+/// The weights gamma by name.
+pub const WEIGHTS: [(&str, Weights); 3] =
+    [("exact", Weights::Exact), ("printed", Weights::Printed), ("one", Weights::One)];
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn weights<S: Serializer>(weights: &Weights, serializer: S) -> Result<S::Ok, S::Error> {
+    optional_weights(&Some(*weights), serializer)
+}
+
+#[allow(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn optional_weights<S: Serializer>(
+    weights: &Option<Weights>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let named = WEIGHTS.iter().find(|(_, known)| Some(*known) == *weights);
+    named.map(|(name, _)| name).serialize(serializer)
 }
 
 /// What `task = "bits"` measures, and how.
@@ -337,10 +394,17 @@ impl Task {
         *self == Self::default()
     }
 
+    /// How the divergence of an ODE is taken; none where there is none.
+    pub fn trace(&self) -> Option<&TraceSpec> {
+        if let Self::Bits(bits) = self { bits.trace.as_ref() } else { None }
+    }
+
     /// The images it begins with; none of a task that begins with noise.
     pub fn images(&self) -> Option<&ImagesSpec> {
         match self {
-            Self::Reconstruct(images) | Self::Bits(BitsSpec { images, .. }) => Some(images),
+            Self::Reconstruct(images)
+            | Self::Bits(BitsSpec { images, .. })
+            | Self::Objective(ObjectiveSpec { images, .. }) => Some(images),
             Self::Sample | Self::Interpolate(_) => None,
         }
     }
@@ -371,8 +435,8 @@ impl Serialize for ArcSpec {
 /// `[images]`: what is encoded or coded.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ImagesSpec {
-    /// A data set's name or path, or `solution` for what the reference solution makes of each sample's
-    /// noise.
+    /// A data set's name or path, `solution` for what the reference solution makes of each sample's
+    /// noise, `draws` for draws of the model's own data, or the name of a distribution.
     #[serde(serialize_with = "source_of_images")]
     pub source: String,
     /// Which part, of sets that have splits.
@@ -381,6 +445,9 @@ pub struct ImagesSpec {
     /// CSV file that lists images of CIFAR-10 to leave out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude: Option<String>,
+    /// The distribution that they are drawn from, if it is not the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<ExactSpec>,
 }
 
 #[allow(
@@ -406,12 +473,22 @@ impl ImagesSpec {
         self.source == Self::SOLUTION
     }
 
-    /// The source that is draws of an exact-score model's data, as bytes.
+    /// The source that is draws of an exact-score model's data.
     pub const DRAWS: &str = "draws";
 
     /// Whether the images are draws of the model's own data.
     pub fn is_draws(&self) -> bool {
         self.source == Self::DRAWS
+    }
+
+    /// Whether the images are drawn from a distribution: the model's own or another.
+    pub fn is_drawn(&self) -> bool {
+        self.is_draws() || self.exact.is_some()
+    }
+
+    /// The distribution that they are drawn from, with this model; none of a data set and of solutions.
+    pub fn distribution<'a>(&'a self, model: &'a ModelSpec) -> Option<&'a ExactSpec> {
+        self.exact.as_ref().or(model.exact.as_ref()).filter(|_| self.is_drawn())
     }
 }
 
@@ -463,7 +540,8 @@ mod tests {
 
     #[test]
     fn the_canonical_json_keeps_the_old_name_of_the_reference_solution() {
-        let images = ImagesSpec { source: "solution".to_owned(), split: None, exclude: None };
+        let images =
+            ImagesSpec { source: "solution".to_owned(), split: None, exclude: None, exact: None };
         let method = Solves::Method(SolverSpec { kind: "heun".to_owned(), ..spec().solver });
         let cell = CellSpec {
             solution: Some(ReferenceSolution { method, grid: Some(spec().grid) }),

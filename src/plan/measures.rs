@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 31] = [
+static TABLE: [&Measure; 38] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -48,6 +48,13 @@ static TABLE: [&Measure; 31] = [
     &metrics::BITS_STEPS,
     &metrics::BITS_DECODER,
     &metrics::BITS_GAP,
+    &metrics::OBJECTIVE,
+    &metrics::OBJECTIVE_LOSS,
+    &metrics::OBJECTIVE_GAP,
+    &metrics::OBJECTIVE_EXCESS,
+    &metrics::OBJECTIVE_OFF,
+    &metrics::OBJECTIVE_LOSS_OFF,
+    &metrics::OBJECTIVE_GAMMA,
 ];
 
 /// A measure, by its place in the table.

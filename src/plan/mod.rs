@@ -22,7 +22,8 @@ use std::{
 pub use self::{
     cell::{
         ArcSpec, BitsSpec, CellSpec, ExactKind, ExactSpec, ImagesSpec, Inversion, ModelSpec,
-        ReferenceSolution, SolverSpec, Solves, StateKind, TRACES, Task, TraceSpec, VARIANCES,
+        ObjectiveSpec, ReferenceSolution, SolverSpec, Solves, StateKind, TRACES, Task, TraceSpec,
+        VARIANCES, WEIGHTS,
     },
     grid::{GridSpec, Rule, ScheduleSpec, Steps},
     measures::Measured,

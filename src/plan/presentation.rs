@@ -87,9 +87,9 @@ pub struct ClaimSpec {
     pub row: String,
     /// Labels of the columns it is about.
     pub columns: Vec<String>,
-    /// The other row of [`ClaimCheck::Below`].
+    /// The other row of [`ClaimCheck::Below`], and of [`ClaimCheck::Between`] if there is one.
     pub other: Option<String>,
-    /// The least and the largest order of [`ClaimCheck::Order`].
+    /// The least and the largest order of [`ClaimCheck::Order`], or value of [`ClaimCheck::Between`].
     pub between: Option<[f64; 2]>,
     /// Whether the sentence was written after a first look at results, and so sums them up.
     #[serde(default)]
@@ -110,6 +110,9 @@ pub enum ClaimCheck {
     Below,
     /// Over the columns, the row's value falls with an order that lies between two numbers.
     Order,
+    /// In each of the columns, the row's value, less that of the other row if one is named, lies between two
+    /// numbers.
+    Between,
 }
 
 /// `[[plot]]`: one question, one figure.

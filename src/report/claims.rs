@@ -19,12 +19,17 @@
 //! ([`Cross::bend`]), the reason gives the local orders at both ends: the columns then go beyond the
 //! range in which the row has one order.
 //!
+//! `between` asks of every column whether the row's value, or its paired difference from another row, lies
+//! between two numbers: it holds if all 95 % intervals do, and fails if one lies outside after Bonferroni's
+//! correction. That two rows are the same can be decided only so, to within what is stated.
+//!
 //! A diverged cell counts as worse (higher; of a score, lower) than every measured one, without
 //! uncertainty; two diverged cells cannot be told apart.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::metrics::Jackknife;
 use crate::plan::measures::is_score;
 use crate::plan::presentation::{ClaimCheck, ClaimSpec};
 use crate::report::compare::{Difference, Place, difference};
@@ -93,6 +98,7 @@ pub(crate) fn head<'j>(judgements: impl IntoIterator<Item = &'j Judgement>) -> S
 pub fn judge(claim: &ClaimSpec, cross: &Cross) -> Judgement {
     let (verdict, reason) = match (claim.check, claim.between) {
         (ClaimCheck::Order, Some(between)) => judge_order(claim, between, cross),
+        (ClaimCheck::Between, Some(between)) => judge_between(claim, between, cross),
         _ => judge_pairs(claim, &pairs(claim, cross)),
     };
     Judgement { claim: claim.clone(), verdict, reason }
@@ -130,6 +136,70 @@ fn judge_order(claim: &ClaimSpec, [least, most]: [f64; 2], cross: &Cross) -> (Ve
     (verdict, format!("the order of `{row}` over {over} is {order}, {asked}{bend}"))
 }
 
+/// Judges whether what a claim is about lies between two numbers in each of its columns.
+fn judge_between(claim: &ClaimSpec, [least, most]: [f64; 2], cross: &Cross) -> (Verdict, String) {
+    let at = |column: &String| {
+        let own = Place::new(&claim.row, column);
+        let Some(other) = &claim.other else { return (own.to_string(), value(cross, &own)) };
+        let other = Place::new(other, column);
+        (format!("{own} minus {other}"), difference(cross, &own, &other))
+    };
+    let found: Vec<(String, Difference)> = claim.columns.iter().map(at).collect();
+    let corrected = 1.0 - (1.0 - LEVEL) / found.len().max(1) as f64;
+    // How far an interval keeps from the nearer of the two numbers; negative if it reaches beyond.
+    let room = |metric: &Jackknife| {
+        let (low, high) = metric.interval(LEVEL);
+        (low - least).min(most - high)
+    };
+    let is_outside = |metric: &Jackknife| {
+        let (low, high) = metric.interval(corrected);
+        high < least || most < low
+    };
+    let (mut measured, mut open, mut missing, mut diverged) = (vec![], None, None, None);
+    for (what, found) in &found {
+        match found {
+            Difference::Measured(metric) => measured.push((what, metric)),
+            Difference::NotRun(place) => missing = missing.or(Some(format!("{place} was not run"))),
+            Difference::OneDiverged(place) => diverged = Some(format!("{place} diverged")),
+            Difference::BothDiverged => open = Some(format!("{what}: both diverged")),
+            Difference::NotPaired => open = Some(format!("{what} has no uncertainty")),
+        }
+    }
+    measured.sort_by(|(_, a), (_, b)| room(a).total_cmp(&room(b)));
+    let describe = |(what, metric): &(&String, &Jackknife)| {
+        let estimate = Estimate::corrected(metric, LEVEL);
+        format!("{what} is {estimate}, asked for {least} to {most}")
+    };
+    if let Some(outside) = measured.iter().find(|(_, metric)| is_outside(metric)) {
+        return (Verdict::Fails, describe(outside));
+    }
+    let unmeasured =
+        [(diverged, Verdict::Fails), (missing, Verdict::NotRun), (open, Verdict::Undecided)];
+    if let Some((Some(why), verdict)) = unmeasured.into_iter().find(|(why, _)| why.is_some()) {
+        return (verdict, why);
+    }
+    let Some(closest) = measured.first() else {
+        return (Verdict::NotRun, format!("`{}` has no columns", claim.row));
+    };
+    let why = match measured.len() {
+        1 => describe(closest),
+        n => format!("{}; of {n} columns this one leaves the least room", describe(closest)),
+    };
+    (if room(closest.1) >= 0.0 { Verdict::Holds } else { Verdict::Undecided }, why)
+}
+
+/// The value of a place, as the difference from nothing.
+fn value(cross: &Cross, place: &Place) -> Difference {
+    match cross.entry(place.row(), place.column()) {
+        Entry::NotRun => Difference::NotRun(place.clone()),
+        Entry::Diverged => Difference::OneDiverged(place.clone()),
+        Entry::Measured(metric) if metric.leave_out.len() > 1 => {
+            Difference::Measured(metric.clone())
+        }
+        Entry::Measured(_) => Difference::NotPaired,
+    }
+}
+
 /// One comparison of a claim, which says that `higher` minus `lower` is positive.
 struct Pair {
     /// The place that the claim says is higher.
@@ -160,7 +230,7 @@ fn pairs(claim: &ClaimSpec, cross: &Cross) -> Vec<Pair> {
                 |column: &String| pair(Place::new(other, column), Place::new(&claim.row, column));
             claim.columns.iter().map(at).collect()
         }
-        ClaimCheck::Order => vec![],
+        ClaimCheck::Order | ClaimCheck::Between => vec![],
         ClaimCheck::Lowest | ClaimCheck::Highest => {
             let others = || cross.rows.iter().filter(|row| **row != claim.row);
             let against = |(column, row): (&String, &String)| {

@@ -22,6 +22,14 @@ impl Place {
     pub(crate) fn new(row: &str, column: &str) -> Self {
         Self { row: row.into(), column: column.into() }
     }
+
+    pub(crate) fn row(&self) -> &str {
+        &self.row
+    }
+
+    pub(crate) fn column(&self) -> &str {
+        &self.column
+    }
 }
 
 impl fmt::Display for Place {

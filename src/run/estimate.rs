@@ -183,7 +183,13 @@ impl<'a> Estimator<'a> {
             return Ok(seconds);
         }
         let last = (spec.schedule.horizon - 1) as f64;
+        let mut model = spec.model.clone();
+        if let Some(exact) = &mut model.exact {
+            // One step has no J_sigma to fit weights to, and any weights take as long.
+            exact.shared = None;
+        }
         let one_call = CellSpec {
+            model,
             grid: GridSpec::new(Tau::Explicit(vec![last]), 1),
             solver: SolverSpec { variance: Some(Variance::Eta(0.0)), ..SolverSpec::new("ddim") },
             metrics: None,

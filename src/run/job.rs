@@ -282,7 +282,7 @@ fn perform(
 
 /// Whether a cell makes samples that are worth showing: grey or in colour, and more than a few pixels.
 fn is_shown(cell: &Cell, [channels, height, width]: [usize; 3]) -> bool {
-    let makes = !matches!(cell.spec.task, Task::Bits(_));
+    let makes = !matches!(cell.spec.task, Task::Bits(_) | Task::Objective(_));
     makes && [1, 3].contains(&channels) && height.min(width) >= LEAST_SIDE
 }
 

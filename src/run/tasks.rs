@@ -1,5 +1,5 @@
 //! What a cell does with a batch: samples, round trips, paths between draws of noise, and the cost of
-//! images in bits.
+//! images in bits or by the objective of training.
 //!
 //! Each ends in [`Samples`]: pictures, model calls, and numbers per sample by their names in
 //! manifests.
@@ -15,7 +15,7 @@ use crate::{
 };
 use crate::{
     error::{Error, Result, remedy::sentence},
-    plan::{ArcSpec, BitsSpec, CellSpec, ImagesSpec, Task},
+    plan::{ArcSpec, CellSpec, ImagesSpec, Task},
     run::assemble::{Carried, Coded, Costs, Sampler, Samples, Way, single},
 };
 
@@ -63,7 +63,7 @@ impl Pictures {
     /// A set that is not on this machine, cannot be read, or has too few images.
     pub fn of(&mut self, spec: &CellSpec) -> Result<Option<Rc<Encoded>>> {
         let Some(images) = spec.task.images() else { return Ok(None) };
-        if images.is_solution() || images.is_draws() {
+        if images.is_solution() || images.is_drawn() {
             return Ok(None);
         }
         let ImagesSpec { source, exclude, .. } = images;
@@ -130,13 +130,16 @@ pub fn perform(
     match &spec.task {
         Task::Sample => sampler.sample(noise, rows, observe),
         Task::Interpolate(arc) => interpolate(sampler, noise, rows, *arc, observe),
-        Task::Bits(BitsSpec { trace, .. }) => {
+        Task::Bits(_) | Task::Objective(_) => {
             let coded = match images {
                 Some(images) => Coded::Images(levels(sampler, images, (first, rows))?),
                 None => Coded::Draws(rows),
             };
             let clock = Instant::now();
-            let Costs { numbers, calls } = sampler.bits(coded, trace.as_ref(), noise, observe)?;
+            let Costs { numbers, calls } = match &spec.task {
+                Task::Objective(spec) => sampler.objective(coded, spec, noise, observe)?,
+                task => sampler.bits(coded, task.trace(), noise, observe)?,
+            };
             let time = clock.elapsed();
             // Nothing is drawn that could be shown.
             let images = Array4::zeros((rows, 0, 0, 0));

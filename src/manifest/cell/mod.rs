@@ -18,7 +18,7 @@ use crate::{
     },
     networks::placement::Precision,
     plan::{
-        CellSpec, ExactKind, GridSpec, ModelSpec, StateKind,
+        CellSpec, GridSpec, ModelSpec, StateKind,
         stated::{self, Stated, Written},
     },
 };
@@ -28,7 +28,7 @@ pub(crate) use self::{
     model::exact_models,
     schedule::{read as read_schedule, schedules},
     solver::{INVERSIONS, ITERATIONS},
-    task::{NOISES, POINTS, PROBES, TASKS},
+    task::{NOISES, POINTS, PROBES, TASKS, distributions},
 };
 
 /// Top-level keys that are the same for every cell.
@@ -89,9 +89,7 @@ pub(crate) fn read(
         .entry("solution")
         .map(|_| root.section("solution", |r| solution::read(r, schedule.horizon, vocabulary)));
     let task = task::read(&mut root, &model, &solver);
-    let exact = model.exact.as_ref();
-    let is_known = exact.is_some_and(|exact| exact.kind != ExactKind::Dirac);
-    task::check(&mut root, &task, metrics.as_ref(), solution.as_ref(), is_known);
+    task::check(&mut root, &task, metrics.as_ref(), solution.as_ref(), &model);
     solution::check(&mut root, metrics.as_ref(), solution.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
         && root.sound("samples")

@@ -11,7 +11,7 @@ use crate::{
     },
     networks::predicts::Predicts,
     plan::{
-        ExactKind, ExactSpec, ModelSpec,
+        ExactKind, ExactSpec, ModelSpec, WEIGHTS,
         stated::{Stated, Written},
     },
 };
@@ -82,33 +82,13 @@ pub(super) fn read(
         r.report(problem.help("add `clip_x0 = true`, or remove `clip_range`"));
     }
     let clip_range = if clip_x0 { clip_range.or(bound).unwrap_or(1.0) } else { 1.0 };
-    let mean: Option<OneOrMany> = r.own("mean", kind, models);
-    let std: Option<OneOrMany> = r.own("std", kind, models);
-    let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
-    let exact_kind = ExactKind::ALL.into_iter().find(|kind| kind.name() == source);
-    let exact = exact.zip(exact_kind).map(|(kind, exact)| {
-        for (key, help) in [
-            ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
-            ("mean", "a number, or one per component"),
-            ("std", "a number, or one per component"),
-        ] {
-            if kind.keys.contains(&key) && r.entry(key).is_none() {
-                r.missing(key, help);
-            }
-        }
-        let mean = mean.unwrap_or_default().0;
-        let mut std = std.unwrap_or_default().0;
-        if let [one] = std[..] {
-            std = vec![one; mean.len().max(1)];
-        }
-        let spec = ExactSpec {
-            kind: exact,
-            shape: shape.clone().unwrap_or_default(),
-            mean,
-            std,
-            weights: component_weights.unwrap_or_default(),
-        };
-        check_exact(r, kind, &spec);
+    let shared = r.own::<String>("shared", kind, models).and_then(|_| r.choice("shared", &WEIGHTS));
+    if exact.is_some() && r.entry("shape").is_none() {
+        r.missing("shape", "the shape of one sample: `shape = [3, 8, 8]`");
+    }
+    let exact = read_numbers(r, &source, kind, models).map(|numbers| {
+        let spec = ExactSpec { shape: shape.clone().unwrap_or_default(), shared, ..numbers };
+        check_shape(r, &spec.shape);
         spec
     });
     let shape = shape.filter(|_| exact.is_none()).unwrap_or_default();
@@ -117,6 +97,34 @@ pub(super) fn read(
     }
     let source = if is_path { named.unwrap_or(source) } else { source };
     (ModelSpec { source, prediction, clip_x0, clip_range, raw, compiled, shape, exact }, stated)
+}
+
+/// The numbers of the distribution that `source` names, `kind` of these; none of any other source.
+pub(super) fn read_numbers(
+    r: &mut Reader<'_>,
+    source: &str,
+    kind: Option<&Kind>,
+    kinds: &[Kind],
+) -> Option<ExactSpec> {
+    let mean: Option<OneOrMany> = r.own("mean", kind, kinds);
+    let std: Option<OneOrMany> = r.own("std", kind, kinds);
+    let weights: Option<Vec<f64>> = r.own("weights", kind, kinds);
+    let exact = ExactKind::ALL.into_iter().find(|kind| kind.name() == source);
+    let (kind, exact) = kinds.iter().find(|kind| kind.name == source).zip(exact)?;
+    for key in ["mean", "std"] {
+        if kind.keys.contains(&key) && r.entry(key).is_none() {
+            r.missing(key, "a number, or one per component");
+        }
+    }
+    let mean = mean.unwrap_or_default().0;
+    let mut std = std.unwrap_or_default().0;
+    if let [one] = std[..] {
+        std = vec![one; mean.len().max(1)];
+    }
+    let weights = weights.unwrap_or_default();
+    let spec = ExactSpec { kind: exact, shape: vec![], mean, std, weights, shared: None };
+    check_numbers(r, kind, &spec);
+    Some(spec)
 }
 
 /// Checks that what begins like a name of the Hub is one.
@@ -145,8 +153,7 @@ fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
     r.ensure("shape", fits || !sized, &rule, "images of 3 x 8192 x 8192 have fewer");
 }
 
-fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
-    check_shape(r, &spec.shape);
+fn check_numbers(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
     for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
         for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {
             let message = format!("`{}` must be positive, not `{number}`", r.path(key));

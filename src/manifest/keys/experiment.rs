@@ -12,11 +12,11 @@ use crate::{
         Kind, Vocabulary,
         cell::{
             ENDS, INVERSIONS, ITERATIONS, NOISES, POINTS, PRECISIONS, PROBES, SHARED, STATES,
-            TASKS, exact_models, spacings,
+            TASKS, distributions, exact_models, spacings,
         },
     },
     networks::predicts::Predicts,
-    plan::{Measured, TRACES, VARIANCES},
+    plan::{Measured, TRACES, VARIANCES, WEIGHTS},
 };
 
 /// A few words about a section.
@@ -38,7 +38,13 @@ pub(super) fn about(section: &str) -> &'static str {
              is and needs."
         }
         "images" => {
-            "What is encoded, or coded. Only with `task = \"reconstruct\"` and `\"bits\"`, which need it."
+            "What is encoded, or coded. Only with `task = \"reconstruct\"`, `\"bits\"` and `\"objective\"`, \
+             which need it."
+        }
+        "objective" => {
+            "Which sums are taken. Only with `task = \"objective\"`: J_sigma and L_gamma of Song, Meng, \
+             Ermon 2021, Eq. (11) and (5), for each value, on the steps of `[grid]`, with sigma by \
+             `solver.eta` of `ddim` or `ddpm`."
         }
         "likelihood" => {
             "How the likelihood of the ODE is taken. Only with `task = \"bits\"` and a method that draws no \
@@ -73,6 +79,7 @@ pub(super) fn keys(vocabulary: &Vocabulary) -> Vec<Key> {
         metrics(),
         images(),
         likelihood(),
+        objective(),
         solution(&vocabulary.solutions),
         sweep(),
         presentation::table(),
@@ -124,7 +131,8 @@ fn top() -> Vec<Key> {
             words(TASKS),
             is_word("sample"),
             "Draw samples; or encode images and decode them again; or decode the arc between two draws \
-             of noise; or say how many bits each byte of images costs.",
+             of noise; or say how many bits each byte of images costs; or take the variational \
+             objective of DDIM on images, and the weighted loss.",
         ),
         key(
             "points",
@@ -225,6 +233,14 @@ fn model() -> Vec<Key> {
             "The weights of the components.",
         )
         .only(owners(&exact, "weights")),
+        key(
+            "shared",
+            words(WEIGHTS),
+            Nothing,
+            "Let all levels share the slope and the offset, the best for the sum of squared errors of eps on \
+             `[grid]` with these `objective.weights`. Without it each level has its own.",
+        )
+        .only(owners(&exact, "shared")),
     ]
 }
 
@@ -445,15 +461,35 @@ fn metrics() -> Vec<Key> {
 }
 
 fn images() -> Vec<Key> {
+    let drawn = distributions();
     let key = |key, values, default, meaning| Key::new("images", key, values, default, meaning);
     vec![
         key(
             "source",
-            described("a data set's name or path, or `solution` or `draws`"),
+            described(
+                "a data set's name or path, or `solution` or `draws`, or `gaussian`, `mixture` or `dirac`",
+            ),
             REQUIRED,
-            "The images; `solution` is what the reference solution makes of the noise, and `draws` are \
-             those of an exact-score model's data, rounded to bytes (only `bits`).",
+            "The images. `solution` is what the reference solution makes of the noise (only \
+             `reconstruct`). Draws of a distribution are rounded to bytes by `bits`, and not by \
+             `objective`; `draws` are those of an exact-score model's own data.",
         ),
+        key(
+            "mean",
+            described("a number, or a list of numbers"),
+            REQUIRED,
+            "As in `[model]`, of the distribution that images are drawn from.",
+        )
+        .only(owners(&drawn, "mean")),
+        key("std", described("a number above 0, or a list of them"), REQUIRED, "The same.")
+            .only(owners(&drawn, "std")),
+        key(
+            "weights",
+            described("a list of numbers above 0"),
+            Described("equal weights"),
+            "The same.",
+        )
+        .only(owners(&drawn, "weights")),
         key(
             "split",
             names([Split::Train, Split::Test].map(Split::name)),
@@ -488,6 +524,25 @@ fn likelihood() -> Vec<Key> {
             "Random directions for each image, the same at every model call.",
         )
         .only("`rademacher` and `gaussian`"),
+    ]
+}
+
+fn objective() -> Vec<Key> {
+    let key = |key, values, default, meaning| Key::new("objective", key, values, default, meaning);
+    vec![
+        key(
+            "weights",
+            words(WEIGHTS),
+            is_word("exact"),
+            "The weights gamma: `exact`, with which J_sigma - L_gamma is the same for every model; \
+             `printed`, as appendix B has them, which leaves out a factor; `one`, for L_1.",
+        ),
+        key(
+            "term",
+            described("a whole number, 1 or more"),
+            Nothing,
+            "Only the term of this t, counted from 1, the image's own, to S. Without it all are summed.",
+        ),
     ]
 }
 

@@ -44,7 +44,7 @@ pub(super) fn claim() -> Vec<Key> {
             "check",
             words(CHECKS),
             REQUIRED,
-            "`lowest`, `highest`: the row is, in each column. `decreases`: it falls from each column to the next. `below`: it is below the row `other` in each column. `order`: its fitted order lies in `between`.",
+            "`lowest`, `highest`: the row is, in each column. `decreases`: it falls from each column to the next. `below`: it is below the row `other` in each column. `order`: its fitted order lies in `between`. `between`: its value, less that of the row `other` if one is named, lies in `between` in each column.",
         ),
         key("row", described("a label"), REQUIRED, "The row it is about."),
         key(
@@ -57,16 +57,16 @@ pub(super) fn claim() -> Vec<Key> {
             "other",
             described("a label"),
             Needed("with `check = \"below\"`"),
-            "The row to be below.",
+            "The row to be below, or whose value is taken off.",
         )
-        .only("`below`"),
+        .only("`below` and `between`"),
         key(
             "between",
             described("two rising numbers"),
-            Needed("with `check = \"order\"`"),
-            "The smallest and the largest order.",
+            Needed("with `check = \"order\"` or `\"between\"`"),
+            "The smallest and the largest order or value.",
         )
-        .only("`order`"),
+        .only("`order` and `between`"),
         key("descriptive", flag(), is(OFF), "It was written after a first look at the results."),
     ]
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Experiments that together reach every section and every task.
-const EXPERIMENTS: [&str; 7] = [
+const EXPERIMENTS: [&str; 8] = [
     r#"
 name = "sample"
 samples = 64
@@ -133,6 +133,18 @@ solver = { kind = "heun" }
 metrics = { measures = ["bits"] }
 images = { source = "fashion-mnist" }
 likelihood = {}
+"#,
+    r#"
+name = "objective"
+task = "objective"
+samples = 64
+batch = 8
+model = { source = "linear", shape = [3, 8, 8], mean = 0.0, std = 0.5 }
+grid = { tau = "trailing", steps = 20 }
+solver = { kind = "ddim", eta = 1.0 }
+metrics = { measures = ["objective"] }
+images = { source = "gaussian", mean = 0.1, std = 0.5 }
+objective = {}
 "#,
 ];
 

@@ -12,13 +12,13 @@ use crate::{
         self, At, Curvature, Denoiser, Divergent, Draw, Grid, KeyedNoise, Level, Noise, Prediction,
         Solver, State, Trace, Trajectory, generator, integrate,
     },
-    exact::{Component, ExactModel},
+    exact::{Component, ExactModel, Gaussian},
     likelihood::{
-        Bits, Flow, Followed, VariationalBound, bits_of_density, dequantised, log_density,
-        log_mass, nearest_bytes, probe,
+        Bits, Flow, Followed, NonMarkovian, Sums, Terms, VariationalBound, Weights,
+        bits_of_density, dequantised, log_density, log_mass, nearest_bytes, probe,
     },
     measure::samples::Samples,
-    plan::{TraceSpec, tau_file::Objective},
+    plan::{ObjectiveSpec, TraceSpec, tau_file::Objective},
     run::solution::{Solution, Watched},
     solvers::{Heun, Variance},
 };
@@ -43,8 +43,11 @@ pub(crate) struct Bound<S: State> {
     pub(crate) flow: Arc<dyn Solver<Followed<S>>>,
     /// The model, without what clips it.
     pub(crate) divergent: Rc<dyn Divergent<State = S>>,
-    /// The model, if its data is known.
-    pub(crate) known: Option<Rc<dyn ExactModel>>,
+    /// The data that images are drawn from, with its exact score, if it is known: the model's own unless the
+    /// cell names another.
+    pub(crate) data: Option<Rc<dyn ExactModel>>,
+    /// The model itself, if it may be linear in x.
+    pub(crate) linear: Option<Rc<dyn ExactModel>>,
     /// What is told of each path besides its end.
     pub(crate) curvatures: Vec<&'static Measure>,
 }
@@ -74,9 +77,9 @@ where
         (self.exchange.into)(x.into_dimensionality::<Ix4>().map_err(core::Error::model)?)
     }
 
-    /// Draws of an exact-score model's data, each a function of the seed and its sample.
+    /// Draws of the data, each a function of the seed and its sample.
     fn draws(&self, noise: KeyedNoise, rows: usize) -> core::Result<Array> {
-        let Some(known) = &self.known else {
+        let Some(data) = &self.data else {
             return Err(core::Error::model("there are no draws of this model's data"));
         };
         let [c, h, w] = self.shape;
@@ -84,9 +87,24 @@ where
         for (sample, mut row) in (noise.first..).zip(x.outer_iter_mut()) {
             let mut generator = generator(noise.seed, sample, Draw::Data { sub: CODED });
             let row = row.as_slice_mut().expect("invariant: rows of a new array are contiguous");
-            known.draw(&mut generator, row);
+            data.draw(&mut generator, row);
         }
         Ok(x)
+    }
+
+    /// The expectations of an objective's sums, of a linear model on one Gaussian; none of any other.
+    fn expected(
+        &self,
+        data: Option<&Rc<dyn ExactModel>>,
+        chain: &NonMarkovian,
+        (terms, weights): (Terms, Weights),
+    ) -> Option<Sums<f64>> {
+        let [Component { mean, std, .. }] = &data?.components()[..] else { return None };
+        let &[mean] = &mean[..] else { return None };
+        let model = self.linear.as_ref()?;
+        model.linear(self.grid.first())?;
+        let at = |level| model.linear(level).unwrap_or([f64::NAN; 2]);
+        Some(chain.expected(Gaussian { mean, std: *std }, &at, terms, weights))
     }
 
     /// What each image costs beyond its own distribution; none where that is not known.
@@ -96,7 +114,7 @@ where
         total: &[f64],
         truth: impl Fn(&[Component], &[f64]) -> f64,
     ) -> Option<Vec<f64>> {
-        let components = self.known.as_ref()?.components();
+        let components = self.data.as_ref()?.components();
         if components.iter().any(|component| component.std <= 0.0) {
             return None;
         }
@@ -240,6 +258,51 @@ where
             numbers: numbers.map(|(measure, values)| (measure.name, values)).collect(),
             calls: density.calls,
         })
+    }
+
+    fn objective(
+        &self,
+        coded: Coded,
+        spec: &ObjectiveSpec,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Costs> {
+        let x0 = match coded {
+            Coded::Images(images) => images.into_dyn(),
+            Coded::Draws(rows) => self.draws(noise, rows)?,
+        };
+        let Variance::Eta(eta) = self.variance else {
+            return Err(core::Error::Likelihood("J_sigma needs an eta".into()));
+        };
+        let chain = NonMarkovian::new(&self.grid, eta)?;
+        let sum = (spec.terms(), spec.weights);
+        let mut calls = 0;
+        let mut watch = |made: u64| {
+            calls = made;
+            observe(made)
+        };
+        // What is known of the data says nothing about a data set.
+        let data = self.data.as_ref().filter(|_| spec.images.is_drawn());
+        let score = data.map(|data| &**data as &dyn Denoiser<State = Array>);
+        let Sums { objective, loss, excess } =
+            chain.sampled(&OnHost(self), score, &x0, &noise, sum, &mut watch)?;
+        let less = |values: &[f64], other: f64| values.iter().map(|value| value - other).collect();
+        let gap = objective.iter().zip(&loss).map(|(objective, loss)| objective - loss).collect();
+        let gamma = match sum.0 {
+            Terms::One(t) => chain.gamma(t, spec.weights),
+            Terms::All => chain.gammas(spec.weights).iter().map(|(_, gamma)| gamma).sum(),
+        };
+        let mut numbers: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+        if let Some(expected) = self.expected(data, &chain, sum) {
+            numbers.insert(metrics::OBJECTIVE_OFF.name, less(&objective, expected.objective));
+            numbers.insert(metrics::OBJECTIVE_LOSS_OFF.name, less(&loss, expected.loss));
+        }
+        numbers.extend(excess.map(|excess| (metrics::OBJECTIVE_EXCESS.name, excess)));
+        numbers.insert(metrics::OBJECTIVE_GAMMA.name, vec![gamma; objective.len()]);
+        numbers.insert(metrics::OBJECTIVE_GAP.name, gap);
+        numbers.insert(metrics::OBJECTIVE.name, objective);
+        numbers.insert(metrics::OBJECTIVE_LOSS.name, loss);
+        Ok(Costs { numbers, calls })
     }
 
     fn step_costs(

@@ -13,7 +13,7 @@ use tch::Tensor;
 use crate::run::assemble::{
     any_solution::AnySolution,
     bound::{Bound, Exchange},
-    denoiser::{adapt, adapt_divergent, exact_model},
+    denoiser::{adapt, adapt_divergent, data, exact_model},
     files::weights_path,
     sampler::Sampler,
     solver::{grid_and_solver, learned},
@@ -188,6 +188,8 @@ impl<'a> Models<'a> {
         let variance = Registry::variance(&spec.solver);
         let solution = AnySolution::of(spec, self.registry, &grid)?;
         let curvatures = curvatures(spec.metrics.as_ref());
+        let drawn = spec.task.images().and_then(|images| images.exact.as_ref());
+        let drawn = drawn.map(data).transpose()?;
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
@@ -195,11 +197,12 @@ impl<'a> Models<'a> {
                     exact.shape
                 )));
             };
-            let known = exact_model(exact)?;
+            let known = exact_model(exact, &grid, variance)?;
             return Ok(Box::new(Bound {
                 flow: Arc::clone(&solver) as Arc<dyn Solver<Followed<Array>>>,
                 divergent: Rc::clone(&known) as Rc<dyn Divergent<State = Array>>,
-                known: Some(Rc::clone(&known)),
+                data: Some(drawn.map_or_else(|| data(exact), Ok)?),
+                linear: Some(Rc::clone(&known)),
                 solver: solver as Arc<dyn Solver<Array>>,
                 variance,
                 inverse: inverse as Arc<dyn Solver<Array>>,
@@ -237,7 +240,8 @@ impl<'a> Models<'a> {
         Ok(Box::new(Bound {
             flow: Arc::clone(&solver) as Arc<dyn Solver<Followed<Tensor>>>,
             divergent: adapt_divergent(raw, &spec.model),
-            known: None,
+            data: drawn,
+            linear: None,
             solver: solver as Arc<dyn Solver<Tensor>>,
             variance,
             inverse: inverse as Arc<dyn Solver<Tensor>>,

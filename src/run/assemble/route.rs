@@ -6,10 +6,13 @@ use crate::{
     core::{self, Grid, count_nfe},
     diagnostic::Diagnostic,
     error::{Error, Result},
-    likelihood::VariationalBound,
+    likelihood::{NonMarkovian, VariationalBound, Weights},
     networks::{predicts::Predicts, torchscript::ScriptError},
-    plan::{BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, Task, TraceSpec},
+    plan::{
+        BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, ObjectiveSpec, Task, TraceSpec,
+    },
     run::registry::Registry,
+    solvers::Variance,
 };
 
 /// A cell's grid and cost.
@@ -57,6 +60,8 @@ impl Route {
             Task::Reconstruct(_) => calls + Self::inverse(spec, registry)?.calls,
             Task::Interpolate(arc) => calls * arc.points as u64,
             Task::Bits(_) => count_nfe(&*solver, &grid.clone().reversed())?,
+            Task::Objective(ObjectiveSpec { term: Some(_), .. }) => 1,
+            Task::Objective(_) => grid.steps().count() as u64,
         };
         let solution = AnySolution::of(spec, registry, &grid)?;
         let solution = solution.map(|solution| solution.cost()).transpose()?;
@@ -94,7 +99,8 @@ impl Route {
                 Diagnostic::error(cell.locate("metrics.measures"), message).help(help),
             ));
         }
-        if let Some(problem) = costless(cell, &route) {
+        let problem = costless(cell, &route).or_else(|| aimless(cell, &route));
+        if let Some(problem) = problem.or_else(|| unfitted(cell, &route)) {
             return Err(Box::new(problem));
         }
         if let Some(problem) = undrawable(cell) {
@@ -248,6 +254,54 @@ fn costless(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
         Diagnostic::error(cell.locate("solver.inversion"), message).help(help)
     })
 }
+
+/// Why a cell has no variational objective, if it asks for one.
+fn aimless(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
+    let Task::Objective(ObjectiveSpec { term, .. }) = &cell.spec.task else { return None };
+    let solver = &cell.spec.solver;
+    let Ok(Route { grid, .. }) = route else { return None };
+    if !CHAINED.contains(&solver.kind.as_str()) {
+        let message = format!("`{}` is no chain of Eq. (7) and (10)", solver.kind);
+        let help = "J_sigma is that of `ddim` or `ddpm`, with an eta above 0";
+        return Some(Diagnostic::error(cell.locate("solver.kind"), message).help(help));
+    }
+    if let Some(problem) = unchained(cell, grid) {
+        return Some(problem);
+    }
+    let steps = grid.steps().count();
+    term.filter(|&term| term > steps).map(|term| {
+        let message = format!("`objective.term` is {term}, and this grid has {steps} steps");
+        let help = "terms are counted from 1, the image's own, to S, that of the most noise";
+        Diagnostic::error(cell.locate("objective.term"), message).help(help)
+    })
+}
+
+/// Why the weights that a linear model is fitted to do not exist, if it needs them.
+fn unfitted(cell: &Cell, route: &Result<Route>) -> Option<Diagnostic> {
+    let weights = cell.spec.model.exact.as_ref()?.shared.filter(|of| *of != Weights::One)?;
+    let Ok(Route { grid, .. }) = route else { return None };
+    let mut problem = unchained(cell, grid)?;
+    problem =
+        problem.also(cell.locate("model.shared"), format!("{weights:?} weights are of J_sigma"));
+    Some(problem)
+}
+
+/// Why a grid and a variance have no J_sigma, shown at the cause.
+fn unchained(cell: &Cell, grid: &core::Grid) -> Option<Diagnostic> {
+    let variance = Registry::variance(&cell.spec.solver);
+    let error = NonMarkovian::admits(grid, variance).err()?;
+    let (path, help) = match variance {
+        Variance::Eta(eta) if eta > 0.0 => ("grid", "J_sigma is on images, by way of all steps"),
+        Variance::Eta(_) => {
+            ("solver.eta", "for instance `eta = 1`, the variance of DDPM's posterior")
+        }
+        _ => ("solver.variance", "for instance `eta = 1`, the variance of DDPM's posterior"),
+    };
+    Some(Diagnostic::error(cell.locate(path), error.to_string()).help(help))
+}
+
+/// The methods whose steps are those of Eq. (10).
+const CHAINED: [&str; 2] = ["ddim", "ddpm"];
 
 /// The method with a variational bound.
 const BOUNDED: &str = "ddpm";

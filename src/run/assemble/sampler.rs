@@ -7,7 +7,7 @@ use ndarray::{Array4, ArrayView4};
 use crate::{
     core::{self, KeyedNoise},
     measure::samples::Samples,
-    plan::{TraceSpec, tau_file::Objective},
+    plan::{ObjectiveSpec, TraceSpec, tau_file::Objective},
 };
 
 /// A batch at the end of its way.
@@ -34,19 +34,19 @@ pub fn single(images: ArrayView4<'_, f64>, first: u64) -> core::Result<Array4<f3
     Ok(images.mapv(|value| value as f32))
 }
 
-/// Byte images on [-1, 1] whose cost is asked for.
+/// Images on [-1, 1] whose cost or objective is asked for.
 #[derive(Clone, Debug)]
 pub enum Coded {
     /// These, `[N, C, H, W]`.
     Images(Array4<f64>),
-    /// As many draws of the model's own data, rounded to bytes.
+    /// As many draws of the data; their cost is that of the nearest bytes.
     Draws(usize),
 }
 
 /// What images cost.
 #[derive(Clone, Debug)]
 pub struct Costs {
-    /// Bits per dimension of each image, in all and in parts, by the names of their measures.
+    /// What each image costs, in all and in parts, by the names of their measures.
     pub numbers: BTreeMap<&'static str, Vec<f64>>,
     /// Model calls per image, counted at the model.
     pub calls: u64,
@@ -112,6 +112,19 @@ pub trait Sampler {
         &self,
         coded: Coded,
         trace: Option<&TraceSpec>,
+        noise: KeyedNoise,
+        observe: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Costs>;
+
+    /// J_sigma and L_gamma of some images, at one draw of the noising process for each; `observe` sees the
+    /// model calls per image.
+    ///
+    /// # Errors
+    /// A grid or a variance that has no objective, and as [`Sampler::sample`].
+    fn objective(
+        &self,
+        coded: Coded,
+        spec: &ObjectiveSpec,
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Costs>;
