@@ -134,11 +134,13 @@ pub enum ExactKind {
     Mixture,
     /// A single point.
     Dirac,
+    /// A table of categories, which has posteriors in the place of a score.
+    Categorical,
 }
 
 impl ExactKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gaussian, Self::Mixture, Self::Dirac];
+    pub const ALL: [Self; 4] = [Self::Gaussian, Self::Mixture, Self::Dirac, Self::Categorical];
 
     /// Its name in manifests.
     pub fn name(self) -> &'static str {
@@ -146,6 +148,7 @@ impl ExactKind {
             Self::Gaussian => "gaussian",
             Self::Mixture => "mixture",
             Self::Dirac => "dirac",
+            Self::Categorical => "categorical",
         }
     }
 
@@ -155,6 +158,7 @@ impl ExactKind {
             Self::Gaussian => &["shape", "mean", "std"],
             Self::Mixture => &["shape", "mean", "std", "weights"],
             Self::Dirac => &["shape", "mean"],
+            Self::Categorical => &["shape", "table"],
         }
     }
 }
@@ -173,6 +177,16 @@ pub struct ExactSpec {
     pub std: Vec<f64>,
     /// Weights of a mixture, as written; empty means equal ones.
     pub weights: Vec<f64>,
+    /// Weights of all values of a categorical model, as written; absent from the JSON of any other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<f64>,
+}
+
+impl ModelSpec {
+    /// Whether its data are categories and no images.
+    pub fn is_categorical(&self) -> bool {
+        self.exact.as_ref().is_some_and(|exact| exact.kind == ExactKind::Categorical)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

@@ -1,5 +1,6 @@
 //! A cell's tree read as a [`CellSpec`], defaults filled in.
 
+mod categorical;
 mod grid;
 mod metrics;
 mod model;
@@ -90,7 +91,8 @@ pub(crate) fn read(
         .map(|_| root.section("solution", |r| solution::read(r, schedule.horizon, vocabulary)));
     let task = task::read(&mut root, &model, &solver);
     let exact = model.exact.as_ref();
-    let is_known = exact.is_some_and(|exact| exact.kind != ExactKind::Dirac);
+    let without_density = [ExactKind::Dirac, ExactKind::Categorical];
+    let is_known = exact.is_some_and(|exact| !without_density.contains(&exact.kind));
     task::check(&mut root, &task, metrics.as_ref(), solution.as_ref(), is_known);
     solution::check(&mut root, metrics.as_ref(), solution.as_ref(), &grid, &task);
     if let Some(metrics) = &metrics
@@ -106,8 +108,6 @@ pub(crate) fn read(
         );
         root.report(Diagnostic::error(root.place("samples"), message).help(help));
     }
-    root.known(&SHARED);
-    root.finish();
     let spec = CellSpec {
         seed,
         samples,
@@ -122,6 +122,12 @@ pub(crate) fn read(
         solution,
         task,
     };
+    let locate = |path: &str| tree.locate(path, whole);
+    for problem in categorical::problems(&spec, vocabulary, &locate) {
+        root.report(problem);
+    }
+    root.known(&SHARED);
+    root.finish();
     ReadCell { spec, stated, remarks }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     diagnostic::{Diagnostic, suggest},
+    exact::{Categorical, VALUES},
     limits,
     manifest::{
         Kind, Vocabulary, known_names,
@@ -85,12 +86,14 @@ pub(super) fn read(
     let mean: Option<OneOrMany> = r.own("mean", kind, models);
     let std: Option<OneOrMany> = r.own("std", kind, models);
     let component_weights: Option<Vec<f64>> = r.own("weights", kind, models);
+    let table: Option<Vec<f64>> = r.own("table", kind, models);
     let exact_kind = ExactKind::ALL.into_iter().find(|kind| kind.name() == source);
     let exact = exact.zip(exact_kind).map(|(kind, exact)| {
         for (key, help) in [
             ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
             ("mean", "a number, or one per component"),
             ("std", "a number, or one per component"),
+            ("table", "the weight of every value, the last variable fastest"),
         ] {
             if kind.keys.contains(&key) && r.entry(key).is_none() {
                 r.missing(key, help);
@@ -107,6 +110,7 @@ pub(super) fn read(
             mean,
             std,
             weights: component_weights.unwrap_or_default(),
+            table: table.unwrap_or_default(),
         };
         check_exact(r, kind, &spec);
         spec
@@ -145,7 +149,45 @@ fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
     r.ensure("shape", fits || !sized, &rule, "images of 3 x 8192 x 8192 have fewer");
 }
 
+fn check_table(r: &mut Reader<'_>, spec: &ExactSpec) {
+    let values = match spec.shape[..] {
+        [1, variables, categories] if variables > 0 && categories > 1 => {
+            Categorical::values_of([variables, categories])
+        }
+        _ => {
+            let help = "D variables with K categories each, one-hot: `shape = [1, 3, 4]`";
+            r.ensure("shape", false, "`[1, D, K]` with at least two categories", help);
+            return;
+        }
+    };
+    let Some(values) = values.filter(|values| *values <= VALUES) else {
+        let rule = format!("of at most {} values, K^D", limits::grouped(VALUES as u64));
+        r.ensure("shape", false, &rule, "all values are summed over for every prediction");
+        return;
+    };
+    for (index, number) in spec.table.iter().enumerate().filter(|(_, number)| **number < 0.0) {
+        let message = format!("`{}` must be 0 or more, not `{number}`", r.path("table"));
+        let help = "a weight of 0 is that of a value that never occurs";
+        r.report(Diagnostic::error(r.item_place("table", index), message).help(help));
+    }
+    let written = spec.table.len();
+    if r.sound("table") && written != values {
+        let message = format!("{values} values, but `{}` has {written} weights", r.path("table"));
+        let problem = Diagnostic::error(r.place("table"), message)
+            .also(r.place("shape"), "K^D values")
+            .help("one weight for each value, the last variable fastest");
+        r.report(problem);
+    } else if r.sound("table") && spec.table.iter().all(|weight| *weight <= 0.0) {
+        let message = format!("every weight of `{}` is 0", r.path("table"));
+        let help = "weights need not sum to 1, but to more than 0";
+        r.report(Diagnostic::error(r.place("table"), message).help(help));
+    }
+}
+
 fn check_exact(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {
+    if spec.kind == ExactKind::Categorical {
+        return check_table(r, spec);
+    }
     check_shape(r, &spec.shape);
     for (key, numbers) in [("std", &spec.std), ("weights", &spec.weights)] {
         for (index, number) in numbers.iter().enumerate().filter(|(_, number)| **number <= 0.0) {

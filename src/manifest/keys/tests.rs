@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Experiments that together reach every section and every task.
-const EXPERIMENTS: [&str; 7] = [
+const EXPERIMENTS: [&str; 8] = [
     r#"
 name = "sample"
 samples = 64
@@ -133,6 +133,15 @@ solver = { kind = "heun" }
 metrics = { measures = ["bits"] }
 images = { source = "fashion-mnist" }
 likelihood = {}
+"#,
+    r#"
+name = "categories"
+samples = 64
+batch = 8
+model = { source = "categorical", shape = [1, 2, 2], table = [4, 1, 1, 2] }
+grid = { tau = "trailing", steps = 20 }
+solver = { kind = "multinomial" }
+metrics = { measures = ["total-variation"] }
 "#,
 ];
 
@@ -350,8 +359,8 @@ fn a_default_written_out_changes_nothing() {
 #[test]
 fn the_options_of_every_method_have_their_defaults() {
     let vocabulary = vocabulary();
-    let base = EXPERIMENTS[4];
     for kind in &vocabulary.solvers {
+        let base = EXPERIMENTS[if kind.categorical { 7 } else { 4 }];
         let quoted = format!("\"{}\"", kind.name);
         let text = with(&without(base, "solver.kind").unwrap(), "solver.kind", &quoted).unwrap();
         let plain = meaning(Describes::Experiment, &text, &vocabulary).unwrap();

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::{
     core::{ClipX0, Denoiser, Divergent, FromV, FromX0, State},
-    error::Result,
-    exact::{Component, ExactModel, Gaussian, Mixture},
+    error::{Error, Result},
+    exact::{Categorical, Component, ExactModel, Gaussian, Mixture},
     measure::{features::Extractors, instruments::Instruments},
     networks::predicts::Predicts,
     plan::{CellSpec, ExactKind, ExactSpec, ModelSpec},
@@ -14,8 +14,11 @@ use crate::{
 /// The exact-score model of a section.
 ///
 /// # Errors
-/// A mixture that makes no sense.
+/// A mixture that makes no sense, and a categorical model, which has no score.
 pub(crate) fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
+    if spec.kind == ExactKind::Categorical {
+        return Err(Error::input("a categorical model has no score"));
+    }
     if let Some(gaussian) = gaussian(spec) {
         return Ok(Rc::new(gaussian));
     }
@@ -23,6 +26,17 @@ pub(crate) fn exact_model(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
     let components = spec.mean.iter().zip(&spec.std).zip(weights);
     let component = |((&mean, &std), weight)| Component { weight, mean: vec![mean], std };
     Ok(Rc::new(Mixture::new(components.map(component).collect())?))
+}
+
+/// The categorical model of a section.
+///
+/// # Errors
+/// A table that makes no sense.
+pub(crate) fn categorical_model(spec: &ExactSpec) -> Result<Categorical> {
+    let &[_, variables, categories] = spec.shape.as_slice() else {
+        return Err(Error::input(format!("model.shape is {:?}, not [1, D, K]", spec.shape)));
+    };
+    Ok(Categorical::new([variables, categories], &spec.table)?)
 }
 
 /// What a cell is measured with.
@@ -45,7 +59,7 @@ pub(crate) fn gaussian(spec: &ExactSpec) -> Option<Gaussian> {
             Some(Gaussian { mean, std: spec.std.first().copied().unwrap_or(1.0) })
         }
         ExactKind::Dirac => Some(Gaussian::dirac(mean)),
-        ExactKind::Mixture => None,
+        ExactKind::Mixture | ExactKind::Categorical => None,
     }
 }
 

@@ -13,7 +13,8 @@ use tch::Tensor;
 use crate::run::assemble::{
     any_solution::AnySolution,
     bound::{Bound, Exchange},
-    denoiser::{adapt, adapt_divergent, exact_model},
+    categories::Categories,
+    denoiser::{adapt, adapt_divergent, categorical_model, exact_model},
     files::weights_path,
     sampler::Sampler,
     solver::{grid_and_solver, learned},
@@ -188,6 +189,15 @@ impl<'a> Models<'a> {
         let variance = Registry::variance(&spec.solver);
         let solution = AnySolution::of(spec, self.registry, &grid)?;
         let curvatures = curvatures(spec.metrics.as_ref());
+        if let (Some(exact), true) = (&spec.model.exact, spec.model.is_categorical()) {
+            let measured = spec.metrics.is_some();
+            return Ok(Box::new(Categories::new(
+                categorical_model(exact)?,
+                solver,
+                grid,
+                measured,
+            )));
+        }
         if let Some(exact) = &spec.model.exact {
             let &[c, h, w] = exact.shape.as_slice() else {
                 return Err(Error::input(format!(
