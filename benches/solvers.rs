@@ -44,8 +44,8 @@ fn trajectories<S: State + 'static>(
         let mut group = criterion.benchmark_group(format!("solver/{state}/{elements}"));
         group.throughput(Throughput::Elements((elements * STEPS) as u64));
         let x = noise.draw(&zeros(size), Draw::Initial).expect("noise is drawn");
-        for kind in registry.kinds() {
-            let section = Registry::section(&kind);
+        for kind in registry.kinds().iter().filter(|kind| !kind.categorical) {
+            let section = Registry::section(kind);
             let solver = registry.build(&section, &schedule, STEPS).expect("a registered solver");
             let solver = pick(solver);
             group.bench_function(BenchmarkId::from_parameter(&kind.name), |bencher| {

@@ -146,6 +146,7 @@ mod tests {
             SHOWN,
             KEPT,
             DOWNLOAD,
+            crate::exact::VALUES as u64,
         ];
         for most in all {
             assert!(text.contains(&grouped(most)), "{most}");

@@ -1,9 +1,12 @@
 //! `State` and `Noise` for ndarray in f64: exact-score models, order studies, tests.
 
-use ndarray::{ArrayD, ArrayViewD, Zip};
+use ndarray::{ArrayD, ArrayViewD, Axis, Zip};
 use rayon::prelude::*;
 
 use crate::core::{Draw, Error, KeyedNoise, Noise, Result, State};
+
+/// How far from a distribution rounding may bring the weights of categories.
+const ROUNDING: f64 = 1e-9;
 
 /// The state of exact-score models: [N, ...] in f64.
 pub type Array = ArrayD<f64>;
@@ -41,6 +44,41 @@ impl State for Array {
             )));
         }
         Ok(Zip::from(self).and(v).map_collect(|x, v| x * (a * v + b).exp()))
+    }
+
+    fn choose(&self, even: f64, [a, b]: [&Self; 2]) -> Result<Self> {
+        if self.ndim() == 0 || self.shape() != a.shape() || self.shape() != b.shape() {
+            return Err(Error::model(format!(
+                "shapes differ in a choice: {:?}, {:?} and {:?}",
+                self.shape(),
+                a.shape(),
+                b.shape()
+            )));
+        }
+        let last = Axis(self.ndim() - 1);
+        let each = even / self.len_of(last) as f64;
+        for weights in self.lanes(last) {
+            let sum = even + weights.sum();
+            let least = weights.iter().fold(f64::INFINITY, |least, w| least.min(w + each));
+            if !((sum - 1.0).abs() <= ROUNDING && least >= -ROUNDING) {
+                return Err(Error::model(format!(
+                    "categories are drawn by weights of at least 0 that sum to 1, not by {weights} \
+                     and {even} evenly"
+                )));
+            }
+        }
+        let time = |w: &f64, a: &f64, b: &f64| {
+            let p = w + each;
+            if p <= 0.0 { f64::INFINITY } else { (a * a + b * b) / p }
+        };
+        let mut race = Zip::from(self).and(a).and(b).map_collect(time);
+        for mut lane in race.lanes_mut(last) {
+            let first = lane.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+            let first = first.map_or(0, |(k, _)| k);
+            lane.fill(0.0);
+            lane[first] = 1.0;
+        }
+        Ok(race)
     }
 
     fn rms(&self) -> Result<Vec<f64>> {

@@ -244,11 +244,16 @@ pub fn exact_scores(names: impl IntoIterator<Item = String>) -> Vec<Item> {
         "linear" => {
             "The best model of one Gaussian that is linear in x, with free or shared weights."
         }
+        "categorical" => "A table of categories: the posteriors of x0 are known exactly.",
         _ => "An exact score.",
+    };
+    let kind = |name: &str| match name {
+        "categorical" => "exact posterior",
+        _ => "exact score",
     };
     let item = |name: String| Item {
         about: about(&name).to_owned(),
-        kind: "exact score".to_owned(),
+        kind: kind(&name).to_owned(),
         parameters: None,
         sha256: None,
         name,

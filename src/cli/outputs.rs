@@ -90,6 +90,17 @@ pub(super) fn check_channels(paths: &[PathBuf], channels: usize) -> Result<()> {
     }
 }
 
+/// Refuses pictures of samples that are categories.
+pub(super) fn check_arrays(paths: &[PathBuf]) -> Result<()> {
+    match paths.iter().find(|path| !is_array(path)) {
+        Some(path) => Err(Error::input(format!(
+            "--out {}: categories cannot be shown as pictures; write them as .npy, one-hot",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 enum Sink {
     Array(Box<ArrayWriter>),
     Grid(Canvas),

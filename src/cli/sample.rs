@@ -32,7 +32,7 @@ use crate::{
 )]
 pub(super) struct Sample {
     /// A diffusers folder or a file of weights, hf:owner/name[/path][@revision], or gaussian,
-    /// mixture, dirac
+    /// mixture, dirac, categorical
     #[arg(long, value_name = "PATH|NAME")]
     model: String,
 
@@ -74,6 +74,9 @@ impl Sample {
         ];
         let plan = self.setting.plan(Some(&self.model), more, None, (registry, &self.talk))?;
         let calls = runner::check(&plan, registry)?[0].calls;
+        if plan.cells[0].spec.model.is_categorical() {
+            outputs::check_arrays(&self.out)?;
+        }
         if latents.as_ref().is_none_or(|latents| latents.origin.is_none()) {
             warn(&plan, registry, &self.talk)?;
         }

@@ -31,8 +31,9 @@ impl From<Level> for At {
 pub struct Prediction<S> {
     /// The predicted noise.
     pub eps: S,
-    /// The predicted x0, for a model of v or x0 at $\bar\alpha = 0$, where eps does not determine it.
-    /// Everywhere else x0 follows from eps by Eq. (9), and this is none.
+    /// The predicted x0, for a model of v or x0 at $\bar\alpha = 0$, where eps does not determine it, and
+    /// for a model of categories, whose x0 is all that it predicts. Everywhere else x0 follows from eps by
+    /// Eq. (9), and this is none.
     pub x0: Option<S>,
     /// Where the log-variance of an ancestral step lies between its two bounds, element by element:
     /// -1 at the posterior variance, 1 at beta. None for a model that predicts only eps.

@@ -1,6 +1,6 @@
 //! What a sampler needs of a tensor.
 
-use crate::core::Result;
+use crate::core::{Error, Result};
 
 /// A tensor as a sampler sees it: one linear combination, a clamp, a scaling, a norm and a sanity
 /// check.
@@ -24,6 +24,19 @@ pub trait State: Sized {
     /// # Errors
     /// Whatever the tensor library returns, for instance for different shapes.
     fn mul_exp(&self, v: &Self, a: f64, b: f64) -> Result<Self>;
+
+    /// A category of each distribution along the last axis, as a one-hot vector: the category k of K with
+    /// probability $p_k = w_k + e/K$, where w is `self` and e the `even` share of all K.
+    ///
+    /// The draw is a race. With independent standard normals a and b, $(a^2 + b^2)/2$ is exponential, and
+    /// the smallest of $(a_k^2 + b_k^2)/p_k$ is that of k with probability $p_k$.
+    ///
+    /// # Errors
+    /// A state whose elements are no categories, which is any that does not say otherwise, and weights that
+    /// are negative or do not sum to 1.
+    fn choose(&self, _even: f64, _race: [&Self; 2]) -> Result<Self> {
+        Err(Error::model("the elements of this state are no categories"))
+    }
 
     /// The root mean square of every sample: NaN or infinite where an element is.
     ///
@@ -81,6 +94,10 @@ impl State for Ghost {
     }
 
     fn mul_exp(&self, _: &Self, _: f64, _: f64) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn choose(&self, _: f64, _: [&Self; 2]) -> Result<Self> {
         Ok(Self)
     }
 

@@ -65,6 +65,8 @@ pub struct Kind {
     pub default_eta: f64,
     /// Whether it samples with the variance that a network predicts: its default, of a model that says so.
     pub learns: bool,
+    /// Whether it draws categories, and so belongs to a categorical model.
+    pub categorical: bool,
     /// Further numbers of a solver's section, with their defaults.
     pub options: Vec<(&'static str, f64)>,
     /// What can be switched on in a solver's section. A switch that is off does not appear in a cell's
@@ -80,6 +82,7 @@ impl Kind {
             keys: keys.to_vec(),
             default_eta: 0.0,
             learns: false,
+            categorical: false,
             options: vec![],
             switches: vec![],
         }

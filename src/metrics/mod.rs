@@ -6,7 +6,8 @@
 //! [`Moments`] accumulate a mean and a covariance batch by batch, a [`FrechetReference`] compares
 //! with one of them, [`kid_jackknife`] compares samples by a kernel, [`precision()`] and [`recall`] by
 //! neighbourhoods, [`inception_score`] asks a classifier. [`sliced_wasserstein_along`], [`mean_error`] and
-//! [`covariance_error`] need no features: they compare samples with exact draws. [`Jackknife`] says
+//! [`covariance_error`] need no features: they compare samples with exact draws. [`total_variation`] and
+//! [`Shortfall`] compare distributions of categories. [`Jackknife`] says
 //! how much of a value, or of a difference of two values, is chance. A [`Line`] is fitted to single
 //! numbers, and [`rank_correlation`] says whether two measures order sets alike. Nothing here knows
 //! where the features come from.
@@ -35,6 +36,7 @@ mod rank;
 mod sides;
 mod sliced;
 mod slope;
+mod variation;
 
 pub use bits::{BITS, BITS_DECODER, BITS_GAP, BITS_PRIOR, BITS_STEPS};
 pub use curvature::{CURVATURE, CURVATURE_SIGMA2};
@@ -62,6 +64,10 @@ pub use precision_recall::{NEIGHBOURS, PRECISION, RECALL, precision, recall};
 pub use rank::{RankCorrelation, rank_correlation, ranks, spearman};
 pub use sliced::{DIRECTIONS, SLICED_WASSERSTEIN, directions, sliced_wasserstein_along};
 pub use slope::{Bend, log_log_bend, log_log_slope};
+pub use variation::{
+    MARGINAL_VARIATION, OF_CATEGORIES, Shortfall, TOTAL_VARIATION, TOTAL_VARIATION_SAMPLED,
+    total_variation,
+};
 
 /// What can go wrong with feature matrices.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -136,11 +136,14 @@ pub enum ExactKind {
     Dirac,
     /// The best model of one Gaussian that is linear in x; its score is exact unless weights are shared.
     Linear,
+    /// A table of categories, which has posteriors in the place of a score.
+    Categorical,
 }
 
 impl ExactKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gaussian, Self::Mixture, Self::Dirac, Self::Linear];
+    pub const ALL: [Self; 5] =
+        [Self::Gaussian, Self::Mixture, Self::Dirac, Self::Linear, Self::Categorical];
 
     /// Those that data can be drawn from by their own name.
     pub const DATA: [Self; 3] = [Self::Gaussian, Self::Mixture, Self::Dirac];
@@ -152,6 +155,7 @@ impl ExactKind {
             Self::Mixture => "mixture",
             Self::Dirac => "dirac",
             Self::Linear => "linear",
+            Self::Categorical => "categorical",
         }
     }
 
@@ -162,6 +166,7 @@ impl ExactKind {
             Self::Mixture => &["shape", "mean", "std", "weights"],
             Self::Dirac => &["shape", "mean"],
             Self::Linear => &["shape", "mean", "std", "shared"],
+            Self::Categorical => &["shape", "table"],
         }
     }
 }
@@ -185,6 +190,16 @@ pub struct ExactSpec {
     /// each level has its own.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_weights")]
     pub shared: Option<Weights>,
+    /// Weights of all values of a categorical model, as written; absent from the JSON of any other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<f64>,
+}
+
+impl ModelSpec {
+    /// Whether its data are categories and no images.
+    pub fn is_categorical(&self) -> bool {
+        self.exact.as_ref().is_some_and(|exact| exact.kind == ExactKind::Categorical)
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

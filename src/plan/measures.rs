@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every measure, in the order of the columns.
-static TABLE: [&Measure; 38] = [
+static TABLE: [&Measure; 41] = [
     &metrics::FD,
     &metrics::KID,
     &metrics::IS,
@@ -25,6 +25,9 @@ static TABLE: [&Measure; 38] = [
     &metrics::SLICED_WASSERSTEIN,
     &metrics::MEAN_ERROR,
     &metrics::COVARIANCE_ERROR,
+    &metrics::TOTAL_VARIATION,
+    &metrics::TOTAL_VARIATION_SAMPLED,
+    &metrics::MARGINAL_VARIATION,
     &metrics::ERROR,
     &metrics::ERROR_MEDIAN,
     &metrics::FEATURE_ERROR,
@@ -131,6 +134,11 @@ impl Measured {
     /// Whether it compares all samples with exact draws of the data.
     pub fn needs_draws(self) -> bool {
         matches!(self.measure().of, Of::Draws(_))
+    }
+
+    /// Whether it compares the categories of samples with those of the data.
+    pub fn is_of_categories(self) -> bool {
+        metrics::OF_CATEGORIES.iter().any(|measure| self.is(measure))
     }
 
     /// Whether it is made of features.

@@ -13,11 +13,12 @@ use tch::Tensor;
 use crate::{
     backends::array::Array,
     core::{self, Ghost, Schedule, Solver},
+    exact::Ensemble,
     likelihood::Followed,
     solvers::{
         AdamsBashforth, Churn, Ddim, Ddpm, Deis, DormandPrince, DpmSolver, DpmSolverPp2M, Edm,
-        Euler, EulerMaruyama, Gddim, Heun, Inverse, Plms, Rk4, SdeDpmSolverPp2M, UniPc, UniPcB,
-        Variance,
+        Euler, EulerMaruyama, Gddim, Heun, Inverse, Multinomial, Plms, Rk4, SdeDpmSolverPp2M,
+        UniPc, UniPcB, Variance,
     },
 };
 use crate::{
@@ -29,10 +30,15 @@ use crate::{
 /// The switch of multistep methods that lower their order at the end, as diffusers' do by default.
 const LOWER_ORDER_FINAL: &str = "lower_order_final";
 
-/// A solver on every state: exact-score models, networks, both with their likelihood, and the count of
-/// calls.
+/// A solver on every state: exact-score models, networks, both with their likelihood, the distribution of
+/// categories, and the count of calls.
 pub trait Everywhere:
-    Solver<Array> + Solver<Tensor> + Solver<Followed<Array>> + Solver<Followed<Tensor>> + Solver<Ghost>
+    Solver<Array>
+    + Solver<Tensor>
+    + Solver<Followed<Array>>
+    + Solver<Followed<Tensor>>
+    + Solver<Ensemble>
+    + Solver<Ghost>
 {
 }
 
@@ -41,6 +47,7 @@ impl<M> Everywhere for M where
         + Solver<Tensor>
         + Solver<Followed<Array>>
         + Solver<Followed<Tensor>>
+        + Solver<Ensemble>
         + Solver<Ghost>
 {
 }
@@ -108,6 +115,13 @@ impl Entry {
     pub fn switch(&mut self, name: &'static str) -> &mut Self {
         self.kind.keys.push(name);
         self.kind.switches.push(name);
+        self
+    }
+
+    /// Says that it draws categories ([`State::choose`](core::State::choose)): it then belongs to categorical
+    /// models, and to no other.
+    pub fn categorical(&mut self) -> &mut Self {
+        self.kind.categorical = true;
         self
     }
 
@@ -191,6 +205,11 @@ impl Registry {
             .cite("Zhang, Tao, Chen 2023, section 3: stochastic DDIM");
         all.add("euler-maruyama", &[("lambda", 1.0)], |s| EulerMaruyama::new(s.number("lambda")))
             .cite("Song et al. 2021 (score SDE), Eq. (6) and (9): the reverse VE-SDE");
+        all.add("multinomial", &[("sigma_scale", 1.0)], |s| {
+            Multinomial::new(s.number("sigma_scale"))
+        })
+        .categorical()
+        .cite("Song, Meng, Ermon 2021, appendix A");
         all.add("dormand-prince", &[("rtol", 1e-4), ("atol", 1e-4)], |s| {
             DormandPrince::new(s.number("rtol"), s.number("atol"), s.schedule.clone())
         })

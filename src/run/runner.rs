@@ -92,9 +92,16 @@ pub(super) fn check_with(
 /// Checks a plan whose cells encode images.
 ///
 /// # Errors
-/// As [`check`], except that a convention of inversion is allowed.
+/// As [`check`], except that a convention of inversion is allowed, and categories are not.
 pub fn check_encoding(plan: &Plan, registry: &Registry) -> Result<Vec<Route>> {
-    check_and_also(plan, registry, &mut Pictures::default(), vec![])
+    let categorical = plan.cells.iter().filter(|cell| cell.spec.model.is_categorical());
+    let refused = categorical.map(|cell| {
+        let message =
+            "the samples of `categorical` are no images, and there is no way back from them";
+        Diagnostic::error(cell.locate("model.source"), message)
+            .help("`ddim sample` and `ddim run` draw them")
+    });
+    check_and_also(plan, registry, &mut Pictures::default(), refused.collect())
 }
 
 fn check_and_also(

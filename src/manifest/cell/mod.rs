@@ -1,5 +1,6 @@
 //! A cell's tree read as a [`CellSpec`], defaults filled in.
 
+mod categorical;
 mod grid;
 mod metrics;
 mod model;
@@ -104,8 +105,6 @@ pub(crate) fn read(
         );
         root.report(Diagnostic::error(root.place("samples"), message).help(help));
     }
-    root.known(&SHARED);
-    root.finish();
     let spec = CellSpec {
         seed,
         samples,
@@ -120,6 +119,12 @@ pub(crate) fn read(
         solution,
         task,
     };
+    let locate = |path: &str| tree.locate(path, whole);
+    for problem in categorical::problems(&spec, vocabulary, &locate) {
+        root.report(problem);
+    }
+    root.known(&SHARED);
+    root.finish();
     ReadCell { spec, stated, remarks }
 }
 

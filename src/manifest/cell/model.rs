@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     diagnostic::{Diagnostic, suggest},
+    exact::{Categorical, VALUES},
     limits,
     manifest::{
         Kind, Vocabulary, known_names,
@@ -83,12 +84,23 @@ pub(super) fn read(
     }
     let clip_range = if clip_x0 { clip_range.or(bound).unwrap_or(1.0) } else { 1.0 };
     let shared = r.own::<String>("shared", kind, models).and_then(|_| r.choice("shared", &WEIGHTS));
-    if exact.is_some() && r.entry("shape").is_none() {
-        r.missing("shape", "the shape of one sample: `shape = [3, 8, 8]`");
+    let table: Option<Vec<f64>> = r.own("table", kind, models);
+    for (key, help) in [
+        ("shape", "the shape of one sample: `shape = [3, 8, 8]`"),
+        ("table", "the weight of every value, the last variable fastest"),
+    ] {
+        if exact.is_some_and(|kind| kind.keys.contains(&key)) && r.entry(key).is_none() {
+            r.missing(key, help);
+        }
     }
     let exact = read_numbers(r, &source, kind, models).map(|numbers| {
-        let spec = ExactSpec { shape: shape.clone().unwrap_or_default(), shared, ..numbers };
-        check_shape(r, &spec.shape);
+        let shape = shape.clone().unwrap_or_default();
+        let spec = ExactSpec { shape, shared, table: table.unwrap_or_default(), ..numbers };
+        if spec.kind == ExactKind::Categorical {
+            check_table(r, &spec);
+        } else {
+            check_shape(r, &spec.shape);
+        }
         spec
     });
     let shape = shape.filter(|_| exact.is_none()).unwrap_or_default();
@@ -122,7 +134,8 @@ pub(super) fn read_numbers(
         std = vec![one; mean.len().max(1)];
     }
     let weights = weights.unwrap_or_default();
-    let spec = ExactSpec { kind: exact, shape: vec![], mean, std, weights, shared: None };
+    let spec =
+        ExactSpec { kind: exact, shape: vec![], mean, std, weights, shared: None, table: vec![] };
     check_numbers(r, kind, &spec);
     Some(spec)
 }
@@ -151,6 +164,41 @@ fn check_shape(r: &mut Reader<'_>, shape: &[usize]) {
     let fits = numbers.is_some_and(|numbers| numbers <= limits::NUMBERS);
     let rule = format!("of at most {} numbers", limits::grouped(limits::NUMBERS));
     r.ensure("shape", fits || !sized, &rule, "images of 3 x 8192 x 8192 have fewer");
+}
+
+fn check_table(r: &mut Reader<'_>, spec: &ExactSpec) {
+    let values = match spec.shape[..] {
+        [1, variables, categories] if variables > 0 && categories > 1 => {
+            Categorical::values_of([variables, categories])
+        }
+        _ => {
+            let help = "D variables with K categories each, one-hot: `shape = [1, 3, 4]`";
+            r.ensure("shape", false, "`[1, D, K]` with at least two categories", help);
+            return;
+        }
+    };
+    let Some(values) = values.filter(|values| *values <= VALUES) else {
+        let rule = format!("of at most {} values, K^D", limits::grouped(VALUES as u64));
+        r.ensure("shape", false, &rule, "all values are summed over for every prediction");
+        return;
+    };
+    for (index, number) in spec.table.iter().enumerate().filter(|(_, number)| **number < 0.0) {
+        let message = format!("`{}` must be 0 or more, not `{number}`", r.path("table"));
+        let help = "a weight of 0 is that of a value that never occurs";
+        r.report(Diagnostic::error(r.item_place("table", index), message).help(help));
+    }
+    let written = spec.table.len();
+    if r.sound("table") && written != values {
+        let message = format!("{values} values, but `{}` has {written} weights", r.path("table"));
+        let problem = Diagnostic::error(r.place("table"), message)
+            .also(r.place("shape"), "K^D values")
+            .help("one weight for each value, the last variable fastest");
+        r.report(problem);
+    } else if r.sound("table") && spec.table.iter().all(|weight| *weight <= 0.0) {
+        let message = format!("every weight of `{}` is 0", r.path("table"));
+        let help = "weights need not sum to 1, but to more than 0";
+        r.report(Diagnostic::error(r.place("table"), message).help(help));
+    }
 }
 
 fn check_numbers(r: &mut Reader<'_>, kind: &Kind, spec: &ExactSpec) {

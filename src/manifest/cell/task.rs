@@ -200,7 +200,8 @@ pub(super) fn check(
     }
     if let Task::Bits(BitsSpec { trace, images }) = task {
         let data = images.exact.as_ref().or(model.exact.as_ref());
-        let is_known = data.is_some_and(|data| data.kind != ExactKind::Dirac);
+        let without_density = [ExactKind::Dirac, ExactKind::Categorical];
+        let is_known = data.is_some_and(|data| !without_density.contains(&data.kind));
         let of_bound = [&metrics::BITS_PRIOR, &metrics::BITS_STEPS, &metrics::BITS_DECODER];
         let asked = |of: &[&'static Measure]| {
             of.iter().copied().find(|of| metrics.is_some_and(|metrics| metrics.asks_for(of)))

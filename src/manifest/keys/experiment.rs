@@ -210,7 +210,8 @@ fn model() -> Vec<Key> {
             "shape",
             described("three whole numbers, `[C, H, W]`"),
             Needed("for exact-score models; for weights, what their files say"),
-            "The shape of one sample.",
+            "The shape of one sample. That of D categorical variables with K categories each is \
+             `[1, D, K]`, one-hot.",
         ),
         key(
             "mean",
@@ -241,6 +242,13 @@ fn model() -> Vec<Key> {
              `[grid]` with these `objective.weights`. Without it each level has its own.",
         )
         .only(owners(&exact, "shared")),
+        key(
+            "table",
+            described("a list of K^D numbers, 0 or more"),
+            REQUIRED,
+            "The weight of every value of D variables with K categories, the last variable fastest.",
+        )
+        .only(owners(&exact, "table")),
     ]
 }
 
@@ -381,6 +389,10 @@ fn about_option(option: &str) -> (&'static str, &'static str) {
         "lambda" => (
             "a number, 0 or more",
             "How much noise the reverse SDE has: 0 is its ODE, 1 the variance-exploding SDE itself.",
+        ),
+        "sigma_scale" => (
+            "a number from 0 to 1",
+            "sigma_t as a share of its largest: 1 draws nothing from the even distribution, 0 forgets x_t.",
         ),
         "rtol" => ("a number above 0", "The relative tolerance of the adaptive steps."),
         "atol" => ("a number above 0", "The absolute tolerance of the adaptive steps."),

@@ -146,6 +146,15 @@ metrics = { measures = ["objective"] }
 images = { source = "gaussian", mean = 0.1, std = 0.5 }
 objective = {}
 "#,
+    r#"
+name = "categories"
+samples = 64
+batch = 8
+model = { source = "categorical", shape = [1, 2, 2], table = [4, 1, 1, 2] }
+grid = { tau = "trailing", steps = 20 }
+solver = { kind = "multinomial" }
+metrics = { measures = ["total-variation"] }
+"#,
 ];
 
 /// Trainings of every kind.
@@ -362,8 +371,8 @@ fn a_default_written_out_changes_nothing() {
 #[test]
 fn the_options_of_every_method_have_their_defaults() {
     let vocabulary = vocabulary();
-    let base = EXPERIMENTS[4];
     for kind in &vocabulary.solvers {
+        let base = EXPERIMENTS[if kind.categorical { 7 } else { 4 }];
         let quoted = format!("\"{}\"", kind.name);
         let text = with(&without(base, "solver.kind").unwrap(), "solver.kind", &quoted).unwrap();
         let plain = meaning(Describes::Experiment, &text, &vocabulary).unwrap();

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::{
     core::{ClipX0, Denoiser, Divergent, FromV, FromX0, Grid, Level, State},
-    error::Result,
-    exact::{Component, ExactModel, Gaussian, Linear, Mixture},
+    error::{Error, Result},
+    exact::{Categorical, Component, ExactModel, Gaussian, Linear, Mixture},
     likelihood::{NonMarkovian, Weights},
     measure::{features::Extractors, instruments::Instruments},
     networks::predicts::Predicts,
@@ -53,8 +53,11 @@ pub(crate) fn shared_weights(
 /// The data of a section, which has the exact score.
 ///
 /// # Errors
-/// A mixture that makes no sense.
+/// A mixture that makes no sense, and a categorical model, which has no score.
 pub(crate) fn data(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
+    if spec.kind == ExactKind::Categorical {
+        return Err(Error::input("a categorical model has no score"));
+    }
     if spec.kind != ExactKind::Mixture {
         return Ok(Rc::new(gaussian_data(spec)));
     }
@@ -62,6 +65,17 @@ pub(crate) fn data(spec: &ExactSpec) -> Result<Rc<dyn ExactModel>> {
     let components = spec.mean.iter().zip(&spec.std).zip(weights);
     let component = |((&mean, &std), weight)| Component { weight, mean: vec![mean], std };
     Ok(Rc::new(Mixture::new(components.map(component).collect())?))
+}
+
+/// The categorical model of a section.
+///
+/// # Errors
+/// A table that makes no sense.
+pub(crate) fn categorical_model(spec: &ExactSpec) -> Result<Categorical> {
+    let &[_, variables, categories] = spec.shape.as_slice() else {
+        return Err(Error::input(format!("model.shape is {:?}, not [1, D, K]", spec.shape)));
+    };
+    Ok(Categorical::new([variables, categories], &spec.table)?)
 }
 
 /// What a cell is measured with.
@@ -80,7 +94,7 @@ pub fn instruments(spec: &CellSpec, extractors: &mut Extractors) -> Result<Instr
 pub(crate) fn gaussian(spec: &ExactSpec) -> Option<Gaussian> {
     match spec.kind {
         ExactKind::Gaussian | ExactKind::Dirac => Some(gaussian_data(spec)),
-        ExactKind::Mixture | ExactKind::Linear => None,
+        ExactKind::Mixture | ExactKind::Linear | ExactKind::Categorical => None,
     }
 }
 

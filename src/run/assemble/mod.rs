@@ -6,6 +6,7 @@
 
 mod any_solution;
 mod bound;
+mod categories;
 mod denoiser;
 mod files;
 mod models;

@@ -13,7 +13,8 @@ use tch::Tensor;
 use crate::run::assemble::{
     any_solution::AnySolution,
     bound::{Bound, Exchange},
-    denoiser::{adapt, adapt_divergent, data, exact_model},
+    categories::Categories,
+    denoiser::{adapt, adapt_divergent, categorical_model, data, exact_model},
     files::weights_path,
     sampler::Sampler,
     solver::{grid_and_solver, learned},
@@ -188,6 +189,15 @@ impl<'a> Models<'a> {
         let variance = Registry::variance(&spec.solver);
         let solution = AnySolution::of(spec, self.registry, &grid)?;
         let curvatures = curvatures(spec.metrics.as_ref());
+        if let (Some(exact), true) = (&spec.model.exact, spec.model.is_categorical()) {
+            let measured = spec.metrics.is_some();
+            return Ok(Box::new(Categories::new(
+                categorical_model(exact)?,
+                solver,
+                grid,
+                measured,
+            )));
+        }
         let drawn = spec.task.images().and_then(|images| images.exact.as_ref());
         let drawn = drawn.map(data).transpose()?;
         if let Some(exact) = &spec.model.exact {

@@ -8,9 +8,7 @@ use crate::{
     error::{Error, Result},
     likelihood::{NonMarkovian, VariationalBound, Weights},
     networks::{predicts::Predicts, torchscript::ScriptError},
-    plan::{
-        BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, ObjectiveSpec, Task, TraceSpec,
-    },
+    plan::{BitsSpec, Cell, CellSpec, Inversion, MetricsSpec, ObjectiveSpec, Task, TraceSpec},
     run::registry::Registry,
     solvers::Variance,
 };
