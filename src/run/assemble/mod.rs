@@ -8,6 +8,7 @@ mod any_solution;
 mod bound;
 mod denoiser;
 mod files;
+mod levels;
 mod models;
 mod route;
 mod sampler;
