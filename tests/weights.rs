@@ -432,6 +432,10 @@ fn what_diffusers_samples_is_sampled_and_what_is_doubtful_is_said() {
     assert!(named.contains(average), "{named}");
     let verbose = said("./process/ckpt.pt", "-v");
     assert!(verbose.contains("left out, no weights: `betas`, `alphas_cumprod`"), "{verbose}");
+    let contradiction = "warning: ./process/ckpt.pt: `betas` beside its weights contradicts the schedule in \
+                         use: it has 10 timesteps, not 1000; they are those of `schedule.kind = \
+                         \"linear\"`, T = 10 (`schedule.horizon`)";
+    assert!(verbose.contains(contradiction), "{verbose}");
     manifest(&ddim, "source = \"./average_beside\"");
     assert!(ddim.says(&["run", "w.toml"]).1.contains(beside));
 

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::backends::fused;
 use crate::core::{At, Denoiser, Divergent, Error, Prediction, Result, Trace};
 use crate::networks::{
-    checkpoint::{Checkpoint, Container, Which},
+    checkpoint::{Checkpoint, Container, OwnLevels, Which},
     compiled::{About, Compiled, CompiledError},
     files::ModelFiles,
     open_error::OpenError,
@@ -53,6 +53,7 @@ pub struct Network {
     tensors: usize,
     parameters: usize,
     remarks: Vec<Remark>,
+    levels: Option<OwnLevels>,
 }
 
 impl Network {
@@ -84,9 +85,12 @@ impl Network {
         }
         let reading = Reading::of(&files, &checkpoint, wanted.which)?;
         let config = reading.config(config)?;
-        let weights = Weights::from_state_dict(checkpoint.load(reading.part)?)?;
+        let dict = checkpoint.load(reading.part)?;
+        let levels = dict.levels.clone();
+        let weights = Weights::from_state_dict(dict)?;
         let name = path.display().to_string();
         let mut network = Self::new(&name, &config, &weights, wanted.placement)?;
+        network.levels = levels;
         network.remarks = reading.remarks(&config);
         network.remarks.extend(network.without_kernels(wanted.placement));
         match wanted.shape {
@@ -116,6 +120,7 @@ impl Network {
             parameters: parameters.iter().map(|(_, shape, _)| count(shape)).sum(),
             body: Body::Script(script),
             remarks: vec![],
+            levels: None,
         })
     }
 
@@ -140,6 +145,7 @@ impl Network {
             tensors: about.tensors,
             parameters: about.parameters,
             remarks: vec![Remark { text: about.to_string(), warning: false }],
+            levels: None,
             body: Body::Compiled(Box::new(compiled)),
         })
     }
@@ -174,6 +180,7 @@ impl Network {
             tensors: weights.tensors.len(),
             parameters: weights.parameters(),
             remarks: vec![],
+            levels: None,
         })
     }
 
@@ -233,6 +240,11 @@ impl Network {
     /// Shape of the images it was made for, `[C, H, W]`; none if nothing says so.
     pub fn shape(&self) -> Option<[usize; 3]> {
         self.shape
+    }
+
+    /// The noise levels that its file keeps beside the weights, if it does.
+    pub fn levels(&self) -> Option<&OwnLevels> {
+        self.levels.as_ref()
     }
 
     /// Remarks on how it was read.

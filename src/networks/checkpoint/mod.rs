@@ -17,6 +17,7 @@
 mod archive;
 mod container;
 mod error;
+mod levels;
 pub mod names;
 mod opened;
 pub mod package;
@@ -30,6 +31,7 @@ mod torch_save;
 
 pub use self::container::Container;
 pub use self::error::CheckpointError;
+pub use self::levels::OwnLevels;
 pub use self::opened::{Checkpoint, StateDict};
 pub use self::part::{Part, Reason, Role, Unread, Which, kind_name};
 pub(super) use self::parts::is_average;

@@ -5,13 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::data::pickle::TensorNode;
 use crate::networks::checkpoint::{
     archive,
     container::{self, Container},
     error::{CheckpointError, Result},
+    levels::OwnLevels,
     part::{Part, Reason, Role, Unread, Which},
     parts::{Contents, is_average},
     shards::{self, Shard, Sharded},
@@ -80,6 +81,8 @@ pub struct StateDict {
     pub sha256: String,
     /// The file.
     pub origin: PathBuf,
+    /// The noise levels that it keeps beside the weights.
+    pub levels: Option<OwnLevels>,
 }
 
 impl Checkpoint {
@@ -193,6 +196,22 @@ impl Checkpoint {
             container: self.container,
             sha256: self.sha256.clone(),
             origin: self.origin.clone(),
+            levels: self.levels(part)?,
         })
+    }
+
+    /// The noise levels beside a set; an average is of the same process as the raw weights.
+    fn levels(&self, part: &Part) -> Result<Option<OwnLevels>> {
+        let of = |part: &Part| part.levels.clone();
+        let Some((name, node)) = of(part).or_else(|| self.parts.iter().find_map(of)) else {
+            return Ok(None);
+        };
+        let read = self.numbers.load(&BTreeMap::from([(name.clone(), node)]))?;
+        let numbers = read.values().map(|tensor| {
+            let flat = tensor.f_to_kind(Kind::Double).and_then(|tensor| tensor.f_view(-1));
+            flat.and_then(|flat| Vec::<f64>::try_from(&flat))
+        });
+        let numbers = numbers.collect::<std::result::Result<Vec<_>, _>>();
+        Ok(Some(OwnLevels::of(name, numbers?.concat())))
     }
 }

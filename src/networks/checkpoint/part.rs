@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use tch::Kind;
 
 use crate::data::pickle::TensorNode;
-use crate::networks::checkpoint::names::Translation;
+use crate::networks::checkpoint::{levels::LEVELS, names::Translation, parts::leaf};
 
 /// Tensors in the order of a file.
 pub(super) type Named = Vec<(String, TensorNode)>;
@@ -53,6 +53,8 @@ pub struct Part {
     pub sign: Option<String>,
     /// Counters and buffers beside the weights, from which nothing is computed.
     pub left_out: Vec<String>,
+    /// The one of them that says the noise levels.
+    pub(super) levels: Option<(String, TensorNode)>,
     pub(super) tensors: BTreeMap<String, TensorNode>,
     /// The names in the order of the file.
     pub(super) order: Vec<String>,
@@ -102,10 +104,18 @@ impl Part {
         role: Role,
         sign: Option<String>,
         tensors: Named,
-        left_out: Vec<String>,
+        left_out: Named,
     ) -> Self {
+        let named = |wanted| {
+            left_out.iter().find(|(name, node)| {
+                let kinds = [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16];
+                leaf(name) == wanted && kinds.contains(&node.storage.kind)
+            })
+        };
+        let levels = LEVELS.into_iter().find_map(named).cloned();
+        let left_out = left_out.into_iter().map(|(name, _)| name).collect();
         let order = tensors.iter().map(|(name, _)| name.clone()).collect();
-        Self { path, role, sign, left_out, tensors: tensors.into_iter().collect(), order }
+        Self { path, role, sign, left_out, levels, tensors: tensors.into_iter().collect(), order }
     }
 
     /// Names of the tensors, their shapes and element types.

@@ -386,10 +386,9 @@ fn sets(path: &str, named: Named, sign: Option<&Sign>, contents: &mut Contents) 
     if named.is_empty() {
         return;
     }
-    let buffers: Vec<String> = buffers.into_iter().map(|(name, _)| name).collect();
     let prefixes: Vec<String> = anchors(named.iter().map(|(name, _)| name.as_str()));
     let signs = |prefix: &str| {
-        let counted = buffers.iter().find(|name| {
+        let counted = buffers.iter().map(|(name, _)| name).find(|name| {
             let wrapper = name.strip_suffix("n_averaged").map(|before| format!("{before}module."));
             wrapper.is_some_and(|wrapper| prefix.starts_with(&wrapper))
         });
@@ -415,10 +414,10 @@ fn sets(path: &str, named: Named, sign: Option<&Sign>, contents: &mut Contents) 
         let mut tensors = owned.remove(&Some(prefix.clone())).unwrap_or_default();
         tensors.extend(outside.iter().cloned());
         let top = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-        let elsewhere = |name: &&String| {
+        let elsewhere = |name: &str| {
             top(name) != top(prefix) && prefixes.iter().any(|other| top(other) == top(name))
         };
-        let left_out = buffers.iter().filter(|name| !elsewhere(name)).cloned().collect();
+        let left_out = buffers.iter().filter(|(name, _)| !elsewhere(name)).cloned().collect();
         let place = match prefixes.as_slice() {
             [_] => path.to_owned(),
             _ => join(path, prefix.trim_end_matches('.')),
@@ -444,7 +443,7 @@ fn sets(path: &str, named: Named, sign: Option<&Sign>, contents: &mut Contents) 
     }
 }
 
-fn part(path: String, sign: Option<Sign>, tensors: Named, left_out: Vec<String>) -> Part {
+fn part(path: String, sign: Option<Sign>, tensors: Named, left_out: Named) -> Part {
     let (role, what) = match sign {
         Some(Sign { role, what }) => (role, Some(what)),
         None if path.is_empty() => (Role::Only, None),
@@ -473,7 +472,7 @@ fn without_points(averages: &Named, part: &Part) -> Option<Named> {
 }
 
 /// The last part of a name.
-fn leaf(name: &str) -> &str {
+pub(super) fn leaf(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
@@ -518,7 +517,7 @@ fn is_weight(tensor: &TensorNode) -> bool {
     tensor.shape.iter().any(|&side| side > 1)
 }
 
-/// Counters, and what a process keeps beside its network: nothing is computed from them here.
+/// Counters, and what a process keeps beside its network: no weights.
 const BUFFERS: [&str; 27] = [
     "alphas",
     "alphas_cumprod",

@@ -9,6 +9,7 @@ mod bound;
 mod categories;
 mod denoiser;
 mod files;
+mod levels;
 mod models;
 mod route;
 mod sampler;

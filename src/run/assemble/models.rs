@@ -16,6 +16,7 @@ use crate::run::assemble::{
     categories::Categories,
     denoiser::{adapt, adapt_divergent, categorical_model, data, exact_model},
     files::weights_path,
+    levels,
     sampler::Sampler,
     solver::{grid_and_solver, learned},
 };
@@ -167,6 +168,10 @@ impl<'a> Models<'a> {
         }
         let mut remarks = self.network(spec)?.remarks().to_vec();
         remarks.extend(chosen);
+        let levels = self.network(spec)?.levels();
+        let contradiction = levels.map(|own| levels::contradiction(own, &spec.schedule));
+        let contradiction = contradiction.transpose()?.flatten();
+        remarks.extend(contradiction.map(|text| Remark { text, warning: true }));
         let warning = self.hardware.warning(spec.precision);
         remarks.extend(warning.map(|text| Remark { text, warning: true }));
         Ok(remarks)
