@@ -36,13 +36,14 @@ fn difference(own: &OwnLevels, spec: &ScheduleSpec) -> core::Result<Option<Strin
         let (own, here) = (own.alpha_bar.len(), schedule.horizon());
         return Ok(Some(format!("it has {own} timesteps, not {here}")));
     }
-    let mut largest = (0.0, None);
+    let mut largest = (1.0, None);
     for (t, &own) in own.alpha_bar.iter().enumerate() {
         #[expect(clippy::cast_precision_loss, reason = "timesteps are small")]
         let here = schedule.level(t as f64)?.alpha_bar;
         let allowed = ROUNDING * own.max(here) + 1e-6;
         let off = (own - here).abs() / allowed;
-        if !(off <= 1.0) && !(off <= largest.0) {
+        let off = if off.is_nan() { f64::INFINITY } else { off };
+        if off > largest.0 {
             largest = (off, Some(format!("alpha_bar is {own:.4} at timestep {t}, not {here:.4}")));
         }
     }

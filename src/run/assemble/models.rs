@@ -166,11 +166,11 @@ impl<'a> Models<'a> {
         if spec.model.exact.is_some() {
             return Ok(chosen.into_iter().collect());
         }
-        let mut remarks = self.network(spec)?.remarks().to_vec();
+        let network = self.network(spec)?;
+        let mut remarks = network.remarks().to_vec();
         remarks.extend(chosen);
-        let levels = self.network(spec)?.levels();
-        let contradiction = levels.map(|own| levels::contradiction(own, &spec.schedule));
-        let contradiction = contradiction.transpose()?.flatten();
+        let levels = network.levels().map(|own| levels::contradiction(own, &spec.schedule));
+        let contradiction = levels.transpose()?.flatten();
         remarks.extend(contradiction.map(|text| Remark { text, warning: true }));
         let warning = self.hardware.warning(spec.precision);
         remarks.extend(warning.map(|text| Remark { text, warning: true }));
