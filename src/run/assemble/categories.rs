@@ -10,7 +10,7 @@ use crate::{
     exact::Categorical,
     measure::samples::Samples,
     metrics::{self, Shortfall, total_variation},
-    plan::{TraceSpec, tau_file::Objective},
+    plan::{ObjectiveSpec, TraceSpec, tau_file::Objective},
     run::{
         assemble::sampler::{Carried, Coded, Costs, Sampler, Way, single},
         registry::Everywhere,
@@ -129,6 +129,16 @@ impl Sampler for Categories {
         &self,
         _: Coded,
         _: Option<&TraceSpec>,
+        _: KeyedNoise,
+        _: &mut dyn FnMut(u64) -> core::Result<()>,
+    ) -> core::Result<Costs> {
+        refused()
+    }
+
+    fn objective(
+        &self,
+        _: Coded,
+        _: &ObjectiveSpec,
         _: KeyedNoise,
         _: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Costs> {
