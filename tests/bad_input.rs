@@ -332,7 +332,7 @@ fn a_manifest_that_cannot_be_read_is_refused_with_the_reason() {
 
     error: `solver.kind` is missing
     --> m.toml
-     = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, gddim, euler-maruyama, dormand-prince
+     = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, gddim, euler-maruyama, multinomial, dormand-prince
 
     error: `name` is missing
     --> m.toml

@@ -530,7 +530,7 @@ fn what_a_user_gets_wrong_ends_in_one_message_and_exit_code_2() {
     1 | --solver hoin
       |          ^^^^
       |
-      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, gddim, euler-maruyama, dormand-prince
+      = help: known here: ddim, ddpm, euler, euler-sigma2, heun, rk4, adams-bashforth, plms, deis, dpm-solver, dpm-solver++2m, sde-dpm-solver++2m, unipc-bh1, unipc-bh2, edm, gddim, euler-maruyama, multinomial, dormand-prince
     "#);
     insta::assert_snapshot!(sample(&["--eta", "5", "--out", "a.npy"]), @r"
     error: eta = 5 is too large: the step from t = 20 to t = 0 allows 1.008028 at most

@@ -57,16 +57,7 @@ impl State for Array {
         }
         let last = Axis(self.ndim() - 1);
         let each = even / self.len_of(last) as f64;
-        for weights in self.lanes(last) {
-            let sum = even + weights.sum();
-            let least = weights.iter().fold(f64::INFINITY, |least, w| least.min(w + each));
-            if !((sum - 1.0).abs() <= ROUNDING && least >= -ROUNDING) {
-                return Err(Error::model(format!(
-                    "categories are drawn by weights of at least 0 that sum to 1, not by {weights} \
-                     and {even} evenly"
-                )));
-            }
-        }
+        check_categories(self, even)?;
         let time = |w: &f64, a: &f64, b: &f64| {
             let p = w + each;
             if p <= 0.0 { f64::INFINITY } else { (a * a + b * b) / p }
@@ -114,6 +105,26 @@ impl Noise<Array> for KeyedNoise {
     fn first(&self) -> u64 {
         self.first
     }
+}
+
+/// Refuses weights that, with an even share of all categories of the last axis, are no distribution.
+///
+/// # Errors
+/// Weights that are negative or do not sum to 1.
+pub(crate) fn check_categories(weights: &Array, even: f64) -> Result<()> {
+    let last = Axis(weights.ndim().saturating_sub(1));
+    let each = even / weights.len_of(last) as f64;
+    for weights in weights.lanes(last) {
+        let sum = even + weights.sum();
+        let least = weights.iter().fold(f64::INFINITY, |least, w| least.min(w + each));
+        if !((sum - 1.0).abs() <= ROUNDING && least >= -ROUNDING) {
+            return Err(Error::model(format!(
+                "categories are drawn by weights of at least 0 that sum to 1, not by {weights} and \
+                 {even} evenly"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Applies `f(sample, out)` to every row of `x` in parallel; rows never mix.

@@ -98,6 +98,7 @@ impl Names {
                 (measure.needs_features(), "features"),
                 (measure.needs_reference(), "reference"),
                 (measure.needs_solution(), "reference solution"),
+                (measure.is_of_categories(), "categorical model"),
             ];
             let needs: Vec<&str> =
                 needs.into_iter().filter_map(|(needed, what)| needed.then_some(what)).collect();

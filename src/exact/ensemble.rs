@@ -1,7 +1,7 @@
 //! All values of a categorical model at once, with their probabilities.
 
 use crate::{
-    backends::array::Array,
+    backends::array::{Array, check_categories},
     core::{Error, Result, State},
     exact::Categorical,
 };
@@ -64,6 +64,7 @@ impl State for Ensemble {
         let &[count, _, variables, categories] = shape else {
             return Err(Error::model(format!("an ensemble has no shape {shape:?}")));
         };
+        check_categories(&self.values, even)?;
         let each = even / categories as f64;
         let weights = self.values.as_standard_layout();
         let weights = weights.as_slice().unwrap_or_default();

@@ -194,9 +194,11 @@ fn check_table(r: &mut Reader<'_>, spec: &ExactSpec) {
             .also(r.place("shape"), "K^D values")
             .help("one weight for each value, the last variable fastest");
         r.report(problem);
-    } else if r.sound("table") && spec.table.iter().all(|weight| *weight <= 0.0) {
-        let message = format!("every weight of `{}` is 0", r.path("table"));
-        let help = "weights need not sum to 1, but to more than 0";
+    }
+    let total: f64 = spec.table.iter().sum();
+    if !(total > 0.0 && total.is_finite()) && r.sound("table") {
+        let message = format!("the weights of `{}` sum to {total}", r.path("table"));
+        let help = "they need not sum to 1, but to a number above 0";
         r.report(Diagnostic::error(r.place("table"), message).help(help));
     }
 }

@@ -86,6 +86,7 @@ impl Sampler for Categories {
         rows: usize,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Samples> {
+        let distance = self.measured.then(|| self.distance(observe)).transpose()?;
         let clock = Instant::now();
         let x = self.model.start(&noise, rows)?;
         let solver = &*self.solver as &dyn Solver<Array>;
@@ -93,9 +94,8 @@ impl Sampler for Categories {
             integrate(solver, &self.model, &noise, &self.grid, x, |_, _, calls| observe(calls))?;
         let time = clock.elapsed();
         let mut numbers = BTreeMap::new();
-        if self.measured {
+        if let Some(Distance { all, marginal, short }) = distance {
             let values = self.model.values(&outcome.x)?;
-            let Distance { all, marginal, short } = self.distance(observe)?;
             let seen = values.into_iter().map(|value| short.number(value)).collect();
             numbers.insert(metrics::TOTAL_VARIATION.name, vec![*all; rows]);
             numbers.insert(metrics::TOTAL_VARIATION_SAMPLED.name, seen);
