@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Experiments that together reach every section and every task.
-const EXPERIMENTS: [&str; 8] = [
+const EXPERIMENTS: [&str; 9] = [
     r#"
 name = "sample"
 samples = 64
@@ -372,7 +372,7 @@ fn a_default_written_out_changes_nothing() {
 fn the_options_of_every_method_have_their_defaults() {
     let vocabulary = vocabulary();
     for kind in &vocabulary.solvers {
-        let base = EXPERIMENTS[if kind.categorical { 7 } else { 4 }];
+        let base = EXPERIMENTS[if kind.categorical { 8 } else { 4 }];
         let quoted = format!("\"{}\"", kind.name);
         let text = with(&without(base, "solver.kind").unwrap(), "solver.kind", &quoted).unwrap();
         let plain = meaning(Describes::Experiment, &text, &vocabulary).unwrap();
