@@ -874,7 +874,7 @@ fn exact_models_state_all_their_numbers_and_weights_none() {
     1 | --set model.source=hf:owner
       |                    -------- chosen here
       |
-      = help: it belongs to gaussian, mixture, dirac; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set model.mean=` removes it)
+      = help: it belongs to gaussian, mixture, dirac, linear; remove it, or set it only in those entries of the sweep that use it (on the command line, `--set model.mean=` removes it)
 
     error: `hf:owner` does not name a repository
      --> command line:1:20
@@ -967,7 +967,7 @@ y_label = "fd"
     37 | check = "low"
        |         ^^^^^
        |
-       = help: known here: lowest, highest, decreases, below, order
+       = help: known here: lowest, highest, decreases, below, order, between
 
     error: there is no row `2`
       --> small.toml:38:7
