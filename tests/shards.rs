@@ -592,7 +592,6 @@ fn an_interruption_reaches_every_device() {
     assert!(!ddim.path("parts/.lock-1of2").exists() && !ddim.path("parts/.lock-2of2").exists());
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn devices_end_with_the_process_that_started_them_and_keep_their_batches() {
     let ddim = with_whole(&long());
@@ -606,7 +605,7 @@ fn devices_end_with_the_process_that_started_them_and_keep_their_batches() {
     });
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
-    // Nobody is there to read what they say, and nobody signals them but the system.
+    // Nobody is there to read what they say. Their locks go with them: they end in their own time.
     drop(child);
     wait_for("the end of both", || !["1of2", "2of2"].iter().any(|tag| is_there(tag, ".lock-")));
     assert!(!partials(&ddim).is_empty());

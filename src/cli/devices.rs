@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, parent_id},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     str::FromStr,
@@ -11,6 +11,8 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
+
+use signal_hook::{consts::SIGTERM, low_level};
 
 use crate::cli::Talk;
 use crate::{
@@ -81,29 +83,26 @@ impl Drop for Processes {
     }
 }
 
-/// In a process that [`run`] started: ends with the one that started it, as by SIGTERM, however that ends.
+/// In a process that [`run`] started: stops it as SIGTERM does, once the one that started it has ended in
+/// any way.
 ///
-/// The system does this by the thread that started this process, the main one, and on Linux alone.
+/// By looking, and not by the system's signal at a parent's death: that comes once for each thread of a
+/// process that dies, and the second SIGTERM leaves at once.
 ///
 /// # Errors
-/// It has ended already.
+/// No thread for it.
 pub(super) fn follow_parent() -> Result<()> {
-    let Some(parent) = std::env::var(PARENT).ok().and_then(|id| id.parse::<i32>().ok()) else {
+    let Some(parent) = std::env::var(PARENT).ok().and_then(|id| id.parse::<u32>().ok()) else {
         return Ok(());
     };
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-        set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| {
-            Error::Failed(format!("--devices: cannot follow process {parent}: {error}"))
-        })?;
-        if getppid().map(|found| found.as_raw_nonzero().get()) != Some(parent) {
-            let problem = "the process that started this shard has ended";
-            return Err(Error::Failed(format!("--devices: {problem}; the same command continues")));
+    let look = move || {
+        while parent_id() == parent {
+            thread::sleep(PAUSE);
         }
-    }
-    let _ = parent;
-    Ok(())
+        let _ = low_level::raise(SIGTERM);
+    };
+    let started = thread::Builder::new().name("parent".to_owned()).spawn(look);
+    started.map(drop).map_err(|error| Error::Failed(format!("--devices: no thread: {error}")))
 }
 
 /// Draws a shard on each device and waits for all; what they print on stderr comes out here, each line with
