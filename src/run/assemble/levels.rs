@@ -84,6 +84,6 @@ mod tests {
         insta::assert_snapshot!(said(&levels(Rule::Linear, 200)).unwrap(), @r#"`betas` beside its weights contradicts the schedule in use: it has 200 timesteps, not 1000; they are those of `schedule.kind = "linear"`, T = 200 (`schedule.horizon`)"#);
         let mut own = levels(Rule::Linear, 1000);
         own.alpha_bar[500] = f64::NAN;
-        insta::assert_snapshot!(said(&own).unwrap(), @r#"`betas` beside its weights contradicts the schedule in use: alpha_bar is NaN at timestep 500, not 0.0780; `schedule.kind = "betas"` takes a list of them"#);
+        insta::assert_snapshot!(said(&own).unwrap(), @r#"`betas` beside its weights contradicts the schedule in use: alpha_bar is NaN at timestep 500, not 0.0778; `schedule.kind = "betas"` takes a list of them"#);
     }
 }
