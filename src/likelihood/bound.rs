@@ -59,6 +59,18 @@ pub struct VariationalBound<'a> {
     steps: Vec<Step>,
 }
 
+/// Refuses a grid that is no chain from noise to the image with a step between.
+pub(super) fn admits_chain(grid: &Grid) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Likelihood(why.into()));
+    if !grid.last().is_clean() {
+        return refuse("the last step must go to the image itself: end = \"clean\"");
+    }
+    if grid.levels().len() < 3 {
+        return refuse("it needs two steps or more: raise S");
+    }
+    Ok(())
+}
+
 impl<'a> VariationalBound<'a> {
     /// The bound of the steps of `grid`, with the noise of `variance`.
     ///
@@ -79,18 +91,11 @@ impl<'a> VariationalBound<'a> {
     /// # Errors
     /// As [`VariationalBound::new`].
     pub fn admits(grid: &Grid, variance: Variance) -> Result<()> {
-        let refuse = |why: &str| Err(Error::Likelihood(why.into()));
-        if !grid.last().is_clean() {
-            return refuse("the last step must go to the image itself: end = \"clean\"");
-        }
-        if grid.levels().len() < 3 {
-            return refuse("it needs two steps or more: raise S");
-        }
+        admits_chain(grid)?;
         if !variance.draws_noise() {
-            return refuse(
-                "a method that draws no noise has no variational bound: take ddpm with an eta above \
-                 0, sigma-hat or learned",
-            );
+            let why = "a method that draws no noise has no variational bound: take ddpm with an eta \
+                       above 0, sigma-hat or learned";
+            return Err(Error::Likelihood(why.into()));
         }
         variance.admits(grid)
     }

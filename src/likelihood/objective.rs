@@ -35,6 +35,7 @@ use std::f64::consts::TAU;
 use crate::{
     core::{Denoiser, Draw, Error, Grid, Level, Noise, Result, State, Step},
     exact::Gaussian,
+    likelihood::bound::admits_chain,
     solvers::Variance,
 };
 
@@ -151,13 +152,8 @@ impl NonMarkovian {
     /// # Errors
     /// As [`NonMarkovian::new`], and a variance that is no eta.
     pub fn admits(grid: &Grid, variance: Variance) -> Result<()> {
+        admits_chain(grid)?;
         let refuse = |why: &str| Err(Error::Likelihood(why.into()));
-        if !grid.last().is_clean() {
-            return refuse("the last step must go to the image itself: end = \"clean\"");
-        }
-        if grid.levels().len() < 3 {
-            return refuse("it needs two steps or more: raise S");
-        }
         if grid.first().is_pure_noise() {
             return refuse("where alpha_bar = 0, eps does not determine x0: take a tau without it");
         }
