@@ -67,11 +67,8 @@ mod tests {
     fn levels(kind: Rule, horizon: usize) -> OwnLevels {
         let spec = ScheduleSpec { kind, horizon, ..ScheduleSpec::default() };
         let schedule = spec.build().unwrap();
-        let alpha_bar = (0..horizon).map(|t| {
-            #[expect(clippy::cast_precision_loss, reason = "timesteps are small")]
-            let level = schedule.level(t as f64).unwrap();
-            f64::from(level.alpha_bar as f32)
-        });
+        #[expect(clippy::cast_precision_loss, reason = "timesteps are small")]
+        let alpha_bar = (0..horizon).map(|t| schedule.level(t as f64).unwrap().alpha_bar);
         OwnLevels { name: "betas".to_owned(), alpha_bar: alpha_bar.collect() }
     }
 
@@ -79,7 +76,12 @@ mod tests {
     fn a_schedule_is_held_to_the_levels_beside_the_weights() {
         let spec = ScheduleSpec::default();
         let said = |own: &OwnLevels| contradiction(own, &spec).unwrap();
-        assert_eq!(said(&levels(Rule::Linear, 1000)), None);
+        let mut own = levels(Rule::Linear, 1000);
+        assert_eq!(said(&own), None);
+        own.alpha_bar[300] *= 0.995;
+        assert_eq!(said(&own), None);
+        own.alpha_bar[300] *= 0.99;
+        assert!(said(&own).unwrap().contains("at timestep 300, not"));
         insta::assert_snapshot!(said(&levels(Rule::Cosine, 1000)).unwrap(), @r#"`betas` beside its weights contradicts the schedule in use: alpha_bar is 0.0436 at timestep 864, not 0.0005; they are those of `schedule.kind = "cosine"`"#);
         insta::assert_snapshot!(said(&levels(Rule::Linear, 200)).unwrap(), @r#"`betas` beside its weights contradicts the schedule in use: it has 200 timesteps, not 1000; they are those of `schedule.kind = "linear"`, T = 200 (`schedule.horizon`)"#);
         let mut own = levels(Rule::Linear, 1000);
