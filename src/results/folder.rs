@@ -17,6 +17,7 @@ use crate::{
     manifest::Manifest,
     plan::outline::{self, Outline, OutlinedCell},
     results::{
+        listing::KEY,
         record::{Columns, Record, ResultsError, read_csv},
         sink::{Timing, read_timing},
     },
@@ -160,9 +161,6 @@ pub(crate) const PROVENANCE: &str = "provenance.json";
 /// The folder of strips, and the parts of a strip's name around the start of its cell's key.
 pub(crate) const STRIPS: &str = "strips";
 pub(crate) const STRIP: [&str; 2] = ["", ".png"];
-
-/// The number of digits of a key in the names of files.
-pub(crate) const KEY: usize = 16;
 
 /// Where the first samples of a cell are kept.
 pub(crate) fn strip_path(folder: &Path, key: &str) -> PathBuf {

@@ -3,13 +3,15 @@
 //! Only files that those runs would have overwritten are deleted: those named after a cell's key, and
 //! those that the last run's manifest named. Everything else in the folder is left alone.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use crate::results::{folder, listing, partial, provenance, record::ResultsError, sink::Planned};
+use crate::results::{
+    folder,
+    listing::{self, delete},
+    partial, provenance,
+    record::ResultsError,
+    sink::Planned,
+};
 
 /// Deletes the strips of cells that are not planned, what there is of unfinished cells and of the shards
 /// that drew it, and the files that are in `before` but not in `now`.
@@ -41,21 +43,10 @@ pub(crate) fn remove_shards(path: &Path) -> Result<(), ResultsError> {
     provenance::of_shards(path).into_iter().try_for_each(|(_, file)| delete(file))
 }
 
-/// Deletes a file; one that is gone already is no error.
-///
-/// # Errors
-/// A file that cannot be deleted.
-pub(crate) fn delete(path: PathBuf) -> Result<(), ResultsError> {
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(ResultsError::Io { path, action: "remove", source })
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

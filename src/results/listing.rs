@@ -1,11 +1,15 @@
-//! Files of a results folder, found by their names.
+//! Files of a results folder, found by their names, and deleted.
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use crate::results::{folder::KEY, shard::Shard};
+use crate::results::{record::ResultsError, shard::Shard};
+
+/// The number of digits of a key in the names of files.
+pub(crate) const KEY: usize = 16;
 
 /// The files of a folder whose names have something between two parts: what that is, and their paths, in no
 /// order. A folder that is not there has none.
@@ -33,4 +37,17 @@ pub(crate) fn of_shards(folder: &Path, parts: [&'static str; 2]) -> Vec<(Shard, 
 /// Whether that is the start of a cell's key, as names of files have it.
 pub(crate) fn is_key(text: &str) -> bool {
     text.len() == KEY && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Deletes a file; one that is gone already is no error.
+///
+/// # Errors
+/// A file that cannot be deleted.
+pub(crate) fn delete(path: PathBuf) -> Result<(), ResultsError> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(ResultsError::Io { path, action: "remove", source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -26,7 +26,11 @@ use std::{
 use ndarray::{Array2, ArrayView2, s};
 use sha2::{Digest, Sha256};
 
-use crate::results::{folder::KEY, leftovers, listing, record::ResultsError, shard::Shard};
+use crate::results::{
+    listing::{self, KEY},
+    record::ResultsError,
+    shard::Shard,
+};
 
 /// The parts of a file's name around the start of its cell's key, and the shard that follows it.
 pub(crate) const NAME: [&str; 2] = ["partial-", ".f32"];
@@ -447,7 +451,7 @@ fn identity(folder: &Path) -> io::Result<(u64, u64)> {
 /// # Errors
 /// A file that cannot be deleted; one that is gone already is none.
 pub fn remove(folder: &Path, key: &str) -> Result<(), ResultsError> {
-    files(folder, key).into_iter().try_for_each(|(path, _)| leftovers::delete(path))
+    files(folder, key).into_iter().try_for_each(|(path, _)| listing::delete(path))
 }
 
 /// Whether there is a file of a cell, given by its key or the start of one.

@@ -15,8 +15,8 @@ use crate::hardware;
 use crate::plan::Plan;
 use crate::results::{
     date,
-    folder::{KEY, PROVENANCE},
-    listing,
+    folder::PROVENANCE,
+    listing::{self, KEY},
     lock::host,
     shard::Shard,
 };

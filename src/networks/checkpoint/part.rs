@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use tch::Kind;
 
 use crate::data::pickle::TensorNode;
-use crate::networks::checkpoint::{levels::LEVELS, names::Translation, parts::leaf};
+use crate::networks::checkpoint::{levels::LEVELS, names::Translation};
 
 /// Tensors in the order of a file.
 pub(super) type Named = Vec<(String, TensorNode)>;
@@ -140,6 +140,11 @@ impl Part {
         };
         self.tensors().map(shape).collect()
     }
+}
+
+/// The last part of a name.
+pub(super) fn leaf(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// The name of an element type, as safetensors has it.

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::data::pickle::{Document, Id, Node, TensorNode};
 use crate::networks::checkpoint::{
     names::anchors,
-    part::{Named, Part, Role, Unread},
+    part::{Named, Part, Role, Unread, leaf},
 };
 
 /// How deep sets of weights are looked for: `{"ema": {"shadow": {...}}}` has two.
@@ -469,11 +469,6 @@ fn without_points(averages: &Named, part: &Part) -> Option<Named> {
         named.collect::<Option<Named>>().filter(|named| named.len() == averages.len())
     });
     found.next()
-}
-
-/// The last part of a name.
-pub(super) fn leaf(name: &str) -> &str {
-    name.rsplit('.').next().unwrap_or(name)
 }
 
 fn join(path: &str, name: &str) -> String {
