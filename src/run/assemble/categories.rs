@@ -112,16 +112,12 @@ impl Sampler for Categories {
         noise: KeyedNoise,
         observe: &mut dyn FnMut(u64) -> core::Result<()>,
     ) -> core::Result<Carried> {
+        if way == Way::Encode {
+            return refused();
+        }
         let solver = &*self.solver as &dyn Solver<Array>;
-        let reversed;
-        let grid = if way == Way::Encode {
-            reversed = self.grid.clone().reversed();
-            &reversed
-        } else {
-            &self.grid
-        };
         let observe = |_, _: &Array, calls| observe(calls);
-        let outcome = integrate(solver, &self.model, &noise, grid, x.into_dyn(), observe)?;
+        let outcome = integrate(solver, &self.model, &noise, &self.grid, x.into_dyn(), observe)?;
         Ok(Carried { x: to_host(outcome.x)?, calls: outcome.nfe })
     }
 
