@@ -20,6 +20,14 @@ pub trait Images {
     /// If there are not so many.
     fn read(&self, positions: Range<usize>) -> Result<Array4<u8>>;
 
+    /// Those in [-1, 1], where samples lie.
+    ///
+    /// # Errors
+    /// As [`Images::read`].
+    fn as_samples(&self, positions: Range<usize>) -> Result<Array4<f64>> {
+        Ok(self.read(positions)?.mapv(|byte| f64::from(byte) / 127.5 - 1.0))
+    }
+
     /// The file of one image, where each has its own.
     fn file(&self, position: usize) -> Option<&Path> {
         let _ = position;

@@ -163,8 +163,7 @@ fn levels(
     Encoded { set, .. }: &Encoded,
     (first, rows): (usize, usize),
 ) -> core::Result<Array4<f64>> {
-    let bytes = set.images.read(first..first + rows).map_err(core::Error::model)?;
-    let images = bytes.mapv(|byte| f64::from(byte) / 127.5 - 1.0);
+    let images = set.images.as_samples(first..first + rows).map_err(core::Error::model)?;
     check_shape(sampler.shape(), &images)?;
     Ok(images)
 }

@@ -158,7 +158,7 @@ impl Pictures {
     /// A file that cannot be read.
     pub(super) fn rows(&self, rows: Range<usize>) -> Result<Array4<f64>> {
         Ok(match self {
-            Self::Bytes(set) => set.images.read(rows)?.mapv(|byte| f64::from(byte) / 127.5 - 1.0),
+            Self::Bytes(set) => set.images.as_samples(rows)?,
             Self::Floats { images, .. } => images.slice(s![rows, .., .., ..]).mapv(f64::from),
         })
     }
